@@ -1,0 +1,79 @@
+set shell := ["bash", "-euo", "pipefail", "-c"]
+set positional-arguments
+
+# MLflow's own variable says where the records are; without it, a SQLite file beside this one.
+export MLFLOW_TRACKING_URI := env("MLFLOW_TRACKING_URI", "sqlite:///" + justfile_directory() + "/mlflow.db")
+python := justfile_directory() + "/.venv/bin/python"
+
+# list the recipes
+default:
+    @just --list --unsorted
+
+# train what a sweep still lacks, evaluate, record, write the tables: just sweep ablation_negatives [override …]
+sweep name *overrides: _setup
+    @{{ python }} -m pipeline sweep "$@"
+
+# the dry run of a sweep: every trial and what is done already; trains nothing
+plan name *overrides: _setup
+    @{{ python }} -m pipeline plan "$@"
+
+# rebuild a sweep's tables from MLflow alone
+tables name *options: _setup
+    @{{ python }} -m analysis tables "$@"
+
+# MLflow's UI on this machine's loopback
+ui port="5000": _setup
+    @echo "http://127.0.0.1:{{ port }} (stop with Ctrl-C)"
+    @MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {{ python }} -m mlflow server \
+        --backend-store-uri "$MLFLOW_TRACKING_URI" --host 127.0.0.1 --port {{ port }} --workers 1
+
+# one trial in this process, without Ray: just train model=fastcut seed=1
+train *overrides: _setup
+    @{{ python }} -m pipeline train "$@"
+
+# lint and types
+check: _setup
+    {{ python }} -m ruff check .
+    {{ python }} -m ruff format --check .
+    {{ python }} -m pyright
+
+# the tests: just test [pytest's options]; the slow ones with: just test -m slow
+test *options: _setup
+    @{{ python }} -m pytest "$@"
+
+# write requirements.lock anew from the newest versions that pyproject.toml admits
+lock:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    fresh=$(mktemp -d)
+    trap 'rm -rf "$fresh"' EXIT
+    python3 -m venv "$fresh"
+    "$fresh/bin/python" -m pip install --quiet --editable '.[dev]'
+    # The CUDA libraries behind torch exist for Linux alone.
+    "$fresh/bin/python" -m pip freeze --exclude-editable \
+        | sed -E "s/^((nvidia|cuda)-[^=]*|triton)==(.*)/\1==\3; sys_platform == 'linux'/" > requirements.lock
+
+# Makes .venv on first use, and again when pyproject.toml or requirements.lock change.
+_setup:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    wanted=$(cat pyproject.toml requirements.lock | git hash-object --stdin)
+    [ "$(cat .venv/made-from 2>/dev/null)" = "$wanted" ] && exit 0
+    for candidate in python3.11 python3.12 python3.13 python3; do
+        if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+            found=$candidate
+            break
+        fi
+    done
+    if [ -z "${found:-}" ]; then
+        echo "error: no Python 3.11, 3.12 or 3.13 on the PATH; install one of them" >&2
+        exit 2
+    fi
+    echo "Setting up .venv with $("$found" --version): some 7 GB, minutes on a fast network." >&2
+    rm -f .venv/made-from
+    "$found" -m venv .venv
+    echo "  installing the packages of requirements.lock …" >&2
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+    echo "  installing the project …" >&2
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+    echo "$wanted" > .venv/made-from
