@@ -1,0 +1,1 @@
+"""Networks and objectives of contrastive image translation; imports nothing but torch."""

@@ -1,0 +1,178 @@
+"""What a model is: frozen settings, checked when they are made; a variant is a `replace`."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+NegativeSource = Literal["internal", "external", "minibatch"]
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ValueError with the message, which says the mend, unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """The ResNet generator; the defaults are the paper's 'resnet_9blocks'."""
+
+    channels: int = 64
+    blocks: int = 9
+    antialias: bool = True
+
+    def __post_init__(self) -> None:
+        require(self.channels >= 1, f"generator.channels is {self.channels}; it must be at least 1")
+        require(self.blocks >= 1, f"generator.blocks is {self.blocks}; it must be at least 1")
+
+    def place_channels(self) -> dict[str, int]:
+        """The places of the encoder that PatchNCE may look at, in running order, with their channels."""
+        deep = 4 * self.channels
+        return {
+            "pixels": 3,
+            "stem": self.channels,
+            "down1": 2 * self.channels,
+            "down2": deep,
+            **{f"res{number}": deep for number in range(1, self.blocks + 1)},
+        }
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """The PatchGAN; the defaults see patches of 70 x 70 pixels."""
+
+    channels: int = 64
+    layers: int = 3
+    antialias: bool = True
+
+    def __post_init__(self) -> None:
+        require(self.channels >= 1, f"discriminator.channels is {self.channels}; it must be at least 1")
+        require(self.layers >= 1, f"discriminator.layers is {self.layers}; it must be at least 1")
+
+
+@dataclass(frozen=True)
+class ExternalConfig:
+    """Negatives from other images through a momentum encoder; this project's own settings (docs/decisions.md).
+
+    momentum: share of the old weights kept at each step. queue_size: patches remembered for each domain
+    and place. num_negatives: patches drawn from the queue at each step. warmup: patches the queue must
+    hold before any is drawn; until then the source gives no negatives.
+    """
+
+    momentum: float = 0.999
+    queue_size: int = 16384
+    num_negatives: int = 255
+    warmup: int = 2048
+
+    def __post_init__(self) -> None:
+        require(0 <= self.momentum < 1, f"external.momentum is {self.momentum}; it must lie in [0, 1)")
+        require(
+            1 <= self.num_negatives <= self.warmup <= self.queue_size,
+            "external negatives need 1 <= num_negatives <= warmup <= queue_size; found "
+            f"num_negatives={self.num_negatives}, warmup={self.warmup}, queue_size={self.queue_size}",
+        )
+
+
+@dataclass(frozen=True)
+class CUTConfig:
+    """Contrastive unpaired translation (Park et al., ECCV 2020); the defaults are its full variant."""
+
+    method: Literal["cut"] = "cut"
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    temperature: float = 0.07
+    places: tuple[str, ...] = ("pixels", "down1", "down2", "res1", "res5")
+    num_patches: int = 256
+    projection_units: int = 256
+    negatives: tuple[NegativeSource, ...] = ("internal",)
+    external: ExternalConfig = field(default_factory=ExternalConfig)
+    nce_weight: float = 1.0
+    identity_weight: float = 1.0
+    flip_equivariance: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.temperature > 0, f"temperature is {self.temperature}; it must be above 0")
+        require(self.num_patches >= 1, f"num_patches is {self.num_patches}; it must be at least 1")
+        require(self.projection_units >= 1, f"projection_units is {self.projection_units}; it must be at least 1")
+        require(self.nce_weight >= 0, f"nce_weight is {self.nce_weight}; it must not be negative")
+        require(self.identity_weight >= 0, f"identity_weight is {self.identity_weight}; it must not be negative")
+        known = self.generator.place_channels()
+        unknown = [place for place in self.places if place not in known]
+        require(
+            not unknown,
+            f"places names {', '.join(unknown)}; this generator of {self.generator.blocks} blocks has "
+            f"{', '.join(known)}",
+        )
+        require(len(self.places) > 0, "places is empty; name at least one, or set nce_weight=0 for a plain GAN")
+        require(len(set(self.places)) == len(self.places), f"places names one twice: {', '.join(self.places)}")
+        require(
+            len(self.negatives) > 0,
+            "negatives is empty; name internal, external or both, or set nce_weight=0 for a plain GAN",
+        )
+        require(
+            len(set(self.negatives)) == len(self.negatives),
+            f"negatives names one source twice: {', '.join(self.negatives)}",
+        )
+        require(
+            not {"internal", "minibatch"} <= set(self.negatives),
+            "minibatch negatives contain the internal ones; name one of the two",
+        )
+
+
+@dataclass(frozen=True)
+class CycleGANConfig:
+    """CycleGAN (Zhu et al., ICCV 2017) with the networks of CUT; identity_weight is relative to cycle_weight."""
+
+    method: Literal["cyclegan"] = "cyclegan"
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    cycle_weight: float = 10.0
+    identity_weight: float = 0.5
+    pool_size: int = 50
+
+    def __post_init__(self) -> None:
+        require(self.cycle_weight >= 0, f"cycle_weight is {self.cycle_weight}; it must not be negative")
+        require(self.identity_weight >= 0, f"identity_weight is {self.identity_weight}; it must not be negative")
+        require(self.pool_size >= 0, f"pool_size is {self.pool_size}; it must not be negative")
+
+
+ModelConfig = CUTConfig | CycleGANConfig
+
+CUT = CUTConfig()
+FASTCUT = replace(CUT, nce_weight=10.0, identity_weight=0.0, flip_equivariance=True)
+CYCLEGAN = CycleGANConfig()
+
+
+def map_positions(config: GeneratorConfig, height: int, width: int) -> dict[str, int]:
+    """Positions (rows x columns) of the feature map at each place, for an image of the given size.
+
+    A down-sampling convolution with anti-aliasing keeps the size (the blur behind it halves), without it
+    the convolution itself strides.
+    """
+    full, half, quarter = (height * width // 4**halvings for halvings in range(3))
+    down1, down2 = (full, half) if config.antialias else (half, quarter)
+    margins = {"pixels": (height + 6) * (width + 6), "stem": full, "down1": down1, "down2": down2}
+    return {place: margins.get(place, quarter) for place in config.place_channels()}
+
+
+def check_model_fits(config: ModelConfig, height: int, width: int, batch_size: int) -> None:
+    """Raise ValueError, with the mend, where this model cannot train on batches of this shape."""
+    require(
+        height % 4 == 0 and width % 4 == 0,
+        f"images of {height} x {width} do not survive two halvings; choose multiples of 4",
+    )
+    match config:
+        case CUTConfig():
+            require(
+                "minibatch" not in config.negatives or batch_size > 1,
+                "minibatch negatives need train.batch_size > 1 (with 1 they are the internal ones by another name); "
+                "use external",
+            )
+            positions = map_positions(config.generator, height, width)
+            for place in config.places:
+                require(
+                    config.num_patches <= positions[place],
+                    f"num_patches is {config.num_patches}, but {place} has {positions[place]} positions in an image of "
+                    f"{height} x {width}; lower num_patches or drop the place",
+                )
+        case CycleGANConfig():
+            pass

@@ -1,0 +1,181 @@
+"""CUT and FastCUT: one GAN, and PatchNCE between what goes into the generator and what comes out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.adversarial import lsgan
+from models.configs import CUTConfig, map_positions
+from models.discriminator import Discriminator
+from models.generator import Generator
+from models.layers import initialise
+from models.negatives import ExternalNegatives, Negatives, internal, minibatch
+from models.objective import Batch, frozen
+from models.patch_nce import patch_nce
+from models.projector import PatchIds, Projector, draw_patch_ids
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Everything random in a step: whether the sources are flipped, and the patches looked at in each domain."""
+
+    flipped: bool
+    patch_ids: Mapping[str, PatchIds]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One domain's side of PatchNCE: the image whose patches are queries, and what they are compared to.
+
+    keys (B, P, D) and the sources of negatives are given for each place.
+    """
+
+    output: Tensor
+    ids: PatchIds
+    keys: dict[str, Tensor]
+    negatives: dict[str, list[Negatives]]
+
+
+@dataclass(frozen=True)
+class CUTFakes:
+    """What a step has generated: the translation of a, and a contrast for each domain that has one."""
+
+    b: Tensor
+    flipped: bool
+    contrasts: dict[str, Contrast]
+
+
+class CUT(nn.Module):
+    """Contrastive unpaired translation; updates the discriminator, then the generator with the heads."""
+
+    phases = ("discriminator", "generator")
+
+    def __init__(self, config: CUTConfig, image_size: tuple[int, int], rng: torch.Generator) -> None:
+        super().__init__()
+        self.config = config
+        self.generator = Generator(config.generator)
+        self.discriminator = Discriminator(config.discriminator)
+        place_channels = config.generator.place_channels()
+        positions = map_positions(config.generator, *image_size)
+        self.domain_weights = _domain_weights(config)
+        self.positions = {place: positions[place] for place in place_channels if place in config.places}
+        self.projector = Projector({place: place_channels[place] for place in self.positions}, config.projection_units)
+        for network in (self.generator, self.discriminator, self.projector):
+            initialise(network, rng)
+        self.external = (
+            ExternalNegatives(
+                config.external, self.generator, self.projector, self.domain_weights, config.projection_units
+            )
+            if "external" in config.negatives and self.domain_weights
+            else None
+        )
+
+    def parameters_of(self, phase: str) -> list[nn.Parameter]:
+        match phase:
+            case "discriminator":
+                return list(self.discriminator.parameters())
+            case "generator":
+                return [*self.generator.parameters(), *self.projector.parameters()]
+            case _:
+                raise ValueError(f"CUT has no phase {phase!r}; it has {', '.join(self.phases)}")
+
+    def generate(self, batch: Batch, rng: torch.Generator) -> CUTFakes:
+        draws = self.draw(rng)
+        external = {domain: self.external.draw(domain, rng) for domain in self.domain_weights} if self.external else {}
+        fakes = self.forward(batch, draws, external)
+        if self.external:
+            self.external.follow(self.generator, self.projector)
+            for domain, ids in draws.patch_ids.items():
+                self.external.push(domain, getattr(batch, domain), ids)
+        return fakes
+
+    def draw(self, rng: torch.Generator) -> Draws:
+        flipped = self.config.flip_equivariance and bool(torch.rand((), generator=rng) < 0.5)
+        ids = {domain: draw_patch_ids(self.positions, self.config.num_patches, rng) for domain in self.domain_weights}
+        return Draws(flipped, ids)
+
+    def forward(self, batch: Batch, draws: Draws, external: dict[str, dict[str, list[Negatives]]]) -> CUTFakes:
+        """Translate, and take the keys from the features that the translation met on its way."""
+        sources = {
+            domain: image
+            for domain, image in (("a", batch.a), ("b", batch.b))
+            if domain == "a" or domain in self.domain_weights
+        }
+        source = torch.cat(list(sources.values()))
+        if draws.flipped:
+            source = source.flip(-1)
+        output, features = self.generator(source, self.positions)
+        if draws.flipped and self.domain_weights:
+            # The keys belong to the unflipped source, which the forward pass has not seen.
+            with torch.no_grad():
+                features = self.generator.encode(torch.cat(list(sources.values())), self.positions)
+
+        contrasts: dict[str, Contrast] = {}
+        size = len(batch.a)
+        for number, domain in enumerate(self.domain_weights):
+            rows = slice(number * size, (number + 1) * size)
+            ids = draws.patch_ids[domain]
+            with torch.no_grad():
+                keys = self.projector({place: feature[rows] for place, feature in features.items()}, ids)
+            negatives = {place: self._in_batch() + external.get(domain, {}).get(place, []) for place in keys}
+            contrasts[domain] = Contrast(output[rows], ids, keys, negatives)
+        return CUTFakes(output[:size], draws.flipped, contrasts)
+
+    def losses(self, phase: str, batch: Batch, fakes: CUTFakes) -> dict[str, Tensor]:
+        match phase:
+            case "discriminator":
+                return {
+                    "real": 0.5 * lsgan(self.discriminator(batch.b), real=True),
+                    "fake": 0.5 * lsgan(self.discriminator(fakes.b.detach()), real=False),
+                }
+            case "generator":
+                with frozen(self.discriminator):
+                    adversarial = lsgan(self.discriminator(fakes.b), real=True)
+                return {"adversarial": adversarial, **self._contrastive_losses(fakes)}
+            case _:
+                raise ValueError(f"CUT has no phase {phase!r}; it has {', '.join(self.phases)}")
+
+    def translate(self, image: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.generator(image)[0]
+
+    def _contrastive_losses(self, fakes: CUTFakes) -> dict[str, Tensor]:
+        """PatchNCE of every domain from one pass of the encoder over all outputs."""
+        if not fakes.contrasts:
+            return {}
+        outputs = torch.cat([contrast.output for contrast in fakes.contrasts.values()])
+        features = self.generator.encode(outputs, self.positions)
+        if fakes.flipped:
+            features = {place: feature.flip(-1) for place, feature in features.items()}
+        losses: dict[str, Tensor] = {}
+        size = len(fakes.b)
+        for number, (domain, contrast) in enumerate(fakes.contrasts.items()):
+            rows = slice(number * size, (number + 1) * size)
+            queries = self.projector({place: feature[rows] for place, feature in features.items()}, contrast.ids)
+            terms = [
+                patch_nce(query, contrast.keys[place], contrast.negatives[place], self.config.temperature)
+                for place, query in queries.items()
+            ]
+            losses[f"nce_{domain}"] = self.domain_weights[domain] * torch.stack(terms).mean()
+        return losses
+
+    def _in_batch(self) -> list[Negatives]:
+        sources: list[Negatives] = []
+        for name in self.config.negatives:
+            match name:
+                case "internal":
+                    sources.append(internal)
+                case "minibatch":
+                    sources.append(minibatch)
+                case "external":
+                    pass  # drawn by `generate`, since its queue is state
+        return sources
+
+
+def _domain_weights(config: CUTConfig) -> dict[str, float]:
+    """w * (NCE(A) + v * NCE(B)) / (1 + v); a domain without weight is not computed at all."""
+    weight, identity = config.nce_weight, config.identity_weight
+    weights = {"a": weight / (1 + identity), "b": weight * identity / (1 + identity)}
+    return {domain: value for domain, value in weights.items() if value > 0}

@@ -1,0 +1,102 @@
+"""The CycleGAN baseline: two GANs that undo each other."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.adversarial import lsgan
+from models.configs import CycleGANConfig
+from models.discriminator import Discriminator
+from models.generator import Generator
+from models.image_pool import ImagePool
+from models.layers import initialise
+from models.objective import Batch, frozen
+
+
+@dataclass(frozen=True)
+class CycleGANFakes:
+    """Translations, the same translated back, and what the pools hand the discriminators; each (B, 3, H, W)."""
+
+    b: Tensor
+    a: Tensor
+    a_again: Tensor
+    b_again: Tensor
+    pooled_b: Tensor
+    pooled_a: Tensor
+
+
+class CycleGAN(nn.Module):
+    """Updates both generators, then both discriminators; fakes reach the discriminators through pools."""
+
+    phases = ("generator", "discriminator")
+
+    def __init__(self, config: CycleGANConfig, image_size: tuple[int, int], rng: torch.Generator) -> None:
+        super().__init__()
+        self.config = config
+        self.a_to_b = Generator(config.generator)
+        self.b_to_a = Generator(config.generator)
+        self.judge_b = Discriminator(config.discriminator)
+        self.judge_a = Discriminator(config.discriminator)
+        for network in (self.a_to_b, self.b_to_a, self.judge_b, self.judge_a):
+            initialise(network, rng)
+        self.pool_b = ImagePool(config.pool_size, (3, *image_size))
+        self.pool_a = ImagePool(config.pool_size, (3, *image_size))
+
+    def parameters_of(self, phase: str) -> list[nn.Parameter]:
+        match phase:
+            case "generator":
+                return [*self.a_to_b.parameters(), *self.b_to_a.parameters()]
+            case "discriminator":
+                return [*self.judge_b.parameters(), *self.judge_a.parameters()]
+            case _:
+                raise ValueError(f"CycleGAN has no phase {phase!r}; it has {', '.join(self.phases)}")
+
+    def generate(self, batch: Batch, rng: torch.Generator) -> CycleGANFakes:
+        b, _ = self.a_to_b(batch.a)
+        a, _ = self.b_to_a(batch.b)
+        a_again, _ = self.b_to_a(b)
+        b_again, _ = self.a_to_b(a)
+        return CycleGANFakes(b, a, a_again, b_again, self.pool_b.query(b, rng), self.pool_a.query(a, rng))
+
+    def losses(self, phase: str, batch: Batch, fakes: CycleGANFakes) -> dict[str, Tensor]:
+        match phase:
+            case "generator":
+                with frozen(self.judge_b, self.judge_a):
+                    adversarial = {
+                        "adversarial_b": lsgan(self.judge_b(fakes.b), real=True),
+                        "adversarial_a": lsgan(self.judge_a(fakes.a), real=True),
+                    }
+                return {**adversarial, **self._cycle_losses(batch, fakes), **self._identity_losses(batch)}
+            case "discriminator":
+                return {
+                    "real_b": 0.5 * lsgan(self.judge_b(batch.b), real=True),
+                    "fake_b": 0.5 * lsgan(self.judge_b(fakes.pooled_b), real=False),
+                    "real_a": 0.5 * lsgan(self.judge_a(batch.a), real=True),
+                    "fake_a": 0.5 * lsgan(self.judge_a(fakes.pooled_a), real=False),
+                }
+            case _:
+                raise ValueError(f"CycleGAN has no phase {phase!r}; it has {', '.join(self.phases)}")
+
+    def translate(self, image: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.a_to_b(image)[0]
+
+    def _cycle_losses(self, batch: Batch, fakes: CycleGANFakes) -> dict[str, Tensor]:
+        weight = self.config.cycle_weight
+        if weight == 0:
+            return {}
+        return {
+            "cycle_a": weight * F.l1_loss(fakes.a_again, batch.a),
+            "cycle_b": weight * F.l1_loss(fakes.b_again, batch.b),
+        }
+
+    def _identity_losses(self, batch: Batch) -> dict[str, Tensor]:
+        weight = self.config.cycle_weight * self.config.identity_weight
+        if weight == 0:
+            return {}
+        return {
+            "identity_b": weight * F.l1_loss(self.a_to_b(batch.b)[0], batch.b),
+            "identity_a": weight * F.l1_loss(self.b_to_a(batch.a)[0], batch.a),
+        }

@@ -1,0 +1,41 @@
+"""The PatchGAN discriminator."""
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from models.configs import DiscriminatorConfig
+from models.layers import BlurDown, InstanceNorm
+
+
+class Discriminator(nn.Module):
+    """Scores overlapping patches: (B, 3, H, W) -> (B, 1, H', W'), higher for more real (Isola et al., CVPR 2017).
+
+    With three layers a score sees 70 x 70 pixels.
+    """
+
+    def __init__(self, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        widths = [config.channels * min(2**layer, 8) for layer in range(config.layers + 1)]
+        layers: list[nn.Module] = [*_halving(3, widths[0], config.antialias, norm=False)]
+        for inputs, outputs in pairwise(widths[:-1]):
+            layers += _halving(inputs, outputs, config.antialias, norm=True)
+        layers += [
+            nn.Conv2d(widths[-2], widths[-1], 4, padding=1),
+            InstanceNorm(),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(widths[-1], 1, 4, padding=1),
+        ]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.layers(image)
+
+
+def _halving(inputs: int, outputs: int, antialias: bool, *, norm: bool) -> list[nn.Module]:
+    return [
+        nn.Conv2d(inputs, outputs, 4, stride=1 if antialias else 2, padding=1),
+        *([InstanceNorm()] if norm else []),
+        nn.LeakyReLU(0.2),
+        *([BlurDown(outputs)] if antialias else []),
+    ]

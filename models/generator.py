@@ -1,0 +1,108 @@
+"""The ResNet generator: image and named features in one pass."""
+
+from collections.abc import Iterable, Iterator
+
+from torch import Tensor, nn
+
+from models.configs import GeneratorConfig
+from models.layers import BlurDown, BlurUp, InstanceNorm
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(x))), each convolution 3 x 3, reflected and normalised; (B, C, H, W) kept."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3),
+            InstanceNorm(),
+            nn.ReLU(inplace=True),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3),
+            InstanceNorm(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(x)
+
+
+class Generator(nn.Module):
+    """Translates (B, 3, H, W) in [-1, 1] to the same shape and range; H and W are multiples of 4.
+
+    A chain of named stages; the output of each that PatchNCE may look at is a *place*
+    (`GeneratorConfig.place_channels`). Johnson et al. (ECCV 2016) with anti-aliasing, as CUT uses it.
+    """
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        thin, middle, deep = config.channels, 2 * config.channels, 4 * config.channels
+        blocks = {f"res{number}": ResidualBlock(deep) for number in range(1, config.blocks + 1)}
+        self.stages = nn.ModuleDict(
+            {
+                "pixels": nn.ReflectionPad2d(3),
+                "stem": nn.Sequential(nn.Conv2d(3, thin, 7), *_normalised()),
+                "down1": _halving(thin, middle, config.antialias),
+                "halve1": nn.Sequential(*_normalised(), *([BlurDown(middle)] if config.antialias else [])),
+                "down2": _halving(middle, deep, config.antialias),
+                "halve2": nn.Sequential(*_normalised(), *([BlurDown(deep)] if config.antialias else [])),
+                **blocks,
+                "up1": nn.Sequential(*_doubling(deep, middle, config.antialias), *_normalised()),
+                "up2": nn.Sequential(*_doubling(middle, thin, config.antialias), *_normalised()),
+                "image": nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(thin, 3, 7), nn.Tanh()),
+            }
+        )
+
+    def forward(self, image: Tensor, places: Iterable[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
+        """The translation, and the features (B, C, H', W') met on the way at the places asked for."""
+        wanted = set(places)
+        features: dict[str, Tensor] = {}
+        x = image
+        for name, x in run_stages(self.stages, image):
+            if name in wanted:
+                features[name] = x
+        return x, features
+
+    def encode(self, image: Tensor, places: Iterable[str]) -> dict[str, Tensor]:
+        """The features at the places asked for, without what lies behind the last of them."""
+        return encode(self.stages, image, places)
+
+
+def encode(stages: nn.ModuleDict, image: Tensor, places: Iterable[str]) -> dict[str, Tensor]:
+    """Features at the places, in running order; stops behind the last one."""
+    wanted = set(places)
+    features: dict[str, Tensor] = {}
+    for name, x in run_stages(stages, image):
+        if name in wanted:
+            features[name] = x
+        if len(features) == len(wanted):
+            break
+    return features
+
+
+def run_stages(stages: nn.ModuleDict, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Each stage's name and output, lazily and in running order."""
+    for name, stage in stages.items():
+        x = stage(x)
+        yield name, x
+
+
+def encoder_stages(generator: Generator, places: Iterable[str]) -> nn.ModuleDict:
+    """The generator's own stages up to the last of the places (shared, not copied)."""
+    names = list(generator.stages)
+    last = max(names.index(place) for place in places)
+    return nn.ModuleDict({name: generator.stages[name] for name in names[: last + 1]})
+
+
+def _normalised() -> list[nn.Module]:
+    return [InstanceNorm(), nn.ReLU()]
+
+
+def _halving(inputs: int, outputs: int, antialias: bool) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, stride=1 if antialias else 2, padding=1)
+
+
+def _doubling(inputs: int, outputs: int, antialias: bool) -> list[nn.Module]:
+    if antialias:
+        return [BlurUp(inputs), nn.Conv2d(inputs, outputs, 3, padding=1)]
+    return [nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1)]
