@@ -1,0 +1,49 @@
+from dataclasses import replace
+
+import torch
+
+from models.build import build_objective
+from models.configs import CYCLEGAN, CycleGANConfig, DiscriminatorConfig, GeneratorConfig
+from models.image_pool import ImagePool
+from models.objective import Batch
+
+TINY = replace(CYCLEGAN, generator=GeneratorConfig(4, 2), discriminator=DiscriminatorConfig(4, 2), pool_size=3)
+BATCH = Batch(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16))
+
+
+def generator_losses(config: CycleGANConfig) -> dict[str, float]:
+    objective = build_objective(config, (16, 16), torch.Generator().manual_seed(0))
+    fakes = objective.generate(BATCH, torch.Generator().manual_seed(0))
+    return {name: float(loss.detach()) for name, loss in objective.losses("generator", BATCH, fakes).items()}
+
+
+def test_weights_of_zero_drop_their_terms() -> None:
+    assert set(generator_losses(replace(TINY, identity_weight=0.0))) == {
+        "adversarial_a",
+        "adversarial_b",
+        "cycle_a",
+        "cycle_b",
+    }
+    assert set(generator_losses(replace(TINY, cycle_weight=0.0))) == {"adversarial_a", "adversarial_b"}
+
+
+def test_identity_weighs_relative_to_the_cycle() -> None:
+    half, double = (generator_losses(replace(TINY, identity_weight=weight)) for weight in (0.5, 1.0))
+    assert abs(double["identity_a"] / half["identity_a"] - 2) < 1e-5
+    assert double["cycle_a"] == half["cycle_a"]
+
+
+def test_pool_passes_images_through_until_full_and_then_hands_out_earlier_ones() -> None:
+    pool, rng = ImagePool(3, (1, 1, 1)), torch.Generator().manual_seed(0)
+    fakes = [torch.full((1, 1, 1, 1), float(number)) for number in range(60)]
+    returned = [float(pool.query(fake, rng)) for fake in fakes]
+    assert returned[:3] == [0, 1, 2]
+    earlier = [number for number, value in enumerate(returned) if value != number]
+    assert all(returned[number] < number for number in earlier)
+    assert 15 <= len(earlier) <= 45  # half of the time
+    assert len(set(returned[3:])) == len(returned[3:])  # one handed out gives its place away
+
+
+def test_pool_of_size_zero_passes_everything_through() -> None:
+    fake = torch.rand(2, 3, 4, 4)
+    assert torch.equal(ImagePool(0, (3, 4, 4)).query(fake, torch.Generator()), fake)

@@ -1,0 +1,110 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from models.build import build_objective
+from models.configs import CUT, CUTConfig, DiscriminatorConfig, ExternalConfig, GeneratorConfig
+from models.negatives import ExternalNegatives, PatchQueue
+from models.objective import Batch
+
+TINY = replace(
+    CUT,
+    generator=GeneratorConfig(4, 5),
+    discriminator=DiscriminatorConfig(4, 2),
+    num_patches=8,
+    projection_units=8,
+    negatives=("external",),
+    external=ExternalConfig(momentum=0.9, queue_size=32, num_negatives=7, warmup=16),
+)
+
+
+def objective_of(config: CUTConfig = TINY, seed: int = 0):
+    return build_objective(config, (16, 16), torch.Generator().manual_seed(seed))
+
+
+def batch(seed: int = 0) -> Batch:
+    rng = torch.Generator().manual_seed(seed)
+    return Batch(torch.rand(1, 3, 16, 16, generator=rng), torch.rand(1, 3, 16, 16, generator=rng))
+
+
+def test_queue_keeps_the_latest_embeddings() -> None:
+    queue = PatchQueue(4, 1)
+    for first in (0, 3):
+        queue.push(torch.arange(first, first + 3, dtype=torch.float32)[None, :, None])
+    assert queue.filled == 4
+    assert sorted(queue.keys_QD.flatten().tolist()) == [2, 3, 4, 5]
+
+
+def test_queue_of_fewer_than_pushed_keeps_the_last() -> None:
+    queue = PatchQueue(2, 1)
+    queue.push(torch.arange(5.0)[None, :, None])
+    assert sorted(queue.keys_QD.flatten().tolist()) == [3, 4]
+
+
+def test_queue_draws_different_embeddings_that_later_pushes_leave_alone() -> None:
+    queue = PatchQueue(6, 1)
+    queue.push(torch.arange(6.0)[None, :, None])
+    drawn = queue.draw(4, torch.Generator().manual_seed(0))
+    kept = drawn.clone()
+    queue.push(torch.full((1, 6, 1), 9.0))
+    assert len(set(drawn.flatten().tolist())) == 4
+    assert torch.equal(drawn, kept)
+
+
+def test_external_gives_nothing_until_warm_and_then_the_number_asked_for() -> None:
+    objective, rng = objective_of(), torch.Generator().manual_seed(1)
+    counts: list[int] = []
+    for step in range(4):
+        fakes = objective.generate(batch(step), rng)
+        query = torch.zeros(1, 8, 8)
+        counts.append(sum(source(query, query).shape[-1] for source in fakes.contrasts["a"].negatives["res5"]))
+    # 8 patches a step: after two steps the queue holds the 16 of its warm-up.
+    assert counts == [0, 0, 7, 7]
+
+
+def test_external_negatives_of_a_step_come_from_earlier_images() -> None:
+    objective = objective_of()
+    assert objective.external is not None
+    rng = torch.Generator().manual_seed(1)
+    for step in range(3):
+        before = objective.external.queues["a"]["res5"].keys_QD.clone()
+        fakes = objective.generate(batch(step), rng)
+        for source in fakes.contrasts["a"].negatives["res5"]:
+            (drawn,) = source.args  # type: ignore[attr-defined]
+            assert all((before == row).all(1).any() for row in drawn)
+
+
+def test_each_domain_has_its_own_queue() -> None:
+    objective = objective_of()
+    assert objective.external is not None
+    objective.generate(batch(), torch.Generator().manual_seed(1))
+    a, b = (objective.external.queues[domain]["res5"].keys_QD for domain in ("a", "b"))
+    assert a.abs().sum() > 0 and b.abs().sum() > 0 and not torch.equal(a, b)
+    alone = objective_of(replace(TINY, identity_weight=0.0))
+    assert alone.external is not None and list(alone.external.queues) == ["a"]
+
+
+def test_momentum_copies_follow_by_the_stated_share() -> None:
+    objective = objective_of()
+    external = objective.external
+    assert isinstance(external, ExternalNegatives)
+    with torch.no_grad():
+        for parameter in [*objective.generator.parameters(), *objective.projector.parameters()]:
+            parameter.add_(1.0)
+    old = [parameter.clone() for parameter in external.projector.parameters()]
+    external.follow(objective.generator, objective.projector)
+    for was, now, new in zip(old, external.projector.parameters(), objective.projector.parameters(), strict=True):
+        torch.testing.assert_close(now, 0.9 * was + 0.1 * new)
+
+
+def test_momentum_copies_are_not_trained() -> None:
+    objective = objective_of()
+    trained = {id(parameter) for phase in objective.phases for parameter in objective.parameters_of(phase)}
+    assert not any(id(parameter) in trained or parameter.requires_grad for parameter in objective.external.parameters())
+
+
+@pytest.mark.parametrize("settings", [{"num_negatives": 0}, {"warmup": 3}, {"queue_size": 8}])
+def test_settings_that_cannot_work_are_refused(settings: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="num_negatives <= warmup <= queue_size"):
+        replace(TINY.external, **settings)
