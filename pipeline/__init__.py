@@ -1,0 +1,1 @@
+"""One trial from configuration to record, and the sweep that runs many."""

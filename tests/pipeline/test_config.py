@@ -1,0 +1,138 @@
+from dataclasses import replace
+
+import pytest
+
+from models.configs import CUT, FASTCUT
+from pipeline import config as module
+from pipeline.config import TASKS, Config, compose_config, config_from_json, config_to_json, to_override, trial_key
+from pipeline.errors import UserError
+
+PAPER = ("task=folder", "data.root=somewhere")
+
+
+def test_defaults_are_the_papers_cut() -> None:
+    config = compose_config(PAPER)
+    assert config.model == CUT
+    assert (config.train.constant_epochs, config.train.decay_epochs, config.train.learning_rate) == (200, 200, 2e-4)
+    assert config.metric.extractor == "inception-v3-compat"
+
+
+def test_schedule_follows_the_model() -> None:
+    config = compose_config([*PAPER, "model=fastcut"])
+    assert config.model == FASTCUT
+    assert (config.train.constant_epochs, config.train.decay_epochs) == (150, 50)
+
+
+@pytest.mark.parametrize("task", [task for task in TASKS if task != "folder"])
+@pytest.mark.parametrize("model", ["cut", "fastcut", "cyclegan"])
+def test_every_task_composes_with_every_model(task: str, model: str) -> None:
+    assert compose_config([f"task={task}", f"model={model}"]).data.name == task
+
+
+def test_json_brings_back_the_same_configuration() -> None:
+    config = compose_config(["model.negatives=[internal,external]"])
+    assert config_from_json(config_to_json(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("model.temprature=0.1", "no field is called 'model.temprature'; did you mean model.temperature"),
+        ("modl=cut", "did you mean model"),
+        ("task=strips", "no task is called 'strips'; did you mean stripes?"),
+        ("model=cutt", "no model is called 'cutt'; did you mean"),
+        ("model.temperature=hot", "model.temperature is 'hot'; input should be a valid number"),
+        ("model.temperature=-1", "temperature is -1"),
+        ("model.temperature=nan", "temperature is nan"),
+        ("model.temperature=0.1,0.2", "several values"),
+        ("train.batch_size=1.5", "train.batch_size is 1.5; input should be a valid integer"),
+        ("model.negatives=[inside]", "'inside'"),
+        ("model.negatives=internal", "model.negatives is 'internal'"),
+        ("model.places=[pixels,res9]", "res9"),
+        ("model.generator=4", "set one of them, as in model.generator.antialias"),
+        ("metric.extractor=inception", "metric.extractor is 'inception'"),
+        ("model.negatives=[minibatch]", "batch_size > 1"),
+        ("data.size=30", "two halvings"),
+        ("+model.new=1", "adds or deletes"),
+        ("~model.temperature", "adds or deletes"),
+        ("temperature", "write name=value"),
+        ("task=folder", "data.root must be given"),
+    ],
+)
+def test_faulty_overrides_are_refused_in_one_line(override: str, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        compose_config([override], "here")
+    assert str(caught.value).startswith("here: ")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def base() -> Config:
+    return compose_config([])
+
+
+SAME_TRIAL = [
+    "compute.device=cpu",
+    "compute.cpus_per_trial=2",
+    "tracking.uri=sqlite:///elsewhere.db",
+    "paths.trials=elsewhere",
+    "metric.batch_size=3",
+    "train.log_every_steps=7",
+    "data.name=another",
+]
+ANOTHER_TRIAL = [
+    "seed=1",
+    "model.temperature=0.1",
+    "model.places=[pixels]",
+    "model.external.momentum=0.9",
+    "train.learning_rate=0.001",
+    "train.batch_size=2",
+    "metric.every_epochs=2",
+    "data.drawing_seed=1",
+    "model=fastcut",
+]
+
+
+@pytest.mark.parametrize("override", SAME_TRIAL)
+def test_what_cannot_change_the_result_leaves_the_key(override: str) -> None:
+    assert trial_key(compose_config([override]), "content") == trial_key(base(), "content")
+
+
+@pytest.mark.parametrize("override", ANOTHER_TRIAL)
+def test_what_changes_the_result_changes_the_key(override: str) -> None:
+    assert trial_key(compose_config([override]), "content") != trial_key(base(), "content")
+
+
+def test_content_of_the_data_changes_the_key() -> None:
+    assert trial_key(base(), "content") != trial_key(base(), "other content")
+
+
+def test_result_version_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = trial_key(base(), "content")
+    monkeypatch.setattr(module, "RESULT_VERSION", module.RESULT_VERSION + 1)
+    assert trial_key(base(), "content") != before
+
+
+def test_every_entry_of_the_list_of_exceptions_names_fields() -> None:
+    names = set(module.flatten(base())) | set(module.flatten(compose_config(PAPER)))
+    for entry in module.NOT_IN_KEY:
+        assert any(name == entry or name.startswith(f"{entry}.") for name in names), entry
+
+
+@pytest.mark.parametrize(
+    "value", ["internal", "a b", "it's", 'quo"te', 1, 0.07, True, None, ["internal", "external"], [], "1"]
+)
+def test_values_of_a_sweep_file_survive_the_way_through_hydra(value: object) -> None:
+    assert module.parse_override(to_override("x", value, "here"), "here").value() == value
+
+
+@pytest.mark.parametrize("value", ["${seed}", "${oc.env:HOME}", float("nan"), float("inf"), {"a": 1}])
+def test_values_that_would_be_evaluated_or_are_not_finite_are_refused(value: object) -> None:
+    with pytest.raises(UserError, match="here: x is"):
+        to_override("x", value, "here")
+
+
+def test_key_does_not_depend_on_the_order_of_overrides() -> None:
+    one, two = ["model.temperature=0.1", "seed=2"], ["seed=2", "model.temperature=0.1"]
+    assert trial_key(compose_config(one), "c") == trial_key(compose_config(two), "c")
+    assert compose_config(one) == replace(compose_config(["model.temperature=0.1"]), seed=2)
