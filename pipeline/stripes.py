@@ -1,0 +1,75 @@
+"""The embedded task: brown blobs (A) become striped blobs (B), on the same kind of mottled green ground.
+
+Drawn, not downloaded: the same seed gives the same pictures. The two domains differ in nothing but the
+blobs' surface, so a right translation leaves the ground alone, and how much it changes it can be measured.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+GRASS = np.array([86.0, 132.0, 62.0])
+BROWN = np.array([134.0, 84.0, 48.0])
+BLACK = np.array([22.0, 20.0, 22.0])
+WHITE = np.array([238.0, 234.0, 226.0])
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """images (N, H, W, 3) of 8 bits, and masks (N, H, W), true where a blob lies."""
+
+    images: NDArray[np.uint8]
+    masks: NDArray[np.bool_]
+
+
+def draw_pictures(count: int, size: int, seed: int, *, striped: bool) -> Pictures:
+    """`count` square pictures; each has a random stream of its own, so the first n of more are the same n."""
+    drawn = [
+        _draw(np.random.default_rng([seed, int(striped), number]), size, striped=striped) for number in range(count)
+    ]
+    images, masks = zip(*drawn, strict=True)
+    return Pictures(np.stack(images), np.stack(masks))
+
+
+def _draw(rng: np.random.Generator, size: int, *, striped: bool) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    light = 26 * _mottle(rng, size, 8) + 14 * _mottle(rng, size, 16)
+    picture = GRASS + light[..., None] * np.array([1.0, 1.1, 0.8])
+    mask = np.zeros((size, size), dtype=bool)
+    for _ in range(rng.integers(1, 3)):
+        coverage = _blob(rng, size)[..., None]
+        surface = _stripes(rng, size) if striped else BROWN + 16 * _mottle(rng, size, 8)[..., None]
+        picture = picture * (1 - coverage) + surface * coverage
+        mask |= coverage[..., 0] > 0
+    return np.clip(np.rint(picture), 0, 255).astype(np.uint8), mask
+
+
+def _blob(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
+    """Coverage in [0, 1] of a wobbly ellipse whose edge is one pixel soft."""
+    y, x = np.mgrid[:size, :size] - rng.uniform(0.3, 0.7, 2)[:, None, None] * size
+    turn = rng.uniform(0, np.pi)
+    along, across = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+    long, short = size * rng.uniform(0.2, 0.3), size * rng.uniform(0.13, 0.2)
+    angle = np.arctan2(across / short, along / long)
+    wobble = 1 + sum(rng.uniform(0, 0.09) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 5))
+    inside = wobble - np.hypot(along / long, across / short)
+    return np.clip(inside * short + 0.5, 0, 1)
+
+
+def _stripes(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
+    """Black and white bands along a direction of their own, gently bent."""
+    y, x = np.mgrid[:size, :size] / size
+    turn, period = rng.uniform(0, np.pi), rng.uniform(0.11, 0.14)
+    phase = (x * np.cos(turn) + y * np.sin(turn)) / period + 0.12 * _mottle(rng, size, 4) + rng.uniform()
+    share = np.clip(0.5 + 2.2 * np.sin(2 * np.pi * phase), 0, 1)[..., None]
+    return BLACK * (1 - share) + WHITE * share
+
+
+def _mottle(rng: np.random.Generator, size: int, cells: int) -> NDArray[np.float64]:
+    """Smooth noise in [-1, 1]: random values on a coarse grid, bilinear between them."""
+    grid = rng.uniform(-1, 1, (cells + 1, cells + 1))
+    place = np.arange(size) * cells / size
+    low = place.astype(int)
+    share = place - low
+    rows = grid[low] * (1 - share)[:, None] + grid[low + 1] * share[:, None]
+    return rows[:, low] * (1 - share) + rows[:, low + 1] * share

@@ -1,0 +1,126 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.config import FolderConfig, StripesConfig
+from pipeline.data import UnpairedBatches, open_dataset, prepare, to_8_bits, to_model_range
+from pipeline.errors import UserError
+from pipeline.trainer import rng_for
+
+CPU = torch.device("cpu")
+STRIPES = StripesConfig("stripes", "stripes", size=32, train_count=4, test_count=3, drawing_seed=0)
+
+
+def make_folder(root: Path, count: int = 3, size: tuple[int, int] = (50, 40)) -> FolderConfig:
+    rng = np.random.default_rng(0)
+    for split in ("trainA", "trainB", "testA", "testB"):
+        (root / split).mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(rng.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)).save(root / split / f"{number}.png")
+    return FolderConfig("folder", "mine", str(root), load_size=36, size=32)
+
+
+def test_folder_is_resized_by_the_protocols_filter(tmp_path: Path) -> None:
+    config = make_folder(tmp_path / "data")
+    dataset = open_dataset(prepare(config, tmp_path / "cache").folder)
+    assert dataset.train_a.shape == (3, 3, 36, 36)
+    assert dataset.decay_a.shape == dataset.test_a.shape == (3, 3, 32, 32)
+    with Image.open(tmp_path / "data/testB/1.png") as image:
+        expected = np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+    assert np.array_equal(dataset.test_b[1], expected)
+
+
+def test_content_names_the_data_and_its_place_does_not(tmp_path: Path) -> None:
+    here, there = make_folder(tmp_path / "here"), make_folder(tmp_path / "there")
+    one, two = prepare(here, tmp_path / "cache"), prepare(there, tmp_path / "cache")
+    assert one == two
+    with Image.open(tmp_path / "there/testA/0.png") as image:
+        changed = image.copy()
+    changed.putpixel((0, 0), (1, 2, 3))
+    changed.save(tmp_path / "there/testA/0.png")
+    assert prepare(there, tmp_path / "cache").fingerprint != one.fingerprint
+
+
+def test_sizes_name_the_cache_entry_too(tmp_path: Path) -> None:
+    config = make_folder(tmp_path / "data")
+    one, two = (prepare(replace(config, load_size=size), tmp_path / "cache") for size in (36, 40))
+    assert one.fingerprint == two.fingerprint
+    assert one.folder != two.folder
+
+
+def test_a_cache_entry_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[object] = []
+
+    def torn(file: Path, array: object) -> None:
+        if saved:
+            raise KeyboardInterrupt
+        saved.append(file)
+        Path(file).write_bytes(b"half of")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", torn)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(STRIPES, tmp_path)
+    dataset = open_dataset(prepare(STRIPES, tmp_path).folder)
+    assert len(dataset.train_a) == 4
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda root: (root / "testB/1.png").write_bytes(b"not a picture"), "testB/1.png: cannot be read as an image"),
+        (lambda root: (root / "trainA/2.png").write_bytes((root / "trainA/2.png").read_bytes()[:200]), "trainA/2.png"),
+        (lambda root: [file.unlink() for file in (root / "trainB").iterdir()], "trainB: 0 images found"),
+        (lambda root: [(root / f"testA/{n}.png").unlink() for n in (0, 1)], "testA: 1 images found"),
+        (lambda root: (root / "trainA").rename(root / "elsewhere"), "trainA: no such folder"),
+    ],
+)
+def test_folders_that_cannot_serve_are_refused_in_one_line(tmp_path: Path, spoil, said: str) -> None:
+    config = make_folder(tmp_path / "data")
+    spoil(tmp_path / "data")
+    with pytest.raises(UserError) as caught:
+        prepare(config, tmp_path / "cache")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_batch_is_a_function_of_its_place(tmp_path: Path) -> None:
+    dataset = open_dataset(prepare(make_folder(tmp_path / "data"), tmp_path / "cache").folder)
+    one, two = (
+        UnpairedBatches(dataset, 32, 1, 7, CPU).batch(3, 1, rng_for(7, "step", 10), decaying=False) for _ in range(2)
+    )
+    assert one.a.shape == (1, 3, 32, 32)
+    assert torch.equal(one.a, two.a) and torch.equal(one.b, two.b)
+
+
+def test_an_epoch_shows_every_image_of_the_longer_domain_once(tmp_path: Path) -> None:
+    dataset = open_dataset(prepare(STRIPES, tmp_path).folder)
+    flat = replace(dataset, train_a=np.arange(4, dtype=np.uint8)[:, None, None, None].repeat(3, 1))
+    batches = UnpairedBatches(flat, 1, 1, 0, CPU)
+    for epoch in range(3):
+        seen = [
+            int(to_8_bits(batches.batch(epoch, index, rng_for(0, index), decaying=False).a).flatten()[0])
+            for index in range(batches.steps_per_epoch)
+        ]
+        assert sorted(seen) == [0, 1, 2, 3]
+
+
+def test_crops_are_random_before_the_decay_phase_alone(tmp_path: Path) -> None:
+    dataset = open_dataset(prepare(make_folder(tmp_path / "data", count=2), tmp_path / "cache").folder)
+    batches = UnpairedBatches(dataset, 32, 1, 0, CPU)
+
+    def different(*, decaying: bool) -> int:
+        shown = [batches.batch(0, 0, rng_for(0, n), decaying=decaying).a for n in range(40)]
+        return len({image.numpy().tobytes() for image in shown})
+
+    assert different(decaying=True) == 2  # the image and its mirror
+    assert different(decaying=False) > 10
+
+
+def test_8_bits_survive_the_models_range() -> None:
+    levels = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_8_bits(to_model_range(levels)), levels)
