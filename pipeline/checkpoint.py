@@ -1,0 +1,34 @@
+"""Checkpoints: written whole or not at all, verified when read, never unpickled."""
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.errors import UserError
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors in nested dicts and lists; a crash at any moment leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read it back on the CPU. Raises UserError where the file is torn or not a checkpoint."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            torn = archive.testzip()
+        if torn is None:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        reason = f"its part {torn} fails its checksum"
+    except (zipfile.BadZipFile, RuntimeError, ValueError, KeyError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+    raise UserError(f"{path}: not a whole checkpoint ({reason}); remove it to train this trial from the start")

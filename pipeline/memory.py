@@ -1,0 +1,77 @@
+"""Peak memory, three ways: live tensors on any device, CUDA's counters, and the process."""
+
+import resource
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+GB = 1e9
+
+
+class LiveTensors(TorchDispatchMode):
+    """Counts the bytes of storages from the operation that makes them until they die.
+
+    Each storage counts once, however many tensors view it; `peak_bytes` includes what `held` names from the
+    start. The count is the same on every machine and in every run; each operation costs some Python, so it is
+    taken on one step and not on all.
+    """
+
+    def __init__(self, held: Iterable[Tensor] = ()) -> None:
+        super().__init__()
+        self.live_bytes = 0
+        self.peak_bytes = 0
+        self._seen: dict[int, weakref.finalize[Any, Any]] = {}
+        for tensor in held:
+            self._count(tensor)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        outputs = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(outputs):
+            if isinstance(leaf, Tensor):
+                self._count(leaf)
+        return outputs
+
+    def _count(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        identity, size = storage._cdata, storage.nbytes()
+        if identity in self._seen or size == 0:
+            return
+        self._seen[identity] = weakref.finalize(storage, self._forget, identity, size)
+        self.live_bytes += size
+        self.peak_bytes = max(self.peak_bytes, self.live_bytes)
+
+    def _forget(self, identity: int, size: int) -> None:
+        self._seen.pop(identity, None)
+        self.live_bytes -= size
+
+
+def live_peak_gb(work: Callable[[], object], held: Iterable[Tensor]) -> float:
+    """Peak of live tensors (10^9 bytes) while `work` runs, `held` counted from the start."""
+    with LiveTensors(held) as counter:
+        work()
+    return counter.peak_bytes / GB
+
+
+def tensors_in(tree: Any) -> list[Tensor]:
+    """Every tensor in nested containers."""
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def process_peak_gb() -> float:
+    """The most memory the process ever held (10^9 bytes)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GB
+
+
+def cuda_peaks_gb(device: torch.device) -> Mapping[str, float]:
+    """CUDA's own peaks since the last reset (10^9 bytes); empty where the device is not CUDA."""
+    if device.type != "cuda":
+        return {}
+    return {
+        "peak_allocated_gb": torch.cuda.max_memory_allocated(device) / GB,
+        "peak_reserved_gb": torch.cuda.max_memory_reserved(device) / GB,
+    }

@@ -1,0 +1,149 @@
+"""The only writer of MLflow: experiments are tasks, a run is a trial found again by its key, and a sweep is a run
+that holds the list of its trials.
+
+A run's metrics: losses ('train/...'), scores ('eval/...') by step; and, when it is done, 'last/...', 'best/...',
+'cost/...' and 'source/...', one value each, which are what tables are made of.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+
+from pipeline.errors import UserError
+
+MANIFEST = "sweep.json"
+PAGE = 1000
+
+# A first use lays out the database, and would say so in Alembic's words.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """What MLflow knows of a trial: its run, MLflow's status of it, the last step logged, why it failed."""
+
+    run_id: str
+    status: str
+    step: int
+    error: str
+
+
+class Tracker:
+    """One experiment of one store."""
+
+    def __init__(self, uri: str, experiment: str, artifact_root: str) -> None:
+        try:
+            self.client = MlflowClient(uri)
+            found = self.client.get_experiment_by_name(experiment)
+            # A server keeps artefacts where it was told to; only a database of our own needs a place named.
+            location = f"{artifact_root}/{experiment}" if uri.startswith("sqlite:") else None
+            self.experiment_id = found.experiment_id if found else self.client.create_experiment(experiment, location)
+        except (MlflowException, OSError) as error:
+            raise UserError(
+                f"tracking.uri={uri}: the MLflow store does not answer ({str(error).splitlines()[0]})"
+            ) from None
+
+    def find_trials(self) -> dict[str, TrialRecord]:
+        """Every trial of the experiment by its key."""
+        return {
+            run.data.tags["trial_key"]: TrialRecord(
+                run.info.run_id,
+                run.info.status,
+                int(run.data.metrics.get("progress/step", 0)),
+                run.data.tags.get("error", ""),
+            )
+            for run in self._search("tags.kind = 'trial'")
+        }
+
+    def create_trial(self, key: str, name: str, fields: Mapping[str, object], tags: Mapping[str, str]) -> str:
+        """A new run for a trial, with its settings as parameters; gives its id."""
+        run = self.client.create_run(
+            self.experiment_id, run_name=name, tags={"kind": "trial", "trial_key": key, **tags}
+        )
+        # MLflow limits a parameter to 6000 characters and a batch to 100 parameters; settings stay far below.
+        self.client.log_batch(run.info.run_id, params=[Param(field, str(value)) for field, value in fields.items()])
+        self.client.update_run(run.info.run_id, status="SCHEDULED")
+        return run.info.run_id
+
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def record_sweep(self, name: str, manifest: Mapping[str, Any]) -> None:
+        """Write what the sweep consists of; a sweep of the same trials is written once."""
+        content = json.dumps(manifest, sort_keys=True)
+        digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+        known = self._search(f"tags.kind = 'sweep' and tags.sweep = '{name}'")
+        newest = max(known, key=lambda run: run.info.start_time, default=None)
+        if newest is not None and newest.data.tags["manifest"] == digest:
+            return
+        run = self.client.create_run(
+            self.experiment_id, run_name=name, tags={"kind": "sweep", "sweep": name, "manifest": digest}
+        )
+        self.client.log_dict(run.info.run_id, dict(manifest), MANIFEST)
+        self.client.set_terminated(run.info.run_id, "FINISHED")
+
+    def _search(self, condition: str) -> list[Run]:
+        runs: list[Run] = []
+        token: str | None = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment_id], condition, ViewType.ACTIVE_ONLY, max_results=PAGE, page_token=token
+            )
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
+
+class TrialRun:
+    """The record of one trial while it trains; opened again after a crash it goes on where it stopped."""
+
+    def __init__(self, uri: str, run_id: str) -> None:
+        self.client = MlflowClient(uri)
+        self.run_id = run_id
+        self.client.update_run(run_id, status="RUNNING")
+        self.client.log_batch(run_id, tags=[RunTag("error", "")])
+        history = self.client.get_metric_history(run_id, "progress/step")
+        # A resumed trial walks again the steps behind its checkpoint; what they gave is already written.
+        self._written = max((metric.step for metric in history), default=-1)
+
+    def log(self, step: int, values: Mapping[str, float], grid: NDArray[np.uint8] | None = None) -> None:
+        """Values at a step, and a picture that MLflow's UI shows with a slider over the steps."""
+        if step <= self._written:
+            return
+        if grid is not None:
+            self.client.log_image(self.run_id, np.ascontiguousarray(grid), key="grid", step=step)
+        now = int(time.time() * 1000)
+        marked = {**values, "progress/step": float(step)}
+        self.client.log_batch(self.run_id, metrics=[Metric(name, value, now, step) for name, value in marked.items()])
+        self._written = step
+
+    def finish(self, values: Mapping[str, float], tags: Mapping[str, str]) -> None:
+        """The final values, and the run is done."""
+        now = int(time.time() * 1000)
+        # A single value at step 0 is drawn as a bar, which is how the UI compares runs by it.
+        metrics = [Metric(name, value, now, 0) for name, value in values.items()]
+        self.client.log_batch(self.run_id, metrics=metrics, tags=[RunTag(key, value) for key, value in tags.items()])
+        self.client.set_terminated(self.run_id, "FINISHED")
+
+    def fail(self, reason: str, trace: str) -> None:
+        """The run ends as failed: the reason in a tag, the traceback as an artefact."""
+        self.client.log_text(self.run_id, trace, "traceback.txt")
+        self.client.log_batch(self.run_id, tags=[RunTag("error", reason[:500])])
+        self.client.set_terminated(self.run_id, "FAILED")

@@ -1,0 +1,143 @@
+"""The training loop: one step, and the steps of a trial in order."""
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from models.objective import Batch, Objective
+
+Optimizers = Mapping[str, torch.optim.Optimizer]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long to train, and with which learning rate.
+
+    The rate is constant for `constant_epochs`, then falls linearly over `decay_epochs`, one value an epoch.
+    """
+
+    constant_epochs: int
+    decay_epochs: int
+    learning_rate: float
+
+    @property
+    def epochs(self) -> int:
+        return self.constant_epochs + self.decay_epochs
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch (from 0); the last one still learns, as in the reference code."""
+        decayed = max(0, epoch + 1 - self.constant_epochs)
+        return self.learning_rate * (1 - decayed / (self.decay_epochs + 1))
+
+    def decays(self, epoch: int) -> bool:
+        """Whether the epoch (from 0) lies in the second phase."""
+        return epoch >= self.constant_epochs
+
+
+class Batches(Protocol):
+    """Where batches come from; each is a function of its place alone, so a trial can go on anywhere."""
+
+    steps_per_epoch: int
+
+    def batch(self, epoch: int, index: int, rng: torch.Generator, *, decaying: bool) -> Batch:
+        """The index-th batch of an epoch, augmented with draws from rng."""
+        ...
+
+
+@dataclass
+class TrainState:
+    """All that changes while a trial trains; `step` counts the steps that are done."""
+
+    objective: Objective
+    optimizers: Optimizers
+    step: int = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        optimizers = {phase: optimizer.state_dict() for phase, optimizer in self.optimizers.items()}
+        return {"step": self.step, "objective": self.objective.state_dict(), "optimizers": optimizers}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.objective.load_state_dict(state["objective"])
+        for phase, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][phase])
+        self.step = state["step"]
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One finished step: its number (from 1), epoch (from 0), detached losses by name, and seconds taken."""
+
+    step: int
+    epoch: int
+    losses: dict[str, Tensor]
+    seconds: float
+
+
+def make_optimizers(
+    objective: Objective, learning_rate: float, betas: tuple[float, float]
+) -> dict[str, torch.optim.Adam]:
+    """One Adam a phase."""
+    return {
+        phase: torch.optim.Adam(objective.parameters_of(phase), lr=learning_rate, betas=betas)
+        for phase in objective.phases
+    }
+
+
+def rng_for(seed: int, *purpose: object) -> torch.Generator:
+    """A stream of random numbers of its own for each seed and purpose.
+
+    Every draw of a trial comes from such a stream named by its step, so no random state needs saving.
+    """
+    digest = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
+
+
+def fit(state: TrainState, batches: Batches, schedule: Schedule, seed: int) -> Iterator[StepReport]:
+    """Train from where the state stands to the end of the schedule, yielding after each step.
+
+    The caller decides what to record, when to evaluate and when to save; it may stop at any report.
+    """
+    for step in range(state.step, schedule.epochs * batches.steps_per_epoch):
+        started = time.perf_counter()
+        epoch, index = divmod(step, batches.steps_per_epoch)
+        rng = rng_for(seed, "step", step)
+        batch = batches.batch(epoch, index, rng, decaying=schedule.decays(epoch))
+        set_learning_rate(state.optimizers, schedule.rate(epoch))
+        losses = train_step(state.objective, state.optimizers, batch, rng)
+        state.step = step + 1
+        yield StepReport(state.step, epoch, losses, time.perf_counter() - started)
+
+
+def train_step(objective: Objective, optimizers: Optimizers, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+    """One step of every phase, in the objective's order; the detached losses as 'phase/name'."""
+    return update(objective, optimizers, batch, objective.generate(batch, rng))
+
+
+def update(objective: Objective, optimizers: Optimizers, batch: Batch, fakes: Any) -> dict[str, Tensor]:
+    """The deterministic rest of a step, once all draws are made."""
+    report: dict[str, Tensor] = {}
+    for phase in objective.phases:
+        losses = objective.losses(phase, batch, fakes)
+        optimizers[phase].zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()
+        optimizers[phase].step()
+        report |= {f"{phase}/{name}": loss.detach() for name, loss in losses.items()}
+    return report
+
+
+def set_learning_rate(optimizers: Optimizers, rate: float) -> None:
+    """Give every optimiser the same rate."""
+    for optimizer in optimizers.values():
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+
+
+def mean_losses(reports: Sequence[StepReport]) -> dict[str, float]:
+    """Each loss averaged over the reports."""
+    names = reports[0].losses
+    return {name: float(torch.stack([report.losses[name] for report in reports]).mean()) for name in names}

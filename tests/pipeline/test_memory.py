@@ -1,0 +1,55 @@
+import torch
+
+from pipeline.memory import LiveTensors, live_peak_gb, process_peak_gb, tensors_in
+
+MEGA = 250_000  # float32 elements of 10^6 bytes
+
+
+def test_peak_is_that_of_what_lives_at_once() -> None:
+    def work() -> None:
+        for _ in range(5):
+            first = torch.ones(MEGA)
+            second = first + 1
+            del first, second
+
+    assert live_peak_gb(work, []) == 0.002
+
+
+def test_views_and_writes_in_place_count_once() -> None:
+    def work() -> None:
+        x = torch.ones(MEGA)
+        x.view(2, -1).add_(1)
+        x[:10].mul_(2)
+
+    assert live_peak_gb(work, []) == 0.001
+
+
+def test_what_is_held_counts_from_the_start() -> None:
+    held = torch.ones(2 * MEGA)
+    assert live_peak_gb(lambda: torch.ones(MEGA), [held, held.view(-1)]) == 0.003
+
+
+def test_backward_pass_is_counted_and_the_count_repeats() -> None:
+    layer = torch.nn.Linear(500, 500)
+    x = torch.ones(500, 500)
+
+    def work() -> None:
+        layer.zero_grad()
+        layer(x).relu().sum().backward()
+
+    peaks = {live_peak_gb(work, tensors_in(dict(layer.named_parameters()))) for _ in range(3)}
+    assert len(peaks) == 1
+    # Weight, the gradient of ReLU's input and the weight's gradient, 10^6 bytes each, besides the biases.
+    assert 0.003 < peaks.pop() < 0.0031
+
+
+def test_dead_tensors_are_forgotten() -> None:
+    with LiveTensors() as counter:
+        x = torch.ones(MEGA)
+        assert counter.live_bytes == 10**6
+        del x
+        assert counter.live_bytes == 0
+
+
+def test_process_has_a_peak() -> None:
+    assert 0.05 < process_peak_gb() < 100

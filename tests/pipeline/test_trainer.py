@@ -1,0 +1,87 @@
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.config import Config
+from pipeline.data import UnpairedBatches, open_dataset, prepare
+from pipeline.trainer import Schedule, TrainState, fit, rng_for
+from pipeline.trial import build_state
+
+CPU = torch.device("cpu")
+TRIALS = {
+    "cut": ("model=cut",),
+    "external": ("model=cut", "model.negatives=[internal,external]", "model.external.warmup=255"),
+    "fastcut": ("model=fastcut",),
+    "cyclegan": ("model=cyclegan", "model.pool_size=2"),
+    "batch of two": ("model=cut", "train.batch_size=2"),
+}
+
+
+def setting(config: Config, cache: Path) -> tuple[UnpairedBatches, Schedule]:
+    dataset = open_dataset(prepare(config.data, cache).folder)
+    batches = UnpairedBatches(dataset, config.data.size, config.train.batch_size, config.seed, CPU)
+    return batches, Schedule(config.train.constant_epochs, config.train.decay_epochs, config.train.learning_rate)
+
+
+def flat(state: TrainState) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in state.objective.state_dict().items()}
+
+
+@pytest.mark.parametrize("overrides", TRIALS.values(), ids=TRIALS.keys())
+def test_resumed_run_equals_uninterrupted_run(
+    tiny: Callable[..., Config], tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
+    config = tiny(*overrides)
+    batches, schedule = setting(config, tmp_path)
+
+    whole = build_state(config, CPU)
+    losses = [report.losses for report in fit(whole, batches, schedule, config.seed)]
+
+    stopped = build_state(config, CPU)
+    half = len(losses) // 2
+    for _ in islice(fit(stopped, batches, schedule, config.seed), half):
+        pass
+    save_checkpoint(tmp_path / "last.pt", stopped.state_dict())
+    resumed = build_state(config, CPU)
+    resumed.load_state_dict(load_checkpoint(tmp_path / "last.pt"))
+    rest = [report.losses for report in fit(resumed, batches, schedule, config.seed)]
+
+    assert len(rest) == len(losses) - half > 0
+    for expected, found in zip(losses[half:], rest, strict=True):
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
+    expected_weights, found_weights = flat(whole), flat(resumed)
+    assert all(torch.equal(expected_weights[name], found_weights[name]) for name in expected_weights)
+
+
+def test_training_moves_every_trained_weight(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    config = tiny()
+    batches, schedule = setting(config, tmp_path)
+    state = build_state(config, CPU)
+    before = [p.clone() for phase in state.objective.phases for p in state.objective.parameters_of(phase)]
+    for _ in islice(fit(state, batches, schedule, config.seed), 2):
+        pass
+    after = [p for phase in state.objective.phases for p in state.objective.parameters_of(phase)]
+    assert all(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
+
+
+def test_rate_is_constant_and_then_falls_linearly_to_the_last_epoch() -> None:
+    schedule = Schedule(constant_epochs=2, decay_epochs=3, learning_rate=1.0)
+    assert [schedule.rate(epoch) for epoch in range(5)] == [1, 1, 0.75, 0.5, 0.25]
+    assert [schedule.decays(epoch) for epoch in range(5)] == [False, False, True, True, True]
+
+
+def test_streams_differ_by_seed_and_purpose_and_repeat() -> None:
+    def first(*key: object) -> float:
+        return float(torch.rand((), generator=rng_for(*key)))  # type: ignore[arg-type]
+
+    assert first(0, "step", 1) == first(0, "step", 1)
+    assert len({first(0, "step", 1), first(0, "step", 2), first(1, "step", 1), first(0, "order", 1)}) == 4
+
+
+def test_phases_update_in_the_reference_order(tiny: Callable[..., Config]) -> None:
+    assert build_state(tiny("model=cut"), CPU).objective.phases == ("discriminator", "generator")
+    assert build_state(tiny("model=cyclegan"), CPU).objective.phases == ("generator", "discriminator")

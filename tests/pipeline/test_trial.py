@@ -1,0 +1,116 @@
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from pipeline import trial as module
+from pipeline.checkpoint import load_checkpoint
+from pipeline.config import Config, tracking_uri, trial_key
+from pipeline.data import prepare
+from pipeline.plan import checkpoint_path
+from pipeline.tracking import Tracker
+from pipeline.trial import TrialJob, run_trial
+
+
+def job_of(config: Config, experiment: str = "stripes") -> TrialJob:
+    data = prepare(config.data, Path(".cache"))
+    uri = tracking_uri(config)
+    key = trial_key(config, data.fingerprint)
+    run_id = Tracker(uri, experiment, Path("mlartifacts").absolute().as_uri()).create_trial(key, "row, seed 0", {}, {})
+    return TrialJob(config, key, run_id, str(data.folder), str(checkpoint_path(config, key)), uri)
+
+
+def read(job: TrialJob) -> Run:
+    return MlflowClient(job.tracking_uri).get_run(job.run_id)
+
+
+def history(job: TrialJob) -> dict[str, list[tuple[int, float]]]:
+    client = MlflowClient(job.tracking_uri)
+    names = [name for name in read(job).data.metrics if name.startswith(("train/", "eval/"))]
+    return {name: [(m.step, m.value) for m in client.get_metric_history(job.run_id, name)] for name in names}
+
+
+def test_a_finished_trial_leaves_all_that_tables_need(project: Path, tiny: Callable[..., Config]) -> None:
+    job = job_of(tiny())
+    steps = [progress.step for progress in run_trial(job)]
+    run = read(job)
+    assert steps == [4, 6, 8, 12]
+    assert run.info.status == "FINISHED"
+    expected = {
+        f"{when}/{score}" for when in ("last", "best", "source") for score in ("fd_small_conv", "background_change")
+    }
+    expected |= {"best/epoch", "cost/seconds_per_step", "cost/peak_live_gb", "cost/process_peak_gb"}
+    assert expected <= set(run.data.metrics)
+    assert run.data.tags["extractor"] == "small-conv"
+    images = [file.path for file in MlflowClient(job.tracking_uri).list_artifacts(job.run_id, "images")]
+    assert sum(path.endswith(".png") for path in images) == 2  # one an evaluation
+
+
+def test_interrupted_trial_goes_on_in_its_own_run_and_ends_alike(project: Path, tiny: Callable[..., Config]) -> None:
+    whole = job_of(tiny("paths.trials=whole"), "whole")
+    list(run_trial(whole))
+
+    halves = job_of(tiny("paths.trials=halves"), "halves")
+    for _ in islice(run_trial(halves), 3):  # past the checkpoint at 6, and past what was logged at 8
+        pass
+    assert read(halves).info.status == "RUNNING"
+    assert [progress.step for progress in run_trial(halves)] == [8, 12]
+
+    assert whole.key == halves.key
+    assert history(halves) == history(whole)
+    weights = [load_checkpoint(Path(name) / whole.key / "last.pt")["objective"] for name in ("whole", "halves")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    deterministic = ("last/", "best/", "source/", "cost/peak_live_gb")
+    metrics = [
+        {name: value for name, value in read(job).data.metrics.items() if name.startswith(deterministic)}
+        for job in (whole, halves)
+    ]
+    assert metrics[0] == metrics[1]
+
+
+def test_a_trial_stopped_before_its_record_was_closed_is_closed_without_training(
+    project: Path, tiny: Callable[..., Config]
+) -> None:
+    job = job_of(tiny())
+    for _ in islice(run_trial(job), 4):
+        pass
+    assert read(job).info.status == "RUNNING"
+    assert list(run_trial(job)) == []
+    assert read(job).info.status == "FINISHED"
+
+
+def test_a_failing_trial_says_why_in_its_run(
+    project: Path, tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(*_: object) -> None:
+        raise RuntimeError("out of cheese")
+
+    monkeypatch.setattr(module, "build_objective", explode)
+    job = job_of(tiny())
+    with pytest.raises(RuntimeError):
+        list(run_trial(job))
+    run = read(job)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["error"] == "RuntimeError: out of cheese"
+
+
+def test_best_is_the_lowest_distance_and_says_when_it_was(project: Path, tiny: Callable[..., Config]) -> None:
+    job = job_of(tiny("train.decay_epochs=3"))
+    list(run_trial(job))
+    metrics, scores = read(job).data.metrics, dict(history(job)["eval/fd_small_conv"])
+    assert metrics["best/fd_small_conv"] == min(scores.values())
+    assert scores[int(metrics["best/epoch"] * 6)] == metrics["best/fd_small_conv"]
+    assert metrics["last/fd_small_conv"] == scores[24]
+
+
+def test_evaluation_does_not_change_training(project: Path, tiny: Callable[..., Config]) -> None:
+    often, once = (job_of(tiny(f"metric.every_epochs={epochs}", "train.decay_epochs=3")) for epochs in (1, 4))
+    for job in (often, once):
+        list(run_trial(job))
+    weights = [load_checkpoint(Path("trials") / job.key / "last.pt")["objective"] for job in (often, once)]
+    assert often.key != once.key
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
