@@ -1,0 +1,67 @@
+"""Writes a sweep's tables: Markdown, CSV and LaTeX, from MLflow's records alone."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from analysis.runs import SweepRecord, read_sweep
+from analysis.tables import DASH, summarise, table
+
+REFERENCE = Path(__file__).parent / "reference.yaml"
+
+
+def write_tables(uri: str, sweep: str, task: str, results: Path) -> str:
+    """Write results/<sweep>/<task>/table.md, .csv and .tex; give the Markdown with its place, to be printed."""
+    record = read_sweep(uri, sweep, task)
+    folder = results / sweep / task
+    folder.mkdir(parents=True, exist_ok=True)
+    cells, notes = table(record, yaml.safe_load(REFERENCE.read_text(encoding="utf-8")))
+    text = markdown(record, cells, notes)
+    (folder / "table.md").write_text(text, encoding="utf-8")
+    statistics = pd.DataFrame([asdict(found) for found in summarise(record)])
+    (folder / "table.csv").write_text(statistics.to_csv(index=False, lineterminator="\n"), encoding="utf-8")
+    (folder / "table.tex").write_text(latex(record, cells, notes), encoding="utf-8")
+    return f"{text}\n{folder / 'table.md'}"
+
+
+def markdown(record: SweepRecord, cells: pd.DataFrame, notes: list[str]) -> str:
+    """A title, the question, the table, and a footnote for each trial that is not in it."""
+    escaped = cells.rename(index=_escape_markdown).map(_escape_markdown)
+    body = escaped.reset_index().to_markdown(index=False, disable_numparse=True)
+    lines = [f"# {record.sweep} on {record.task}", "", record.question, "", body, "", _legend(cells)]
+    lines += ["", *(f"- {_escape_markdown(note)}" for note in notes)] if notes else []
+    return "\n".join(lines) + "\n"
+
+
+def latex(record: SweepRecord, cells: pd.DataFrame, notes: list[str]) -> str:
+    """A table environment for booktabs."""
+    titles = cells.rename(columns=lambda title: title.replace("↓", "$\\downarrow$"))
+    plain = titles.map(_to_latex).rename(index=_to_latex)
+    plain.index.name = None
+    caption = _to_latex(" ".join([record.question, _legend(cells), *(f"{note}." for note in notes)]))
+    return plain.style.to_latex(
+        hrules=True,
+        column_format="l" + "r" * plain.shape[1],
+        caption=caption,
+        label=f"tab:{record.sweep}",
+        position="t",
+    )
+
+
+def _legend(cells: pd.DataFrame) -> str:
+    legend = "Mean ± standard deviation over n seeds; last: at the end of training, best: at the best evaluation."
+    return legend + (f" {DASH}: no value." if (cells == DASH).any(axis=None) else "")
+
+
+def _escape_markdown(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("_", "\\_").replace("<", "&lt;").replace("\n", " ")
+
+
+_LATEX = {"\\": r"\textbackslash{}", "–": "--", "±": r"$\pm$", "<": r"$<$", ">": r"$>$", "~": r"\textasciitilde{}"}
+_LATEX |= {"^": r"\textasciicircum{}", **{character: f"\\{character}" for character in "&%$#_{}"}}
+
+
+def _to_latex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)

@@ -1,0 +1,109 @@
+"""The only reader of MLflow: a sweep's list of trials, and what each of them recorded."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import Run, ViewType
+from mlflow.exceptions import MlflowException
+
+MANIFEST = "sweep.json"
+PAGE = 1000
+
+
+class RecordsError(Exception):
+    """The records do not hold what was asked for; the text is one line for the user."""
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """A row of the sweep: its name, its like in the paper ('' if none), its trials' keys by seed."""
+
+    row: str
+    paper: str
+    keys: dict[int, str]
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """A sweep as recorded. `runs`: one line a trial, indexed by (row, seed), with status, error and every metric."""
+
+    sweep: str
+    question: str
+    task: str
+    rows: tuple[SweepRow, ...]
+    runs: pd.DataFrame
+
+
+def read_sweep(uri: str, sweep: str, task: str) -> SweepRecord:
+    """The newest record of a sweep on a task. Raises RecordsError where there is none."""
+    try:
+        client = MlflowClient(uri)
+        experiment = client.get_experiment_by_name(task)
+        if experiment is None:
+            known = sorted(found.name for found in client.search_experiments() if found.name != "Default")
+            raise RecordsError(
+                f"{uri}: nothing is recorded for task {task!r}; recorded: {', '.join(known) or 'nothing'}"
+            )
+        manifest = _newest_manifest(client, experiment.experiment_id, sweep, uri)
+        by_key = {
+            run.data.tags["trial_key"]: run for run in _search(client, experiment.experiment_id, "tags.kind = 'trial'")
+        }
+    except (MlflowException, OSError) as error:
+        raise RecordsError(f"{uri}: the MLflow store cannot be read ({str(error).splitlines()[0]})") from None
+    rows = tuple(
+        SweepRow(row["row"], row["paper"], {int(seed): key for seed, key in row["keys"].items()})
+        for row in manifest["rows"]
+    )
+    lines = [_line(row.row, seed, by_key.get(key)) for row in rows for seed, key in row.keys.items()]
+    runs = pd.DataFrame(lines).set_index(["row", "seed"])
+    return SweepRecord(sweep, manifest["question"], task, rows, runs)
+
+
+def recorded_tasks(uri: str, sweep: str) -> list[str]:
+    """The tasks that a sweep was run on."""
+    client = MlflowClient(uri)
+    return sorted(
+        experiment.name
+        for experiment in client.search_experiments()
+        if client.search_runs(
+            [experiment.experiment_id], f"tags.kind = 'sweep' and tags.sweep = '{sweep}'", max_results=1
+        )
+    )
+
+
+def _newest_manifest(client: MlflowClient, experiment_id: str, sweep: str, uri: str) -> dict[str, Any]:
+    found = _search(client, experiment_id, f"tags.kind = 'sweep' and tags.sweep = '{sweep}'")
+    if not found:
+        known = sorted({run.data.tags["sweep"] for run in _search(client, experiment_id, "tags.kind = 'sweep'")})
+        raise RecordsError(f"{uri}: no sweep {sweep!r} is recorded; recorded: {', '.join(known) or 'none'}")
+    newest = max(found, key=lambda run: run.info.start_time)
+    path = download_artifacts(run_id=newest.info.run_id, artifact_path=MANIFEST, tracking_uri=uri)
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def _line(row: str, seed: int, run: Run | None) -> dict[str, Any]:
+    if run is None:
+        return {"row": row, "seed": seed, "status": "MISSING", "error": ""}
+    finished = run.data.metrics if run.info.status == "FINISHED" else {}
+    return {"row": row, "seed": seed, "status": run.info.status, "error": run.data.tags.get("error", ""), **finished}
+
+
+def _search(client: MlflowClient, experiment_id: str, condition: str) -> list[Run]:
+    runs: list[Run] = []
+    token: str | None = None
+    while True:
+        page = client.search_runs([experiment_id], condition, ViewType.ACTIVE_ONLY, max_results=PAGE, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs
