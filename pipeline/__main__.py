@@ -1,0 +1,137 @@
+"""The commands: python -m pipeline COMMAND … (the justfile's recipes call these)."""
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from analysis.report import write_tables
+from analysis.runs import RecordsError
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.fid import load_extractor, metric_names
+from pipeline.plan import Plan, plan_sweep, register
+from pipeline.progress import Line, LiveTable
+from pipeline.sweep import Row, Sweep, load_sweep
+from pipeline.trial import resolve_device, run_trial
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; 0 is success, 1 a trial that failed, 2 something for the user to mend."""
+    options = _parser().parse_args(arguments)
+    try:
+        match options.command:
+            case "sweep":
+                return sweep(options.name, options.overrides)
+            case "plan":
+                return plan(options.name, options.overrides)
+            case _:
+                return train(options.overrides)
+    except (UserError, RecordsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command carries on from the last checkpoints", file=sys.stderr)
+        return 130
+
+
+def sweep(name: str, overrides: list[str]) -> int:
+    """Train what is not trained yet, then write the tables."""
+    planned = plan_sweep(load_sweep(name), overrides)
+    _require_extractor(planned.trials[0].trial.config)
+    jobs = register(planned)
+    console = Console()
+    if jobs:
+        from pipeline.launch import run_jobs  # Ray takes seconds to import, and nothing else here needs it
+
+        run_jobs(jobs, _live_table(planned, console), Path(planned.trials[0].trial.config.paths.cache) / "ray")
+    else:
+        console.print(f"{name}: all {len(planned.trials)} trials are done already; nothing to train")
+
+    results = Path(planned.trials[0].trial.config.paths.results)
+    print(write_tables(planned.uri, name, planned.task, results))
+    after = planned.tracker.find_trials()
+    failed = [(trial, after[trial.key]) for trial in planned.trials if after[trial.key].status != "FINISHED"]
+    for trial, record in failed:
+        reason = record.error or "it was interrupted"
+        console.print(f"{trial.trial.row}, seed {trial.trial.seed} is not done: {reason}", markup=False)
+    if failed:
+        console.print("the same command tries again", markup=False)
+    return 1 if failed else 0
+
+
+def plan(name: str, overrides: list[str]) -> int:
+    """Print every trial and what is done already; train nothing."""
+    planned = plan_sweep(load_sweep(name), overrides)
+    table = Table(title=f"{name} on {planned.task}: {planned.sweep.question}", title_justify="left")
+    for column in ("row", "seed", "key", "state"):
+        table.add_column(column, justify="right" if column == "seed" else "left")
+    for trial in planned.trials:
+        state = {
+            "done": "done",
+            "new": "to train",
+            "interrupted": f"interrupted at step {trial.record.step if trial.record else 0}, will go on",
+            "failed": f"failed ({trial.record.error if trial.record else ''}), will try again",
+        }[trial.state]
+        table.add_row(Text(trial.trial.row), str(trial.trial.seed), trial.key, Text(state))
+    console = Console()
+    console.print(table)
+    counts = Counter(trial.state for trial in planned.trials)
+    console.print(f"{len(planned.trials)} trials, {counts['done']} done, {len(planned.to_train())} to train")
+    return 0
+
+
+def train(overrides: list[str]) -> int:
+    """One trial in this process, recorded like any other."""
+    seeds = [text for text in overrides if text.startswith("seed=")]
+    rest = [text for text in overrides if not text.startswith("seed=")]
+    single = Sweep("single", "one trial by itself", (0,), (Row("single", {}),))
+    planned = plan_sweep(single, [*rest, *(f"seeds=[{text.removeprefix('seed=')}]" for text in seeds)])
+    _require_extractor(planned.trials[0].trial.config)
+    jobs = register(planned)
+    console = Console()
+    metric, _ = metric_names(planned.trials[0].trial.config.metric.extractor)
+    if not jobs:
+        console.print(f"{planned.trials[0].key} is done already; nothing to train")
+    for job in jobs:
+        for at in run_trial(job):
+            score = f", {metric} {at.score:.2f}" if at.score is not None else ""
+            console.print(
+                f"{job.key}: step {at.step}/{at.steps}, {at.seconds_per_step:.3f} s/step{score}", highlight=False
+            )
+    return 0
+
+
+def _require_extractor(config: Config) -> None:
+    """Fail before any training where the metric's network cannot be had."""
+    load_extractor(config.metric.extractor, config.metric.weights, resolve_device("cpu"))
+
+
+def _live_table(planned: Plan, console: Console) -> LiveTable:
+    config = planned.trials[0].trial.config
+    metric, _ = metric_names(config.metric.extractor)
+    lines = {
+        trial.key: Line(trial.trial.row, trial.trial.seed, "done" if trial.state == "done" else "waiting")
+        for trial in planned.trials
+    }
+    return LiveTable(f"{planned.sweep.name} on {planned.task}", metric, lines, console)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pipeline", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, does in (("sweep", sweep.__doc__), ("plan", plan.__doc__)):
+        command = commands.add_parser(name, help=does, description=does)
+        command.add_argument("name", help="a file of sweeps/, without .yaml")
+        command.add_argument("overrides", nargs="*", help="task=NAME, seeds=[0,1], model.temperature=0.1, …")
+    command = commands.add_parser("train", help=train.__doc__, description=train.__doc__)
+    command.add_argument("overrides", nargs="*", help="task=NAME, model=NAME, seed=0, …")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,134 @@
+"""What a sweep would do: each trial with its identity and with what is recorded of it already."""
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.config import RESULT_VERSION, Config, flatten, tracking_uri, trial_key
+from pipeline.data import PreparedData, prepare
+from pipeline.errors import UserError
+from pipeline.sweep import Sweep, Trial, expand, with_seeds
+from pipeline.tracking import Tracker, TrialRecord
+from pipeline.trial import TrialJob
+
+State = Literal["done", "interrupted", "failed", "new"]
+_STATES: dict[str, State] = {"FINISHED": "done", "FAILED": "failed", "SCHEDULED": "new"}
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """A trial of a sweep, its key, and its state in the records."""
+
+    trial: Trial
+    key: str
+    state: State
+    record: TrialRecord | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep laid out: every trial in the order in which they run, and where data and records lie."""
+
+    sweep: Sweep
+    task: str
+    trials: tuple[PlannedTrial, ...]
+    data: PreparedData
+    tracker: Tracker
+    uri: str
+
+    def to_train(self) -> list[PlannedTrial]:
+        return [planned for planned in self.trials if planned.state != "done"]
+
+
+def plan_sweep(sweep: Sweep, overrides: Sequence[str]) -> Plan:
+    """Compose every row, prepare the data, take the keys, look up the records. Trains nothing."""
+    sweep, overrides = with_seeds(sweep, overrides)
+    trials = expand(sweep, overrides)
+    first = trials[0].config
+    for trial in trials:
+        if trial.config.data != first.data:
+            raise UserError(
+                f"sweep {sweep.name}: rows {trials[0].row!r} and {trial.row!r} have different data; a table compares "
+                "rows on one task, so set task and data for the whole sweep"
+            )
+    data = prepare(first.data, Path(first.paths.cache))
+    uri = tracking_uri(first)
+    tracker = Tracker(uri, first.data.name, Path("mlartifacts").absolute().as_uri())
+    records = tracker.find_trials()
+    keys = [trial_key(trial.config, data.fingerprint) for trial in trials]
+    planned = tuple(
+        PlannedTrial(trial, key, _state(records.get(key)), records.get(key))
+        for trial, key in zip(trials, keys, strict=True)
+    )
+    return Plan(sweep, first.data.name, planned, data, tracker, uri)
+
+
+def register(plan: Plan) -> list[TrialJob]:
+    """Write the sweep into the records, with a run for every trial, and give the jobs that are left to do.
+
+    Only this process creates runs, so no trial can get two.
+    """
+    plan.tracker.record_sweep(plan.sweep.name, manifest(plan))
+    jobs: list[TrialJob] = []
+    for planned in plan.trials:
+        trial = planned.trial
+        membership = {f"row.{plan.sweep.name}": trial.row}
+        if planned.record is None:
+            run_id = plan.tracker.create_trial(
+                planned.key,
+                f"{trial.row}, seed {trial.seed}",
+                _parameters(trial.config),
+                {
+                    **membership,
+                    "data_fingerprint": plan.data.fingerprint,
+                    "commit": _commit(),
+                    "result_version": str(RESULT_VERSION),
+                },
+            )
+        else:
+            run_id = planned.record.run_id
+            plan.tracker.tag(run_id, membership)
+        if planned.state != "done":
+            folder, checkpoint = plan.data.folder.absolute(), checkpoint_path(trial.config, planned.key)
+            jobs.append(TrialJob(trial.config, planned.key, run_id, str(folder), str(checkpoint), plan.uri))
+    return jobs
+
+
+def checkpoint_path(config: Config, key: str) -> Path:
+    """Where the trial of that key keeps its last checkpoint."""
+    return Path(config.paths.trials).absolute() / key / "last.pt"
+
+
+def manifest(plan: Plan) -> dict[str, Any]:
+    """What the tables need to know of a sweep, written beside its trials."""
+    keys: dict[str, dict[str, str]] = {row.row: {} for row in plan.sweep.rows}
+    for planned in plan.trials:
+        keys[planned.trial.row][str(planned.trial.seed)] = planned.key
+    return {
+        "sweep": plan.sweep.name,
+        "question": plan.sweep.question,
+        "task": plan.task,
+        "rows": [{"row": row.row, "paper": row.paper, "keys": keys[row.row]} for row in plan.sweep.rows],
+    }
+
+
+def _parameters(config: Config) -> Mapping[str, object]:
+    hidden = ("paths.", "tracking.", "compute.")
+    return {name: value for name, value in flatten(config).items() if not name.startswith(hidden)}
+
+
+def _state(record: TrialRecord | None) -> State:
+    return "new" if record is None else _STATES.get(record.status, "interrupted")
+
+
+def _commit() -> str:
+    """The commit of the code, '+' behind it where files differ from it; 'unknown' outside a repository."""
+    found = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found.stdout.strip() or "unknown"

@@ -1,0 +1,92 @@
+"""The arrows between modules, held by reading the imports (docs/architecture.md draws them)."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("models", "pipeline", "analysis")
+FILES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+
+# Outside systems and the only files that may know them.
+ONLY_IN = {
+    "ray": {"pipeline/launch.py", "pipeline/progress.py"},
+    "hydra": {"pipeline/config.py"},
+    "omegaconf": {"pipeline/config.py"},
+    "mlflow": {"pipeline/tracking.py", "analysis/runs.py"},
+    "torch_fidelity": {"pipeline/fid.py", "pipeline/small_extractor.py"},
+}
+# What each module of pipeline may import of pipeline: an arrow not listed is an arrow not meant.
+ARROWS = {
+    "errors": set(),
+    "trainer": set(),
+    "stripes": set(),
+    "memory": set(),
+    "small_extractor": set(),
+    "checkpoint": {"errors"},
+    "config": {"errors"},
+    "tracking": {"errors"},
+    "data": {"config", "errors", "stripes", "trainer"},
+    "fid": {"errors", "small_extractor"},
+    "evaluate": {"config", "data", "fid"},
+    "trial": {"checkpoint", "config", "data", "evaluate", "fid", "memory", "tracking", "trainer"},
+    "sweep": {"config", "errors"},
+    "plan": {"config", "data", "errors", "sweep", "tracking", "trial"},
+    "progress": set(),
+    "launch": {"config", "progress", "trial"},
+    "__main__": {"config", "errors", "fid", "launch", "plan", "progress", "sweep", "trial"},
+}
+
+
+def imports(file: Path) -> set[str]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: a relative import"
+            names.add(node.module or "")
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def roots(file: Path) -> set[str]:
+    return {name.split(".")[0] for name in imports(file)}
+
+
+def name_of(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_outside_systems_are_known_to_one_file_each(file: Path) -> None:
+    for system, allowed in ONLY_IN.items():
+        assert system not in roots(file) or name_of(file) in allowed
+
+
+def test_models_import_only_torch_and_the_standard_library() -> None:
+    for file in (ROOT / "models").glob("*.py"):
+        assert roots(file) <= {"models", "torch", *sys.stdlib_module_names}, file
+
+
+def test_analysis_imports_no_training_code() -> None:
+    for file in (ROOT / "analysis").glob("*.py"):
+        assert not roots(file) & {"torch", "models", "pipeline"}, file
+
+
+def test_pipeline_follows_the_drawn_arrows() -> None:
+    for file in (ROOT / "pipeline").glob("*.py"):
+        if file.stem == "__init__":
+            continue
+        found = {name.split(".")[1] for name in imports(file) if name.startswith("pipeline.")}
+        assert found == ARROWS[file.stem], file
+
+
+def test_training_parts_import_without_ray_mlflow_and_hydra() -> None:
+    blocked = "import sys; sys.modules.update(dict.fromkeys(['ray', 'mlflow', 'hydra', 'omegaconf']));"
+    code = f"{blocked} import models, pipeline.trainer, pipeline.fid"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -1,0 +1,83 @@
+"""MLflow's own UI, in a real browser: runs compare by parameter and metric, and pictures show."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.__main__ import main
+
+pytestmark = pytest.mark.slow
+
+CHROMIUM = shutil.which("chromium")
+TRIAL = (
+    "data.train_count=6", "data.test_count=6", "data.size=32", "model.generator.channels=4",
+    "model.discriminator.channels=4", "train.constant_epochs=1", "train.decay_epochs=1", "compute.device=cpu",
+)  # fmt: skip
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Two recorded trials of different temperature, and the UI over them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+    for temperature in (0.07, 0.5):
+        assert main(["train", *TRIAL, f"model.temperature={temperature}"]) == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    store = ["--backend-store-uri", f"sqlite:///{tmp_path / 'mlflow.db'}"]
+    place = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    process = subprocess.Popen([sys.executable, "-m", "mlflow", "server", *store, *place], stderr=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _await(url)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _await(url: str) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(f"{url}/health")
+            return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.5)
+    pytest.fail("MLflow's server does not answer")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="LOUD: no chromium on the PATH; Debian's package has it")
+def test_runs_compare_by_parameter_and_metric_and_pictures_show(server: str) -> None:
+    from playwright.sync_api import sync_playwright
+
+    client = MlflowClient(server)
+    experiment = client.get_experiment_by_name("stripes")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")
+    listed = ",".join(f'"{run.info.run_id}"' for run in runs)
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=quiet)
+        page = browser.new_page(viewport={"width": 1600, "height": 1200})
+        page.goto(f'{server}/#/compare-runs?runs=[{listed}]&experiments=["{experiment.experiment_id}"]')
+        for text in ("Comparing 2 Runs", "model.temperature", "last/fd_small_conv", "0.07", "0.5"):
+            page.get_by_text(text).first.wait_for(state="attached", timeout=60_000)
+
+        page.goto(f"{server}/#/experiments/{experiment.experiment_id}/runs/{runs[0].info.run_id}/artifacts/images")
+        page.locator("text=grid+step+12").last.click(timeout=60_000)
+        # Six test images of 32 x 32 side by side; inputs, outputs and neighbours one above the other.
+        drawn = "[...document.images].some(image => image.naturalWidth == 192 && image.naturalHeight == 96)"
+        page.wait_for_function(drawn, timeout=60_000)
+        browser.close()
