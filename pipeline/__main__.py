@@ -11,11 +11,11 @@ from rich.text import Text
 
 from analysis.report import write_tables
 from analysis.runs import RecordsError
-from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.fid import load_extractor, metric_names
 from pipeline.plan import Plan, plan_sweep, register
 from pipeline.progress import Line, LiveTable
+from pipeline.settings import Config
 from pipeline.sweep import Row, Sweep, load_sweep
 from pipeline.trial import resolve_device, run_trial
 

@@ -1,16 +1,12 @@
-"""Typed configuration: composed by Hydra once, checked whole, frozen; and the identity of a trial.
+"""Composition: Hydra's overrides become one checked, frozen `Config`. The only file that knows Hydra."""
 
-The only file that knows Hydra. Everything behind it sees `Config`.
-"""
-
-import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import asdict
+from typing import Any
 
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
@@ -20,153 +16,16 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from models.configs import CUT, CYCLEGAN, FASTCUT, CUTConfig, CycleGANConfig, check_model_fits, require
+from models.configs import CUT, CYCLEGAN, FASTCUT
 from pipeline.errors import UserError, nearest
-
-# Raised by one where a change of code changes results: every trial is then another trial, and trains again.
-RESULT_VERSION = 1
-
-# What cannot change a trial's result stays out of its key. The data set enters by its content instead.
-NOT_IN_KEY = (
-    "compute",
-    "tracking",
-    "paths",
-    "data.name",
-    "data.root",
-    "metric.batch_size",
-    "metric.grid_images",
-    "metric.weights",
-    "train.checkpoint_every_epochs",
-    "train.log_every_steps",
-)
+from pipeline.settings import ComputeConfig, Config, MetricConfig, PathsConfig, TrackingConfig, TrainConfig
 
 # Options of the groups on the command line and in sweep files; each is a file of pipeline/conf or a preset.
 MODELS = {"cut": CUT, "fastcut": FASTCUT, "cyclegan": CYCLEGAN}
 TASKS = ("stripes", "horse2zebra", "cat2dog", "folder")
 GROUPS: dict[str, tuple[str, ...]] = {"model": tuple(MODELS), "schedule": tuple(MODELS), "task": TASKS}
-
-
-@dataclass(frozen=True)
-class StripesConfig:
-    """The embedded task's pictures: size in pixels, counts a domain, and the seed they are drawn from."""
-
-    kind: Literal["stripes"]
-    name: str
-    size: int
-    train_count: int
-    test_count: int
-    drawing_seed: int
-
-    def __post_init__(self) -> None:
-        require(min(self.train_count, self.test_count) >= 2, "train_count and test_count must be at least 2")
-
-
-@dataclass(frozen=True)
-class FolderConfig:
-    """Images in root/trainA, trainB, testA, testB: resized to load_size, cropped at random to size (pixels)."""
-
-    kind: Literal["folder"]
-    name: str
-    root: str
-    load_size: int
-    size: int
-
-    def __post_init__(self) -> None:
-        require(self.load_size >= self.size, f"load_size {self.load_size} is below size {self.size}; raise it")
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """The schedule and the optimiser; rates as in `pipeline.trainer.Schedule`."""
-
-    constant_epochs: int = 200
-    decay_epochs: int = 200
-    batch_size: int = 1
-    learning_rate: float = 2e-4
-    beta1: float = 0.5
-    beta2: float = 0.999
-    checkpoint_every_epochs: int = 1
-    log_every_steps: int = 100
-
-    def __post_init__(self) -> None:
-        require(self.constant_epochs + self.decay_epochs >= 1, "constant_epochs + decay_epochs must be at least 1")
-        require(min(self.constant_epochs, self.decay_epochs) >= 0, "epochs must not be negative")
-        require(self.batch_size >= 1, f"batch_size is {self.batch_size}; it must be at least 1")
-        require(self.learning_rate > 0, f"learning_rate is {self.learning_rate}; it must be above 0")
-        require(0 <= self.beta1 < 1 and 0 <= self.beta2 < 1, "beta1 and beta2 must lie in [0, 1)")
-        require(
-            min(self.checkpoint_every_epochs, self.log_every_steps) >= 1,
-            "checkpoint_every_epochs and log_every_steps must be at least 1",
-        )
-
-
-@dataclass(frozen=True)
-class MetricConfig:
-    """How test images are scored.
-
-    extractor: 'inception-v3-compat' gives FID and KID; 'small-conv' gives the embedded task's own distance,
-    under its own name. weights: Inception's file, else torch-fidelity's own place or download.
-    """
-
-    extractor: Literal["inception-v3-compat", "small-conv"] = "inception-v3-compat"
-    weights: str | None = None
-    every_epochs: int = 20
-    batch_size: int = 16
-    kid_subset_size: int = 100
-    grid_images: int = 8
-
-    def __post_init__(self) -> None:
-        for name in ("every_epochs", "batch_size", "grid_images"):
-            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
-        require(self.kid_subset_size >= 2, f"kid_subset_size is {self.kid_subset_size}; it must be at least 2")
-
-
-@dataclass(frozen=True)
-class ComputeConfig:
-    """What a trial may use. device 'auto' is CUDA where there is some, else the CPU."""
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    cpus_per_trial: int = 1
-    gpus_per_trial: float = 1.0
-
-    def __post_init__(self) -> None:
-        require(self.cpus_per_trial >= 1, f"cpus_per_trial is {self.cpus_per_trial}; it must be at least 1")
-        require(self.gpus_per_trial > 0, f"gpus_per_trial is {self.gpus_per_trial}; it must be above 0")
-
-
-@dataclass(frozen=True)
-class TrackingConfig:
-    """The MLflow store; by default MLFLOW_TRACKING_URI, else a SQLite file in the project's folder."""
-
-    uri: str = ""
-
-
-@dataclass(frozen=True)
-class PathsConfig:
-    """Where trials keep checkpoints, sweeps their tables, and decoded data its cache."""
-
-    trials: str = "trials"
-    results: str = "results"
-    cache: str = ".cache"
-
-
-@dataclass(frozen=True)
-class Config:
-    """One trial, whole."""
-
-    seed: int
-    data: Annotated[StripesConfig | FolderConfig, Field(discriminator="kind")]
-    model: Annotated[CUTConfig | CycleGANConfig, Field(discriminator="method")]
-    train: TrainConfig = field(default_factory=TrainConfig)
-    metric: MetricConfig = field(default_factory=MetricConfig)
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    paths: PathsConfig = field(default_factory=PathsConfig)
-
-    def __post_init__(self) -> None:
-        check_model_fits(self.model, self.data.size, self.data.size, self.train.batch_size)
 
 
 _CONFIG = TypeAdapter(Config)
@@ -211,18 +70,6 @@ def config_to_json(config: Config) -> str:
 def config_from_json(text: str) -> Config:
     """What `config_to_json` wrote."""
     return config_from_dict(json.loads(text), "a stored configuration")
-
-
-def flatten(config: Config) -> dict[str, str | int | float | bool | None]:
-    """Every field under its dotted name; lists as 'a, b'."""
-    return dict(_leaves("", asdict(config)))
-
-
-def trial_key(config: Config, data_fingerprint: str) -> str:
-    """The identity of a trial: 16 hexadecimal digits of a hash of all that can change its result."""
-    kept = {name: value for name, value in flatten(config).items() if not _excluded(name)}
-    identity = json.dumps({"fields": kept, "data": data_fingerprint, "version": RESULT_VERSION}, sort_keys=True)
-    return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def tracking_uri(config: Config) -> str:
@@ -300,20 +147,6 @@ def _field_names(node: DictConfig, prefix: str = "") -> Iterator[str]:
 
 def _an_inner(name: str, fields: set[str]) -> str:
     return min(field_name for field_name in fields if field_name.startswith(f"{name}."))
-
-
-def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _leaves(f"{prefix}.{key}" if prefix else key, inner)
-    elif isinstance(value, list | tuple):
-        yield prefix, ", ".join(map(str, value))
-    else:
-        yield prefix, value
-
-
-def _excluded(name: str) -> bool:
-    return any(name == entry or name.startswith(f"{entry}.") for entry in NOT_IN_KEY)
 
 
 def _violation(details: Any) -> str:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from models.objective import Batch
-from pipeline.config import FolderConfig, StripesConfig
 from pipeline.errors import UserError
+from pipeline.settings import FolderConfig, StripesConfig
 from pipeline.stripes import draw_pictures
 from pipeline.trainer import rng_for
 

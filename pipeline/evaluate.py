@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.config import MetricConfig
 from pipeline.data import Dataset, to_8_bits, to_model_range
 from pipeline.fid import distances, extract, in_batches, load_extractor, metric_names, nearest_neighbours
+from pipeline.settings import MetricConfig
 
 Translate = Callable[[Tensor], Tensor]
 

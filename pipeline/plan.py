@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.config import RESULT_VERSION, Config, flatten, tracking_uri, trial_key
+from pipeline.config import tracking_uri
 from pipeline.data import PreparedData, prepare
 from pipeline.errors import UserError
+from pipeline.identity import RESULT_VERSION, flatten, trial_key
+from pipeline.settings import Config
 from pipeline.sweep import Sweep, Trial, expand, with_seeds
 from pipeline.tracking import Tracker, TrialRecord
 from pipeline.trial import TrialJob

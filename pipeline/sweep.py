@@ -16,8 +16,9 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.config import Config, compose_config, config_to_json, parse_override, to_override
+from pipeline.config import compose_config, config_to_json, parse_override, to_override
 from pipeline.errors import UserError, nearest
+from pipeline.settings import Config
 
 SWEEPS = Path("sweeps")
 

@@ -12,11 +12,11 @@ import torch
 
 from models.build import build_objective
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
-from pipeline.config import Config
 from pipeline.data import UnpairedBatches, open_dataset
 from pipeline.evaluate import Evaluator
 from pipeline.fid import metric_names
 from pipeline.memory import GB, LiveTensors, cuda_peaks_gb, process_peak_gb, tensors_in
+from pipeline.settings import Config
 from pipeline.tracking import TrialRun
 from pipeline.trainer import Schedule, StepReport, TrainState, fit, make_optimizers, mean_losses, rng_for
 

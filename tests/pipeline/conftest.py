@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Config, compose_config
+from pipeline.config import compose_config
+from pipeline.settings import Config
 from pipeline.tracking import Tracker
 
 TINY = (

@@ -3,9 +3,11 @@ from dataclasses import replace
 import pytest
 
 from models.configs import CUT, FASTCUT
-from pipeline import config as module
-from pipeline.config import TASKS, Config, compose_config, config_from_json, config_to_json, to_override, trial_key
+from pipeline import identity
+from pipeline.config import TASKS, compose_config, config_from_json, config_to_json, parse_override, to_override
 from pipeline.errors import UserError
+from pipeline.identity import flatten, trial_key
+from pipeline.settings import Config
 
 PAPER = ("task=folder", "data.root=somewhere")
 
@@ -109,13 +111,13 @@ def test_content_of_the_data_changes_the_key() -> None:
 
 def test_result_version_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     before = trial_key(base(), "content")
-    monkeypatch.setattr(module, "RESULT_VERSION", module.RESULT_VERSION + 1)
+    monkeypatch.setattr(identity, "RESULT_VERSION", identity.RESULT_VERSION + 1)
     assert trial_key(base(), "content") != before
 
 
 def test_every_entry_of_the_list_of_exceptions_names_fields() -> None:
-    names = set(module.flatten(base())) | set(module.flatten(compose_config(PAPER)))
-    for entry in module.NOT_IN_KEY:
+    names = set(flatten(base())) | set(flatten(compose_config(PAPER)))
+    for entry in identity.NOT_IN_KEY:
         assert any(name == entry or name.startswith(f"{entry}.") for name in names), entry
 
 
@@ -123,7 +125,7 @@ def test_every_entry_of_the_list_of_exceptions_names_fields() -> None:
     "value", ["internal", "a b", "it's", 'quo"te', 1, 0.07, True, None, ["internal", "external"], [], "1"]
 )
 def test_values_of_a_sweep_file_survive_the_way_through_hydra(value: object) -> None:
-    assert module.parse_override(to_override("x", value, "here"), "here").value() == value
+    assert parse_override(to_override("x", value, "here"), "here").value() == value
 
 
 @pytest.mark.parametrize("value", ["${seed}", "${oc.env:HOME}", float("nan"), float("inf"), {"a": 1}])

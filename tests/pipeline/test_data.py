@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.config import FolderConfig, StripesConfig
 from pipeline.data import UnpairedBatches, open_dataset, prepare, to_8_bits, to_model_range
 from pipeline.errors import UserError
+from pipeline.settings import FolderConfig, StripesConfig
 from pipeline.trainer import rng_for
 
 CPU = torch.device("cpu")

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import Config
 from pipeline.data import open_dataset, prepare, to_8_bits
 from pipeline.evaluate import Evaluator, background_change
+from pipeline.settings import Config
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
-from pipeline.config import Config
 from pipeline.data import UnpairedBatches, open_dataset, prepare
+from pipeline.settings import Config
 from pipeline.trainer import Schedule, TrainState, fit, rng_for
 from pipeline.trial import build_state
 

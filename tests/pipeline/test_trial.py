@@ -9,9 +9,11 @@ from mlflow.entities import Run
 
 from pipeline import trial as module
 from pipeline.checkpoint import load_checkpoint
-from pipeline.config import Config, tracking_uri, trial_key
+from pipeline.config import tracking_uri
 from pipeline.data import prepare
+from pipeline.identity import trial_key
 from pipeline.plan import checkpoint_path
+from pipeline.settings import Config
 from pipeline.tracking import Tracker
 from pipeline.trial import TrialJob, run_trial
 

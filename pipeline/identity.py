@@ -1,0 +1,52 @@
+"""The identity of a trial: the same key is the same trial, the same folder, the same MLflow run."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from pipeline.settings import Config
+
+# Raised by one where a change of code changes results: every trial is then another trial, and trains again.
+RESULT_VERSION = 1
+
+# What cannot change a trial's result stays out of its key. The data set enters by its content instead.
+NOT_IN_KEY = (
+    "compute",
+    "tracking",
+    "paths",
+    "data.name",
+    "data.root",
+    "metric.batch_size",
+    "metric.grid_images",
+    "metric.weights",
+    "train.checkpoint_every_epochs",
+    "train.log_every_steps",
+)
+
+
+def trial_key(config: Config, data_fingerprint: str) -> str:
+    """The identity of a trial: 16 hexadecimal digits of a hash of all that can change its result."""
+    kept = {name: value for name, value in flatten(config).items() if not _excluded(name)}
+    identity = json.dumps({"fields": kept, "data": data_fingerprint, "version": RESULT_VERSION}, sort_keys=True)
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def flatten(config: Config) -> dict[str, str | int | float | bool | None]:
+    """Every field under its dotted name; lists as 'a, b'."""
+    return dict(_leaves("", asdict(config)))
+
+
+def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(f"{prefix}.{key}" if prefix else key, inner)
+    elif isinstance(value, list | tuple):
+        yield prefix, ", ".join(map(str, value))
+    else:
+        yield prefix, value
+
+
+def _excluded(name: str) -> bool:
+    return any(name == entry or name.startswith(f"{entry}.") for entry in NOT_IN_KEY)

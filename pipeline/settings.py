@@ -1,0 +1,129 @@
+"""What one trial is: frozen settings, checked when they are made. How they are composed is `config.py`'s."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from models.configs import CUTConfig, CycleGANConfig, check_model_fits, require
+
+
+@dataclass(frozen=True)
+class StripesConfig:
+    """The embedded task's pictures: size in pixels, counts a domain, and the seed they are drawn from."""
+
+    kind: Literal["stripes"]
+    name: str
+    size: int
+    train_count: int
+    test_count: int
+    drawing_seed: int
+
+    def __post_init__(self) -> None:
+        require(min(self.train_count, self.test_count) >= 2, "train_count and test_count must be at least 2")
+
+
+@dataclass(frozen=True)
+class FolderConfig:
+    """Images in root/trainA, trainB, testA, testB: resized to load_size, cropped at random to size (pixels)."""
+
+    kind: Literal["folder"]
+    name: str
+    root: str
+    load_size: int
+    size: int
+
+    def __post_init__(self) -> None:
+        require(self.load_size >= self.size, f"load_size {self.load_size} is below size {self.size}; raise it")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The schedule and the optimiser; rates as in `pipeline.trainer.Schedule`."""
+
+    constant_epochs: int = 200
+    decay_epochs: int = 200
+    batch_size: int = 1
+    learning_rate: float = 2e-4
+    beta1: float = 0.5
+    beta2: float = 0.999
+    checkpoint_every_epochs: int = 1
+    log_every_steps: int = 100
+
+    def __post_init__(self) -> None:
+        require(self.constant_epochs + self.decay_epochs >= 1, "constant_epochs + decay_epochs must be at least 1")
+        require(min(self.constant_epochs, self.decay_epochs) >= 0, "epochs must not be negative")
+        require(self.batch_size >= 1, f"batch_size is {self.batch_size}; it must be at least 1")
+        require(self.learning_rate > 0, f"learning_rate is {self.learning_rate}; it must be above 0")
+        require(0 <= self.beta1 < 1 and 0 <= self.beta2 < 1, "beta1 and beta2 must lie in [0, 1)")
+        require(
+            min(self.checkpoint_every_epochs, self.log_every_steps) >= 1,
+            "checkpoint_every_epochs and log_every_steps must be at least 1",
+        )
+
+
+@dataclass(frozen=True)
+class MetricConfig:
+    """How test images are scored.
+
+    extractor: 'inception-v3-compat' gives FID and KID; 'small-conv' gives the embedded task's own distance,
+    under its own name. weights: Inception's file, else torch-fidelity's own place or download.
+    """
+
+    extractor: Literal["inception-v3-compat", "small-conv"] = "inception-v3-compat"
+    weights: str | None = None
+    every_epochs: int = 20
+    batch_size: int = 16
+    kid_subset_size: int = 100
+    grid_images: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("every_epochs", "batch_size", "grid_images"):
+            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
+        require(self.kid_subset_size >= 2, f"kid_subset_size is {self.kid_subset_size}; it must be at least 2")
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """What a trial may use. device 'auto' is CUDA where there is some, else the CPU."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    cpus_per_trial: int = 1
+    gpus_per_trial: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self.cpus_per_trial >= 1, f"cpus_per_trial is {self.cpus_per_trial}; it must be at least 1")
+        require(self.gpus_per_trial > 0, f"gpus_per_trial is {self.gpus_per_trial}; it must be above 0")
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """The MLflow store; by default MLFLOW_TRACKING_URI, else a SQLite file in the project's folder."""
+
+    uri: str = ""
+
+
+@dataclass(frozen=True)
+class PathsConfig:
+    """Where trials keep checkpoints, sweeps their tables, and decoded data its cache."""
+
+    trials: str = "trials"
+    results: str = "results"
+    cache: str = ".cache"
+
+
+@dataclass(frozen=True)
+class Config:
+    """One trial, whole."""
+
+    seed: int
+    data: Annotated[StripesConfig | FolderConfig, Field(discriminator="kind")]
+    model: Annotated[CUTConfig | CycleGANConfig, Field(discriminator="method")]
+    train: TrainConfig = field(default_factory=TrainConfig)
+    metric: MetricConfig = field(default_factory=MetricConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+    def __post_init__(self) -> None:
+        check_model_fits(self.model, self.data.size, self.data.size, self.train.batch_size)
