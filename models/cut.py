@@ -93,7 +93,11 @@ class CUT(nn.Module):
 
     def draw(self, rng: torch.Generator) -> Draws:
         flipped = self.config.flip_equivariance and bool(torch.rand((), generator=rng) < 0.5)
-        ids = {domain: draw_patch_ids(self.positions, self.config.num_patches, rng) for domain in self.domain_weights}
+        device = next(self.parameters()).device
+        ids = {
+            domain: draw_patch_ids(self.positions, self.config.num_patches, rng, device)
+            for domain in self.domain_weights
+        }
         return Draws(flipped, ids)
 
     def forward(self, batch: Batch, draws: Draws, external: dict[str, dict[str, list[Negatives]]]) -> CUTFakes:

@@ -4,6 +4,7 @@ FID is the Fréchet distance between Inception features and nothing else (Heusel
 embedded task's small extractor gives distances of another name.
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -80,6 +81,15 @@ def inception_weights(weights: str | None) -> Path:
             f"metric.weights={weights}: no such file; give the path of {URL_INCEPTION_V3.rsplit('/', 1)[-1]}"
         )
     return Path(weights)
+
+
+def weights_fingerprint(name: str, weights: str | None) -> str:
+    """The first 8 digits of the weights' SHA-256, which torch-fidelity's file has in its name; '' for fixed filters."""
+    if name == small_extractor.NAME:
+        return ""
+    if weights is None:
+        return Path(URL_INCEPTION_V3).stem.rsplit("-", 1)[-1]
+    return hashlib.sha256(inception_weights(weights).read_bytes()).hexdigest()[:8]
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from pipeline.settings import Config
 # Raised by one where a change of code changes results: every trial is then another trial, and trains again.
 RESULT_VERSION = 1
 
-# What cannot change a trial's result stays out of its key. The data set enters by its content instead.
+# What cannot change a trial's result stays out of its key. Data set and the metric's weights enter by content.
 NOT_IN_KEY = (
     "compute",
     "tracking",
@@ -26,11 +26,14 @@ NOT_IN_KEY = (
 )
 
 
-def trial_key(config: Config, data_fingerprint: str) -> str:
-    """The identity of a trial: 16 hexadecimal digits of a hash of all that can change its result."""
+def trial_key(config: Config, data: str, weights: str) -> str:
+    """The identity of a trial: 16 hexadecimal digits of a hash of all that can change its result.
+
+    `data` and `weights` are the fingerprints of the data set's content and of the metric's network.
+    """
     kept = {name: value for name, value in flatten(config).items() if not _excluded(name)}
-    identity = json.dumps({"fields": kept, "data": data_fingerprint, "version": RESULT_VERSION}, sort_keys=True)
-    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+    identity = {"fields": kept, "data": data, "weights": weights, "version": RESULT_VERSION}
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def flatten(config: Config) -> dict[str, str | int | float | bool | None]:

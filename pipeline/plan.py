@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pipeline.config import tracking_uri
 from pipeline.data import PreparedData, prepare
 from pipeline.errors import UserError
+from pipeline.fid import weights_fingerprint
 from pipeline.identity import RESULT_VERSION, flatten, trial_key
 from pipeline.settings import Config
 from pipeline.sweep import Sweep, Trial, expand, with_seeds
@@ -59,7 +60,11 @@ def plan_sweep(sweep: Sweep, overrides: Sequence[str]) -> Plan:
     uri = tracking_uri(first)
     tracker = Tracker(uri, first.data.name, Path("mlartifacts").absolute().as_uri())
     records = tracker.find_trials()
-    keys = [trial_key(trial.config, data.fingerprint) for trial in trials]
+    weights = {
+        metric: weights_fingerprint(metric.extractor, metric.weights)
+        for metric in {trial.config.metric for trial in trials}
+    }
+    keys = [trial_key(trial.config, data.fingerprint, weights[trial.config.metric]) for trial in trials]
     planned = tuple(
         PlannedTrial(trial, key, _state(records.get(key)), records.get(key))
         for trial, key in zip(trials, keys, strict=True)

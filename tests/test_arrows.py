@@ -36,7 +36,7 @@ ARROWS = {
     "evaluate": {"data", "fid", "settings"},
     "trial": {"checkpoint", "data", "evaluate", "fid", "memory", "settings", "tracking", "trainer"},
     "sweep": {"config", "errors", "settings"},
-    "plan": {"config", "data", "errors", "identity", "settings", "sweep", "tracking", "trial"},
+    "plan": {"config", "data", "errors", "fid", "identity", "settings", "sweep", "tracking", "trial"},
     "progress": set(),
     "launch": {"config", "progress", "trial"},
     "__main__": {"errors", "fid", "launch", "plan", "progress", "settings", "sweep", "trial"},

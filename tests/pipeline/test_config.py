@@ -97,22 +97,26 @@ ANOTHER_TRIAL = [
 
 @pytest.mark.parametrize("override", SAME_TRIAL)
 def test_what_cannot_change_the_result_leaves_the_key(override: str) -> None:
-    assert trial_key(compose_config([override]), "content") == trial_key(base(), "content")
+    assert trial_key(compose_config([override]), "content", "weights") == trial_key(base(), "content", "weights")
 
 
 @pytest.mark.parametrize("override", ANOTHER_TRIAL)
 def test_what_changes_the_result_changes_the_key(override: str) -> None:
-    assert trial_key(compose_config([override]), "content") != trial_key(base(), "content")
+    assert trial_key(compose_config([override]), "content", "weights") != trial_key(base(), "content", "weights")
 
 
 def test_content_of_the_data_changes_the_key() -> None:
-    assert trial_key(base(), "content") != trial_key(base(), "other content")
+    assert trial_key(base(), "content", "weights") != trial_key(base(), "other content", "weights")
+
+
+def test_weights_of_the_metric_change_the_key() -> None:
+    assert trial_key(base(), "content", "weights") != trial_key(base(), "content", "other weights")
 
 
 def test_result_version_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = trial_key(base(), "content")
+    before = trial_key(base(), "content", "weights")
     monkeypatch.setattr(identity, "RESULT_VERSION", identity.RESULT_VERSION + 1)
-    assert trial_key(base(), "content") != before
+    assert trial_key(base(), "content", "weights") != before
 
 
 def test_every_entry_of_the_list_of_exceptions_names_fields() -> None:
@@ -136,5 +140,5 @@ def test_values_that_would_be_evaluated_or_are_not_finite_are_refused(value: obj
 
 def test_key_does_not_depend_on_the_order_of_overrides() -> None:
     one, two = ["model.temperature=0.1", "seed=2"], ["seed=2", "model.temperature=0.1"]
-    assert trial_key(compose_config(one), "c") == trial_key(compose_config(two), "c")
+    assert trial_key(compose_config(one), "c", "w") == trial_key(compose_config(two), "c", "w")
     assert compose_config(one) == replace(compose_config(["model.temperature=0.1"]), seed=2)

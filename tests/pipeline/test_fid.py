@@ -10,7 +10,16 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from pipeline import small_extractor
 from pipeline.errors import UserError
-from pipeline.fid import INCEPTION, distances, extract, in_batches, inception_weights, load_extractor, metric_names
+from pipeline.fid import (
+    INCEPTION,
+    distances,
+    extract,
+    in_batches,
+    inception_weights,
+    load_extractor,
+    metric_names,
+    weights_fingerprint,
+)
 from pipeline.stripes import draw_pictures
 
 CPU = torch.device("cpu")
@@ -91,6 +100,12 @@ def test_small_extractor_tells_stripes_from_plain() -> None:
 def test_given_weights_that_are_absent_are_named(tmp_path) -> None:
     with pytest.raises(UserError, match=r"nowhere.pth: no such file"):
         inception_weights(str(tmp_path / "nowhere.pth"))
+
+
+def test_weights_are_known_by_content_and_torch_fidelitys_by_their_name(tmp_path) -> None:
+    assert weights_fingerprint(INCEPTION, None) == "6726825d"
+    (tmp_path / "mine.pth").write_bytes(b"abc")
+    assert weights_fingerprint(INCEPTION, str(tmp_path / "mine.pth")) == "ba7816bf"  # SHA-256 of 'abc'
 
 
 def test_weights_of_something_else_are_refused_in_one_line(tmp_path) -> None:

@@ -21,7 +21,7 @@ from pipeline.trial import TrialJob, run_trial
 def job_of(config: Config, experiment: str = "stripes") -> TrialJob:
     data = prepare(config.data, Path(".cache"))
     uri = tracking_uri(config)
-    key = trial_key(config, data.fingerprint)
+    key = trial_key(config, data.fingerprint, "")
     run_id = Tracker(uri, experiment, Path("mlartifacts").absolute().as_uri()).create_trial(key, "row, seed 0", {}, {})
     return TrialJob(config, key, run_id, str(data.folder), str(checkpoint_path(config, key)), uri)
 
