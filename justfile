@@ -3,7 +3,7 @@ set positional-arguments
 
 # MLflow's own variable says where the records are; without it, a SQLite file beside this one.
 export MLFLOW_TRACKING_URI := env("MLFLOW_TRACKING_URI", "sqlite:///" + justfile_directory() + "/mlflow.db")
-python := justfile_directory() + "/.venv/bin/python"
+python := ".venv/bin/python"
 
 # list the recipes
 default:
@@ -23,6 +23,7 @@ tables name *options: _setup
 
 # MLflow's UI on this machine's loopback
 ui port="5000": _setup
+    @case "$MLFLOW_TRACKING_URI" in http*) echo "The records are on a server: $MLFLOW_TRACKING_URI" && exit 1 ;; esac
     @echo "http://127.0.0.1:{{ port }} (stop with Ctrl-C)"
     @MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {{ python }} -m mlflow server \
         --backend-store-uri "$MLFLOW_TRACKING_URI" --host 127.0.0.1 --port {{ port }} --workers 1

@@ -1,6 +1,6 @@
 """Writes a sweep's tables: Markdown, CSV and LaTeX, from MLflow's records alone."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -17,11 +17,11 @@ def write_tables(uri: str, sweep: str, task: str, results: Path) -> str:
     record = read_sweep(uri, sweep, task)
     folder = results / sweep / task
     folder.mkdir(parents=True, exist_ok=True)
-    cells, notes = table(record, yaml.safe_load(REFERENCE.read_text(encoding="utf-8")))
+    paper = yaml.safe_load(REFERENCE.read_text(encoding="utf-8"))
+    cells, notes = table(record, paper)
     text = markdown(record, cells, notes)
     (folder / "table.md").write_text(text, encoding="utf-8")
-    statistics = pd.DataFrame([asdict(found) for found in summarise(record)])
-    (folder / "table.csv").write_text(statistics.to_csv(index=False, lineterminator="\n"), encoding="utf-8")
+    (folder / "table.csv").write_text(csv(record, paper), encoding="utf-8")
     (folder / "table.tex").write_text(latex(record, cells, notes), encoding="utf-8")
     return f"{text}\n{folder / 'table.md'}"
 
@@ -30,9 +30,22 @@ def markdown(record: SweepRecord, cells: pd.DataFrame, notes: list[str]) -> str:
     """A title, the question, the table, and a footnote for each trial that is not in it."""
     escaped = cells.rename(index=_escape_markdown).map(_escape_markdown)
     body = escaped.reset_index().to_markdown(index=False, disable_numparse=True)
-    lines = [f"# {record.sweep} on {record.task}", "", record.question, "", body, "", _legend(cells)]
+    question = [record.question, *([_changed(record)] if record.overrides else [])]
+    lines = [f"# {record.sweep} on {record.task}", "", *question, "", body, "", _legend(cells)]
     lines += ["", *(f"- {_escape_markdown(note)}" for note in notes)] if notes else []
     return "\n".join(lines) + "\n"
+
+
+def csv(record: SweepRecord, paper: Mapping[str, Mapping[str, float]]) -> str:
+    """A line a row: mean, std and n of each metric, and the paper's FID on each of its data sets."""
+    lines: dict[str, dict[str, str | float | int]] = {}
+    for found in summarise(record):
+        line = lines.setdefault(found.row, {"row": found.row})
+        line |= {f"{found.metric}_mean": found.mean, f"{found.metric}_std": found.std, f"{found.metric}_n": found.n}
+    for row in record.rows:
+        line = lines.setdefault(row.row, {"row": row.row})
+        line |= {f"paper/{data_set}/fid": value for data_set, value in paper.get(row.paper, {}).items()}
+    return pd.DataFrame(list(lines.values())).to_csv(index=False, lineterminator="\n")
 
 
 def latex(record: SweepRecord, cells: pd.DataFrame, notes: list[str]) -> str:
@@ -40,7 +53,7 @@ def latex(record: SweepRecord, cells: pd.DataFrame, notes: list[str]) -> str:
     titles = cells.rename(columns=lambda title: title.replace("↓", "$\\downarrow$"))
     plain = titles.map(_to_latex).rename(index=_to_latex)
     plain.index.name = None
-    caption = _to_latex(" ".join([record.question, _legend(cells), *(f"{note}." for note in notes)]))
+    caption = _to_latex(" ".join([record.question, _changed(record), _legend(cells), *(f"{note}." for note in notes)]))
     return plain.style.to_latex(
         hrules=True,
         column_format="l" + "r" * plain.shape[1],
@@ -53,6 +66,10 @@ def latex(record: SweepRecord, cells: pd.DataFrame, notes: list[str]) -> str:
 def _legend(cells: pd.DataFrame) -> str:
     legend = "Mean ± standard deviation over n seeds; last: at the end of training, best: at the best evaluation."
     return legend + (f" {DASH}: no value." if (cells == DASH).any(axis=None) else "")
+
+
+def _changed(record: SweepRecord) -> str:
+    return f"All rows with {', '.join(record.overrides)}." if record.overrides else ""
 
 
 def _escape_markdown(text: str) -> str:

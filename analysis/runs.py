@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,6 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run, ViewType
-from mlflow.exceptions import MlflowException
 
 MANIFEST = "sweep.json"
 PAGE = 1000
@@ -35,18 +36,23 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class SweepRecord:
-    """A sweep as recorded. `runs`: one line a trial, indexed by (row, seed), with status, error and every metric."""
+    """A sweep as recorded.
+
+    overrides: what its command line changed for all rows. runs: one line a trial, indexed by (row, seed), with
+    status, error and every metric.
+    """
 
     sweep: str
     question: str
     task: str
+    overrides: tuple[str, ...]
     rows: tuple[SweepRow, ...]
     runs: pd.DataFrame
 
 
 def read_sweep(uri: str, sweep: str, task: str) -> SweepRecord:
     """The newest record of a sweep on a task. Raises RecordsError where there is none."""
-    try:
+    with _readable(uri):
         client = MlflowClient(uri)
         experiment = client.get_experiment_by_name(task)
         if experiment is None:
@@ -55,30 +61,37 @@ def read_sweep(uri: str, sweep: str, task: str) -> SweepRecord:
                 f"{uri}: nothing is recorded for task {task!r}; recorded: {', '.join(known) or 'nothing'}"
             )
         manifest = _newest_manifest(client, experiment.experiment_id, sweep, uri)
-        by_key = {
-            run.data.tags["trial_key"]: run for run in _search(client, experiment.experiment_id, "tags.kind = 'trial'")
-        }
-    except (MlflowException, OSError) as error:
-        raise RecordsError(f"{uri}: the MLflow store cannot be read ({str(error).splitlines()[0]})") from None
+        trials = _search(client, experiment.experiment_id, "tags.kind = 'trial'")
+        by_key = {run.data.tags["trial_key"]: run for run in trials}
     rows = tuple(
         SweepRow(row["row"], row["paper"], {int(seed): key for seed, key in row["keys"].items()})
         for row in manifest["rows"]
     )
     lines = [_line(row.row, seed, by_key.get(key)) for row in rows for seed, key in row.keys.items()]
     runs = pd.DataFrame(lines).set_index(["row", "seed"])
-    return SweepRecord(sweep, manifest["question"], task, rows, runs)
+    return SweepRecord(sweep, manifest["question"], task, tuple(manifest["overrides"]), rows, runs)
 
 
 def recorded_tasks(uri: str, sweep: str) -> list[str]:
-    """The tasks that a sweep was run on."""
-    client = MlflowClient(uri)
-    return sorted(
-        experiment.name
-        for experiment in client.search_experiments()
-        if client.search_runs(
-            [experiment.experiment_id], f"tags.kind = 'sweep' and tags.sweep = '{sweep}'", max_results=1
+    """The tasks that a sweep was run on. Raises RecordsError where the store cannot be read."""
+    with _readable(uri):
+        client = MlflowClient(uri)
+        condition = f"tags.kind = 'sweep' and tags.sweep = '{sweep}'"
+        return sorted(
+            experiment.name
+            for experiment in client.search_experiments()
+            if client.search_runs([experiment.experiment_id], condition, max_results=1)
         )
-    )
+
+
+@contextmanager
+def _readable(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except RecordsError:
+        raise
+    except Exception as error:  # MLflow's, the database's and the network's own kinds, many of them
+        raise RecordsError(f"{uri}: the MLflow store cannot be read ({str(error).splitlines()[0]})") from None
 
 
 def _newest_manifest(client: MlflowClient, experiment_id: str, sweep: str, uri: str) -> dict[str, Any]:

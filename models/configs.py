@@ -150,8 +150,19 @@ def map_positions(config: GeneratorConfig, height: int, width: int) -> dict[str,
     """
     full, half, quarter = (height * width // 4**halvings for halvings in range(3))
     down1, down2 = (full, half) if config.antialias else (half, quarter)
-    margins = {"pixels": (height + 6) * (width + 6), "stem": full, "down1": down1, "down2": down2}
-    return {place: margins.get(place, quarter) for place in config.place_channels()}
+    shallow = {"pixels": (height + 6) * (width + 6), "stem": full, "down1": down1, "down2": down2}
+    return {place: shallow.get(place, quarter) for place in config.place_channels()}
+
+
+def score_map_size(config: DiscriminatorConfig, size: int) -> int:
+    """Rows of the discriminator's scores for an image of `size` rows; below 1 where a layer has no room."""
+    for _ in range(config.layers):
+        # A 4 x 4 convolution padded by one, striding by two, or by one before a blur that halves (rounding up).
+        size = size // 2 if config.antialias else (size - 2) // 2 + 1
+        # Reflecting at the border takes two rows, normalising more than one value.
+        if size < 2:
+            return 0
+    return size - 2
 
 
 def check_model_fits(config: ModelConfig, height: int, width: int, batch_size: int) -> None:
@@ -159,6 +170,12 @@ def check_model_fits(config: ModelConfig, height: int, width: int, batch_size: i
     require(
         height % 4 == 0 and width % 4 == 0,
         f"images of {height} x {width} do not survive two halvings; choose multiples of 4",
+    )
+    scores = score_map_size(config.discriminator, min(height, width))
+    require(
+        scores >= 1,
+        f"images of {height} x {width} are too small for discriminator.layers={config.discriminator.layers}; "
+        "lower the layers or enlarge the images",
     )
     match config:
         case CUTConfig():

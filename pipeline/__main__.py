@@ -5,19 +5,21 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from analysis.report import write_tables
 from analysis.runs import RecordsError
+from pipeline.compute import resolve_device
+from pipeline.config import parse_override
 from pipeline.errors import UserError
 from pipeline.fid import load_extractor, metric_names
 from pipeline.plan import Plan, plan_sweep, register
 from pipeline.progress import Line, LiveTable
-from pipeline.settings import Config
 from pipeline.sweep import Row, Sweep, load_sweep
-from pipeline.trial import resolve_device, run_trial
+from pipeline.trial import run_trial
 
 
 def main(arguments: list[str]) -> int:
@@ -42,25 +44,25 @@ def main(arguments: list[str]) -> int:
 def sweep(name: str, overrides: list[str]) -> int:
     """Train what is not trained yet, then write the tables."""
     planned = plan_sweep(load_sweep(name), overrides)
-    _require_extractor(planned.trials[0].trial.config)
-    jobs = register(planned)
     console = Console()
-    if jobs:
-        from pipeline.launch import run_jobs  # Ray takes seconds to import, and nothing else here needs it
+    if planned.to_train():
+        from pipeline.launch import cluster, run_jobs  # Ray takes seconds to import, and nothing else here needs it
 
-        run_jobs(jobs, _live_table(planned, console), Path(planned.trials[0].trial.config.paths.cache) / "ray")
+        _require_extractor(planned)
+        with cluster(planned.config.compute):
+            run_jobs(register(planned), _live_table(planned, console), Path(planned.config.paths.cache) / "ray")
     else:
+        register(planned)
         console.print(f"{name}: all {len(planned.trials)} trials are done already; nothing to train")
 
-    results = Path(planned.trials[0].trial.config.paths.results)
-    print(write_tables(planned.uri, name, planned.task, results))
+    print(write_tables(planned.uri, name, planned.task, Path(planned.config.paths.results)))
     after = planned.tracker.find_trials()
     failed = [(trial, after[trial.key]) for trial in planned.trials if after[trial.key].status != "FINISHED"]
     for trial, record in failed:
         reason = record.error or "it was interrupted"
-        console.print(f"{trial.trial.row}, seed {trial.trial.seed} is not done: {reason}", markup=False)
+        print(f"{trial.trial.row}, seed {trial.trial.seed} is not done: {reason}")
     if failed:
-        console.print("the same command tries again", markup=False)
+        print("the same command tries again")
     return 1 if failed else 0
 
 
@@ -87,33 +89,36 @@ def plan(name: str, overrides: list[str]) -> int:
 
 def train(overrides: list[str]) -> int:
     """One trial in this process, recorded like any other."""
-    seeds = [text for text in overrides if text.startswith("seed=")]
-    rest = [text for text in overrides if not text.startswith("seed=")]
-    single = Sweep("single", "one trial by itself", (0,), (Row("single", {}),))
-    planned = plan_sweep(single, [*rest, *(f"seeds=[{text.removeprefix('seed=')}]" for text in seeds)])
-    _require_extractor(planned.trials[0].trial.config)
+    seed = 0
+    for text in overrides:
+        if text.startswith("seed="):
+            value = parse_override(text, "command line").value()
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise UserError(f"command line: seed is {value!r}; it must be a whole number")
+            seed = value
+    single = Sweep("single", "One trial by itself.", (seed,), (Row("single", {}),))
+    planned = plan_sweep(single, [text for text in overrides if not text.startswith("seed=")])
+    _require_extractor(planned)
+    metric, _ = metric_names(planned.config.metric.extractor)
     jobs = register(planned)
-    console = Console()
-    metric, _ = metric_names(planned.trials[0].trial.config.metric.extractor)
     if not jobs:
-        console.print(f"{planned.trials[0].key} is done already; nothing to train")
+        print(f"{planned.trials[0].key} is done already; nothing to train")
     for job in jobs:
         for at in run_trial(job):
             score = f", {metric} {at.score:.2f}" if at.score is not None else ""
-            console.print(
-                f"{job.key}: step {at.step}/{at.steps}, {at.seconds_per_step:.3f} s/step{score}", highlight=False
-            )
+            print(f"{job.key}: step {at.step}/{at.steps}, {at.seconds_per_step:.3f} s/step{score}", flush=True)
     return 0
 
 
-def _require_extractor(config: Config) -> None:
-    """Fail before any training where the metric's network cannot be had."""
-    load_extractor(config.metric.extractor, config.metric.weights, resolve_device("cpu"))
+def _require_extractor(planned: Plan) -> None:
+    """Fail before any training, and before anything is recorded, where the metric's network cannot be had."""
+    metric = planned.config.metric
+    resolve_device(planned.config.compute.device)
+    load_extractor(metric.extractor, metric.weights, torch.device("cpu"))
 
 
 def _live_table(planned: Plan, console: Console) -> LiveTable:
-    config = planned.trials[0].trial.config
-    metric, _ = metric_names(config.metric.extractor)
+    metric, _ = metric_names(planned.config.metric.extractor)
     lines = {
         trial.key: Line(trial.trial.row, trial.trial.seed, "done" if trial.state == "done" else "waiting")
         for trial in planned.trials

@@ -1,6 +1,7 @@
 """Checkpoints: written whole or not at all, verified when read, never unpickled."""
 
 import os
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         if torn is None:
             return torch.load(path, map_location="cpu", weights_only=True)
         reason = f"its part {torn} fails its checksum"
-    except (zipfile.BadZipFile, RuntimeError, ValueError, KeyError, EOFError) as error:
+    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, ValueError, KeyError, EOFError) as error:
         reason = str(error).splitlines()[0]
     raise UserError(f"{path}: not a whole checkpoint ({reason}); remove it to train this trial from the start")

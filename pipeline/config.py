@@ -3,9 +3,9 @@
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hydra import compose, initialize_config_module
@@ -20,12 +20,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from models.configs import CUT, CYCLEGAN, FASTCUT
 from pipeline.errors import UserError, nearest
+from pipeline.identity import leaves
 from pipeline.settings import ComputeConfig, Config, MetricConfig, PathsConfig, TrackingConfig, TrainConfig
 
 # Options of the groups on the command line and in sweep files; each is a file of pipeline/conf or a preset.
 MODELS = {"cut": CUT, "fastcut": FASTCUT, "cyclegan": CYCLEGAN}
 TASKS = ("stripes", "horse2zebra", "cat2dog", "folder")
 GROUPS: dict[str, tuple[str, ...]] = {"model": tuple(MODELS), "schedule": tuple(MODELS), "task": TASKS}
+# Fields that say which class the others belong to; changing one alone would leave the rest behind.
+CHOSEN_BY_GROUP = {"model.method": "model", "data.kind": "task"}
 
 
 _CONFIG = TypeAdapter(Config)
@@ -39,37 +42,51 @@ _BASE = {
 }
 
 
-def compose_config(overrides: Sequence[str], place: str = "command line") -> Config:
-    """The trial that Hydra's overrides describe ('task=stripes', 'model.temperature=0.1').
+@dataclass(frozen=True)
+class Setting:
+    """One override as it was written, and where: 'model.temperature=0.1', 'command line'."""
 
-    Raises UserError with one line that names `place`, the field, and what was found.
+    text: str
+    place: str
+
+
+def compose_config(overrides: Sequence[str], place: str = "command line") -> Config:
+    """The trial that overrides of one place describe ('task=stripes', 'model.temperature=0.1')."""
+    return compose_settings([Setting(text, place) for text in overrides])
+
+
+def compose_settings(settings: Sequence[Setting]) -> Config:
+    """The trial that settings of several places describe; of two for one field the later holds.
+
+    Raises UserError with one line that names the place, the field, and what was found.
     """
-    parsed = [parse_override(text, place) for text in overrides]
+    written = [(parse_override(setting.text, setting.place), setting.place) for setting in settings]
+    places = {override.key_or_group: place for override, place in written}
+    last_place = settings[-1].place if settings else "defaults"
     try:
         with _hydra():
-            composed = compose("config", [*_refuse_unknown(parsed, place)])
+            composed = compose("config", [*_refuse_unknown(written)])
             container = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"{place}: {_first_line(error)}") from None
-    return config_from_dict(container, place)
-
-
-def config_from_dict(container: Any, place: str) -> Config:
-    """A Config from plain data, every field of the right type and in its range, or a UserError."""
+        raise UserError(f"{last_place}: {_first_line(error)}") from None
+    for name, value in leaves(container):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{places.get(name, last_place)}: {name} is {value}; numbers must be finite")
     try:
         return _CONFIG.validate_json(json.dumps(container), strict=True)
     except ValidationError as error:
-        raise UserError(f"{place}: " + "; ".join(_violation(details) for details in error.errors())) from None
+        path, message = _violation(error.errors()[0])
+        raise UserError(f"{_place_of(path, places) or last_place}: {message}") from None
 
 
 def config_to_json(config: Config) -> str:
-    """The whole configuration as canonical JSON: what travels to a worker, and what a key is taken of."""
+    """The whole configuration as JSON: what travels to a worker."""
     return json.dumps(asdict(config), sort_keys=True)
 
 
 def config_from_json(text: str) -> Config:
     """What `config_to_json` wrote."""
-    return config_from_dict(json.loads(text), "a stored configuration")
+    return _CONFIG.validate_json(text, strict=True)
 
 
 def tracking_uri(config: Config) -> str:
@@ -107,24 +124,25 @@ def to_override(name: str, value: object, place: str) -> str:
     return f"{name}={json.dumps(value)}" if name not in GROUPS else f"{name}={value}"
 
 
-def _refuse_unknown(overrides: Sequence[Override], place: str) -> Iterator[str]:
+def _refuse_unknown(written: Sequence[tuple[Override, str]]) -> Iterator[str]:
     """The overrides' texts, once each is known to name a group's option or a field of the composed trial."""
-    groups = [override for override in overrides if override.key_or_group in GROUPS]
-    for override in groups:
+    groups = [(override, place) for override, place in written if override.key_or_group in GROUPS]
+    for override, place in groups:
         options = GROUPS[override.key_or_group]
         if override.value() not in options:
             found = str(override.value())
             raise UserError(f"{place}: no {override.key_or_group} is called {found!r}; {nearest(found, options)}")
-    composed = compose("config", [str(override.input_line) for override in groups])
+    composed = compose("config", [str(override.input_line) for override, _ in groups])
     fields = set(_field_names(composed))
-    for override in overrides:
+    for override, place in written:
         name = override.key_or_group
         if name not in fields and name not in GROUPS:
             raise UserError(f"{place}: no field is called {name!r}; {nearest(name, fields)}")
-        if name in GROUPS or not OmegaConf.is_dict(OmegaConf.select(composed, name, throw_on_missing=False)):
-            yield str(override.input_line)
-        else:
+        if name in CHOSEN_BY_GROUP:
+            raise UserError(f"{place}: {name} follows from the {CHOSEN_BY_GROUP[name]}; set {CHOSEN_BY_GROUP[name]}=…")
+        if name not in GROUPS and OmegaConf.is_dict(OmegaConf.select(composed, name, throw_on_missing=False)):
             raise UserError(f"{place}: {name} is a group of fields; set one of them, as in {_an_inner(name, fields)}=…")
+        yield str(override.input_line)
 
 
 @contextmanager
@@ -149,14 +167,21 @@ def _an_inner(name: str, fields: set[str]) -> str:
     return min(field_name for field_name in fields if field_name.startswith(f"{name}."))
 
 
-def _violation(details: Any) -> str:
+def _violation(details: Any) -> tuple[str, str]:
+    """The field that pydantic refuses, and what a user is told of it."""
     # The tags of the unions ('stripes', 'cut') stand in pydantic's path but are no fields.
     tags = {"stripes", "folder", "cut", "cyclegan"}
     path = ".".join(str(part) for part in details["loc"] if part not in tags)
     message = details["msg"].removeprefix("Value error, ").rstrip(".")
     if details["type"] == "value_error":
-        return f"{path}: {message}" if path else message
-    return f"{path} is {details['input']!r}; {message[0].lower()}{message[1:]}"
+        return path, f"{path}: {message}" if path else message
+    return path, f"{path} is {details['input']!r}; {message[0].lower()}{message[1:]}"
+
+
+def _place_of(path: str, places: Mapping[str, str]) -> str | None:
+    """Where the field, one around it or one inside it was set last."""
+    related = [name for name in places if f"{path}.".startswith(f"{name}.") or f"{name}.".startswith(f"{path}.")]
+    return places[related[-1]] if path and related else None
 
 
 def _first_line(error: Exception) -> str:

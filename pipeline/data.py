@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from models.objective import Batch
 from pipeline.errors import UserError
@@ -167,8 +167,9 @@ def _decode(files: list[Path], size: int) -> Array:
         try:
             with Image.open(path) as image:
                 resized = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
-        except (UnidentifiedImageError, OSError) as error:
-            raise UserError(f"{path}: cannot be read as an image ({error}); repair or remove it") from None
+        except Exception as error:  # decoders of many formats raise many kinds
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise UserError(f"{path}: cannot be read as an image ({reason}); repair or remove it") from None
         images[number] = np.asarray(resized).transpose(2, 0, 1)
     return images
 
@@ -197,12 +198,15 @@ def _digest_arrays(arrays: dict[str, NDArray[np.generic]]) -> str:
 
 
 def _digest_files(files: dict[str, list[Path]]) -> str:
-    return _digest(
-        part
-        for split in sorted(files)
-        for path in files[split]
-        for part in (f"{split}/{path.name}".encode(), path.read_bytes())
-    )
+    named = ((f"{split}/{path.name}", path) for split in sorted(files) for path in files[split])
+    return _digest(part for name, path in named for part in (name.encode(), _read(path)))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); repair or remove it") from None
 
 
 def _digest(parts: Iterator[bytes]) -> str:

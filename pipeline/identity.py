@@ -38,13 +38,14 @@ def trial_key(config: Config, data: str, weights: str) -> str:
 
 def flatten(config: Config) -> dict[str, str | int | float | bool | None]:
     """Every field under its dotted name; lists as 'a, b'."""
-    return dict(_leaves("", asdict(config)))
+    return dict(leaves(asdict(config)))
 
 
-def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every field of nested settings with its dotted name; lists as 'a, b'."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _leaves(f"{prefix}.{key}" if prefix else key, inner)
+            yield from leaves(inner, f"{prefix}.{key}" if prefix else str(key))
     elif isinstance(value, list | tuple):
         yield prefix, ", ".join(map(str, value))
     else:

@@ -2,7 +2,7 @@
 
 import resource
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -48,13 +48,6 @@ class LiveTensors(TorchDispatchMode):
     def _forget(self, identity: int, size: int) -> None:
         self._seen.pop(identity, None)
         self.live_bytes -= size
-
-
-def live_peak_gb(work: Callable[[], object], held: Iterable[Tensor]) -> float:
-    """Peak of live tensors (10^9 bytes) while `work` runs, `held` counted from the start."""
-    with LiveTensors(held) as counter:
-        work()
-    return counter.peak_bytes / GB
 
 
 def tensors_in(tree: Any) -> list[Tensor]:

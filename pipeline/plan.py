@@ -32,14 +32,23 @@ class PlannedTrial:
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep laid out: every trial in the order in which they run, and where data and records lie."""
+    """A sweep laid out: every trial in the order in which they run, and where data and records lie.
+
+    `config` is the first trial's; all share its data, metric, compute, tracking and paths.
+    """
 
     sweep: Sweep
-    task: str
+    overrides: tuple[str, ...]
+    config: Config
     trials: tuple[PlannedTrial, ...]
     data: PreparedData
     tracker: Tracker
     uri: str
+
+    @property
+    def task(self) -> str:
+        """What tables and records call the data."""
+        return self.config.data.name
 
     def to_train(self) -> list[PlannedTrial]:
         return [planned for planned in self.trials if planned.state != "done"]
@@ -51,25 +60,23 @@ def plan_sweep(sweep: Sweep, overrides: Sequence[str]) -> Plan:
     trials = expand(sweep, overrides)
     first = trials[0].config
     for trial in trials:
-        if trial.config.data != first.data:
-            raise UserError(
-                f"sweep {sweep.name}: rows {trials[0].row!r} and {trial.row!r} have different data; a table compares "
-                "rows on one task, so set task and data for the whole sweep"
-            )
+        for part in ("data", "metric", "compute", "tracking", "paths"):
+            if getattr(trial.config, part) != getattr(first, part):
+                raise UserError(
+                    f"{sweep.place}: rows {trials[0].row!r} and {trial.row!r} differ in {part}; a table compares rows "
+                    f"on one task by one metric, so set {part} for the whole sweep"
+                )
     data = prepare(first.data, Path(first.paths.cache))
+    weights = weights_fingerprint(first.metric.extractor, first.metric.weights)
     uri = tracking_uri(first)
     tracker = Tracker(uri, first.data.name, Path("mlartifacts").absolute().as_uri())
     records = tracker.find_trials()
-    weights = {
-        metric: weights_fingerprint(metric.extractor, metric.weights)
-        for metric in {trial.config.metric for trial in trials}
-    }
-    keys = [trial_key(trial.config, data.fingerprint, weights[trial.config.metric]) for trial in trials]
+    keys = [trial_key(trial.config, data.fingerprint, weights) for trial in trials]
     planned = tuple(
         PlannedTrial(trial, key, _state(records.get(key)), records.get(key))
         for trial, key in zip(trials, keys, strict=True)
     )
-    return Plan(sweep, first.data.name, planned, data, tracker, uri)
+    return Plan(sweep, tuple(overrides), first, planned, data, tracker, uri)
 
 
 def register(plan: Plan) -> list[TrialJob]:
@@ -78,28 +85,23 @@ def register(plan: Plan) -> list[TrialJob]:
     Only this process creates runs, so no trial can get two.
     """
     plan.tracker.record_sweep(plan.sweep.name, manifest(plan))
+    provenance = {
+        "data_fingerprint": plan.data.fingerprint,
+        "commit": _commit(),
+        "result_version": str(RESULT_VERSION),
+    }
     jobs: list[TrialJob] = []
     for planned in plan.trials:
         trial = planned.trial
         membership = {f"row.{plan.sweep.name}": trial.row}
-        if planned.record is None:
-            run_id = plan.tracker.create_trial(
-                planned.key,
-                f"{trial.row}, seed {trial.seed}",
-                _parameters(trial.config),
-                {
-                    **membership,
-                    "data_fingerprint": plan.data.fingerprint,
-                    "commit": _commit(),
-                    "result_version": str(RESULT_VERSION),
-                },
-            )
-        else:
-            run_id = planned.record.run_id
-            plan.tracker.tag(run_id, membership)
-        if planned.state != "done":
-            folder, checkpoint = plan.data.folder.absolute(), checkpoint_path(trial.config, planned.key)
-            jobs.append(TrialJob(trial.config, planned.key, run_id, str(folder), str(checkpoint), plan.uri))
+        name = f"{trial.row}, seed {trial.seed}"
+        run_id = planned.record.run_id if planned.record else plan.tracker.create_trial(planned.key, name)
+        if planned.state == "done":
+            plan.tracker.describe_trial(run_id, {}, membership)
+            continue
+        plan.tracker.describe_trial(run_id, _parameters(trial.config), {**membership, **provenance})
+        folder, checkpoint = plan.data.folder.absolute(), checkpoint_path(trial.config, planned.key)
+        jobs.append(TrialJob(trial.config, planned.key, run_id, str(folder), str(checkpoint), plan.uri))
     return jobs
 
 
@@ -117,6 +119,7 @@ def manifest(plan: Plan) -> dict[str, Any]:
         "sweep": plan.sweep.name,
         "question": plan.sweep.question,
         "task": plan.task,
+        "overrides": [text for text in plan.overrides if not text.startswith("task=")],
         "rows": [{"row": row.row, "paper": row.paper, "keys": keys[row.row]} for row in plan.sweep.rows],
     }
 

@@ -1,15 +1,15 @@
 """The live view of a sweep: a table on a terminal, a plain line now and then elsewhere."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
 
-from ray.tune import Callback
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+
+from pipeline.trial import Progress
 
 PLAIN_LINE_SECONDS = 30.0
 
@@ -21,15 +21,11 @@ class Line:
     row: str
     seed: int
     state: str
-    step: int = 0
-    steps: int = 0
-    seconds_per_step: float = 0.0
-    score: float | None = None
-    peak_live_gb: float | None = None
+    progress: Progress = field(default_factory=lambda: Progress(0, 0, 0.0, None, None))
 
 
-class LiveTable(Callback):
-    """Follows Tune's trials. Lines are keyed by trial key; `metric` names the score's column."""
+class LiveTable:
+    """Follows trials by key. `metric` names the score's column."""
 
     def __init__(self, title: str, metric: str, lines: dict[str, Line], console: Console) -> None:
         self.title, self.metric, self.lines, self.console = title, metric, lines, console
@@ -49,40 +45,20 @@ class LiveTable(Callback):
         if self.console.is_terminal:
             self._live.stop()
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its callbacks for a restore that is never made here: trials resume from their own checkpoints.
-        return {}
+    def change(self, key: str, state: str) -> None:
+        """A trial is running, done or failed now."""
+        line = self.lines[key]
+        line.state = state
+        if not self.console.is_terminal:
+            score = f", {self.metric} {line.progress.score:.2f}" if line.progress.score is not None else ""
+            self._print(f"{line.row}, seed {line.seed}: {state}{score}")
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._line(trial).state = "running"
-        self._say(trial, "starts")
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        line = self._line(trial)
-        for name in ("step", "steps", "seconds_per_step", "score", "peak_live_gb"):
-            setattr(line, name, result[name])
+    def follow(self, key: str, progress: Progress) -> None:
+        """A running trial has come further."""
+        self.lines[key].progress = progress
         if not self.console.is_terminal and time.monotonic() >= self._plain_due:
             self._plain_due = time.monotonic() + PLAIN_LINE_SECONDS
             self._print(self._summary())
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._line(trial).state = "done"
-        self._say(trial, "is done")
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._line(trial).state = "failed"
-        self._say(trial, "failed")
-
-    def _line(self, trial: Any) -> Line:
-        return self.lines[str(trial)]
-
-    def _say(self, trial: Any, what: str) -> None:
-        line = self._line(trial)
-        if not self.console.is_terminal:
-            score = f", {self.metric} {line.score:.2f}" if line.score is not None else ""
-            self._print(f"{line.row}, seed {line.seed}: {what}{score}")
 
     def _print(self, text: str) -> None:
         self.console.print(
@@ -91,19 +67,19 @@ class LiveTable(Callback):
 
     def _summary(self) -> str:
         running = [line for line in self.lines.values() if line.state == "running"]
-        parts = [f"{line.row}, seed {line.seed}: {line.step}/{line.steps}" for line in running]
+        parts = [f"{line.row}, seed {line.seed}: {line.progress.step}/{line.progress.steps}" for line in running]
         done = sum(line.state == "done" for line in self.lines.values())
         return f"{done} of {len(self.lines)} done; {'; '.join(parts)}; {self._remaining()}"
 
     def _remaining(self) -> str:
         """The time left, from the running trials' pace; each waiting trial is taken for an average one."""
-        seen = [line for line in self.lines.values() if line.steps and line.seconds_per_step]
+        seen = [line for line in self.lines.values() if line.progress.steps and line.progress.seconds_per_step]
         if not seen:
             return "remaining time not known yet"
-        usual_steps = sum(line.steps for line in seen) / len(seen)
-        usual_pace = sum(line.seconds_per_step for line in seen) / len(seen)
+        usual_steps = sum(line.progress.steps for line in seen) / len(seen)
+        usual_pace = sum(line.progress.seconds_per_step for line in seen) / len(seen)
         work = [
-            ((line.steps or usual_steps) - line.step) * (line.seconds_per_step or usual_pace)
+            ((line.progress.steps or usual_steps) - line.progress.step) * (line.progress.seconds_per_step or usual_pace)
             for line in self.lines.values()
             if line.state in ("waiting", "running")
         ]
@@ -121,10 +97,10 @@ class LiveTable(Callback):
                 Text(line.row),
                 str(line.seed),
                 line.state,
-                f"{line.step}/{line.steps}" if line.steps else "",
-                f"{line.score:.2f}" if line.score is not None else "",
-                f"{line.seconds_per_step:.3f}" if line.seconds_per_step else "",
-                f"{line.peak_live_gb:.3f}" if line.peak_live_gb is not None else "",
+                f"{line.progress.step}/{line.progress.steps}" if line.progress.steps else "",
+                f"{line.progress.score:.2f}" if line.progress.score is not None else "",
+                f"{line.progress.seconds_per_step:.3f}" if line.progress.seconds_per_step else "",
+                f"{line.progress.peak_live_gb:.3f}" if line.progress.peak_live_gb is not None else "",
             )
         return Group(table, Text(f"{_clock(time.monotonic() - self.started)} so far, {self._remaining()}"))
 

@@ -21,6 +21,8 @@ class StripesConfig:
 
     def __post_init__(self) -> None:
         require(min(self.train_count, self.test_count) >= 2, "train_count and test_count must be at least 2")
+        require(self.drawing_seed >= 0, f"drawing_seed is {self.drawing_seed}; it must not be negative")
+        require(self.size >= 16, f"size is {self.size}; it must be at least 16")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class FolderConfig:
     size: int
 
     def __post_init__(self) -> None:
+        require(self.size >= 16, f"size is {self.size}; it must be at least 16")
         require(self.load_size >= self.size, f"load_size {self.load_size} is below size {self.size}; raise it")
 
 

@@ -8,6 +8,7 @@ rows:
   - {row: internal, set: {model.negatives: [internal]}, paper: "Fig. 4: CUT (default)"}
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +17,9 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.config import compose_config, config_to_json, parse_override, to_override
+from pipeline.config import Setting, compose_settings, parse_override, to_override
 from pipeline.errors import UserError, nearest
+from pipeline.identity import trial_key
 from pipeline.settings import Config
 
 SWEEPS = Path("sweeps")
@@ -41,6 +43,11 @@ class Sweep:
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     base: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """What an error calls the file."""
+        return f"{SWEEPS}/{self.name}.yaml"
 
 
 @dataclass(frozen=True)
@@ -98,18 +105,18 @@ def expand(sweep: Sweep, overrides: Sequence[str]) -> list[Trial]:
     trial are refused, both named.
     """
     _refuse_overridden_rows(sweep, overrides)
+    shared = [Setting(text, f"{sweep.place}, base") for text in sweep.base]
+    shared += [Setting(text, "command line") for text in overrides]
     composed: dict[str, Config] = {}
     for row in sweep.rows:
-        place = f"sweep {sweep.name}, row {row.row!r}"
-        settings = [to_override(name, value, place) for name, value in row.set.items()]
-        if not composed:
-            compose_config([*sweep.base, *overrides])  # so that their faults are not blamed on a row
-        composed[row.row] = compose_config([*sweep.base, *overrides, *settings], place)
+        place = f"{sweep.place}, row {row.row!r}"
+        own = [Setting(to_override(name, value, place), place) for name, value in row.set.items()]
+        composed[row.row] = compose_settings([*shared, *own])
     first_with: dict[str, str] = {}
     for name, config in composed.items():
-        twin = first_with.setdefault(config_to_json(config), name)
+        twin = first_with.setdefault(trial_key(config, data="", weights=""), name)
         if twin != name:
-            raise UserError(f"sweep {sweep.name}: rows {twin!r} and {name!r} are the same trial; change or remove one")
+            raise UserError(f"{sweep.place}: rows {twin!r} and {name!r} are the same trial; change or remove one")
     return [Trial(name, seed, replace(config, seed=seed)) for seed in sweep.seeds for name, config in composed.items()]
 
 
@@ -119,7 +126,9 @@ class _UniqueKeys(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key must be plain text", problem_mark=key_node.start_mark)
+            key = self.construct_object(key_node)
             if key in seen:
                 raise yaml.MarkedYAMLError(problem=f"{key!r} stands twice", problem_mark=key_node.start_mark)
             seen.add(key)
@@ -130,11 +139,15 @@ def _validated(content: Any, path: Path) -> Sweep:
     if not isinstance(content, dict):
         raise UserError(f"{path}: a sweep is a mapping with name, question, seeds and rows")
     _refuse_unknown_keys(content, Sweep, f"{path}")
-    for number, row in enumerate(content.get("rows") or [], start=1):
+    rows = content.get("rows")
+    if not isinstance(rows, list):
+        raise UserError(f"{path}: rows is {rows!r}; it must be a list of rows")
+    for number, row in enumerate(rows, start=1):
         if isinstance(row, dict):
             _refuse_unknown_keys(row, Row, f"{path}, row {number}")
     try:
-        return TypeAdapter(Sweep).validate_python(content)
+        # Through JSON, where strict means that 2.0 and "2" are not 2, but a list may be a tuple.
+        return TypeAdapter(Sweep).validate_json(json.dumps(content, default=str), strict=True)
     except ValidationError as error:
         details = error.errors()[0]
         where = ".".join(str(part) for part in details["loc"])
@@ -155,6 +168,11 @@ def _refuse_unusable(sweep: Sweep, path: Path) -> None:
         raise UserError(f"{path}: rows is empty; a sweep needs at least one")
     if not sweep.seeds or len(set(sweep.seeds)) != len(sweep.seeds):
         raise UserError(f"{path}: seeds is empty or names one twice; as in seeds: [0, 1, 2]")
+    for row in sweep.rows:
+        if "seed" in row.set:
+            raise UserError(f"{path}: row {row.row!r} sets seed; seeds belong to the whole sweep: seeds: [0, 1, 2]")
+    if any(text.partition("=")[0] == "seed" for text in sweep.base):
+        raise UserError(f"{path}: base sets seed; write seeds: [0, 1, 2]")
     names = [row.row for row in sweep.rows]
     for number, name in enumerate(names, start=1):
         if not name.strip():
@@ -170,7 +188,7 @@ def _refuse_overridden_rows(sweep: Sweep, overrides: Sequence[str]) -> None:
             if name in row.set:
                 raise UserError(
                     f"command line: {text!r} would undo what row {row.row!r} of sweep {sweep.name} sets; "
-                    f"change the row in {SWEEPS}/{sweep.name}.yaml, or override another field"
+                    f"change the row in {sweep.place}, or override another field"
                 )
         if name == "seed":
             raise UserError(f"command line: {text!r}; a sweep takes seeds=[…]")

@@ -22,7 +22,6 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
-from mlflow.exceptions import MlflowException
 
 from pipeline.errors import UserError
 
@@ -54,10 +53,14 @@ class Tracker:
             # A server keeps artefacts where it was told to; only a database of our own needs a place named.
             location = f"{artifact_root}/{experiment}" if uri.startswith("sqlite:") else None
             self.experiment_id = found.experiment_id if found else self.client.create_experiment(experiment, location)
-        except (MlflowException, OSError) as error:
+        except Exception as error:  # MLflow's, the database's and the network's own kinds, many of them
+            reason = str(error).splitlines()[0]
+            raise UserError(f"tracking.uri={uri}: the MLflow store does not answer ({reason})") from None
+        if found and found.lifecycle_stage != "active":
             raise UserError(
-                f"tracking.uri={uri}: the MLflow store does not answer ({str(error).splitlines()[0]})"
-            ) from None
+                f"tracking.uri={uri}: experiment {experiment!r} is deleted; restore it in MLflow, or set another "
+                "data.name"
+            )
 
     def find_trials(self) -> dict[str, TrialRecord]:
         """Every trial of the experiment by its key."""
@@ -71,18 +74,17 @@ class Tracker:
             for run in self._search("tags.kind = 'trial'")
         }
 
-    def create_trial(self, key: str, name: str, fields: Mapping[str, object], tags: Mapping[str, str]) -> str:
-        """A new run for a trial, with its settings as parameters; gives its id."""
-        run = self.client.create_run(
-            self.experiment_id, run_name=name, tags={"kind": "trial", "trial_key": key, **tags}
-        )
-        # MLflow limits a parameter to 6000 characters and a batch to 100 parameters; settings stay far below.
-        self.client.log_batch(run.info.run_id, params=[Param(field, str(value)) for field, value in fields.items()])
+    def create_trial(self, key: str, name: str) -> str:
+        """A new run for a trial, scheduled; gives its id."""
+        run = self.client.create_run(self.experiment_id, run_name=name, tags={"kind": "trial", "trial_key": key})
         self.client.update_run(run.info.run_id, status="SCHEDULED")
         return run.info.run_id
 
-    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
-        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    def describe_trial(self, run_id: str, fields: Mapping[str, object], tags: Mapping[str, str]) -> None:
+        """A trial's settings as parameters, and tags; saying the same again changes nothing."""
+        # MLflow limits a parameter to 6000 characters and a batch to 100 parameters; settings stay far below.
+        parameters = [Param(field, str(value)) for field, value in fields.items()]
+        self.client.log_batch(run_id, params=parameters, tags=[RunTag(key, value) for key, value in tags.items()])
 
     def record_sweep(self, name: str, manifest: Mapping[str, Any]) -> None:
         """Write what the sweep consists of; a sweep of the same trials is written once."""
@@ -90,12 +92,12 @@ class Tracker:
         digest = hashlib.sha256(content.encode()).hexdigest()[:16]
         known = self._search(f"tags.kind = 'sweep' and tags.sweep = '{name}'")
         newest = max(known, key=lambda run: run.info.start_time, default=None)
-        if newest is not None and newest.data.tags["manifest"] == digest:
+        if newest is not None and newest.data.tags.get("manifest") == digest:
             return
-        run = self.client.create_run(
-            self.experiment_id, run_name=name, tags={"kind": "sweep", "sweep": name, "manifest": digest}
-        )
+        run = self.client.create_run(self.experiment_id, run_name=name, tags={"kind": "recording", "sweep": name})
         self.client.log_dict(run.info.run_id, dict(manifest), MANIFEST)
+        # Last, so that a sweep that is known has its list.
+        self.client.log_batch(run.info.run_id, tags=[RunTag("manifest", digest), RunTag("kind", "sweep")])
         self.client.set_terminated(run.info.run_id, "FINISHED")
 
     def _search(self, condition: str) -> list[Run]:
@@ -112,7 +114,7 @@ class Tracker:
 
 
 class TrialRun:
-    """The record of one trial while it trains; opened again after a crash it goes on where it stopped."""
+    """The record of one trial while it trains; opened again after a crash it goes on behind `last_step`."""
 
     def __init__(self, uri: str, run_id: str) -> None:
         self.client = MlflowClient(uri)
@@ -121,18 +123,18 @@ class TrialRun:
         self.client.log_batch(run_id, tags=[RunTag("error", "")])
         history = self.client.get_metric_history(run_id, "progress/step")
         # A resumed trial walks again the steps behind its checkpoint; what they gave is already written.
-        self._written = max((metric.step for metric in history), default=-1)
+        self.last_step = max((metric.step for metric in history), default=-1)
 
     def log(self, step: int, values: Mapping[str, float], grid: NDArray[np.uint8] | None = None) -> None:
         """Values at a step, and a picture that MLflow's UI shows with a slider over the steps."""
-        if step <= self._written:
+        if step <= self.last_step:
             return
         if grid is not None:
             self.client.log_image(self.run_id, np.ascontiguousarray(grid), key="grid", step=step)
         now = int(time.time() * 1000)
         marked = {**values, "progress/step": float(step)}
         self.client.log_batch(self.run_id, metrics=[Metric(name, value, now, step) for name, value in marked.items()])
-        self._written = step
+        self.last_step = step
 
     def finish(self, values: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """The final values, and the run is done."""

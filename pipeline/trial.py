@@ -12,6 +12,7 @@ import torch
 
 from models.build import build_objective
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.compute import resolve_device
 from pipeline.data import UnpairedBatches, open_dataset
 from pipeline.evaluate import Evaluator
 from pipeline.fid import metric_names
@@ -78,13 +79,6 @@ def run_trial(job: TrialJob) -> Iterator[Progress]:
         raise
 
 
-def resolve_device(name: str) -> torch.device:
-    """'auto' is CUDA where there is some, else the CPU."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
 def build_state(config: Config, device: torch.device) -> TrainState:
     """A trial's networks, initialised from its seed, and their optimisers."""
     objective = build_objective(config.model, (config.data.size, config.data.size), rng_for(config.seed, "weights"))
@@ -105,7 +99,7 @@ def _train(job: TrialJob, record: TrialRun) -> Iterator[Progress]:
 
     state = build_state(config, device)
     checkpoint = Path(job.checkpoint)
-    meter = _resume(state, checkpoint)
+    meter = _resume(state, checkpoint, record)
     total = schedule.epochs * batches.steps_per_epoch
     pending: list[StepReport] = []
     for report in _measured(fit(state, batches, schedule, config.seed), state, meter):
@@ -134,17 +128,19 @@ def _train(job: TrialJob, record: TrialRun) -> Iterator[Progress]:
     record.finish(_summary(meter, source, metric, batches.steps_per_epoch, device), _provenance(device, config))
 
 
-def _resume(state: TrainState, checkpoint: Path) -> Meter:
-    if not checkpoint.exists():
+def _resume(state: TrainState, checkpoint: Path, record: TrialRun) -> Meter:
+    """Take up the checkpoint, unless it is ahead of the record: then the record is a new one and wants the whole."""
+    saved = load_checkpoint(checkpoint) if checkpoint.exists() else None
+    if saved is None or saved["step"] > record.last_step:
         return Meter({}, [])
-    saved = load_checkpoint(checkpoint)
     state.load_state_dict(saved)
     return Meter(saved["evaluations"], [], saved["peak_live_gb"])
 
 
 def _measured(reports: Iterator[StepReport], state: TrainState, meter: Meter) -> Iterator[StepReport]:
     """The reports, timed; on the second step, the first that finds gradients and the optimisers' state, live
-    tensors are counted instead."""
+    tensors are counted instead.
+    """
     if (first := next(reports, None)) is None:
         return
     meter.step_seconds.append(first.seconds)

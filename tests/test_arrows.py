@@ -13,7 +13,7 @@ FILES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("
 
 # Outside systems and the only files that may know them.
 ONLY_IN = {
-    "ray": {"pipeline/launch.py", "pipeline/progress.py"},
+    "ray": {"pipeline/launch.py"},
     "hydra": {"pipeline/config.py"},
     "omegaconf": {"pipeline/config.py"},
     "mlflow": {"pipeline/tracking.py", "analysis/runs.py"},
@@ -27,19 +27,20 @@ ARROWS = {
     "memory": set(),
     "small_extractor": set(),
     "checkpoint": {"errors"},
+    "compute": {"errors"},
     "settings": set(),
     "identity": {"settings"},
-    "config": {"errors", "settings"},
+    "config": {"errors", "identity", "settings"},
     "tracking": {"errors"},
     "data": {"errors", "settings", "stripes", "trainer"},
     "fid": {"errors", "small_extractor"},
     "evaluate": {"data", "fid", "settings"},
-    "trial": {"checkpoint", "data", "evaluate", "fid", "memory", "settings", "tracking", "trainer"},
-    "sweep": {"config", "errors", "settings"},
+    "trial": {"checkpoint", "compute", "data", "evaluate", "fid", "memory", "settings", "tracking", "trainer"},
+    "sweep": {"config", "errors", "identity", "settings"},
     "plan": {"config", "data", "errors", "fid", "identity", "settings", "sweep", "tracking", "trial"},
-    "progress": set(),
-    "launch": {"config", "progress", "trial"},
-    "__main__": {"errors", "fid", "launch", "plan", "progress", "settings", "sweep", "trial"},
+    "progress": {"trial"},
+    "launch": {"compute", "config", "errors", "progress", "settings", "trial"},
+    "__main__": {"compute", "config", "errors", "fid", "launch", "plan", "progress", "sweep", "trial"},
 }
 
 

@@ -1,9 +1,10 @@
+import io
 import math
 
 import pandas as pd
 import pytest
 
-from analysis.report import latex, markdown
+from analysis.report import csv, latex, markdown
 from analysis.runs import SweepRecord, SweepRow
 from analysis.tables import DASH, SOURCE_ROW, summarise, table
 
@@ -21,7 +22,7 @@ def record(task: str = "stripes", runs: list[dict[str, object]] | None = None) -
         {"row": "lone", "seed": 1, "status": "MISSING", "error": ""},
     ]
     rows = (SweepRow("a_b|c", "Table 1: CUT", {0: "k0", 1: "k1", 2: "k2"}), SweepRow("lone", "", {0: "k3", 1: "k4"}))
-    return SweepRecord("mine", "Is it 100% right?", task, rows, pd.DataFrame(runs).set_index(["row", "seed"]))
+    return SweepRecord("mine", "Is it 100% right?", task, (), rows, pd.DataFrame(runs).set_index(["row", "seed"]))
 
 
 def test_statistics_are_over_the_finished_seeds() -> None:
@@ -88,3 +89,12 @@ def test_a_sweep_without_any_finished_trial_has_a_table_of_dashes_and_reasons() 
     assert len(notes) == 2
     assert "a\\_b\\|c" in markdown(found, cells, notes)
     assert latex(found, cells, notes)
+
+
+def test_csv_has_a_line_a_row_with_the_papers_values() -> None:
+    read = pd.read_csv(io.StringIO(csv(record(), PAPER))).set_index("row")
+    assert list(read.index) == [SOURCE_ROW, "a_b|c", "lone"]
+    assert read.loc["a_b|c", "last/fd_small_conv_mean"] == 12
+    assert read.loc["a_b|c", "last/fd_small_conv_n"] == 2
+    assert read.loc["a_b|c", "paper/horse2zebra/fid"] == 45.5
+    assert math.isnan(read.loc["lone", "paper/horse2zebra/fid"])

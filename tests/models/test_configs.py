@@ -1,8 +1,19 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
-from models.configs import CUT, FASTCUT, CUTConfig, GeneratorConfig, check_model_fits
+from models.configs import (
+    CUT,
+    CYCLEGAN,
+    FASTCUT,
+    CUTConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    check_model_fits,
+    score_map_size,
+)
+from models.discriminator import Discriminator
 
 
 def test_presets_are_the_papers() -> None:
@@ -36,9 +47,24 @@ def test_settings_that_cannot_work_are_refused(change: dict[str, object], said: 
     [
         (replace(CUT, negatives=("minibatch",)), 64, 1, "batch_size > 1"),
         (CUT, 30, 1, "two halvings"),
-        (replace(CUT, num_patches=16), 12, 1, "res1 has 9 positions"),
+        (replace(CUT, num_patches=100), 32, 1, "res1 has 64 positions"),
+        (replace(CUT, num_patches=4), 16, 1, "too small for discriminator.layers=3"),
+        (CYCLEGAN, 16, 1, "too small for discriminator.layers=3"),
     ],
 )
 def test_models_that_do_not_fit_the_images_are_refused(config: CUTConfig, size: int, batch: int, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         check_model_fits(config, size, size, batch)
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_size_of_the_scores_is_that_of_the_discriminators_output(layers: int, antialias: bool) -> None:
+    config = DiscriminatorConfig(2, layers, antialias)
+    for size in range(4, 72, 4):
+        expected = score_map_size(config, size)
+        if expected >= 1:
+            assert Discriminator(config)(torch.zeros(1, 3, size, size)).shape[-1] == expected
+        else:
+            with pytest.raises(RuntimeError):
+                Discriminator(config)(torch.zeros(1, 3, size, size))

@@ -1,4 +1,4 @@
-"""The models against values of the released reference code on tiny networks (docs/reproducing.md)."""
+"""The models against values of the released reference code on tiny networks."""
 
 import os
 from dataclasses import replace
@@ -21,6 +21,7 @@ from pipeline.trainer import make_optimizers, update
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parent.parent / "golden"))
 CASES = sorted(path.stem for path in GOLDEN.glob("*.pt"))
+assert CASES, f"no golden cases in {GOLDEN}"
 
 # In these the reference's generator took its step along a wrong gradient: torch's instance norm on the CPU, given a
 # single image and a gradient that arrives channels-last, as the reference's way of picking patches makes it

@@ -5,6 +5,7 @@ import torch
 
 from models.build import build_objective
 from models.configs import CUT, CUTConfig, DiscriminatorConfig, ExternalConfig, GeneratorConfig
+from models.generator import encoder_stages
 from models.negatives import ExternalNegatives, PatchQueue
 from models.objective import Batch
 
@@ -89,13 +90,17 @@ def test_momentum_copies_follow_by_the_stated_share() -> None:
     objective = objective_of()
     external = objective.external
     assert isinstance(external, ExternalNegatives)
+    networks = (external.projector, external.stages)
     with torch.no_grad():
         for parameter in [*objective.generator.parameters(), *objective.projector.parameters()]:
             parameter.add_(1.0)
-    old = [parameter.clone() for parameter in external.projector.parameters()]
+    old = [parameter.clone() for network in networks for parameter in network.parameters()]
+    online = (objective.projector, encoder_stages(objective.generator, external.places))
     external.follow(objective.generator, objective.projector)
-    for was, now, new in zip(old, external.projector.parameters(), objective.projector.parameters(), strict=True):
-        torch.testing.assert_close(now, 0.9 * was + 0.1 * new)
+    now = [parameter for network in networks for parameter in network.parameters()]
+    new = [parameter for network in online for parameter in network.parameters()]
+    for was, moved, goal in zip(old, now, new, strict=True):
+        torch.testing.assert_close(moved, 0.9 * was + 0.1 * goal)
 
 
 def test_momentum_copies_are_not_trained() -> None:

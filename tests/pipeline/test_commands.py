@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from mlflow import MlflowClient
 
 from analysis.__main__ import main as analysis
@@ -23,6 +24,10 @@ def recorded_runs() -> int:
     return len(client.search_runs([experiment.experiment_id for experiment in client.search_experiments()]))
 
 
+# A machine with CUDA has nothing to refuse there.
+NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -34,6 +39,9 @@ def recorded_runs() -> int:
         (["sweep", "ablation_negatives", "task=folder", "data.root=here"], "here/trainB: 1 images found"),
         (["plan", "smoke", "seeds=all"], "seeds are a list of whole numbers"),
         (["train", "model.temperature=0"], "temperature is 0"),
+        (["train", "seed=abc"], "seed is 'abc'; it must be a whole number"),
+        pytest.param(["train", "compute.device=cuda"], "compute.device=cuda: torch sees no CUDA", marks=NO_CUDA),
+        (["train", "train.learning_rate=inf"], "train.learning_rate is inf; numbers must be finite"),
         (["sweep", "smoke", "tracking.uri=nonsense://x"], "tracking.uri=nonsense://x"),
     ],
 )
@@ -87,6 +95,22 @@ def test_a_trained_trial_is_not_trained_again(
     assert "nothing to train" in capsys.readouterr().out
 
 
+def test_rows_that_differ_in_metric_are_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "sweeps/mine.yaml").write_text(
+        SWEEP.replace("{model: cyclegan}", "{metric.extractor: inception-v3-compat}")
+    )
+    assert pipeline(["plan", "mine"]) == 2
+    assert "sweeps/mine.yaml: rows 'CUT' and 'CycleGAN' differ in metric" in capsys.readouterr().err
+
+
+def test_a_store_that_cannot_be_read_is_said_in_one_line(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")
+    assert analysis(["tables", "mine"]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
 def test_tables_of_an_unknown_sweep_say_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert analysis(["tables", "mine"]) == 2
     assert "no sweep 'mine' is recorded" in capsys.readouterr().err
@@ -98,6 +122,7 @@ def test_tables_are_rebuilt_from_the_records_byte_for_byte(trained: list[str], p
     assert analysis(["tables", "single"]) == 0
     files = sorted((project / "results/single/stripes").iterdir())
     assert [file.name for file in files] == ["table.csv", "table.md", "table.tex"]
+    assert "All rows with data.train_count=6" in files[1].read_text()
     first = [file.read_bytes() for file in files]
     for file in files:
         file.unlink()

@@ -74,6 +74,8 @@ def test_a_cache_entry_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.Mo
     [
         (lambda root: (root / "testB/1.png").write_bytes(b"not a picture"), "testB/1.png: cannot be read as an image"),
         (lambda root: (root / "trainA/2.png").write_bytes((root / "trainA/2.png").read_bytes()[:200]), "trainA/2.png"),
+        (lambda root: (root / "testB/9.png").symlink_to(root / "nowhere.png"), "testB/9.png: cannot be read"),
+        (lambda root: (root / "testA/9.png").mkdir(), "testA/9.png: cannot be read"),
         (lambda root: [file.unlink() for file in (root / "trainB").iterdir()], "trainB: 0 images found"),
         (lambda root: [(root / f"testA/{n}.png").unlink() for n in (0, 1)], "testA: 1 images found"),
         (lambda root: (root / "trainA").rename(root / "elsewhere"), "trainA: no such folder"),

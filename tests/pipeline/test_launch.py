@@ -107,3 +107,10 @@ def test_a_failing_trial_stops_no_other_and_is_tried_again(pair: Path) -> None:
     mended = run("sweep", "pair", "seeds=[5]")
     assert mended.returncode == 0, mended.stdout + mended.stderr
     assert "failed" not in (pair / "results/pair/stripes/table.md").read_text()
+
+
+def test_more_than_the_machine_has_is_refused_before_anything_is_recorded(pair: Path) -> None:
+    refused = run("sweep", "pair", "compute.cpus_per_trial=1000")
+    assert refused.returncode == 2
+    assert "error: compute.cpus_per_trial=1000: there are only" in refused.stderr
+    assert trials() == []

@@ -1,8 +1,17 @@
-import torch
+from collections.abc import Callable, Iterable
 
-from pipeline.memory import LiveTensors, live_peak_gb, process_peak_gb, tensors_in
+import torch
+from torch import Tensor
+
+from pipeline.memory import GB, LiveTensors, process_peak_gb, tensors_in
 
 MEGA = 250_000  # float32 elements of 10^6 bytes
+
+
+def live_peak_gb(work: Callable[[], object], held: Iterable[Tensor]) -> float:
+    with LiveTensors(held) as counter:
+        work()
+    return counter.peak_bytes / GB
 
 
 def test_peak_is_that_of_what_lives_at_once() -> None:

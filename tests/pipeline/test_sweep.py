@@ -55,6 +55,12 @@ def test_committed_sweeps_compose(name: str) -> None:
         ("seeds: [0, 1]", "seeds: []", "seeds is empty"),
         ("seeds: [0, 1]", "seeds: [0, 0]", "names one twice"),
         ("seeds: [0, 1]", "seeds: [a]", "seeds"),
+        ("seeds: [0, 1]", "seeds: [0, 2.0]", "seeds.1: input should be a valid integer"),
+        ("seeds: [0, 1]", "seeds: [true, 1]", "seeds.0: input should be a valid integer"),
+        ("seeds: [0, 1]", "? [a, b]\n: 1", "mine.yaml:5: a key must be plain text"),
+        ("[model=cut]", "[seed=9]", "base sets seed"),
+        ("model.temperature: 0.01", "seed: 3", "row 'cold' sets seed"),
+        ("model.temperature: 0.01", "model.method: cyclegan", "model.method follows from the model; set model=…"),
         ("seeds: [0, 1]", "seeeds: [0, 1]", "no key is called 'seeeds'; did you mean seeds?"),
         ("row: cold", "rwo: cold", "row 1: no key is called 'rwo'; did you mean row?"),
         ("name: mine", "name: yours", "must be that of the file, 'mine'"),
@@ -70,10 +76,16 @@ def test_committed_sweeps_compose(name: str) -> None:
         ("model.temperature: 0.01", 'model.temperature: "${seed}"', "row 'cold': model.temperature is '${seed}'"),
         ("model.temperature: 0.01", "model.temperature: .nan", "numbers must be finite"),
         ("model.temperature: 0.01", "model: {temperature: 0.01}", "row 'cold': model is a dict"),
-        ("[model=cut]", "[model=cute]", "no model is called 'cute'"),
+        ("[model=cut]", "[model=cute]", "sweeps/mine.yaml, base: no model is called 'cute'"),
+        ("[model=cut]", "[train.batch_size=many]", "sweeps/mine.yaml, base: train.batch_size is 'many'"),
         (
             "{row: warm, set: {model.temperature: 0.5, model.negatives: [internal, external]}}",
             "{row: warm, set: {model.temperature: 0.010}}",
+            "rows 'cold' and 'warm' are the same trial",
+        ),
+        (
+            "{row: warm, set: {model.temperature: 0.5, model.negatives: [internal, external]}}",
+            "{row: warm, set: {model.temperature: 0.01, train.log_every_steps: 7}}",
             "rows 'cold' and 'warm' are the same trial",
         ),
     ],
@@ -86,7 +98,10 @@ def test_faulty_files_are_refused_in_one_line(tmp_path: Path, old: str, new: str
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "just words", "[1, 2]", "rows: []\nname: mine\nquestion: Why?\nseeds: [0]"])
+NO_ROWS = ["", "just words", "[1, 2]", "rows: 5\nname: mine", "rows: []\nname: mine\nquestion: Why?\nseeds: [0]"]
+
+
+@pytest.mark.parametrize("text", NO_ROWS)
 def test_files_without_rows_are_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(UserError, match=r"mine\.yaml"):
         read_sweep(sweep_file(tmp_path, text))
@@ -103,6 +118,7 @@ def test_unknown_sweep_names_the_near_ones() -> None:
         ("model.temperature=0.2", "would undo what row 'cold' of sweep mine sets"),
         ("seed=3", "a sweep takes seeds="),
         ("model.temprature=0.2", "command line: no field is called"),
+        ("train.batch_size=many", "command line: train.batch_size is 'many'"),
     ],
 )
 def test_faulty_overrides_are_not_blamed_on_a_row(tmp_path: Path, override: str, said: str) -> None:

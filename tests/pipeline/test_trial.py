@@ -22,7 +22,7 @@ def job_of(config: Config, experiment: str = "stripes") -> TrialJob:
     data = prepare(config.data, Path(".cache"))
     uri = tracking_uri(config)
     key = trial_key(config, data.fingerprint, "")
-    run_id = Tracker(uri, experiment, Path("mlartifacts").absolute().as_uri()).create_trial(key, "row, seed 0", {}, {})
+    run_id = Tracker(uri, experiment, Path("mlartifacts").absolute().as_uri()).create_trial(key, "row, seed 0")
     return TrialJob(config, key, run_id, str(data.folder), str(checkpoint_path(config, key)), uri)
 
 
@@ -116,3 +116,14 @@ def test_evaluation_does_not_change_training(project: Path, tiny: Callable[..., 
     weights = [load_checkpoint(Path("trials") / job.key / "last.pt")["objective"] for job in (often, once)]
     assert often.key != once.key
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_new_record_gets_the_whole_trial_though_a_checkpoint_is_there(
+    project: Path, tiny: Callable[..., Config]
+) -> None:
+    first = job_of(tiny(), "first")
+    list(run_trial(first))
+    again = job_of(tiny(), "again")
+    assert again.checkpoint == first.checkpoint
+    assert [progress.step for progress in run_trial(again)] == [4, 6, 8, 12]
+    assert history(again) == history(first)
