@@ -3,14 +3,16 @@
 import torch
 
 from models.configs import CUTConfig, CycleGANConfig, ModelConfig
-from models.cut import CUT
-from models.cyclegan import CycleGAN
+from models.cut import CUTObjective
+from models.cyclegan import CycleGANObjective
 
 
-def build_objective(config: ModelConfig, image_size: tuple[int, int], rng: torch.Generator) -> CUT | CycleGAN:
+def build_objective(
+    config: ModelConfig, image_size: tuple[int, int], rng: torch.Generator
+) -> CUTObjective | CycleGANObjective:
     """The model that the settings describe, with weights drawn from rng, for images of (height, width)."""
     match config:
         case CUTConfig():
-            return CUT(config, image_size, rng)
+            return CUTObjective(config, image_size, rng)
         case CycleGANConfig():
-            return CycleGAN(config, image_size, rng)
+            return CycleGANObjective(config, image_size, rng)

@@ -47,7 +47,7 @@ class CUTFakes:
     contrasts: dict[str, Contrast]
 
 
-class CUT(nn.Module):
+class CUTObjective(nn.Module):
     """Contrastive unpaired translation; updates the discriminator, then the generator with the heads."""
 
     phases = ("discriminator", "generator")

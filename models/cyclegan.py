@@ -27,7 +27,7 @@ class CycleGANFakes:
     pooled_a: Tensor
 
 
-class CycleGAN(nn.Module):
+class CycleGANObjective(nn.Module):
     """Updates both generators, then both discriminators; fakes reach the discriminators through pools."""
 
     phases = ("generator", "discriminator")

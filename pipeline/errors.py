@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+# A longer list is told by its groups.
+SHORT_LIST = 20
+
 
 class UserError(Exception):
     """Something only the user can mend; commands print its text alone and exit with code 2."""
@@ -12,4 +15,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """': did you mean x?' where a known name is near, else the list of the known ones."""
     names = sorted(known)
     matches = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(matches)}?" if matches else f"known: {', '.join(names)}"
+    if matches:
+        return f"did you mean {' or '.join(matches)}?"
+    first_parts = sorted({name.split(".")[0] for name in names})
+    return f"known: {', '.join(names if len(names) <= SHORT_LIST else [f'{part}.…' for part in first_parts])}"

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from models import configs
 from models.adversarial import lsgan
 from models.build import build_objective
-from models.cut import CUT, CUTFakes, Draws
-from models.cyclegan import CycleGAN
+from models.cut import CUTFakes, CUTObjective, Draws
+from models.cyclegan import CycleGANObjective
 from models.layers import InstanceNorm
 from models.objective import Batch
 from pipeline.trainer import make_optimizers, update
@@ -65,7 +65,7 @@ def networks_config(case: dict[str, Any]) -> tuple[configs.GeneratorConfig, conf
     return configs.GeneratorConfig(channels=case["ngf"], blocks=9), configs.DiscriminatorConfig(channels=case["ndf"])
 
 
-def cut_of(case: dict[str, Any]) -> CUT:
+def cut_of(case: dict[str, Any]) -> CUTObjective:
     generator, discriminator = networks_config(case)
     config = replace(
         configs.CUT,
@@ -81,13 +81,13 @@ def cut_of(case: dict[str, Any]) -> CUT:
         flip_equivariance="flipped" in case,
     )
     objective = build_objective(config, tuple(case["real_A"].shape[-2:]), torch.Generator())
-    assert isinstance(objective, CUT)
+    assert isinstance(objective, CUTObjective)
     for network, key in ((objective.generator, "G"), (objective.discriminator, "D"), (objective.projector, "F")):
         fill(network, case[key])
     return objective
 
 
-def cyclegan_of(case: dict[str, Any]) -> CycleGAN:
+def cyclegan_of(case: dict[str, Any]) -> CycleGANObjective:
     generator, discriminator = networks_config(case)
     config = configs.CycleGANConfig(
         generator=generator,
@@ -96,13 +96,13 @@ def cyclegan_of(case: dict[str, Any]) -> CycleGAN:
         identity_weight=case["lambda_identity"],
     )
     objective = build_objective(config, tuple(case["real_A"].shape[-2:]), torch.Generator())
-    assert isinstance(objective, CycleGAN)
+    assert isinstance(objective, CycleGANObjective)
     for network, key in cyclegan_networks(objective):
         fill(network, case[key])
     return objective
 
 
-def cyclegan_networks(objective: CycleGAN) -> list[tuple[nn.Module, str]]:
+def cyclegan_networks(objective: CycleGANObjective) -> list[tuple[nn.Module, str]]:
     return [
         (objective.a_to_b, "G_A"),
         (objective.b_to_a, "G_B"),
@@ -191,7 +191,9 @@ def test_reference_operations_reproduce_the_wrong_gradient(name: str, monkeypatc
             assert torch.equal(gradient.sign(), (case["G"][key] - case["G_after"][key]).sign()), key
 
 
-def reference_nce(objective: CUT, case: dict[str, Any], source: Tensor, output: Tensor, ids: list[Tensor]) -> Tensor:
+def reference_nce(
+    objective: CUTObjective, case: dict[str, Any], source: Tensor, output: Tensor, ids: list[Tensor]
+) -> Tensor:
     """PatchNCE by the reference's own sequence of tensor operations."""
 
     def embed(image: Tensor) -> list[Tensor]:
