@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from models.adversarial import lsgan
 from models.configs import CUTConfig, map_positions
-from models.discriminator import Discriminator
+from models.discriminator import Discriminator, judged
 from models.generator import Generator
 from models.layers import initialise
 from models.negatives import ExternalNegatives, Negatives, internal, minibatch
@@ -122,7 +122,7 @@ class CUTObjective(nn.Module):
             rows = slice(number * size, (number + 1) * size)
             ids = draws.patch_ids[domain]
             with torch.no_grad():
-                keys = self.projector({place: feature[rows] for place, feature in features.items()}, ids)
+                keys = self.projector({place: feature.detach()[rows] for place, feature in features.items()}, ids)
             negatives = {place: self._in_batch() + external.get(domain, {}).get(place, []) for place in keys}
             contrasts[domain] = Contrast(output[rows], ids, keys, negatives)
         return CUTFakes(output[:size], draws.flipped, contrasts)
@@ -130,10 +130,8 @@ class CUTObjective(nn.Module):
     def losses(self, phase: str, batch: Batch, fakes: CUTFakes) -> dict[str, Tensor]:
         match phase:
             case "discriminator":
-                return {
-                    "real": 0.5 * lsgan(self.discriminator(batch.b), real=True),
-                    "fake": 0.5 * lsgan(self.discriminator(fakes.b.detach()), real=False),
-                }
+                real, fake = judged(self.discriminator, batch.b, fakes.b)
+                return {"real": 0.5 * lsgan(real, real=True), "fake": 0.5 * lsgan(fake, real=False)}
             case "generator":
                 with frozen(self.discriminator):
                     adversarial = lsgan(self.discriminator(fakes.b), real=True)

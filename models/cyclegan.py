@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from models.adversarial import lsgan
 from models.configs import CycleGANConfig
-from models.discriminator import Discriminator
+from models.discriminator import Discriminator, judged
 from models.generator import Generator
 from models.image_pool import ImagePool
 from models.layers import initialise
@@ -70,11 +70,13 @@ class CycleGANObjective(nn.Module):
                     }
                 return {**adversarial, **self._cycle_losses(batch, fakes), **self._identity_losses(batch)}
             case "discriminator":
+                real_b, fake_b = judged(self.judge_b, batch.b, fakes.pooled_b)
+                real_a, fake_a = judged(self.judge_a, batch.a, fakes.pooled_a)
                 return {
-                    "real_b": 0.5 * lsgan(self.judge_b(batch.b), real=True),
-                    "fake_b": 0.5 * lsgan(self.judge_b(fakes.pooled_b), real=False),
-                    "real_a": 0.5 * lsgan(self.judge_a(batch.a), real=True),
-                    "fake_a": 0.5 * lsgan(self.judge_a(fakes.pooled_a), real=False),
+                    "real_b": 0.5 * lsgan(real_b, real=True),
+                    "fake_b": 0.5 * lsgan(fake_b, real=False),
+                    "real_a": 0.5 * lsgan(real_a, real=True),
+                    "fake_a": 0.5 * lsgan(fake_a, real=False),
                 }
             case _:
                 raise ValueError(f"CycleGAN has no phase {phase!r}; it has {', '.join(self.phases)}")

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from models.configs import DiscriminatorConfig
@@ -30,6 +31,12 @@ class Discriminator(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return self.layers(image)
+
+
+def judged(discriminator: Discriminator, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores of real and of fake images (B, 3, H, W) from one pass; the fakes' maker gets no gradient."""
+    scores = discriminator(torch.cat([real, fake.detach()]))
+    return scores[: len(real)], scores[len(real) :]
 
 
 def _halving(inputs: int, outputs: int, antialias: bool, *, norm: bool) -> list[nn.Module]:

@@ -81,9 +81,9 @@ class StepReport:
 def make_optimizers(
     objective: Objective, learning_rate: float, betas: tuple[float, float]
 ) -> dict[str, torch.optim.Adam]:
-    """One Adam a phase."""
+    """One Adam a phase; fused: all of a phase's weights in one pass."""
     return {
-        phase: torch.optim.Adam(objective.parameters_of(phase), lr=learning_rate, betas=betas)
+        phase: torch.optim.Adam(objective.parameters_of(phase), lr=learning_rate, betas=betas, fused=True)
         for phase in objective.phases
     }
 
