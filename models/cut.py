@@ -11,7 +11,7 @@ from models.configs import CUTConfig, map_positions
 from models.discriminator import Discriminator, judged
 from models.generator import Generator
 from models.layers import initialise
-from models.negatives import ExternalNegatives, Negatives, internal, minibatch
+from models.negatives import IN_BATCH, ExternalNegatives, Negatives
 from models.objective import Batch, frozen
 from models.patch_nce import patch_nce
 from models.projector import PatchIds, Projector, draw_patch_ids
@@ -116,6 +116,7 @@ class CUTObjective(nn.Module):
             with torch.no_grad():
                 features = self.generator.encode(torch.cat(list(sources.values())), self.positions)
 
+        in_batch = [IN_BATCH[name] for name in self.config.negatives if name in IN_BATCH]
         contrasts: dict[str, Contrast] = {}
         size = len(batch.a)
         for number, domain in enumerate(self.domain_weights):
@@ -123,7 +124,7 @@ class CUTObjective(nn.Module):
             ids = draws.patch_ids[domain]
             with torch.no_grad():
                 keys = self.projector({place: feature.detach()[rows] for place, feature in features.items()}, ids)
-            negatives = {place: self._in_batch() + external.get(domain, {}).get(place, []) for place in keys}
+            negatives = {place: [*in_batch, *external.get(domain, {}).get(place, [])] for place in keys}
             contrasts[domain] = Contrast(output[rows], ids, keys, negatives)
         return CUTFakes(output[:size], draws.flipped, contrasts)
 
@@ -162,18 +163,6 @@ class CUTObjective(nn.Module):
             ]
             losses[f"nce_{domain}"] = self.domain_weights[domain] * torch.stack(terms).mean()
         return losses
-
-    def _in_batch(self) -> list[Negatives]:
-        sources: list[Negatives] = []
-        for name in self.config.negatives:
-            match name:
-                case "internal":
-                    sources.append(internal)
-                case "minibatch":
-                    sources.append(minibatch)
-                case "external":
-                    pass  # drawn by `generate`, since its queue is state
-        return sources
 
 
 def _domain_weights(config: CUTConfig) -> dict[str, float]:

@@ -38,6 +38,10 @@ def given(negatives_ND: Tensor, query_BPD: Tensor, key_BPD: Tensor) -> Tensor:
     return query_BPD @ negatives_ND.mT
 
 
+# The sources that need nothing but the step's own patches; external ones are drawn from a queue, which is state.
+IN_BATCH: dict[str, Negatives] = {"internal": internal, "minibatch": minibatch}
+
+
 class PatchQueue(nn.Module):
     """The latest Q embeddings of one domain and place, a ring; its buffers stand in checkpoints."""
 
