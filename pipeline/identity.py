@@ -31,14 +31,13 @@ def trial_key(config: Config, data: str, weights: str) -> str:
 
     `data` and `weights` are the fingerprints of the data set's content and of the metric's network.
     """
-    kept = {name: value for name, value in flatten(config).items() if not _excluded(name)}
-    identity = {"fields": kept, "data": data, "weights": weights, "version": RESULT_VERSION}
+    identity = {"fields": keyed_fields(config), "data": data, "weights": weights, "version": RESULT_VERSION}
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def flatten(config: Config) -> dict[str, str | int | float | bool | None]:
-    """Every field under its dotted name; lists as 'a, b'."""
-    return dict(leaves(asdict(config)))
+def keyed_fields(config: Config) -> dict[str, str | int | float | bool | None]:
+    """The fields that can change a trial's result, under their dotted names; lists as 'a, b'."""
+    return {name: value for name, value in leaves(asdict(config)) if not _excluded(name)}
 
 
 def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,7 +1,7 @@
 """What a sweep would do: each trial with its identity and with what is recorded of it already."""
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from pipeline.config import tracking_uri
 from pipeline.data import PreparedData, prepare
 from pipeline.errors import UserError
 from pipeline.fid import weights_fingerprint
-from pipeline.identity import RESULT_VERSION, flatten, trial_key
+from pipeline.identity import RESULT_VERSION, keyed_fields, trial_key
 from pipeline.settings import Config
 from pipeline.sweep import Sweep, Trial, expand, with_seeds
 from pipeline.tracking import Tracker, TrialRecord
@@ -99,7 +99,8 @@ def register(plan: Plan) -> list[TrialJob]:
         if planned.state == "done":
             plan.tracker.describe_trial(run_id, {}, membership)
             continue
-        plan.tracker.describe_trial(run_id, _parameters(trial.config), {**membership, **provenance})
+        # MLflow keeps a parameter's first value for good; those of the key cannot differ in a run of that key.
+        plan.tracker.describe_trial(run_id, keyed_fields(trial.config), {**membership, **provenance})
         folder, checkpoint = plan.data.folder.absolute(), checkpoint_path(trial.config, planned.key)
         jobs.append(TrialJob(trial.config, planned.key, run_id, str(folder), str(checkpoint), plan.uri))
     return jobs
@@ -122,11 +123,6 @@ def manifest(plan: Plan) -> dict[str, Any]:
         "overrides": [text for text in plan.overrides if not text.startswith("task=")],
         "rows": [{"row": row.row, "paper": row.paper, "keys": keys[row.row]} for row in plan.sweep.rows],
     }
-
-
-def _parameters(config: Config) -> Mapping[str, object]:
-    hidden = ("paths.", "tracking.", "compute.")
-    return {name: value for name, value in flatten(config).items() if not name.startswith(hidden)}
 
 
 def _state(record: TrialRecord | None) -> State:

@@ -111,6 +111,18 @@ def test_a_store_that_cannot_be_read_is_said_in_one_line(
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
+def test_an_interrupted_trial_may_go_on_with_other_settings_that_cannot_change_its_result(
+    trained: list[str], tiny_overrides: tuple[str, ...], project: Path
+) -> None:
+    client = MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
+    experiment = client.get_experiment_by_name("stripes")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")
+    client.update_run(run.info.run_id, status="RUNNING")
+    assert pipeline(["train", *tiny_overrides, "seed=1", "metric.batch_size=3", "train.checkpoint_every_epochs=2"]) == 0
+    assert client.get_run(run.info.run_id).info.status == "FINISHED"
+
+
 def test_tables_of_an_unknown_sweep_say_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert analysis(["tables", "mine"]) == 2
     assert "no sweep 'mine' is recorded" in capsys.readouterr().err
