@@ -10,18 +10,22 @@ default:
     @just --list --unsorted
 
 # train what a sweep still lacks, evaluate, record, write the tables: just sweep ablation_negatives [override …]
+[no-exit-message]
 sweep name *overrides: _setup
     @{{ python }} -m pipeline sweep "$@"
 
 # the dry run of a sweep: every trial and what is done already; trains nothing
+[no-exit-message]
 plan name *overrides: _setup
     @{{ python }} -m pipeline plan "$@"
 
 # rebuild a sweep's tables from MLflow alone
+[no-exit-message]
 tables name *options: _setup
     @{{ python }} -m analysis tables "$@"
 
 # MLflow's UI on this machine's loopback
+[no-exit-message]
 ui port="5000": _setup
     @case "$MLFLOW_TRACKING_URI" in http*) echo "The records are on a server: $MLFLOW_TRACKING_URI" && exit 1 ;; esac
     @echo "http://127.0.0.1:{{ port }} (stop with Ctrl-C)"
@@ -29,6 +33,7 @@ ui port="5000": _setup
         --backend-store-uri "$MLFLOW_TRACKING_URI" --host 127.0.0.1 --port {{ port }} --workers 1
 
 # one trial in this process, without Ray: just train model=fastcut seed=1
+[no-exit-message]
 train *overrides: _setup
     @{{ python }} -m pipeline train "$@"
 
@@ -39,6 +44,7 @@ check: _setup
     {{ python }} -m pyright
 
 # the tests: just test [pytest's options]; the slow ones with: just test -m slow
+[no-exit-message]
 test *options: _setup
     @{{ python }} -m pytest "$@"
 
@@ -55,6 +61,7 @@ lock:
         | sed -E "s/^((nvidia|cuda)-[^=]*|triton)==(.*)/\1==\3; sys_platform == 'linux'/" > requirements.lock
 
 # Makes .venv on first use, and again when pyproject.toml or requirements.lock change.
+[no-exit-message]
 _setup:
     #!/usr/bin/env bash
     set -euo pipefail
