@@ -62,7 +62,7 @@ def sweep(name: str, overrides: list[str]) -> int:
         reason = record.error or "it was interrupted"
         print(f"{trial.trial.row}, seed {trial.trial.seed} is not done: {reason}")
     if failed:
-        print("the same command tries again")
+        print("the same command goes on from there")
     return 1 if failed else 0
 
 
