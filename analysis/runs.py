@@ -91,7 +91,8 @@ def _readable(uri: str) -> Iterator[None]:
     except RecordsError:
         raise
     except Exception as error:  # MLflow's, the database's and the network's own kinds, many of them
-        raise RecordsError(f"{uri}: the MLflow store cannot be read ({str(error).splitlines()[0]})") from None
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise RecordsError(f"{uri}: the MLflow store cannot be read ({reason})") from None
 
 
 def _newest_manifest(client: MlflowClient, experiment_id: str, sweep: str, uri: str) -> dict[str, Any]:

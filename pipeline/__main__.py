@@ -48,7 +48,7 @@ def sweep(name: str, overrides: list[str]) -> int:
     if planned.to_train():
         from pipeline.launch import cluster, run_jobs  # Ray takes seconds to import, and nothing else here needs it
 
-        _require_extractor(planned)
+        _require_means(planned)
         with cluster(planned.config.compute):
             run_jobs(register(planned), _live_table(planned, console), Path(planned.config.paths.cache) / "ray")
     else:
@@ -98,7 +98,7 @@ def train(overrides: list[str]) -> int:
             seed = value
     single = Sweep("single", "One trial by itself.", (seed,), (Row("single", {}),))
     planned = plan_sweep(single, [text for text in overrides if not text.startswith("seed=")])
-    _require_extractor(planned)
+    _require_means(planned)
     metric, _ = metric_names(planned.config.metric.extractor)
     jobs = register(planned)
     if not jobs:
@@ -110,8 +110,8 @@ def train(overrides: list[str]) -> int:
     return 0
 
 
-def _require_extractor(planned: Plan) -> None:
-    """Fail before any training, and before anything is recorded, where the metric's network cannot be had."""
+def _require_means(planned: Plan) -> None:
+    """Fail before anything is trained or recorded where the device or the metric's network cannot be had."""
     metric = planned.config.metric
     resolve_device(planned.config.compute.device)
     load_extractor(metric.extractor, metric.weights, torch.device("cpu"))

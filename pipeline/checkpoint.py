@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -31,5 +31,5 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             return torch.load(path, map_location="cpu", weights_only=True)
         reason = f"its part {torn} fails its checksum"
     except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, ValueError, KeyError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
     raise UserError(f"{path}: not a whole checkpoint ({reason}); remove it to train this trial from the start")

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
 from models.configs import CUT, CYCLEGAN, FASTCUT
-from pipeline.errors import UserError, nearest
+from pipeline.errors import UserError, first_line, nearest
 from pipeline.identity import leaves
 from pipeline.settings import ComputeConfig, Config, MetricConfig, PathsConfig, TrackingConfig, TrainConfig
 
@@ -68,7 +68,7 @@ def compose_settings(settings: Sequence[Setting]) -> Config:
             composed = compose("config", [*_refuse_unknown(written)])
             container = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"{last_place}: {_first_line(error)}") from None
+        raise UserError(f"{last_place}: {_composition_fault(error)}") from None
     for name, value in leaves(container):
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{places.get(name, last_place)}: {name} is {value}; numbers must be finite")
@@ -184,7 +184,7 @@ def _place_of(path: str, places: Mapping[str, str]) -> str | None:
     return places[related[-1]] if path and related else None
 
 
-def _first_line(error: Exception) -> str:
+def _composition_fault(error: Exception) -> str:
     if (missing := getattr(error, "full_key", None)) and type(error).__name__ == "MissingMandatoryValue":
         return f"{missing} must be given, as in {missing}=…"
-    return str(error).splitlines()[0]
+    return first_line(error)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.objective import Batch
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 from pipeline.settings import FolderConfig, StripesConfig
 from pipeline.stripes import draw_pictures
 from pipeline.trainer import rng_for
@@ -168,8 +168,7 @@ def _decode(files: list[Path], size: int) -> Array:
             with Image.open(path) as image:
                 resized = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
         except Exception as error:  # decoders of many formats raise many kinds
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise UserError(f"{path}: cannot be read as an image ({reason}); repair or remove it") from None
+            raise UserError(f"{path}: cannot be read as an image ({first_line(error)}); repair or remove it") from None
         images[number] = np.asarray(resized).transpose(2, 0, 1)
     return images
 

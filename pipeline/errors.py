@@ -11,6 +11,11 @@ class UserError(Exception):
     """Something only the user can mend; commands print its text alone and exit with code 2."""
 
 
+def first_line(error: Exception) -> str:
+    """What a foreign error says first; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """': did you mean x?' where a known name is near, else the list of the known ones."""
     names = sorted(known)

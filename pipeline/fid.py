@@ -21,7 +21,7 @@ from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, k
 from torch_fidelity.utils import create_feature_extractor
 
 from pipeline import small_extractor
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 
 INCEPTION = "inception-v3-compat"
 LAYERS = {INCEPTION: "2048", small_extractor.NAME: small_extractor.LAYER}
@@ -63,9 +63,8 @@ def load_extractor(name: str, weights: str | None, device: torch.device) -> Feat
             f"machine that can and put it there, or give its path as metric.weights=…"
         ) from None
     except Exception as error:
-        reason = str(error).splitlines()[0]
         raise UserError(
-            f"{place}: not the weights of torch-fidelity's Inception ({reason}); fetch them again"
+            f"{place}: not the weights of torch-fidelity's Inception ({first_line(error)}); fetch them again"
         ) from None
 
 

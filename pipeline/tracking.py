@@ -23,7 +23,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 
 MANIFEST = "sweep.json"
 PAGE = 1000
@@ -54,8 +54,7 @@ class Tracker:
             location = f"{artifact_root}/{experiment}" if uri.startswith("sqlite:") else None
             self.experiment_id = found.experiment_id if found else self.client.create_experiment(experiment, location)
         except Exception as error:  # MLflow's, the database's and the network's own kinds, many of them
-            reason = str(error).splitlines()[0]
-            raise UserError(f"tracking.uri={uri}: the MLflow store does not answer ({reason})") from None
+            raise UserError(f"tracking.uri={uri}: the MLflow store does not answer ({first_line(error)})") from None
         if found and found.lifecycle_stage != "active":
             raise UserError(
                 f"tracking.uri={uri}: experiment {experiment!r} is deleted; restore it in MLflow, or set another "
