@@ -5,14 +5,13 @@ import torch
 from models.configs import CUTConfig, CycleGANConfig, ModelConfig
 from models.cut import CUTObjective
 from models.cyclegan import CycleGANObjective
+from models.images import ImageShape
 
 
-def build_objective(
-    config: ModelConfig, image_size: tuple[int, int], rng: torch.Generator
-) -> CUTObjective | CycleGANObjective:
-    """The model that the settings describe, with weights drawn from rng, for images of (height, width)."""
+def build_objective(config: ModelConfig, shape: ImageShape, rng: torch.Generator) -> CUTObjective | CycleGANObjective:
+    """The model that the settings describe, with weights drawn from rng, for images of that shape."""
     match config:
         case CUTConfig():
-            return CUTObjective(config, image_size, rng)
+            return CUTObjective(config, shape, rng)
         case CycleGANConfig():
-            return CycleGANObjective(config, image_size, rng)
+            return CycleGANObjective(config, shape, rng)

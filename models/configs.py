@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from models.images import ImageShape
+
 NegativeSource = Literal["internal", "external", "minibatch"]
 
 
@@ -24,11 +26,11 @@ class GeneratorConfig:
         require(self.channels >= 1, f"generator.channels is {self.channels}; it must be at least 1")
         require(self.blocks >= 1, f"generator.blocks is {self.blocks}; it must be at least 1")
 
-    def place_channels(self) -> dict[str, int]:
+    def place_channels(self, image_channels: int = 3) -> dict[str, int]:
         """The places of the encoder that PatchNCE may look at, in running order, with their channels."""
         deep = 4 * self.channels
         return {
-            "pixels": 3,
+            "pixels": image_channels,
             "stem": self.channels,
             "down1": 2 * self.channels,
             "down2": deep,
@@ -142,15 +144,30 @@ FASTCUT = replace(CUT, nce_weight=10.0, identity_weight=0.0, flip_equivariance=T
 CYCLEGAN = CycleGANConfig()
 
 
-def map_positions(config: GeneratorConfig, height: int, width: int) -> dict[str, int]:
-    """Positions (rows x columns) of the feature map at each place, for an image of the given size.
+def domain_weights(config: CUTConfig) -> dict[str, float]:
+    """The weight of each domain's PatchNCE in w * (NCE(A) + v * NCE(B)) / (1 + v); no entry where it is 0."""
+    weight, identity = config.nce_weight, config.identity_weight
+    weights = {"a": weight / (1 + identity), "b": weight * identity / (1 + identity)}
+    return {domain: value for domain, value in weights.items() if value > 0}
+
+
+def queue_bytes(config: CUTConfig) -> int:
+    """What the queues of external negatives hold, for each domain and place, in float32; 0 without any."""
+    if "external" not in config.negatives:
+        return 0
+    queues = len(domain_weights(config)) * len(config.places)
+    return queues * config.external.queue_size * config.projection_units * 4
+
+
+def map_positions(config: GeneratorConfig, shape: ImageShape) -> dict[str, int]:
+    """Positions (rows x columns) of the feature map at each place, for images of that shape.
 
     A down-sampling convolution with anti-aliasing keeps the size (the blur behind it halves), without it
     the convolution itself strides.
     """
-    full, half, quarter = (height * width // 4**halvings for halvings in range(3))
+    full, half, quarter = (shape.height * shape.width // 4**halvings for halvings in range(3))
     down1, down2 = (full, half) if config.antialias else (half, quarter)
-    shallow = {"pixels": (height + 6) * (width + 6), "stem": full, "down1": down1, "down2": down2}
+    shallow = {"pixels": (shape.height + 6) * (shape.width + 6), "stem": full, "down1": down1, "down2": down2}
     return {place: shallow.get(place, quarter) for place in config.place_channels()}
 
 
@@ -165,8 +182,9 @@ def score_map_size(config: DiscriminatorConfig, size: int) -> int:
     return size - 2
 
 
-def check_model_fits(config: ModelConfig, height: int, width: int, batch_size: int) -> None:
-    """Raise ValueError, with the mend, where this model cannot train on batches of this shape."""
+def check_model_fits(config: ModelConfig, shape: ImageShape, batch_size: int) -> None:
+    """Raise ValueError, with the mend, where this model cannot train on batches of images of this shape."""
+    height, width = shape.height, shape.width
     require(
         height % 4 == 0 and width % 4 == 0,
         f"images of {height} x {width} do not survive two halvings; choose multiples of 4",
@@ -184,7 +202,7 @@ def check_model_fits(config: ModelConfig, height: int, width: int, batch_size: i
                 "minibatch negatives need train.batch_size > 1 (with 1 they are the internal ones by another name); "
                 "use external",
             )
-            positions = map_positions(config.generator, height, width)
+            positions = map_positions(config.generator, shape)
             for place in config.places:
                 require(
                     config.num_patches <= positions[place],

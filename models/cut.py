@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from models.adversarial import lsgan
-from models.configs import CUTConfig, map_positions
+from models.configs import CUTConfig, domain_weights, map_positions
 from models.discriminator import Discriminator, judged
 from models.generator import Generator
+from models.images import ImageShape, with_channels
 from models.layers import initialise
 from models.negatives import IN_BATCH, ExternalNegatives, Negatives
-from models.objective import Batch, frozen
+from models.objective import Batch, check_batch, frozen
 from models.patch_nce import patch_nce
 from models.projector import PatchIds, Projector, draw_patch_ids
 
@@ -52,14 +53,14 @@ class CUTObjective(nn.Module):
 
     phases = ("discriminator", "generator")
 
-    def __init__(self, config: CUTConfig, image_size: tuple[int, int], rng: torch.Generator) -> None:
+    def __init__(self, config: CUTConfig, shape: ImageShape, rng: torch.Generator) -> None:
         super().__init__()
-        self.config = config
-        self.generator = Generator(config.generator)
-        self.discriminator = Discriminator(config.discriminator)
-        place_channels = config.generator.place_channels()
-        positions = map_positions(config.generator, *image_size)
-        self.domain_weights = _domain_weights(config)
+        self.config, self.shape = config, shape
+        self.generator = Generator(config.generator, shape.channels_a, shape.channels_b)
+        self.discriminator = Discriminator(config.discriminator, shape.channels_b)
+        place_channels = config.generator.place_channels(shape.channels_a)
+        positions = map_positions(config.generator, shape)
+        self.domain_weights = domain_weights(config)
         self.positions = {place: positions[place] for place in place_channels if place in config.places}
         self.projector = Projector({place: place_channels[place] for place in self.positions}, config.projection_units)
         for network in (self.generator, self.discriminator, self.projector):
@@ -81,14 +82,19 @@ class CUTObjective(nn.Module):
             case _:
                 raise ValueError(f"CUT has no phase {phase!r}; it has {', '.join(self.phases)}")
 
+    @property
+    def translator(self) -> Generator:
+        return self.generator
+
     def generate(self, batch: Batch, rng: torch.Generator) -> CUTFakes:
+        check_batch(batch, self.shape)
         draws = self.draw(rng)
         external = {domain: self.external.draw(domain, rng) for domain in self.domain_weights} if self.external else {}
         fakes = self.forward(batch, draws, external)
         if self.external:
             self.external.follow(self.generator, self.projector)
             for domain, ids in draws.patch_ids.items():
-                self.external.push(domain, getattr(batch, domain), ids)
+                self.external.push(domain, self._sources(batch)[domain], ids)
         return fakes
 
     def draw(self, rng: torch.Generator) -> Draws:
@@ -102,19 +108,12 @@ class CUTObjective(nn.Module):
 
     def forward(self, batch: Batch, draws: Draws, external: dict[str, dict[str, list[Negatives]]]) -> CUTFakes:
         """Translate, and take the keys from the features that the translation met on its way."""
-        sources = {
-            domain: image
-            for domain, image in (("a", batch.a), ("b", batch.b))
-            if domain == "a" or domain in self.domain_weights
-        }
-        source = torch.cat(list(sources.values()))
-        if draws.flipped:
-            source = source.flip(-1)
-        output, features = self.generator(source, self.positions)
+        source = torch.cat(list(self._sources(batch).values()))
+        output, features = self.generator(source.flip(-1) if draws.flipped else source, self.positions)
         if draws.flipped and self.domain_weights:
             # The keys belong to the unflipped source, which the forward pass has not seen.
             with torch.no_grad():
-                features = self.generator.encode(torch.cat(list(sources.values())), self.positions)
+                features = self.generator.encode(source, self.positions)
 
         in_batch = [IN_BATCH[name] for name in self.config.negatives if name in IN_BATCH]
         contrasts: dict[str, Contrast] = {}
@@ -140,16 +139,17 @@ class CUTObjective(nn.Module):
             case _:
                 raise ValueError(f"CUT has no phase {phase!r}; it has {', '.join(self.phases)}")
 
-    def translate(self, image: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self.generator(image)[0]
+    def _sources(self, batch: Batch) -> dict[str, Tensor]:
+        """What the generator is given: the images of A and, where they are contrasted, those of B as if of A."""
+        identity = {"b": with_channels(batch.b, self.shape.channels_a)} if "b" in self.domain_weights else {}
+        return {"a": batch.a, **identity}
 
     def _contrastive_losses(self, fakes: CUTFakes) -> dict[str, Tensor]:
         """PatchNCE of every domain from one pass of the encoder over all outputs."""
         if not fakes.contrasts:
             return {}
         outputs = torch.cat([contrast.output for contrast in fakes.contrasts.values()])
-        features = self.generator.encode(outputs, self.positions)
+        features = self.generator.encode(with_channels(outputs, self.shape.channels_a), self.positions)
         if fakes.flipped:
             features = {place: feature.flip(-1) for place, feature in features.items()}
         losses: dict[str, Tensor] = {}
@@ -163,10 +163,3 @@ class CUTObjective(nn.Module):
             ]
             losses[f"nce_{domain}"] = self.domain_weights[domain] * torch.stack(terms).mean()
         return losses
-
-
-def _domain_weights(config: CUTConfig) -> dict[str, float]:
-    """w * (NCE(A) + v * NCE(B)) / (1 + v); a domain without weight is not computed at all."""
-    weight, identity = config.nce_weight, config.identity_weight
-    weights = {"a": weight / (1 + identity), "b": weight * identity / (1 + identity)}
-    return {domain: value for domain, value in weights.items() if value > 0}

@@ -11,13 +11,14 @@ from models.configs import CycleGANConfig
 from models.discriminator import Discriminator, judged
 from models.generator import Generator
 from models.image_pool import ImagePool
+from models.images import ImageShape, with_channels
 from models.layers import initialise
-from models.objective import Batch, frozen
+from models.objective import Batch, check_batch, frozen
 
 
 @dataclass(frozen=True)
 class CycleGANFakes:
-    """Translations, the same translated back, and what the pools hand the discriminators; each (B, 3, H, W)."""
+    """Translations, the same translated back, and what the pools hand the discriminators; each (B, C, H, W)."""
 
     b: Tensor
     a: Tensor
@@ -32,17 +33,17 @@ class CycleGANObjective(nn.Module):
 
     phases = ("generator", "discriminator")
 
-    def __init__(self, config: CycleGANConfig, image_size: tuple[int, int], rng: torch.Generator) -> None:
+    def __init__(self, config: CycleGANConfig, shape: ImageShape, rng: torch.Generator) -> None:
         super().__init__()
-        self.config = config
-        self.a_to_b = Generator(config.generator)
-        self.b_to_a = Generator(config.generator)
-        self.judge_b = Discriminator(config.discriminator)
-        self.judge_a = Discriminator(config.discriminator)
+        self.config, self.shape = config, shape
+        self.a_to_b = Generator(config.generator, shape.channels_a, shape.channels_b)
+        self.b_to_a = Generator(config.generator, shape.channels_b, shape.channels_a)
+        self.judge_b = Discriminator(config.discriminator, shape.channels_b)
+        self.judge_a = Discriminator(config.discriminator, shape.channels_a)
         for network in (self.a_to_b, self.b_to_a, self.judge_b, self.judge_a):
             initialise(network, rng)
-        self.pool_b = ImagePool(config.pool_size, (3, *image_size))
-        self.pool_a = ImagePool(config.pool_size, (3, *image_size))
+        self.pool_b = ImagePool(config.pool_size, (shape.channels_b, shape.height, shape.width))
+        self.pool_a = ImagePool(config.pool_size, (shape.channels_a, shape.height, shape.width))
 
     def parameters_of(self, phase: str) -> list[nn.Parameter]:
         match phase:
@@ -53,7 +54,12 @@ class CycleGANObjective(nn.Module):
             case _:
                 raise ValueError(f"CycleGAN has no phase {phase!r}; it has {', '.join(self.phases)}")
 
+    @property
+    def translator(self) -> Generator:
+        return self.a_to_b
+
     def generate(self, batch: Batch, rng: torch.Generator) -> CycleGANFakes:
+        check_batch(batch, self.shape)
         b, _ = self.a_to_b(batch.a)
         a, _ = self.b_to_a(batch.b)
         a_again, _ = self.b_to_a(b)
@@ -81,10 +87,6 @@ class CycleGANObjective(nn.Module):
             case _:
                 raise ValueError(f"CycleGAN has no phase {phase!r}; it has {', '.join(self.phases)}")
 
-    def translate(self, image: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self.a_to_b(image)[0]
-
     def _cycle_losses(self, batch: Batch, fakes: CycleGANFakes) -> dict[str, Tensor]:
         weight = self.config.cycle_weight
         if weight == 0:
@@ -98,7 +100,9 @@ class CycleGANObjective(nn.Module):
         weight = self.config.cycle_weight * self.config.identity_weight
         if weight == 0:
             return {}
+        b_as_a = with_channels(batch.b, self.shape.channels_a)
+        a_as_b = with_channels(batch.a, self.shape.channels_b)
         return {
-            "identity_b": weight * F.l1_loss(self.a_to_b(batch.b)[0], batch.b),
-            "identity_a": weight * F.l1_loss(self.b_to_a(batch.a)[0], batch.a),
+            "identity_b": weight * F.l1_loss(self.a_to_b(b_as_a)[0], batch.b),
+            "identity_a": weight * F.l1_loss(self.b_to_a(a_as_b)[0], batch.a),
         }

@@ -10,15 +10,16 @@ from models.layers import BlurDown, InstanceNorm
 
 
 class Discriminator(nn.Module):
-    """Scores overlapping patches: (B, 3, H, W) -> (B, 1, H', W'), higher for more real (Isola et al., CVPR 2017).
+    """Scores overlapping patches: (B, C, H, W) -> (B, 1, H', W'), higher for more real (Isola et al., CVPR 2017).
 
     With three layers a score sees 70 x 70 pixels.
     """
 
-    def __init__(self, config: DiscriminatorConfig) -> None:
+    def __init__(self, config: DiscriminatorConfig, in_channels: int = 3) -> None:
         super().__init__()
+        self.config = config
         widths = [config.channels * min(2**layer, 8) for layer in range(config.layers + 1)]
-        layers: list[nn.Module] = [*_halving(3, widths[0], config.antialias, norm=False)]
+        layers: list[nn.Module] = [*_halving(in_channels, widths[0], config.antialias, norm=False)]
         for inputs, outputs in pairwise(widths[:-1]):
             layers += _halving(inputs, outputs, config.antialias, norm=True)
         layers += [
@@ -34,7 +35,7 @@ class Discriminator(nn.Module):
 
 
 def judged(discriminator: Discriminator, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores of real and of fake images (B, 3, H, W) from one pass; the fakes' maker gets no gradient."""
+    """Scores of real and of fake images (B, C, H, W) from one pass; the fakes' maker gets no gradient."""
     scores = discriminator(torch.cat([real, fake.detach()]))
     return scores[: len(real)], scores[len(real) :]
 

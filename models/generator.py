@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 
+import torch
 from torch import Tensor, nn
 
 from models.configs import GeneratorConfig
+from models.images import check_images, check_shape
 from models.layers import BlurDown, BlurUp, InstanceNorm
 
 
@@ -28,20 +30,21 @@ class ResidualBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """Translates (B, 3, H, W) in [-1, 1] to the same shape and range; H and W are multiples of 4.
+    """Translates (B, in_channels, H, W) in [-1, 1] to (B, out_channels, H, W); H and W are multiples of 4.
 
     A chain of named stages; the output of each that PatchNCE may look at is a *place*
     (`GeneratorConfig.place_channels`). Johnson et al. (ECCV 2016) with anti-aliasing, as CUT uses it.
     """
 
-    def __init__(self, config: GeneratorConfig) -> None:
+    def __init__(self, config: GeneratorConfig, in_channels: int = 3, out_channels: int = 3) -> None:
         super().__init__()
+        self.config, self.in_channels = config, in_channels
         thin, middle, deep = config.channels, 2 * config.channels, 4 * config.channels
         blocks = {f"res{number}": ResidualBlock(deep) for number in range(1, config.blocks + 1)}
         self.stages = nn.ModuleDict(
             {
                 "pixels": nn.ReflectionPad2d(3),
-                "stem": nn.Sequential(nn.Conv2d(3, thin, 7), *_normalised()),
+                "stem": nn.Sequential(nn.Conv2d(in_channels, thin, 7), *_normalised()),
                 "down1": _halving(thin, middle, config.antialias),
                 "halve1": nn.Sequential(*_normalised(), *([BlurDown(middle)] if config.antialias else [])),
                 "down2": _halving(middle, deep, config.antialias),
@@ -49,12 +52,16 @@ class Generator(nn.Module):
                 **blocks,
                 "up1": nn.Sequential(*_doubling(deep, middle, config.antialias), *_normalised()),
                 "up2": nn.Sequential(*_doubling(middle, thin, config.antialias), *_normalised()),
-                "image": nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(thin, 3, 7), nn.Tanh()),
+                "image": nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(thin, out_channels, 7), nn.Tanh()),
             }
         )
 
     def forward(self, image: Tensor, places: Iterable[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
-        """The translation, and the features (B, C, H', W') met on the way at the places asked for."""
+        """The translation, and the features (B, C, H', W') met on the way at the places asked for.
+
+        Raises ValueError for an image of a shape that cannot be translated.
+        """
+        check_shape("image", image, self.in_channels)
         wanted = set(places)
         features: dict[str, Tensor] = {}
         x = image
@@ -65,7 +72,14 @@ class Generator(nn.Module):
 
     def encode(self, image: Tensor, places: Iterable[str]) -> dict[str, Tensor]:
         """The features at the places asked for, without what lies behind the last of them."""
+        check_shape("image", image, self.in_channels)
         return encode(self.stages, image, places)
+
+    @torch.no_grad()
+    def translate(self, image: Tensor) -> Tensor:
+        """The translation alone, without a graph. Raises ValueError for what is no image of this domain."""
+        check_images("image", image, self.in_channels)
+        return self(image)[0]
 
 
 def encode(stages: nn.ModuleDict, image: Tensor, places: Iterable[str]) -> dict[str, Tensor]:

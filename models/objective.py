@@ -1,6 +1,7 @@
 """What a trainer needs of a model, whichever it is."""
 
-from collections.abc import Generator, Mapping
+import collections.abc
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -8,13 +9,29 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from models.generator import Generator
+from models.images import ImageShape, check_images
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Unpaired images of both domains, each (B, 3, H, W) in [-1, 1]."""
+    """Unpaired images of both domains, each (B, C, H, W) in [-1, 1]."""
 
     a: Tensor
     b: Tensor
+
+
+def check_batch(batch: Batch, shape: ImageShape) -> None:
+    """Raise ValueError, naming the domain, for images that a model of that shape cannot train on."""
+    check_images("a", batch.a, shape.channels_a)
+    check_images("b", batch.b, shape.channels_b)
+    if len(batch.a) != len(batch.b):
+        raise ValueError(f"a holds {len(batch.a)} images and b holds {len(batch.b)}; expected as many of both")
+    for name, images in (("a", batch.a), ("b", batch.b)):
+        if images.shape[-2:] != (shape.height, shape.width):
+            raise ValueError(
+                f"{name} is of {images.shape[-2]} x {images.shape[-1]}; expected {shape.height} x {shape.width}"
+            )
 
 
 class Objective(Protocol):
@@ -34,15 +51,16 @@ class Objective(Protocol):
         ...
 
     def generate(self, batch: Batch, rng: torch.Generator) -> Any:
-        """Translate the batch and make every draw of the step."""
+        """Translate the batch and make every draw of the step. Raises ValueError for a batch that cannot be."""
         ...
 
     def losses(self, phase: str, batch: Batch, fakes: Any) -> dict[str, Tensor]:
         """The phase's losses, weighted, by name."""
         ...
 
-    def translate(self, image: Tensor) -> Tensor:
-        """Images of A (B, 3, H, W) in [-1, 1] as images of B, without a graph."""
+    @property
+    def translator(self) -> Generator:
+        """The generator that makes images of B from images of A."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -59,7 +77,7 @@ class Objective(Protocol):
 
 
 @contextmanager
-def frozen(*networks: nn.Module) -> Generator[None]:
+def frozen(*networks: nn.Module) -> collections.abc.Generator[None]:
     """Keep the networks' parameters out of the graph; gradients still flow through to their inputs."""
     parameters = [parameter for network in networks for parameter in network.parameters() if parameter.requires_grad]
     for parameter in parameters:

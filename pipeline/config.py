@@ -16,12 +16,12 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from models.configs import CUT, CYCLEGAN, FASTCUT
 from pipeline.errors import UserError, first_line, nearest
 from pipeline.identity import leaves
-from pipeline.settings import ComputeConfig, Config, MetricConfig, PathsConfig, TrackingConfig, TrainConfig
+from pipeline.settings import ComputeConfig, Config, MetricConfig, PathsConfig, TrackingConfig, TrainConfig, from_json
 
 # Options of the groups on the command line and in sweep files; each is a file of pipeline/conf or a preset.
 MODELS = {"cut": CUT, "fastcut": FASTCUT, "cyclegan": CYCLEGAN}
@@ -31,7 +31,6 @@ GROUPS: dict[str, tuple[str, ...]] = {"model": tuple(MODELS), "schedule": tuple(
 CHOSEN_BY_GROUP = {"model.method": "model", "data.kind": "task"}
 
 
-_CONFIG = TypeAdapter(Config)
 _BASE = {
     "seed": 0,
     "train": asdict(TrainConfig()),
@@ -73,20 +72,10 @@ def compose_settings(settings: Sequence[Setting]) -> Config:
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{places.get(name, last_place)}: {name} is {value}; numbers must be finite")
     try:
-        return _CONFIG.validate_json(json.dumps(container), strict=True)
+        return from_json(json.dumps(container))
     except ValidationError as error:
         path, message = _violation(error.errors()[0])
         raise UserError(f"{_place_of(path, places) or last_place}: {message}") from None
-
-
-def config_to_json(config: Config) -> str:
-    """The whole configuration as JSON: what travels to a worker."""
-    return json.dumps(asdict(config), sort_keys=True)
-
-
-def config_from_json(text: str) -> Config:
-    """What `config_to_json` wrote."""
-    return _CONFIG.validate_json(text, strict=True)
 
 
 def tracking_uri(config: Config) -> str:

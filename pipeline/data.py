@@ -1,7 +1,7 @@
 """Unpaired images of two domains: decoded once into a cache that all trials share, then batches of them.
 
-Arrays are 8 bits, (N, 3, H, W). A cache entry is named by the content it was made from and by how, is written
-whole or not at all, and is opened as a memory map.
+Arrays are (N, 1 or 3, H, W), of 8 bits or, where one of the files has them, of 16. A cache entry is named by the
+content it was made from and by how, is written whole or not at all, and is opened as a memory map.
 """
 
 import hashlib
@@ -16,18 +16,25 @@ import numpy as np
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
-from PIL import Image
 
 from models.objective import Batch
-from pipeline.errors import UserError, first_line
+from pipeline.errors import UserError
+from pipeline.images import (
+    SUFFIXES,
+    Picture,
+    image_files,
+    is_16_bit,
+    read_image,
+    resize,
+    to_16_bits,
+    with_channels,
+)
 from pipeline.settings import FolderConfig, StripesConfig
 from pipeline.stripes import draw_pictures
 from pipeline.trainer import rng_for
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 SPLITS = ("trainA", "trainB", "testA", "testB")
 DataConfig = StripesConfig | FolderConfig
-Array = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -36,12 +43,12 @@ class Dataset:
     (the reference code crops at random only before it). background_a (N, H, W): where test_a must not change,
     known for drawn tasks alone."""
 
-    train_a: Array
-    train_b: Array
-    decay_a: Array
-    decay_b: Array
-    test_a: Array
-    test_b: Array
+    train_a: Picture
+    train_b: Picture
+    decay_a: Picture
+    decay_b: Picture
+    test_a: Picture
+    test_b: Picture
     background_a: NDArray[np.bool_] | None
 
 
@@ -79,11 +86,9 @@ def list_images(folder: Path) -> list[Path]:
     """The image files of a folder, by name. Raises UserError where there are fewer than two."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; data.root must hold {', '.join(SPLITS)}")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    files = image_files(folder)
     if len(files) < 2:
-        raise UserError(
-            f"{folder}: {len(files)} images found, at least 2 are needed ({' '.join(sorted(IMAGE_SUFFIXES))})"
-        )
+        raise UserError(f"{folder}: {len(files)} images found, at least 2 are needed ({' '.join(sorted(SUFFIXES))})")
     return files
 
 
@@ -93,7 +98,9 @@ class UnpairedBatches:
     An epoch has max(|A|, |B|) images of A (the shorter domain comes round again), as in the reference code.
     """
 
-    def __init__(self, dataset: Dataset, size: int, batch_size: int, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, dataset: Dataset, size: tuple[int, int], batch_size: int, seed: int, device: torch.device
+    ) -> None:
         self.dataset, self.size, self.batch_size, self.seed, self.device = dataset, size, batch_size, seed, device
         self.images_per_epoch = max(len(dataset.train_a), len(dataset.train_b))
         self.steps_per_epoch = max(1, self.images_per_epoch // batch_size)
@@ -111,11 +118,8 @@ class UnpairedBatches:
     def _draw_order(self, epoch: int) -> NDArray[np.int64]:
         return torch.randperm(self.images_per_epoch, generator=rng_for(self.seed, "order", epoch)).numpy()
 
-    def _augmented(self, images: Array, rng: torch.Generator) -> torch.Tensor:
-        room_y, room_x = (extent - self.size for extent in images.shape[-2:])
-        cropped = [
-            self._flipped(_crop(image, room_y, room_x, self.size, rng), rng) for image in torch.from_numpy(images)
-        ]
+    def _augmented(self, images: Picture, rng: torch.Generator) -> torch.Tensor:
+        cropped = [self._flipped(_crop(image, self.size, rng), rng) for image in torch.from_numpy(images)]
         return to_model_range(torch.stack(cropped).to(self.device))
 
     @staticmethod
@@ -124,27 +128,29 @@ class UnpairedBatches:
 
 
 def to_model_range(images: torch.Tensor) -> torch.Tensor:
-    """8 bits -> float32 in [-1, 1]."""
-    return images.float() / 127.5 - 1
+    """8 or 16 bits -> float32 in [-1, 1]."""
+    return images.float() / (torch.iinfo(images.dtype).max / 2) - 1
 
 
-def to_8_bits(images: torch.Tensor) -> torch.Tensor:
-    """[-1, 1] -> 8 bits, rounded to the nearest as a PNG would hold it."""
-    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+def to_bits(images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """[-1, 1] -> uint8 or uint16, rounded to the nearest as a PNG would hold it."""
+    return ((images.clamp(-1, 1) + 1) * (torch.iinfo(dtype).max / 2)).round().to(dtype)
 
 
-def _crop(image: torch.Tensor, room_y: int, room_x: int, size: int, rng: torch.Generator) -> torch.Tensor:
-    top = int(torch.randint(room_y + 1, (), generator=rng))
-    left = int(torch.randint(room_x + 1, (), generator=rng))
-    return image[:, top : top + size, left : left + size]
+def _crop(image: torch.Tensor, size: tuple[int, int], rng: torch.Generator) -> torch.Tensor:
+    (_, height, width), (rows, columns) = image.shape, size
+    top = int(torch.randint(height - rows + 1, (), generator=rng))
+    left = int(torch.randint(width - columns + 1, (), generator=rng))
+    return image[:, top : top + rows, left : left + columns]
 
 
 def _draw_stripes(config: StripesConfig) -> dict[str, NDArray[np.generic]]:
     arrays: dict[str, NDArray[np.generic]] = {}
     for number, (split, count) in enumerate((("train", config.train_count), ("test", config.test_count))):
-        for domain, striped in (("a", False), ("b", True)):
+        for domain, striped, channels in (("a", False, config.channels_a), ("b", True, config.channels_b)):
             pictures = draw_pictures(count, config.size, 2 * config.drawing_seed + number, striped=striped)
-            arrays[f"{split}_{domain}"] = np.ascontiguousarray(pictures.images.transpose(0, 3, 1, 2))
+            images = np.stack([with_channels(image, channels) for image in pictures.images])
+            arrays[f"{split}_{domain}"] = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
             if (split, domain) == ("test", "a"):
                 arrays["background_a"] = ~pictures.masks
     return arrays
@@ -152,24 +158,25 @@ def _draw_stripes(config: StripesConfig) -> dict[str, NDArray[np.generic]]:
 
 def _decode_folder(files: dict[str, list[Path]], config: FolderConfig) -> dict[str, NDArray[np.generic]]:
     arrays: dict[str, NDArray[np.generic]] = {}
-    for domain in "AB":
-        arrays[f"train_{domain.lower()}"] = _decode(files[f"train{domain}"], config.load_size)
+    for domain, channels in (("A", config.channels_a), ("B", config.channels_b)):
+        train, test = files[f"train{domain}"], files[f"test{domain}"]
+        arrays[f"train_{domain.lower()}"] = decode(train, config.load_size, channels)
         if config.load_size != config.size:
-            arrays[f"decay_{domain.lower()}"] = _decode(files[f"train{domain}"], config.size)
-        arrays[f"test_{domain.lower()}"] = _decode(files[f"test{domain}"], config.size)
+            arrays[f"decay_{domain.lower()}"] = decode(train, config.size, channels)
+        arrays[f"test_{domain.lower()}"] = decode(test, config.size, channels)
     return arrays
 
 
-def _decode(files: list[Path], size: int) -> Array:
-    """Each image as 8-bit RGB, resized to a square by Pillow's bicubic filter (the protocol's)."""
-    images = np.empty((len(files), 3, size, size), dtype=np.uint8)
+def decode(files: list[Path], size: tuple[int, int], channels: int) -> Picture:
+    """The images (N, channels, H, W), each resized to the same size; in 16 bits if one of the files has them.
+
+    Raises UserError for a file that cannot be read.
+    """
+    deep = any(is_16_bit(path) for path in files)
+    images = np.empty((len(files), channels, *size), dtype=np.uint16 if deep else np.uint8)
     for number, path in enumerate(files):
-        try:
-            with Image.open(path) as image:
-                resized = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
-        except Exception as error:  # decoders of many formats raise many kinds
-            raise UserError(f"{path}: cannot be read as an image ({first_line(error)}); repair or remove it") from None
-        images[number] = np.asarray(resized).transpose(2, 0, 1)
+        picture = resize(with_channels(read_image(path), channels), size)
+        images[number] = (to_16_bits(picture) if deep else picture).transpose(2, 0, 1)
     return images
 
 

@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.data import Dataset, to_8_bits, to_model_range
+from pipeline.data import Dataset, to_bits, to_model_range
 from pipeline.fid import distances, extract, in_batches, load_extractor, metric_names, nearest_neighbours
+from pipeline.images import Picture
 from pipeline.settings import MetricConfig
 
 Translate = Callable[[Tensor], Tensor]
@@ -29,7 +30,8 @@ class Evaluator:
     def __init__(self, dataset: Dataset, config: MetricConfig, device: torch.device) -> None:
         self.dataset, self.config, self.device = dataset, config, device
         self.extractor = load_extractor(config.extractor, config.weights, device)
-        self.features_b = self._features(dataset.test_b)
+        self.test_a, self.test_b = as_seen(dataset.test_a), as_seen(dataset.test_b)
+        self.features_b = self._features(self.test_b)
 
     def evaluate(self, translate: Translate) -> Evaluation:
         """Translate every test image of A and score the outcome.
@@ -40,34 +42,43 @@ class Evaluator:
         """
         outputs = self._translate(translate)
         features = self._features(outputs)
-        frechet, kernel = metric_names(self.config.extractor)
-        found = distances(features, self.features_b, self.config.kid_subset_size)
-        scores = {frechet: found.frechet, kernel: found.kernel, f"{kernel}_std": found.kernel_deviation}
+        scores = self._distances(features)
         if self.dataset.background_a is not None:
-            scores["background_change"] = background_change(self.dataset.test_a, outputs, self.dataset.background_a)
+            scores["background_change"] = background_change(self.test_a, outputs, self.dataset.background_a)
         return Evaluation(scores, self._grid(outputs, features))
 
     def score_source(self) -> dict[str, float]:
         """The scores of A as it is, for scale."""
         return self.evaluate(lambda images: images).scores
 
+    def score_images(self, images: Picture) -> dict[str, float]:
+        """The distances to B of images (N, 1 or 3, H, W) from anywhere."""
+        return self._distances(self._features(as_seen(images)))
+
     def _translate(self, translate: Translate) -> NDArray[np.uint8]:
         batches = in_batches(self.dataset.test_a, self.config.batch_size)
-        return np.concatenate(
-            [to_8_bits(translate(to_model_range(batch.to(self.device)))).cpu().numpy() for batch in batches]
-        )
+        outputs = [to_bits(translate(to_model_range(batch.to(self.device))), torch.uint8) for batch in batches]
+        return as_seen(torch.cat(outputs).cpu().numpy())
+
+    def _distances(self, features: Tensor) -> dict[str, float]:
+        frechet, kernel = metric_names(self.config.extractor)
+        found = distances(features, self.features_b, self.config.kid_subset_size)
+        return {frechet: found.frechet, kernel: found.kernel, f"{kernel}_std": found.kernel_deviation}
 
     def _features(self, images: NDArray[np.uint8]) -> Tensor:
         return extract(self.extractor, in_batches(images, self.config.batch_size), self.device)
 
     def _grid(self, outputs: NDArray[np.uint8], features: Tensor) -> NDArray[np.uint8]:
         count = min(self.config.grid_images, len(outputs))
-        neighbours = self.dataset.test_b[nearest_neighbours(features[:count], self.features_b)]
-        rows = [
-            np.concatenate(list(images), axis=2)
-            for images in (self.dataset.test_a[:count], outputs[:count], neighbours)
-        ]
+        neighbours = self.test_b[nearest_neighbours(features[:count], self.features_b)]
+        rows = [np.concatenate(list(images), axis=2) for images in (self.test_a[:count], outputs[:count], neighbours)]
         return np.concatenate(rows, axis=1).transpose(1, 2, 0)
+
+
+def as_seen(images: Picture) -> NDArray[np.uint8]:
+    """Images (N, 1 or 3, H, W) of 8 or 16 bits as eye and metric take them: (N, 3, H, W) of 8."""
+    shallow = np.asarray(images if images.dtype == np.uint8 else np.rint(images / 257), dtype=np.uint8)
+    return shallow if images.shape[1] == 3 else shallow.repeat(3, axis=1)
 
 
 def background_change(sources: NDArray[np.uint8], outputs: NDArray[np.uint8], background: NDArray[np.bool_]) -> float:

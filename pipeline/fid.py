@@ -97,7 +97,7 @@ def extract(extractor: FeatureExtractorBase, batches: Iterable[Tensor], device: 
     return torch.cat([extractor(batch.to(device))[0].float().cpu() for batch in batches])
 
 
-def in_batches(images: NDArray[np.uint8], size: int) -> Iterable[Tensor]:
+def in_batches(images: NDArray[np.uint8 | np.uint16], size: int) -> Iterable[Tensor]:
     """An array of images as tensors of up to `size` images."""
     return (torch.from_numpy(np.array(images[first : first + size])) for first in range(0, len(images), size))
 

@@ -21,10 +21,9 @@ import ray
 from ray import tune
 
 from pipeline.compute import resolve_device
-from pipeline.config import config_from_json, config_to_json
 from pipeline.errors import UserError
 from pipeline.progress import LiveTable
-from pipeline.settings import ComputeConfig
+from pipeline.settings import ComputeConfig, from_json, to_json
 from pipeline.trial import Progress, TrialJob, run_trial
 
 # What passes through Ray's store is a few numbers a trial; its default would reserve a third of the memory.
@@ -124,9 +123,9 @@ def _trial_name(trial: Any) -> str:
 
 
 def _to_json(job: TrialJob) -> str:
-    return json.dumps({**asdict(job), "config": config_to_json(job.config)})
+    return json.dumps({**asdict(job), "config": to_json(job.config)})
 
 
 def _from_json(text: str) -> TrialJob:
     job = json.loads(text)
-    return TrialJob(**{**job, "config": config_from_json(job["config"])})
+    return TrialJob(**{**job, "config": from_json(job["config"])})

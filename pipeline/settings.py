@@ -1,43 +1,84 @@
 """What one trial is: frozen settings, checked when they are made. How they are composed is `config.py`'s."""
 
-from dataclasses import dataclass, field
-from typing import Annotated, Literal
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, TypeAdapter
 
 from models.configs import CUTConfig, CycleGANConfig, check_model_fits, require
+from models.images import ImageShape
+
+Channels = Literal[1, 3]
+
+
+def _as_pair(value: Any) -> Any:
+    match value:
+        case int():
+            return value, value
+        case list():
+            return tuple(cast(list[Any], value))
+        case _:
+            return value
+
+
+# Height and width in pixels; one number stands for a square.
+Size = Annotated[tuple[int, int], BeforeValidator(_as_pair)]
 
 
 @dataclass(frozen=True)
 class StripesConfig:
-    """The embedded task's pictures: size in pixels, counts a domain, and the seed they are drawn from."""
+    """The embedded task's pictures: height and width, counts a domain, and the seed they are drawn from.
+
+    channels: 3, or 1 to draw that domain in gray.
+    """
 
     kind: Literal["stripes"]
     name: str
-    size: int
+    size: Size
     train_count: int
     test_count: int
     drawing_seed: int
+    channels_a: Channels
+    channels_b: Channels
 
     def __post_init__(self) -> None:
         require(min(self.train_count, self.test_count) >= 2, "train_count and test_count must be at least 2")
         require(self.drawing_seed >= 0, f"drawing_seed is {self.drawing_seed}; it must not be negative")
-        require(self.size >= 16, f"size is {self.size}; it must be at least 16")
+        require(min(self.size) >= 16, f"size is {_spelt(self.size)}; each side must be at least 16")
+
+    @property
+    def shape(self) -> ImageShape:
+        """What a model is given."""
+        return ImageShape(*self.size, self.channels_a, self.channels_b)
 
 
 @dataclass(frozen=True)
 class FolderConfig:
-    """Images in root/trainA, trainB, testA, testB: resized to load_size, cropped at random to size (pixels)."""
+    """Images in root/trainA, trainB, testA, testB: resized to load_size, cropped at random to size (height, width).
+
+    channels: 3, or 1 for a domain that is read in gray.
+    """
 
     kind: Literal["folder"]
     name: str
     root: str
-    load_size: int
-    size: int
+    load_size: Size
+    size: Size
+    channels_a: Channels
+    channels_b: Channels
 
     def __post_init__(self) -> None:
-        require(self.size >= 16, f"size is {self.size}; it must be at least 16")
-        require(self.load_size >= self.size, f"load_size {self.load_size} is below size {self.size}; raise it")
+        require(min(self.size) >= 16, f"size is {_spelt(self.size)}; each side must be at least 16")
+        require(
+            self.load_size[0] >= self.size[0] and self.load_size[1] >= self.size[1],
+            f"load_size {_spelt(self.load_size)} is below size {_spelt(self.size)}; raise it",
+        )
+
+    @property
+    def shape(self) -> ImageShape:
+        """What a model is given."""
+        return ImageShape(*self.size, self.channels_a, self.channels_b)
 
 
 @dataclass(frozen=True)
@@ -129,4 +170,21 @@ class Config:
     paths: PathsConfig = field(default_factory=PathsConfig)
 
     def __post_init__(self) -> None:
-        check_model_fits(self.model, self.data.size, self.data.size, self.train.batch_size)
+        check_model_fits(self.model, self.data.shape, self.train.batch_size)
+
+
+def to_json(config: Config) -> str:
+    """The whole configuration as JSON: what travels to a worker and stands in checkpoints."""
+    return json.dumps(asdict(config), sort_keys=True)
+
+
+def from_json(text: str) -> Config:
+    """What `to_json` wrote. Raises pydantic's ValidationError for anything else."""
+    return _CONFIG.validate_json(text, strict=True)
+
+
+def _spelt(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+_CONFIG = TypeAdapter(Config)

@@ -23,8 +23,8 @@ class Pictures:
     masks: NDArray[np.bool_]
 
 
-def draw_pictures(count: int, size: int, seed: int, *, striped: bool) -> Pictures:
-    """`count` square pictures; each has a random stream of its own, so the first n of more are the same n."""
+def draw_pictures(count: int, size: tuple[int, int], seed: int, *, striped: bool) -> Pictures:
+    """`count` pictures of (height, width); each has a random stream of its own, so the first n of more are the same."""
     drawn = [
         _draw(np.random.default_rng([seed, int(striped), number]), size, striped=striped) for number in range(count)
     ]
@@ -32,10 +32,12 @@ def draw_pictures(count: int, size: int, seed: int, *, striped: bool) -> Picture
     return Pictures(np.stack(images), np.stack(masks))
 
 
-def _draw(rng: np.random.Generator, size: int, *, striped: bool) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def _draw(
+    rng: np.random.Generator, size: tuple[int, int], *, striped: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     light = 26 * _mottle(rng, size, 8) + 14 * _mottle(rng, size, 16)
     picture = GRASS + light[..., None] * np.array([1.0, 1.1, 0.8])
-    mask = np.zeros((size, size), dtype=bool)
+    mask = np.zeros(size, dtype=bool)
     for _ in range(rng.integers(1, 3)):
         coverage = _blob(rng, size)[..., None]
         surface = _stripes(rng, size) if striped else BROWN + 16 * _mottle(rng, size, 8)[..., None]
@@ -44,32 +46,36 @@ def _draw(rng: np.random.Generator, size: int, *, striped: bool) -> tuple[NDArra
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8), mask
 
 
-def _blob(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
+def _blob(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.float64]:
     """Coverage in [0, 1] of a wobbly ellipse whose edge is one pixel soft."""
-    y, x = np.mgrid[:size, :size] - rng.uniform(0.3, 0.7, 2)[:, None, None] * size
+    y, x = np.mgrid[: size[0], : size[1]] - rng.uniform(0.3, 0.7, 2)[:, None, None] * np.reshape(size, (2, 1, 1))
     turn = rng.uniform(0, np.pi)
     along, across = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
-    long, short = size * rng.uniform(0.2, 0.3), size * rng.uniform(0.13, 0.2)
+    long, short = min(size) * rng.uniform(0.2, 0.3), min(size) * rng.uniform(0.13, 0.2)
     angle = np.arctan2(across / short, along / long)
     wobble = 1 + sum(rng.uniform(0, 0.09) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 5))
     inside = wobble - np.hypot(along / long, across / short)
     return np.clip(inside * short + 0.5, 0, 1)
 
 
-def _stripes(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
+def _stripes(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.float64]:
     """Black and white bands along a direction of their own, gently bent."""
-    y, x = np.mgrid[:size, :size] / size
+    y, x = np.mgrid[: size[0], : size[1]] / min(size)
     turn, period = rng.uniform(0, np.pi), rng.uniform(0.11, 0.14)
     phase = (x * np.cos(turn) + y * np.sin(turn)) / period + 0.12 * _mottle(rng, size, 4) + rng.uniform()
     share = np.clip(0.5 + 2.2 * np.sin(2 * np.pi * phase), 0, 1)[..., None]
     return BLACK * (1 - share) + WHITE * share
 
 
-def _mottle(rng: np.random.Generator, size: int, cells: int) -> NDArray[np.float64]:
+def _mottle(rng: np.random.Generator, size: tuple[int, int], cells: int) -> NDArray[np.float64]:
     """Smooth noise in [-1, 1]: random values on a coarse grid, bilinear between them."""
     grid = rng.uniform(-1, 1, (cells + 1, cells + 1))
-    place = np.arange(size) * cells / size
+    return _stretched(_stretched(grid, size[0]).T, size[1]).T
+
+
+def _stretched(values: NDArray[np.float64], length: int) -> NDArray[np.float64]:
+    """Rows (cells + 1, N) -> (length, N), linear between them."""
+    place = np.arange(length) * (len(values) - 1) / length
     low = place.astype(int)
-    share = place - low
-    rows = grid[low] * (1 - share)[:, None] + grid[low + 1] * share[:, None]
-    return rows[:, low] * (1 - share) + rows[:, low + 1] * share
+    share = (place - low)[:, None]
+    return values[low] * (1 - share) + values[low + 1] * share

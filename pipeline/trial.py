@@ -17,7 +17,7 @@ from pipeline.data import UnpairedBatches, open_dataset
 from pipeline.evaluate import Evaluator
 from pipeline.fid import metric_names
 from pipeline.memory import GB, LiveTensors, cuda_peaks_gb, process_peak_gb, tensors_in
-from pipeline.settings import Config
+from pipeline.settings import Config, to_json
 from pipeline.tracking import TrialRun
 from pipeline.trainer import Schedule, StepReport, TrainState, fit, make_optimizers, mean_losses, rng_for
 
@@ -81,7 +81,7 @@ def run_trial(job: TrialJob) -> Iterator[Progress]:
 
 def build_state(config: Config, device: torch.device) -> TrainState:
     """A trial's networks, initialised from its seed, and their optimisers."""
-    objective = build_objective(config.model, (config.data.size, config.data.size), rng_for(config.seed, "weights"))
+    objective = build_objective(config.model, config.data.shape, rng_for(config.seed, "weights"))
     objective.to(device)
     optimizers = make_optimizers(objective, config.train.learning_rate, (config.train.beta1, config.train.beta2))
     return TrainState(objective, optimizers)
@@ -113,14 +113,14 @@ def _train(job: TrialJob, record: TrialRun) -> Iterator[Progress]:
         grid = None
         epochs_done = report.epoch + 1
         if epoch_ends and (epochs_done % config.metric.every_epochs == 0 or report.step == total):
-            evaluation = evaluator.evaluate(state.objective.translate)
+            evaluation = evaluator.evaluate(state.objective.translator.translate)
             meter.evaluations[report.step] = evaluation.scores
             values |= {f"eval/{name}": score for name, score in evaluation.scores.items()}
             grid = evaluation.grid
         record.log(report.step, values, grid)
         if epoch_ends and (epochs_done % config.train.checkpoint_every_epochs == 0 or report.step == total):
             measured = {"evaluations": meter.evaluations, "peak_live_gb": meter.peak_live_gb}
-            save_checkpoint(checkpoint, {**state.state_dict(), **measured})
+            save_checkpoint(checkpoint, {"config": to_json(config), **state.state_dict(), **measured})
         score = meter.evaluations[max(meter.evaluations)][metric] if meter.evaluations else None
         yield Progress(report.step, total, meter.seconds_per_step, score, meter.peak_live_gb)
 

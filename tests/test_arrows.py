@@ -32,14 +32,15 @@ ARROWS = {
     "identity": {"settings"},
     "config": {"errors", "identity", "settings"},
     "tracking": {"errors"},
-    "data": {"errors", "settings", "stripes", "trainer"},
+    "images": {"errors"},
+    "data": {"errors", "images", "settings", "stripes", "trainer"},
     "fid": {"errors", "small_extractor"},
-    "evaluate": {"data", "fid", "settings"},
+    "evaluate": {"data", "fid", "images", "settings"},
     "trial": {"checkpoint", "compute", "data", "evaluate", "fid", "memory", "settings", "tracking", "trainer"},
     "sweep": {"config", "errors", "identity", "settings"},
     "plan": {"config", "data", "errors", "fid", "identity", "settings", "sweep", "tracking", "trial"},
     "progress": {"trial"},
-    "launch": {"compute", "config", "errors", "progress", "settings", "trial"},
+    "launch": {"compute", "errors", "progress", "settings", "trial"},
     "__main__": {"compute", "config", "errors", "fid", "launch", "plan", "progress", "sweep", "trial"},
 }
 

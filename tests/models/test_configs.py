@@ -14,6 +14,7 @@ from models.configs import (
     score_map_size,
 )
 from models.discriminator import Discriminator
+from models.images import ImageShape
 
 
 def test_presets_are_the_papers() -> None:
@@ -54,7 +55,7 @@ def test_settings_that_cannot_work_are_refused(change: dict[str, object], said: 
 )
 def test_models_that_do_not_fit_the_images_are_refused(config: CUTConfig, size: int, batch: int, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        check_model_fits(config, size, size, batch)
+        check_model_fits(config, ImageShape(size, size), batch)
 
 
 @pytest.mark.parametrize("antialias", [True, False])

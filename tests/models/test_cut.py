@@ -6,6 +6,7 @@ from torch import nn
 
 from models.build import build_objective
 from models.configs import CUT, FASTCUT, CUTConfig, DiscriminatorConfig, GeneratorConfig
+from models.images import ImageShape
 from models.objective import Batch
 
 TINY = replace(
@@ -14,7 +15,7 @@ TINY = replace(
 
 
 def objective_of(config: CUTConfig = TINY):
-    return build_objective(config, (16, 16), torch.Generator().manual_seed(0))
+    return build_objective(config, ImageShape(16, 16), torch.Generator().manual_seed(0))
 
 
 def batch(size: int = 1) -> Batch:

@@ -5,6 +5,7 @@ import torch
 from models.build import build_objective
 from models.configs import CYCLEGAN, CycleGANConfig, DiscriminatorConfig, GeneratorConfig
 from models.image_pool import ImagePool
+from models.images import ImageShape
 from models.objective import Batch
 
 TINY = replace(CYCLEGAN, generator=GeneratorConfig(4, 2), discriminator=DiscriminatorConfig(4, 2), pool_size=3)
@@ -12,7 +13,7 @@ BATCH = Batch(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16))
 
 
 def generator_losses(config: CycleGANConfig) -> dict[str, float]:
-    objective = build_objective(config, (16, 16), torch.Generator().manual_seed(0))
+    objective = build_objective(config, ImageShape(16, 16), torch.Generator().manual_seed(0))
     fakes = objective.generate(BATCH, torch.Generator().manual_seed(0))
     return {name: float(loss.detach()) for name, loss in objective.losses("generator", BATCH, fakes).items()}
 

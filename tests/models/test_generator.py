@@ -4,6 +4,7 @@ import torch
 from models.configs import DiscriminatorConfig, GeneratorConfig, map_positions
 from models.discriminator import Discriminator
 from models.generator import Generator
+from models.images import ImageShape
 
 CONFIGS = [GeneratorConfig(4, 5), GeneratorConfig(4, 5, antialias=False)]
 
@@ -22,7 +23,7 @@ def test_features_of_the_translation_equal_those_of_encoding_again(config: Gener
 @pytest.mark.parametrize("config", CONFIGS)
 def test_places_have_the_channels_and_positions_that_are_declared(config: GeneratorConfig) -> None:
     _, features = Generator(config)(torch.rand(1, 3, 16, 24), config.place_channels())
-    declared = map_positions(config, 16, 24)
+    declared = map_positions(config, ImageShape(16, 24))
     for place, channels in config.place_channels().items():
         assert features[place].shape[1] == channels
         assert features[place].shape[2:].numel() == declared[place]

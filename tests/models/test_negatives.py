@@ -6,6 +6,7 @@ import torch
 from models.build import build_objective
 from models.configs import CUT, CUTConfig, DiscriminatorConfig, ExternalConfig, GeneratorConfig
 from models.generator import encoder_stages
+from models.images import ImageShape
 from models.negatives import ExternalNegatives, PatchQueue
 from models.objective import Batch
 
@@ -21,7 +22,7 @@ TINY = replace(
 
 
 def objective_of(config: CUTConfig = TINY, seed: int = 0):
-    return build_objective(config, (16, 16), torch.Generator().manual_seed(seed))
+    return build_objective(config, ImageShape(16, 16), torch.Generator().manual_seed(seed))
 
 
 def batch(seed: int = 0) -> Batch:

@@ -4,10 +4,10 @@ import pytest
 
 from models.configs import CUT, FASTCUT
 from pipeline import identity
-from pipeline.config import TASKS, compose_config, config_from_json, config_to_json, parse_override, to_override
+from pipeline.config import TASKS, compose_config, parse_override, to_override
 from pipeline.errors import UserError
 from pipeline.identity import leaves, trial_key
-from pipeline.settings import Config
+from pipeline.settings import Config, from_json, to_json
 
 PAPER = ("task=folder", "data.root=somewhere")
 
@@ -33,7 +33,7 @@ def test_every_task_composes_with_every_model(task: str, model: str) -> None:
 
 def test_json_brings_back_the_same_configuration() -> None:
     config = compose_config(["model.negatives=[internal,external]"])
-    assert config_from_json(config_to_json(config)) == config
+    assert from_json(to_json(config)) == config
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,15 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.data import UnpairedBatches, open_dataset, prepare, to_8_bits, to_model_range
+from pipeline.data import UnpairedBatches, open_dataset, prepare, to_bits, to_model_range
 from pipeline.errors import UserError
 from pipeline.settings import FolderConfig, StripesConfig
 from pipeline.trainer import rng_for
 
 CPU = torch.device("cpu")
-STRIPES = StripesConfig("stripes", "stripes", size=32, train_count=4, test_count=3, drawing_seed=0)
+STRIPES = StripesConfig(
+    "stripes", "stripes", size=(32, 32), train_count=4, test_count=3, drawing_seed=0, channels_a=3, channels_b=3
+)
 
 
 def make_folder(root: Path, count: int = 3, size: tuple[int, int] = (50, 40)) -> FolderConfig:
@@ -21,7 +23,7 @@ def make_folder(root: Path, count: int = 3, size: tuple[int, int] = (50, 40)) ->
         (root / split).mkdir(parents=True)
         for number in range(count):
             Image.fromarray(rng.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)).save(root / split / f"{number}.png")
-    return FolderConfig("folder", "mine", str(root), load_size=36, size=32)
+    return FolderConfig("folder", "mine", str(root), load_size=(36, 36), size=(32, 32), channels_a=3, channels_b=3)
 
 
 def test_folder_is_resized_by_the_protocols_filter(tmp_path: Path) -> None:
@@ -47,7 +49,7 @@ def test_content_names_the_data_and_its_place_does_not(tmp_path: Path) -> None:
 
 def test_sizes_name_the_cache_entry_too(tmp_path: Path) -> None:
     config = make_folder(tmp_path / "data")
-    one, two = (prepare(replace(config, load_size=size), tmp_path / "cache") for size in (36, 40))
+    one, two = (prepare(replace(config, load_size=(size, size)), tmp_path / "cache") for size in (36, 40))
     assert one.fingerprint == two.fingerprint
     assert one.folder != two.folder
 
@@ -93,7 +95,8 @@ def test_folders_that_cannot_serve_are_refused_in_one_line(tmp_path: Path, spoil
 def test_a_batch_is_a_function_of_its_place(tmp_path: Path) -> None:
     dataset = open_dataset(prepare(make_folder(tmp_path / "data"), tmp_path / "cache").folder)
     one, two = (
-        UnpairedBatches(dataset, 32, 1, 7, CPU).batch(3, 1, rng_for(7, "step", 10), decaying=False) for _ in range(2)
+        UnpairedBatches(dataset, (32, 32), 1, 7, CPU).batch(3, 1, rng_for(7, "step", 10), decaying=False)
+        for _ in range(2)
     )
     assert one.a.shape == (1, 3, 32, 32)
     assert torch.equal(one.a, two.a) and torch.equal(one.b, two.b)
@@ -102,10 +105,10 @@ def test_a_batch_is_a_function_of_its_place(tmp_path: Path) -> None:
 def test_an_epoch_shows_every_image_of_the_longer_domain_once(tmp_path: Path) -> None:
     dataset = open_dataset(prepare(STRIPES, tmp_path).folder)
     flat = replace(dataset, train_a=np.arange(4, dtype=np.uint8)[:, None, None, None].repeat(3, 1))
-    batches = UnpairedBatches(flat, 1, 1, 0, CPU)
+    batches = UnpairedBatches(flat, (1, 1), 1, 0, CPU)
     for epoch in range(3):
         seen = [
-            int(to_8_bits(batches.batch(epoch, index, rng_for(0, index), decaying=False).a).flatten()[0])
+            int(to_bits(batches.batch(epoch, index, rng_for(0, index), decaying=False).a, torch.uint8).flatten()[0])
             for index in range(batches.steps_per_epoch)
         ]
         assert sorted(seen) == [0, 1, 2, 3]
@@ -113,7 +116,7 @@ def test_an_epoch_shows_every_image_of_the_longer_domain_once(tmp_path: Path) ->
 
 def test_crops_are_random_before_the_decay_phase_alone(tmp_path: Path) -> None:
     dataset = open_dataset(prepare(make_folder(tmp_path / "data", count=2), tmp_path / "cache").folder)
-    batches = UnpairedBatches(dataset, 32, 1, 0, CPU)
+    batches = UnpairedBatches(dataset, (32, 32), 1, 0, CPU)
 
     def different(*, decaying: bool) -> int:
         shown = [batches.batch(0, 0, rng_for(0, n), decaying=decaying).a for n in range(40)]
@@ -123,6 +126,7 @@ def test_crops_are_random_before_the_decay_phase_alone(tmp_path: Path) -> None:
     assert different(decaying=False) > 10
 
 
-def test_8_bits_survive_the_models_range() -> None:
-    levels = torch.arange(256, dtype=torch.uint8)
-    assert torch.equal(to_8_bits(to_model_range(levels)), levels)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+def test_every_level_survives_the_models_range(dtype: torch.dtype) -> None:
+    levels = torch.arange(torch.iinfo(dtype).max + 1).to(dtype)
+    assert torch.equal(to_bits(to_model_range(levels), dtype), levels)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.data import open_dataset, prepare, to_8_bits
+from pipeline.data import open_dataset, prepare, to_bits
 from pipeline.evaluate import Evaluator, background_change
 from pipeline.settings import Config
 
@@ -44,5 +44,5 @@ def test_grid_shows_inputs_outputs_and_neighbours(evaluator: Evaluator) -> None:
     inputs, outputs, neighbours = (grid[row * size : (row + 1) * size, :size] for row in range(3))
     source = torch.from_numpy(np.array(evaluator.dataset.test_a[0]))
     assert np.array_equal(inputs, source.permute(1, 2, 0))
-    assert np.array_equal(outputs, to_8_bits(-(source.float() / 127.5 - 1)).permute(1, 2, 0))
+    assert np.array_equal(outputs, to_bits(-(source.float() / 127.5 - 1), torch.uint8).permute(1, 2, 0))
     assert any(np.array_equal(neighbours, image.transpose(1, 2, 0)) for image in evaluator.dataset.test_b)

@@ -38,7 +38,7 @@ class Images(Dataset[Tensor]):
 
 
 def pictures(seed: int, *, striped: bool, count: int = 40) -> np.ndarray:
-    return np.ascontiguousarray(draw_pictures(count, 32, seed, striped=striped).images.transpose(0, 3, 1, 2))
+    return np.ascontiguousarray(draw_pictures(count, (32, 32), seed, striped=striped).images.transpose(0, 3, 1, 2))
 
 
 def small_features(images: np.ndarray, batch: int = 16) -> Tensor:

@@ -4,13 +4,13 @@ from pipeline.stripes import draw_pictures
 
 
 def test_same_seed_draws_the_same_pictures_and_more_begin_with_fewer() -> None:
-    many, few = draw_pictures(5, 32, 3, striped=True), draw_pictures(2, 32, 3, striped=True)
+    many, few = draw_pictures(5, (32, 32), 3, striped=True), draw_pictures(2, (32, 32), 3, striped=True)
     assert np.array_equal(many.images[:2], few.images)
-    assert not np.array_equal(draw_pictures(2, 32, 4, striped=True).images, few.images)
+    assert not np.array_equal(draw_pictures(2, (32, 32), 4, striped=True).images, few.images)
 
 
 def test_domains_share_the_ground_and_differ_in_the_blobs() -> None:
-    brown, striped = (draw_pictures(64, 64, 0, striped=striped) for striped in (False, True))
+    brown, striped = (draw_pictures(64, (64, 64), 0, striped=striped) for striped in (False, True))
     ground = [pictures.images[~pictures.masks].mean(0) for pictures in (brown, striped)]
     blobs = [pictures.images[pictures.masks] for pictures in (brown, striped)]
     np.testing.assert_allclose(ground[0], ground[1], atol=3)
@@ -18,6 +18,6 @@ def test_domains_share_the_ground_and_differ_in_the_blobs() -> None:
 
 
 def test_every_picture_has_ground_and_blob() -> None:
-    share = draw_pictures(64, 64, 0, striped=False).masks.mean((1, 2))
+    share = draw_pictures(64, (64, 64), 0, striped=False).masks.mean((1, 2))
     assert share.min() > 0.03
     assert share.max() < 0.6

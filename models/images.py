@@ -1,0 +1,55 @@
+"""The images a model is given: their shape, what is refused, and from one channel to three and back."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# The weights of red, green and blue in a gray value (ITU-R BT.601), as Pillow's mode 'L' has them.
+LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """Height and width in pixels of all images of a task, and the channels of each domain: 1 gray, 3 coloured."""
+
+    height: int
+    width: int
+    channels_a: int = 3
+    channels_b: int = 3
+
+
+def check_shape(name: str, images: Tensor, channels: int) -> None:
+    """Raise ValueError unless a generator of so many input channels can take the images (B, C, H, W)."""
+    found = f"{name} is {_spelt(images)}"
+    if images.dim() != 4 or images.shape[1] != channels:
+        raise ValueError(f"{found}; expected (batch, {channels}, height, width)")
+    if not images.is_floating_point():
+        raise ValueError(f"{found} of {images.dtype}; expected floating point in [-1, 1]")
+    if any(extent < 8 or extent % 4 != 0 for extent in images.shape[-2:]):
+        raise ValueError(f"{found}; height and width must survive two halvings: multiples of 4, at least 8")
+
+
+def check_images(name: str, images: Tensor, channels: int) -> None:
+    """Raise ValueError for a shape that cannot be, or for values that are not finite."""
+    check_shape(name, images, channels)
+    finite = torch.isfinite(images)
+    if not bool(finite.all()):
+        raise ValueError(f"{name} holds {int((~finite).sum())} values that are not finite; expected [-1, 1]")
+
+
+def with_channels(images: Tensor, count: int) -> Tensor:
+    """Images (B, 1 or 3, H, W) with `count` channels: gray repeated, or colours weighed as the eye does."""
+    match images.shape[1], count:
+        case found, wanted if found == wanted:
+            return images
+        case 1, 3:
+            return images.expand(-1, 3, -1, -1)
+        case 3, 1:
+            return (images * images.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+        case _:
+            raise ValueError(f"images are {_spelt(images)}; only 1 and 3 channels can be turned into each other")
+
+
+def _spelt(images: Tensor) -> str:
+    return f"({', '.join(map(str, images.shape))})"

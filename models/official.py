@@ -1,0 +1,196 @@
+"""The reference code's checkpoints: read, with every setting inferred from the weights, and written.
+
+CUT saves G, D and F, CycleGAN G_A, G_B, D_A and D_B, each a file of its own (latest_net_G.pth): a dict from
+'model.4.weight' and the like, numbered by place in a Sequential, to tensors. Our networks run the same modules
+in the same order, so a name follows from counting them.
+"""
+
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from models.configs import DiscriminatorConfig, GeneratorConfig
+from models.cut import CUTObjective
+from models.cyclegan import CycleGANObjective
+from models.discriminator import Discriminator
+from models.generator import Generator, ResidualBlock
+from models.projector import Projector
+from models.weights import load_weights
+
+Weights = Mapping[str, Tensor]
+Network = Generator | Discriminator | Projector
+RESIDUAL_BLOCK = r"model\.(\d+)\.conv_block\."
+
+# Files of torch 0.3 hold these of instance norms that never used them; the reference code drops them too.
+UNUSED_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def networks(objective: CUTObjective | CycleGANObjective) -> dict[str, Network]:
+    """An objective's networks under the reference code's names. D_A judges B, as there."""
+    match objective:
+        case CUTObjective():
+            return {"G": objective.generator, "D": objective.discriminator, "F": objective.projector}
+        case CycleGANObjective():
+            return {
+                "G_A": objective.a_to_b,
+                "G_B": objective.b_to_a,
+                "D_A": objective.judge_b,
+                "D_B": objective.judge_a,
+            }
+
+
+def official_weights(network: Network) -> dict[str, Tensor]:
+    """The network's weights, on the CPU, as the reference code would have saved them."""
+    state = network.state_dict()
+    return {name: state[ours].detach().cpu() for ours, name in _names(network).items()}
+
+
+def fill(network: Network, weights: Weights, place: str) -> None:
+    """Give a network of ours the reference code's weights. Raises ValueError where they do not fit it."""
+    load_weights(network, weights, place, _names(network))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint file, on the CPU; no code in it is run.
+
+    Raises ValueError for a file of another kind, OSError where it cannot be read.
+    """
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, EOFError, TypeError, AttributeError):
+        raise ValueError(f"{path}: not a file of weights; give a checkpoint, as in latest_net_G.pth") from None
+    entries = cast(dict[object, object], content if isinstance(content, dict) else {})
+    named = all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in entries.items())
+    if not entries or not named:
+        raise ValueError(f"{path}: holds something else than named tensors; give a file like latest_net_G.pth")
+    tensors = cast(dict[str, Tensor], entries)
+    return {name: tensor for name, tensor in tensors.items() if not name.endswith(UNUSED_STATISTICS)}
+
+
+def read_generator(weights: Weights, place: str) -> Generator:
+    """The generator that the weights are of: channels, blocks and anti-aliasing as found in them."""
+    _require_kind("a generator", weights, place)
+    stem, image = (
+        _tensor(weights, "model.1.weight", place),
+        _tensor(weights, f"model.{_last_number(weights)}.weight", place),
+    )
+    blocks = {found[1] for name in weights if (found := re.match(RESIDUAL_BLOCK, name))}
+    config = GeneratorConfig(stem.shape[0], len(blocks), _is_antialiased(weights))
+    generator = Generator(config, stem.shape[1], image.shape[0])
+    fill(generator, weights, place)
+    return generator
+
+
+def read_discriminator(weights: Weights, place: str) -> Discriminator:
+    """The PatchGAN that the weights are of: channels, layers and anti-aliasing as found in them."""
+    _require_kind("a discriminator", weights, place)
+    first = _tensor(weights, "model.0.weight", place)
+    convolutions = sum(name.endswith(".weight") for name in weights)
+    config = DiscriminatorConfig(first.shape[0], max(1, convolutions - 2), _is_antialiased(weights))
+    discriminator = Discriminator(config, first.shape[1])
+    fill(discriminator, weights, place)
+    return discriminator
+
+
+def read_projector(weights: Weights, places: Sequence[str], place: str) -> Projector:
+    """The heads that the weights are of. At which places they stand the file does not say: name as many as it holds."""
+    _require_kind("heads", weights, place)
+    count = len({name.split(".")[0] for name in weights})
+    if count != len(places):
+        raise ValueError(f"{place}: holds {count} heads; expected {len(places)}, for {', '.join(places)}")
+    firsts = {name: _tensor(weights, f"mlp_{number}.0.weight", place) for number, name in enumerate(places)}
+    units = {first.shape[0] for first in firsts.values()}
+    projector = Projector({name: first.shape[1] for name, first in firsts.items()}, max(units))
+    fill(projector, weights, place)
+    return projector
+
+
+def places_of(nce_layers: str, generator: Generator) -> tuple[str, ...]:
+    """The reference code's --nce_layers ('0,4,8,12,16') as places. Raises ValueError for a number that is none."""
+    numbers = _stage_numbers(generator)
+    places = {str(numbers[place][-1]): place for place in generator.config.place_channels()}
+    asked = nce_layers.split(",")
+    unknown = [number for number in asked if number not in places]
+    if unknown:
+        raise ValueError(
+            f"nce_layers: {', '.join(unknown)} is no place of this generator; expected {', '.join(places)}"
+        )
+    return tuple(places[number] for number in asked)
+
+
+def _names(network: Network) -> dict[str, str]:
+    """The reference code's name of each tensor of the network's state."""
+    prefixes = _prefixes(network)
+    names: dict[str, str] = {}
+    for ours in network.state_dict():
+        prefix = next(prefix for prefix in prefixes if ours.startswith(f"{prefix}."))
+        names[ours] = prefixes[prefix] + ours.removeprefix(prefix)
+    return names
+
+
+def _prefixes(network: Network) -> dict[str, str]:
+    """What the reference code calls our modules."""
+    match network:
+        case Generator():
+            return _generator_prefixes(network)
+        case Discriminator():
+            return {f"layers.{number}": f"model.{number}" for number in range(len(network.layers))}
+        case Projector():
+            return {f"heads.{place}": f"mlp_{number}" for number, place in enumerate(network.heads)}
+
+
+def _generator_prefixes(generator: Generator) -> dict[str, str]:
+    prefixes: dict[str, str] = {}
+    for stage, numbers in _stage_numbers(generator).items():
+        match generator.stages[stage]:
+            case ResidualBlock():
+                prefixes[f"stages.{stage}.branch"] = f"model.{numbers[0]}.conv_block"
+            case nn.Sequential():
+                prefixes |= {f"stages.{stage}.{inner}": f"model.{number}" for inner, number in enumerate(numbers)}
+            case _:
+                prefixes[f"stages.{stage}"] = f"model.{numbers[0]}"
+    return prefixes
+
+
+def _stage_numbers(generator: Generator) -> dict[str, range]:
+    """The numbers that each stage's modules have in the reference code's one Sequential."""
+    numbers: dict[str, range] = {}
+    first = 0
+    for stage, module in generator.stages.items():
+        behind = first + (len(module) if isinstance(module, nn.Sequential) else 1)
+        numbers[stage] = range(first, behind)
+        first = behind
+    return numbers
+
+
+def _require_kind(wanted: str, weights: Weights, place: str) -> None:
+    if any(re.match(RESIDUAL_BLOCK, name) for name in weights):
+        found = "a generator"
+    elif any(name.startswith("mlp_") for name in weights):
+        found = "heads"
+    elif "model.0.weight" in weights:
+        found = "a discriminator"
+    else:
+        found = f"tensors that the reference code's networks have not ({next(iter(weights))}, …)"
+    if found != wanted:
+        file = {"a generator": "latest_net_G.pth", "a discriminator": "latest_net_D.pth", "heads": "latest_net_F.pth"}
+        raise ValueError(f"{place}: holds {found}; expected {wanted}, as in {file[wanted]}")
+
+
+def _tensor(weights: Weights, name: str, place: str) -> Tensor:
+    if name not in weights or weights[name].dim() < 2:
+        raise ValueError(f"{place}: {name} is missing or no matrix; expected the weight of a layer")
+    return weights[name]
+
+
+def _last_number(weights: Weights) -> int:
+    return max(int(found[1]) for name in weights if (found := re.match(r"model\.(\d+)\.", name)))
+
+
+def _is_antialiased(weights: Weights) -> bool:
+    return any(name.endswith(".filt") for name in weights)

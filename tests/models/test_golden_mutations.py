@@ -1,0 +1,63 @@
+"""The golden test sees what it should see: each change of the method, made on a copy, turns it red."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# What is changed, in which file, from what, to what.
+CHANGES = {
+    "temperature": ("models/patch_nce.py", "/ temperature", "/ (1.1 * temperature)"),
+    "detached keys": (
+        "models/cut.py",
+        "with torch.no_grad():\n                keys =",
+        "with torch.enable_grad():\n                keys =",
+    ),
+    "own key's -10": ("models/negatives.py", "OWN_KEY = -10.0", "OWN_KEY = 0.5"),
+    "own key not masked": ("models/negatives.py", "similarity_BPP.masked_fill(own, OWN_KEY)", "similarity_BPP"),
+    "CUT's update order": ("models/cut.py", '("discriminator", "generator")', '("generator", "discriminator")'),
+    "CycleGAN's update order": (
+        "models/cyclegan.py",
+        '("generator", "discriminator")',
+        '("discriminator", "generator")',
+    ),
+    "flip of the input": ("models/cut.py", "source.flip(-1) if draws.flipped else source", "source"),
+    "flip of the features": ("models/cut.py", "{place: feature.flip(-1) for", "{place: feature for"),
+    "Adam's beta 1": ("pipeline/settings.py", "beta1: float = 0.5", "beta1: float = 0.9"),
+    "Adam's betas not handed on": ("pipeline/trainer.py", "betas=betas", "betas=(0.9, 0.999)"),
+    "mean over places": ("models/cut.py", "torch.stack(terms).mean()", "torch.stack(terms).sum()"),
+    "weight of the identity": ("models/configs.py", '"a": weight / (1 + identity)', '"a": weight'),
+}
+
+
+def copy_of_the_code(folder: Path) -> Path:
+    for package in ("models", "pipeline", "tests/models", "tests/golden"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def golden_test(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "tests/models/test_golden.py"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_the_copy_is_green_as_it_is(tmp_path: Path) -> None:
+    result = golden_test(copy_of_the_code(tmp_path))
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_the_golden_test_is_red_for_every_change(tmp_path: Path, change: tuple[str, str, str]) -> None:
+    name, old, new = change
+    file = copy_of_the_code(tmp_path) / name
+    text = file.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{name} no longer holds the line to change"
+    file.write_text(text.replace(old, new), encoding="utf-8")
+    result = golden_test(tmp_path)
+    # 1: tests ran and failed; a copy that cannot be imported gives 2.
+    assert result.returncode == 1, result.stdout
