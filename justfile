@@ -37,6 +37,21 @@ ui port="5000": _setup
 train *overrides: _setup
     @{{ python }} -m pipeline train "$@"
 
+# FID and KID of a trial, a checkpoint (also the reference code's) or a folder: just evaluate WHAT [override …]
+[no-exit-message]
+evaluate what *overrides: _setup
+    @{{ python }} -m pipeline evaluate "$@"
+
+# apply a trained generator to a file or folder of images: just translate RUN INPUT OUTPUT
+[no-exit-message]
+translate run input output *overrides: _setup
+    @{{ python }} -m pipeline translate "$@"
+
+# write a trial's networks as the reference code's files, latest_net_G.pth and so on
+[no-exit-message]
+export run folder *overrides: _setup
+    @{{ python }} -m pipeline export "$@"
+
 # lint and types
 check: _setup
     {{ python }} -m ruff check .

@@ -38,7 +38,7 @@ class Generator(nn.Module):
 
     def __init__(self, config: GeneratorConfig, in_channels: int = 3, out_channels: int = 3) -> None:
         super().__init__()
-        self.config, self.in_channels = config, in_channels
+        self.config, self.in_channels, self.out_channels = config, in_channels, out_channels
         thin, middle, deep = config.channels, 2 * config.channels, 4 * config.channels
         blocks = {f"res{number}": ResidualBlock(deep) for number in range(1, config.blocks + 1)}
         self.stages = nn.ModuleDict(

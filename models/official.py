@@ -1,17 +1,14 @@
 """The reference code's checkpoints: read, with every setting inferred from the weights, and written.
 
-CUT saves G, D and F, CycleGAN G_A, G_B, D_A and D_B, each a file of its own (latest_net_G.pth): a dict from
-'model.4.weight' and the like, numbered by place in a Sequential, to tensors. Our networks run the same modules
-in the same order, so a name follows from counting them.
+CUT saves G, D and F, CycleGAN G_A, G_B, D_A and D_B, each in a file of its own (latest_net_G.pth): a dict of
+tensors, 'model.4.weight' and the like, numbered by place in a Sequential. Our networks run the same modules in the
+same order, so a name follows from counting them. `place` is what an error calls the file.
 """
 
-import pickle
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from models.configs import DiscriminatorConfig, GeneratorConfig
@@ -55,19 +52,12 @@ def fill(network: Network, weights: Weights, place: str) -> None:
     load_weights(network, weights, place, _names(network))
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint file, on the CPU; no code in it is run.
-
-    Raises ValueError for a file of another kind, OSError where it cannot be read.
-    """
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, EOFError, TypeError, AttributeError):
-        raise ValueError(f"{path}: not a file of weights; give a checkpoint, as in latest_net_G.pth") from None
+def weights_in(content: object, place: str) -> dict[str, Tensor]:
+    """The tensors of one network, from what torch.load gave. Raises ValueError for content of another kind."""
     entries = cast(dict[object, object], content if isinstance(content, dict) else {})
     named = all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in entries.items())
     if not entries or not named:
-        raise ValueError(f"{path}: holds something else than named tensors; give a file like latest_net_G.pth")
+        raise ValueError(f"{place}: holds something else than named tensors; give a file like latest_net_G.pth")
     tensors = cast(dict[str, Tensor], entries)
     return {name: tensor for name, tensor in tensors.items() if not name.endswith(UNUSED_STATISTICS)}
 

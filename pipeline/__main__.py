@@ -12,6 +12,7 @@ from rich.text import Text
 
 from analysis.report import write_tables
 from analysis.runs import RecordsError
+from pipeline.apply import evaluate, export, translate
 from pipeline.compute import resolve_device
 from pipeline.config import parse_override
 from pipeline.errors import UserError
@@ -31,8 +32,14 @@ def main(arguments: list[str]) -> int:
                 return sweep(options.name, options.overrides)
             case "plan":
                 return plan(options.name, options.overrides)
-            case _:
+            case "train":
                 return train(options.overrides)
+            case "evaluate":
+                return evaluate(options.what, options.overrides)
+            case "translate":
+                return translate(options.run, Path(options.input), Path(options.output), options.overrides)
+            case _:
+                return export(options.run, Path(options.folder), options.overrides)
     except (UserError, RecordsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -135,6 +142,19 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("overrides", nargs="*", help="task=NAME, seeds=[0,1], model.temperature=0.1, …")
     command = commands.add_parser("train", help=train.__doc__, description=train.__doc__)
     command.add_argument("overrides", nargs="*", help="task=NAME, model=NAME, seed=0, …")
+    run = "a trial's key, its run in MLflow, or a checkpoint's path"
+    command = commands.add_parser("evaluate", help=evaluate.__doc__, description=evaluate.__doc__)
+    command.add_argument("what", help=f"{run}; or a folder of images")
+    command.add_argument("overrides", nargs="*", help="for a trial data.…, metric.…; else also task=NAME")
+    command = commands.add_parser("translate", help=translate.__doc__, description=translate.__doc__)
+    command.add_argument("run", help=run)
+    command.add_argument("input", help="an image file or a folder of them")
+    command.add_argument("output", help="a folder; for a single file also the PNG's name")
+    command.add_argument("overrides", nargs="*", help="compute.device=cpu, paths.trials=…")
+    command = commands.add_parser("export", help=export.__doc__, description=export.__doc__)
+    command.add_argument("run", help=run)
+    command.add_argument("folder", help="where the files go")
+    command.add_argument("overrides", nargs="*", help="paths.trials=…")
     return parser
 
 

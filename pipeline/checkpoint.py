@@ -22,14 +22,22 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     partial.rename(path)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read it back on the CPU. Raises UserError where the file is torn or not a checkpoint."""
+def load_checkpoint(path: Path, mend: str = "remove it to train this trial from the start") -> dict[str, Any]:
+    """Read it back on the CPU. Raises UserError, with the mend, where the file is torn or not a checkpoint."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            torn = archive.testzip()
+        # Files of torch before 1.6 are no archives and have no checksums.
+        torn = _torn_part(path) if zipfile.is_zipfile(path) else None
         if torn is None:
             return torch.load(path, map_location="cpu", weights_only=True)
         reason = f"its part {torn} fails its checksum"
-    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, ValueError, KeyError, EOFError) as error:
+    except pickle.UnpicklingError:
+        # torch's own words advise to run whatever code the file holds.
+        reason = "torch finds no tensors alone in it"
+    except (zipfile.BadZipFile, OSError, RuntimeError, ValueError, LookupError, EOFError) as error:
         reason = first_line(error)
-    raise UserError(f"{path}: not a whole checkpoint ({reason}); remove it to train this trial from the start")
+    raise UserError(f"{path}: not a whole checkpoint ({reason}); {mend}")
+
+
+def _torn_part(path: Path) -> str | None:
+    with zipfile.ZipFile(path) as archive:
+        return archive.testzip()

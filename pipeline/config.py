@@ -68,14 +68,24 @@ def compose_settings(settings: Sequence[Setting]) -> Config:
             container = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"{last_place}: {_composition_fault(error)}") from None
-    for name, value in leaves(container):
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{places.get(name, last_place)}: {name} is {value}; numbers must be finite")
-    try:
-        return from_json(json.dumps(container))
-    except ValidationError as error:
-        path, message = _violation(error.errors()[0])
-        raise UserError(f"{_place_of(path, places) or last_place}: {message}") from None
+    return _checked(container, places, last_place)
+
+
+def change_config(config: Config, overrides: Sequence[str], parts: Sequence[str]) -> Config:
+    """A trial's own settings but for some fields, which must belong to the given parts ('data', 'metric')."""
+    place = "command line"
+    changed = OmegaConf.create(asdict(config))
+    fields = set(_field_names(changed))
+    for text in overrides:
+        override = parse_override(text, place)
+        name = override.key_or_group
+        if name.split(".")[0] not in parts:
+            belonging = ", ".join(f"{part}.…" for part in parts)
+            raise UserError(f"{place}: {text!r}; a trained trial is what it is, only {belonging} can be set for it")
+        if name not in fields:
+            raise UserError(f"{place}: no field is called {name!r}; {nearest(name, fields)}")
+        OmegaConf.update(changed, name, override.value())
+    return _checked(OmegaConf.to_container(changed), {}, place)
 
 
 def tracking_uri(config: Config) -> str:
@@ -132,6 +142,18 @@ def _refuse_unknown(written: Sequence[tuple[Override, str]]) -> Iterator[str]:
         if name not in GROUPS and OmegaConf.is_dict(OmegaConf.select(composed, name, throw_on_missing=False)):
             raise UserError(f"{place}: {name} is a group of fields; set one of them, as in {_an_inner(name, fields)}=…")
         yield str(override.input_line)
+
+
+def _checked(container: Any, places: Mapping[str, str], last_place: str) -> Config:
+    """The settings as a `Config`. Raises UserError that blames the place where the faulty field was set."""
+    for name, value in leaves(container):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{places.get(name, last_place)}: {name} is {value}; numbers must be finite")
+    try:
+        return from_json(json.dumps(container))
+    except ValidationError as error:
+        path, message = _violation(error.errors()[0])
+        raise UserError(f"{_place_of(path, places) or last_place}: {message}") from None
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from models.objective import Batch
 from pipeline.errors import UserError
-from pipeline.images import (
+from pipeline.pictures import (
     SUFFIXES,
     Picture,
     image_files,

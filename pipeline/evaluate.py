@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline.data import Dataset, to_bits, to_model_range
 from pipeline.fid import distances, extract, in_batches, load_extractor, metric_names, nearest_neighbours
-from pipeline.images import Picture
+from pipeline.pictures import Picture
 from pipeline.settings import MetricConfig
 
 Translate = Callable[[Tensor], Tensor]

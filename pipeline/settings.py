@@ -16,10 +16,10 @@ def _as_pair(value: Any) -> Any:
     match value:
         case int():
             return value, value
-        case list():
-            return tuple(cast(list[Any], value))
+        case [int(), int()]:
+            return tuple(cast(list[int], value))
         case _:
-            return value
+            raise ValueError(f"{value!r} is no size; write one number for a square, or [height, width]")
 
 
 # Height and width in pixels; one number stands for a square.

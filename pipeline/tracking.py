@@ -22,6 +22,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.exceptions import MlflowException
 
 from pipeline.errors import UserError, first_line
 
@@ -41,6 +42,14 @@ class TrialRecord:
     status: str
     step: int
     error: str
+
+
+def key_of_run(uri: str, run_id: str) -> str | None:
+    """The trial that a run records; None where there is no such run, or it is none of a trial."""
+    try:
+        return MlflowClient(uri).get_run(run_id).data.tags.get("trial_key")
+    except MlflowException:
+        return None
 
 
 class Tracker:

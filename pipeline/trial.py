@@ -1,5 +1,6 @@
 """One trial: build, resume, train, evaluate, record. Neither Ray nor a terminal is known here."""
 
+import math
 import platform
 import statistics
 import traceback
@@ -14,6 +15,7 @@ from models.build import build_objective
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.compute import resolve_device
 from pipeline.data import UnpairedBatches, open_dataset
+from pipeline.errors import UserError
 from pipeline.evaluate import Evaluator
 from pipeline.fid import metric_names
 from pipeline.memory import GB, LiveTensors, cuda_peaks_gb, process_peak_gb, tensors_in
@@ -74,6 +76,9 @@ def run_trial(job: TrialJob) -> Iterator[Progress]:
     record = TrialRun(job.tracking_uri, job.run_id)
     try:
         yield from _train(job, record)
+    except UserError as error:
+        record.fail(str(error), traceback.format_exc())
+        raise
     except Exception as error:
         record.fail(f"{type(error).__name__}: {error}", traceback.format_exc())
         raise
@@ -108,7 +113,9 @@ def _train(job: TrialJob, record: TrialRun) -> Iterator[Progress]:
         if not epoch_ends and report.step % config.train.log_every_steps != 0:
             continue
 
-        values = {f"train/{name}": loss for name, loss in mean_losses(pending).items()}
+        losses = mean_losses(pending)
+        _refuse_divergence(losses, report.step)
+        values = {f"train/{name}": loss for name, loss in losses.items()}
         pending.clear()
         grid = None
         epochs_done = report.epoch + 1
@@ -135,6 +142,15 @@ def _resume(state: TrainState, checkpoint: Path, record: TrialRun) -> Meter:
         return Meter({}, [])
     state.load_state_dict(saved)
     return Meter(saved["evaluations"], [], saved["peak_live_gb"])
+
+
+def _refuse_divergence(losses: Mapping[str, float], step: int) -> None:
+    for name, loss in losses.items():
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss {name} is {loss} by step {step}: the training diverged; lower train.learning_rate or the "
+                "loss's weight"
+            )
 
 
 def _measured(reports: Iterator[StepReport], state: TrainState, meter: Meter) -> Iterator[StepReport]:

@@ -8,6 +8,7 @@ from PIL import Image
 
 from pipeline.data import UnpairedBatches, open_dataset, prepare, to_bits, to_model_range
 from pipeline.errors import UserError
+from pipeline.pictures import write_png
 from pipeline.settings import FolderConfig, StripesConfig
 from pipeline.trainer import rng_for
 
@@ -130,3 +131,46 @@ def test_crops_are_random_before_the_decay_phase_alone(tmp_path: Path) -> None:
 def test_every_level_survives_the_models_range(dtype: torch.dtype) -> None:
     levels = torch.arange(torch.iinfo(dtype).max + 1).to(dtype)
     assert torch.equal(to_bits(to_model_range(levels), dtype), levels)
+
+
+def test_rectangles_are_loaded_cropped_and_drawn(tmp_path: Path) -> None:
+    config = replace(make_folder(tmp_path / "data"), load_size=(36, 52), size=(32, 48))
+    for dataset in (
+        open_dataset(prepare(config, tmp_path).folder),
+        open_dataset(prepare(replace(STRIPES, size=(32, 48)), tmp_path).folder),
+    ):
+        batch = UnpairedBatches(dataset, (32, 48), 2, 0, CPU).batch(0, 0, rng_for(0), decaying=False)
+        assert batch.a.shape == batch.b.shape == (2, 3, 32, 48)
+        assert dataset.test_a.shape[2:] == (32, 48)
+
+
+def test_a_domain_may_be_gray_and_the_other_coloured(tmp_path: Path) -> None:
+    config = replace(make_folder(tmp_path / "data"), channels_a=1)
+    coloured = open_dataset(prepare(replace(config, channels_a=3), tmp_path).folder)
+    gray = open_dataset(prepare(config, tmp_path).folder)
+    assert (gray.train_a.shape[1], gray.train_b.shape[1]) == (1, 3)
+    assert np.array_equal(gray.train_b, coloured.train_b)
+    # Gray first and then resized, as the reference code does it.
+    with Image.open(tmp_path / "data/testA/1.png") as image:
+        expected = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.BICUBIC)).astype(int)
+    assert np.abs(gray.test_a[1, 0] - expected).max() <= 1
+    drawn = open_dataset(prepare(replace(STRIPES, channels_b=1), tmp_path).folder)
+    assert (drawn.train_a.shape[1], drawn.train_b.shape[1]) == (3, 1)
+
+
+def test_16_bits_reach_the_model_beside_8(tmp_path: Path) -> None:
+    config = replace(make_folder(tmp_path / "data", size=(32, 32)), load_size=(32, 32), channels_a=1)
+    shallow = np.full((32, 32, 1), 100, dtype=np.uint8)
+    deep = np.full((32, 32, 1), 100 * 257 + 128, dtype=np.uint16)
+    for number, picture in enumerate((shallow, deep, shallow)):
+        write_png(tmp_path / f"data/trainA/{number}.png", picture)
+    dataset = open_dataset(prepare(config, tmp_path).folder)
+    assert (dataset.train_a.dtype, dataset.train_b.dtype) == (np.uint16, np.uint8)
+    levels = {
+        round(
+            float(UnpairedBatches(dataset, (32, 32), 1, 0, CPU).batch(0, n, rng_for(0), decaying=False).a[0, 0, 0, 0]),
+            5,
+        )
+        for n in range(3)
+    }
+    assert levels == {round(2 * 100 / 255 - 1, 5), round(2 * (100 * 257 + 128) / 65535 - 1, 5)}

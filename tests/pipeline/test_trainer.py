@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -18,6 +19,26 @@ TRIALS = {
     "fastcut": ("model=fastcut",),
     "cyclegan": ("model=cyclegan", "model.pool_size=2"),
     "batch of two": ("model=cut", "train.batch_size=2"),
+}
+# Every axis of the ablation, at values that no other trial here has.
+AXES = {
+    "temperature": ("model.temperature=0.3",),
+    "pixels alone": ("model.places=[pixels]",),
+    "any places": ("model.places=[stem,res2]",),
+    "identity weight": ("model.identity_weight=0.3",),
+    "no identity": ("model.identity_weight=0",),
+    "number of patches": ("model.num_patches=16",),
+    "no PatchNCE": ("model.nce_weight=0",),
+    "external alone": ("model.negatives=[external]", "model.external.num_negatives=64", "model.external.warmup=64"),
+    "minibatch": ("model.negatives=[minibatch]", "train.batch_size=2"),
+    "minibatch and external": ("model.negatives=[minibatch,external]", "train.batch_size=2"),
+    "no anti-aliasing": ("model.generator.antialias=false", "model.discriminator.antialias=false"),
+    "flipped CUT": ("model.flip_equivariance=true",),
+    "no cycle": ("model=cyclegan", "model.cycle_weight=0"),
+    "no CycleGAN identity": ("model=cyclegan", "model.identity_weight=0"),
+    "no pool": ("model=cyclegan", "model.pool_size=0", "train.batch_size=2"),
+    "rectangles": ("data.size=[32,48]",),
+    "gray to colour": ("data.channels_a=1",),
 }
 
 
@@ -69,6 +90,19 @@ def test_training_moves_every_trained_weight(
         pass
     after = [p for phase in state.objective.phases for p in state.objective.parameters_of(phase)]
     assert all(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("overrides", AXES.values(), ids=AXES.keys())
+def test_every_axis_trains_to_finite_losses_that_move(
+    tiny: Callable[..., Config], tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
+    config = tiny(*overrides)
+    batches, schedule = setting(config, tmp_path)
+    reports = list(islice(fit(build_state(config, CPU), batches, schedule, config.seed), 3))
+    for name in reports[0].losses:
+        values = [float(report.losses[name]) for report in reports]
+        assert all(math.isfinite(value) for value in values), name
+        assert len(set(values)) > 1, name
 
 
 def test_rate_is_constant_and_then_falls_linearly_to_the_last_epoch() -> None:

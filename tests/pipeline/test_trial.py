@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -11,10 +12,12 @@ from pipeline import trial as module
 from pipeline.checkpoint import load_checkpoint
 from pipeline.config import tracking_uri
 from pipeline.data import prepare
+from pipeline.errors import UserError
 from pipeline.identity import trial_key
 from pipeline.plan import checkpoint_path
 from pipeline.settings import Config
 from pipeline.tracking import Tracker
+from pipeline.trainer import StepReport, mean_losses
 from pipeline.trial import TrialJob, run_trial
 
 
@@ -127,3 +130,20 @@ def test_a_new_record_gets_the_whole_trial_though_a_checkpoint_is_there(
     assert again.checkpoint == first.checkpoint
     assert [progress.step for progress in run_trial(again)] == [4, 6, 8, 12]
     assert history(again) == history(first)
+
+
+def test_a_training_that_diverges_stops_and_says_which_loss(
+    project: Path, tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverging(reports: list[StepReport]) -> dict[str, float]:
+        losses = mean_losses(reports)
+        return {**losses, "generator/nce_a": math.nan} if reports[-1].step > 6 else losses
+
+    monkeypatch.setattr(module, "mean_losses", diverging)
+    job = job_of(tiny())
+    with pytest.raises(UserError):
+        list(run_trial(job))
+    run = read(job)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["error"].startswith("the loss generator/nce_a is nan by step 8: the training diverged")
+    assert load_checkpoint(Path(job.checkpoint))["step"] == 6

@@ -32,6 +32,8 @@ def read_image(path: Path) -> Picture:
     try:
         with Image.open(path) as image:
             if _bits(path, image) == 16:
+                # Pillow says what is torn in one error; OpenCV's decoders print lines of their own.
+                image.load()
                 return _read_16_bits(path)
             gray = image.mode in ("1", "L", "LA")
             pixels = np.asarray(image.convert("L" if gray else "RGB"))

@@ -1,0 +1,94 @@
+"""Trained networks, wherever they are from: a trial of ours, or a checkpoint of the reference code."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from models.build import build_objective
+from models.cut import CUTObjective
+from models.cyclegan import CycleGANObjective
+from models.generator import Generator
+from models.official import read_generator, weights_in
+from models.weights import load_weights
+from pipeline.checkpoint import load_checkpoint
+from pipeline.errors import UserError
+from pipeline.settings import Config, from_json
+from pipeline.tracking import key_of_run
+
+GIVE_ANOTHER = "give another file"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A generator from A to B, the file it is from, and the trial's settings; None for the reference code's files."""
+
+    generator: Generator
+    file: Path
+    config: Config | None
+
+
+def find_checkpoint(name: str, trials: Path, uri: str) -> Path:
+    """The file that a user means by a path, by a trial's key or how it begins, or by the id of its run in MLflow.
+
+    Raises UserError where it is none of these, or more than one.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    matching = sorted(trials.glob(f"{name}*/last.pt")) if name.isalnum() else []
+    if len(matching) > 1:
+        keys = ", ".join(path.parent.name for path in matching)
+        raise UserError(f"{name}: {len(matching)} trials begin so ({keys}); write more of the key")
+    if matching:
+        return matching[0]
+    key = key_of_run(uri, name)
+    if key is None:
+        raise UserError(f"{name}: no file, no trial of {trials}/ and no run of {uri}; `just plan NAME` shows the keys")
+    if not (trials / key / "last.pt").is_file():
+        raise UserError(
+            f"{name}: its trial has no checkpoint at {trials / key / 'last.pt'}; train it, or set paths.trials"
+        )
+    return trials / key / "last.pt"
+
+
+def load_trained(file: Path) -> Trained:
+    """The generator in a checkpoint of either kind. Raises UserError for a file of another."""
+    content = load_checkpoint(file, GIVE_ANOTHER)
+    if _is_of_a_trial(content):
+        objective, config = _objective(content, file)
+        return Trained(objective.translator, file, config)
+    try:
+        generator = read_generator(weights_in(content, str(file)), str(file))
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if not {generator.in_channels, generator.out_channels} <= {1, 3}:
+        channels = f"{generator.in_channels} to {generator.out_channels} channels"
+        raise UserError(f"{file}: a generator from {channels}; images have 1 or 3, {GIVE_ANOTHER}")
+    return Trained(generator, file, None)
+
+
+def load_objective(file: Path) -> CUTObjective | CycleGANObjective:
+    """All networks of a trial. Raises UserError for a file that is not a trial's checkpoint."""
+    content = load_checkpoint(file, GIVE_ANOTHER)
+    if not _is_of_a_trial(content):
+        raise UserError(f"{file}: not a trial's checkpoint; {GIVE_ANOTHER}, as in trials/KEY/last.pt")
+    return _objective(content, file)[0]
+
+
+def _is_of_a_trial(content: Any) -> bool:
+    return isinstance(content, dict) and "objective" in content
+
+
+def _objective(content: dict[str, Any], file: Path) -> tuple[CUTObjective | CycleGANObjective, Config]:
+    try:
+        config = from_json(content["config"])
+    except (KeyError, ValidationError):
+        raise UserError(f"{file}: written by another version of this project; train the trial again") from None
+    objective = build_objective(config.model, config.data.shape, torch.Generator())
+    try:
+        load_weights(objective, content["objective"], str(file))
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    return objective, config

@@ -1,0 +1,71 @@
+"""Image files through a generator: same names, sizes and bits, as PNG."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from models.generator import Generator
+from pipeline.data import to_bits, to_model_range
+from pipeline.errors import UserError
+from pipeline.pictures import SUFFIXES, Picture, image_files, read_image, with_channels, write_png
+
+# Smaller ones leave no room for the padding inside the network.
+LEAST_SIDE = 8
+
+
+def plan_files(source: Path, target: Path) -> dict[Path, Path]:
+    """Each image file of `source` (one, or a folder of them) and the PNG it becomes in `target`.
+
+    Raises UserError where there is nothing to read, or a file would be written over.
+    """
+    if source.is_dir():
+        files = {path: target / f"{path.stem}.png" for path in image_files(source)}
+        if not files:
+            raise UserError(f"{source}: no images in it; these are read: {' '.join(sorted(SUFFIXES))}")
+    elif source.is_file():
+        files = {source: target if target.suffix.lower() == ".png" else target / f"{source.stem}.png"}
+    else:
+        raise UserError(f"{source}: no such file or folder; give images to translate")
+    _refuse_overwriting(files)
+    return files
+
+
+def translate_files(generator: Generator, files: dict[Path, Path], device: torch.device) -> Iterator[Path]:
+    """Translate and write each file, then give its path. Raises UserError for one that cannot be read."""
+    for source, target in files.items():
+        picture = read_image(source)
+        if min(picture.shape[:2]) < LEAST_SIDE:
+            height, width = picture.shape[:2]
+            raise UserError(f"{source}: {height} x {width} pixels; each side must have {LEAST_SIDE} at least")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_png(target, translate_picture(generator, picture, device))
+        except OSError as error:
+            raise UserError(f"{target}: cannot be written ({error.strerror}); choose another place") from None
+        yield target
+
+
+def translate_picture(generator: Generator, picture: Picture, device: torch.device) -> Picture:
+    """(H, W, 1 or 3) -> (H, W, the generator's channels), in as many bits.
+
+    Sides that do not survive two halvings are continued by reflection, and cut again.
+    """
+    height, width = picture.shape[:2]
+    levels = torch.from_numpy(np.array(with_channels(picture, generator.in_channels).transpose(2, 0, 1)))
+    image = F.pad(to_model_range(levels.to(device))[None], (0, -width % 4, 0, -height % 4), mode="reflect")
+    output = generator.translate(image)[0, :, :height, :width]
+    return to_bits(output, levels.dtype).cpu().numpy().transpose(1, 2, 0)
+
+
+def _refuse_overwriting(files: dict[Path, Path]) -> None:
+    sources = {path.resolve() for path in files}
+    written: dict[Path, Path] = {}
+    for source, target in files.items():
+        if target.resolve() in sources:
+            raise UserError(f"{target}: would be written over, and is an input; choose another OUTPUT")
+        twin = written.setdefault(target, source)
+        if twin != source:
+            raise UserError(f"{source}: becomes {target}, as {twin.name} does; rename one of the two")

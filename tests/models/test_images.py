@@ -1,0 +1,97 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.build import build_objective
+from models.configs import CUT, CYCLEGAN, DiscriminatorConfig, GeneratorConfig, ModelConfig
+from models.generator import Generator
+from models.images import ImageShape, with_channels
+from models.objective import Batch
+
+NETWORKS = {"generator": GeneratorConfig(4, 5), "discriminator": DiscriminatorConfig(4, 2)}
+CUT_TINY = replace(CUT, num_patches=8, projection_units=8, **NETWORKS)
+MODELS = {
+    "cut": CUT_TINY,
+    "external": replace(
+        CUT_TINY,
+        negatives=("external",),
+        external=replace(CUT.external, queue_size=8, warmup=8, num_negatives=8),
+    ),
+    "fastcut": replace(CUT_TINY, identity_weight=0.0, flip_equivariance=True),
+    "cyclegan": replace(CYCLEGAN, **NETWORKS),
+}
+SHAPE = ImageShape(16, 24)
+
+
+def images(channels: int, height: int = 16, width: int = 24, count: int = 1) -> Tensor:
+    return torch.rand(count, channels, height, width) * 2 - 1
+
+
+@pytest.mark.parametrize("channels", [(1, 1), (1, 3), (3, 1), (3, 3)])
+@pytest.mark.parametrize("config", MODELS.values(), ids=MODELS.keys())
+def test_every_model_trains_on_every_pair_of_channels_and_on_rectangles(
+    config: ModelConfig, channels: tuple[int, int]
+) -> None:
+    shape = ImageShape(16, 24, *channels)
+    objective = build_objective(config, shape, torch.Generator().manual_seed(0))
+    batch = Batch(images(channels[0]), images(channels[1]))
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(2):  # the second step finds the queue of external negatives filled
+        fakes = objective.generate(batch, rng)
+    for phase in objective.phases:
+        losses = objective.losses(phase, batch, fakes)
+        torch.stack(list(losses.values())).sum().backward()
+        assert all(bool(loss.isfinite()) for loss in losses.values())
+        assert all(parameter.grad is not None for parameter in objective.parameters_of(phase))
+    assert objective.translator.translate(batch.a).shape == (1, channels[1], 16, 24)
+
+
+def test_channels_are_turned_into_each_other_as_pillow_does() -> None:
+    gray, coloured = images(1), images(3)
+    assert torch.equal(with_channels(with_channels(gray, 3), 3)[:, 2:], gray)
+    torch.testing.assert_close(with_channels(with_channels(gray, 3), 1), gray)
+    expected = 0.299 * coloured[:, 0] + 0.587 * coloured[:, 1] + 0.114 * coloured[:, 2]
+    torch.testing.assert_close(with_channels(coloured, 1)[:, 0], expected)
+    with pytest.raises(ValueError, match=r"\(1, 2, 16, 24\); only 1 and 3 channels"):
+        with_channels(images(2), 3)
+
+
+def spoiled(value: float) -> Tensor:
+    image = images(3)
+    image[0, 1, 2, 3] = value
+    return image
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "said"),
+    [
+        (images(3)[0], images(3), r"a is \(3, 16, 24\); expected \(batch, 3, height, width\)"),
+        (images(1), images(3), r"a is \(1, 1, 16, 24\); expected \(batch, 3, height, width\)"),
+        (images(3), images(4), r"b is \(1, 4, 16, 24\); expected \(batch, 3, height, width\)"),
+        (images(3, 18), images(3), r"a is \(1, 3, 18, 24\); height and width must survive two halvings"),
+        (images(3, 4), images(3), r"a is \(1, 3, 4, 24\); height and width .* at least 8"),
+        (images(3, 32), images(3), r"a is of 32 x 24; expected 16 x 24"),
+        (images(3, count=2), images(3), r"a holds 2 images and b holds 1"),
+        (spoiled(torch.nan), images(3), r"a holds 1 values that are not finite; expected \[-1, 1\]"),
+        (images(3), spoiled(torch.inf), r"b holds 1 values that are not finite"),
+        (images(3).byte(), images(3), r"a is .* of torch.uint8; expected floating point in \[-1, 1\]"),
+    ],
+)
+@pytest.mark.parametrize("config", [CUT_TINY, MODELS["cyclegan"]], ids=["cut", "cyclegan"])
+def test_batches_that_cannot_be_are_refused_by_the_tensors_name(
+    config: ModelConfig, a: Tensor, b: Tensor, said: str
+) -> None:
+    objective = build_objective(config, SHAPE, torch.Generator())
+    with pytest.raises(ValueError, match=said):
+        objective.generate(Batch(a, b), torch.Generator())
+
+
+def test_generator_refuses_what_it_cannot_translate() -> None:
+    generator = Generator(GeneratorConfig(4, 1), in_channels=1)
+    for image, said in ((images(3), "expected \\(batch, 1"), (images(1, 18), "halvings"), (images(1) / 0, "finite")):
+        with pytest.raises(ValueError, match=said):
+            generator.translate(image)
+    with pytest.raises(ValueError, match="halvings"):
+        generator.encode(images(1, 18), ["pixels"])
