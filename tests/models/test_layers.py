@@ -1,8 +1,8 @@
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from models.layers import BlurDown, BlurUp, InstanceNorm
+from models.layers import BlurDown, BlurUp, InstanceNorm, initialise
 
 
 def formula(x: Tensor) -> Tensor:
@@ -26,3 +26,11 @@ def test_blurs_leave_a_flat_image_flat() -> None:
     flat = torch.full((1, 3, 8, 8), 0.7)
     torch.testing.assert_close(BlurDown(3)(flat), torch.full((1, 3, 4, 4), 0.7))
     torch.testing.assert_close(BlurUp(3)(flat), torch.full((1, 3, 16, 16), 0.7))
+
+
+def test_weights_start_with_xaviers_spread() -> None:
+    network = nn.Sequential(nn.Conv2d(30, 50, 3), nn.ConvTranspose2d(50, 30, 3), nn.Linear(200, 300))
+    initialise(network, torch.Generator().manual_seed(0))
+    for layer, fans in zip(network, ((30 * 9, 50 * 9), (30 * 9, 50 * 9), (200, 300)), strict=True):
+        assert float(layer.weight.detach().std()) == pytest.approx(0.02 * (2 / sum(fans)) ** 0.5, rel=0.05)
+        assert not layer.bias.any()
