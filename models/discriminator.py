@@ -25,7 +25,7 @@ class Discriminator(nn.Module):
         layers += [
             nn.Conv2d(widths[-2], widths[-1], 4, padding=1),
             InstanceNorm(),
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2, inplace=True),
             nn.Conv2d(widths[-1], 1, 4, padding=1),
         ]
         self.layers = nn.Sequential(*layers)
@@ -44,6 +44,6 @@ def _halving(inputs: int, outputs: int, antialias: bool, *, norm: bool) -> list[
     return [
         nn.Conv2d(inputs, outputs, 4, stride=1 if antialias else 2, padding=1),
         *([InstanceNorm()] if norm else []),
-        nn.LeakyReLU(0.2),
+        nn.LeakyReLU(0.2, inplace=True),
         *([BlurDown(outputs)] if antialias else []),
     ]

@@ -109,7 +109,7 @@ def encoder_stages(generator: Generator, places: Iterable[str]) -> nn.ModuleDict
 
 
 def _normalised() -> list[nn.Module]:
-    return [InstanceNorm(), nn.ReLU()]
+    return [InstanceNorm(), nn.ReLU(inplace=True)]
 
 
 def _halving(inputs: int, outputs: int, antialias: bool) -> nn.Conv2d:
