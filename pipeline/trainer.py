@@ -121,9 +121,11 @@ def train_step(objective: Objective, optimizers: Optimizers, batch: Batch, rng: 
 def update(objective: Objective, optimizers: Optimizers, batch: Batch, fakes: Any) -> dict[str, Tensor]:
     """The deterministic rest of a step, once all draws are made."""
     report: dict[str, Tensor] = {}
+    for optimizer in optimizers.values():
+        # Before any loss: the last step's gradients would stand beside this one's graph at its widest.
+        optimizer.zero_grad(set_to_none=True)
     for phase in objective.phases:
         losses = objective.losses(phase, batch, fakes)
-        optimizers[phase].zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
         optimizers[phase].step()
         report |= {f"{phase}/{name}": loss.detach() for name, loss in losses.items()}
