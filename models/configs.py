@@ -196,7 +196,7 @@ def check_model_fits(config: ModelConfig, shape: ImageShape, batch_size: int) ->
         "lower the layers or enlarge the images",
     )
     match config:
-        case CUTConfig():
+        case CUTConfig() if domain_weights(config):
             require(
                 "minibatch" not in config.negatives or batch_size > 1,
                 "minibatch negatives need train.batch_size > 1 (with 1 they are the internal ones by another name); "
@@ -209,5 +209,5 @@ def check_model_fits(config: ModelConfig, shape: ImageShape, batch_size: int) ->
                     f"num_patches is {config.num_patches}, but {place} has {positions[place]} positions in an image of "
                     f"{height} x {width}; lower num_patches or drop the place",
                 )
-        case CycleGANConfig():
+        case _:
             pass

@@ -7,6 +7,8 @@ from torch import Tensor
 
 # The weights of red, green and blue in a gray value (ITU-R BT.601), as Pillow's mode 'L' has them.
 LUMA = (0.299, 0.587, 0.114)
+# Smaller images leave no room for the reflected borders inside a generator.
+LEAST_SIDE = 8
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,18 @@ def check_shape(name: str, images: Tensor, channels: int) -> None:
         raise ValueError(f"{found}; expected (batch, {channels}, height, width)")
     if not images.is_floating_point():
         raise ValueError(f"{found} of {images.dtype}; expected floating point in [-1, 1]")
-    if any(extent < 8 or extent % 4 != 0 for extent in images.shape[-2:]):
-        raise ValueError(f"{found}; height and width must survive two halvings: multiples of 4, at least 8")
+    if any(extent < LEAST_SIDE or extent % 4 != 0 for extent in images.shape[-2:]):
+        raise ValueError(f"{found}; height and width must survive two halvings: multiples of 4, at least {LEAST_SIDE}")
 
 
 def check_images(name: str, images: Tensor, channels: int) -> None:
     """Raise ValueError for a shape that cannot be, or for values that are not finite."""
     check_shape(name, images, channels)
+    check_finite(name, images)
+
+
+def check_finite(name: str, images: Tensor) -> None:
+    """Raise ValueError for values that are not finite."""
     finite = torch.isfinite(images)
     if not bool(finite.all()):
         raise ValueError(f"{name} holds {int((~finite).sum())} values that are not finite; expected [-1, 1]")

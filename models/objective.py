@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.generator import Generator
-from models.images import ImageShape, check_images
+from models.images import ImageShape, check_finite, check_shape
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Batch:
 
 def check_batch(batch: Batch, shape: ImageShape) -> None:
     """Raise ValueError, naming the domain, for images that a model of that shape cannot train on."""
-    check_images("a", batch.a, shape.channels_a)
-    check_images("b", batch.b, shape.channels_b)
+    check_shape("a", batch.a, shape.channels_a)
+    check_shape("b", batch.b, shape.channels_b)
     if len(batch.a) != len(batch.b):
         raise ValueError(f"a holds {len(batch.a)} images and b holds {len(batch.b)}; expected as many of both")
     for name, images in (("a", batch.a), ("b", batch.b)):
@@ -32,6 +32,10 @@ def check_batch(batch: Batch, shape: ImageShape) -> None:
             raise ValueError(
                 f"{name} is of {images.shape[-2]} x {images.shape[-1]}; expected {shape.height} x {shape.width}"
             )
+    # Both at once, since asking waits for the device.
+    if not bool(torch.isfinite(batch.a).all() & torch.isfinite(batch.b).all()):
+        check_finite("a", batch.a)
+        check_finite("b", batch.b)
 
 
 class Objective(Protocol):

@@ -7,7 +7,6 @@ same order, so a name follows from counting them. `place` is what an error calls
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 from torch import Tensor, nn
 
@@ -17,7 +16,7 @@ from models.cyclegan import CycleGANObjective
 from models.discriminator import Discriminator
 from models.generator import Generator, ResidualBlock
 from models.projector import Projector
-from models.weights import load_weights
+from models.weights import load_weights, named_tensors
 
 Weights = Mapping[str, Tensor]
 Network = Generator | Discriminator | Projector
@@ -54,21 +53,15 @@ def fill(network: Network, weights: Weights, place: str) -> None:
 
 def weights_in(content: object, place: str) -> dict[str, Tensor]:
     """The tensors of one network, from what torch.load gave. Raises ValueError for content of another kind."""
-    entries = cast(dict[object, object], content if isinstance(content, dict) else {})
-    named = all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in entries.items())
-    if not entries or not named:
-        raise ValueError(f"{place}: holds something else than named tensors; give a file like latest_net_G.pth")
-    tensors = cast(dict[str, Tensor], entries)
+    tensors = named_tensors(content, place)
     return {name: tensor for name, tensor in tensors.items() if not name.endswith(UNUSED_STATISTICS)}
 
 
 def read_generator(weights: Weights, place: str) -> Generator:
     """The generator that the weights are of: channels, blocks and anti-aliasing as found in them."""
     _require_kind("a generator", weights, place)
-    stem, image = (
-        _tensor(weights, "model.1.weight", place),
-        _tensor(weights, f"model.{_last_number(weights)}.weight", place),
-    )
+    stem = _tensor(weights, "model.1.weight", place)
+    image = _tensor(weights, f"model.{_last_number(weights)}.weight", place)
     blocks = {found[1] for name in weights if (found := re.match(RESIDUAL_BLOCK, name))}
     config = GeneratorConfig(stem.shape[0], len(blocks), _is_antialiased(weights))
     generator = Generator(config, stem.shape[1], image.shape[0])
@@ -110,7 +103,8 @@ def places_of(nce_layers: str, generator: Generator) -> tuple[str, ...]:
         raise ValueError(
             f"nce_layers: {', '.join(unknown)} is no place of this generator; expected {', '.join(places)}"
         )
-    return tuple(places[number] for number in asked)
+    # In running order, as the reference code numbers its heads, however they were listed.
+    return tuple(place for number, place in places.items() if number in asked)
 
 
 def _names(network: Network) -> dict[str, str]:
@@ -173,7 +167,7 @@ def _require_kind(wanted: str, weights: Weights, place: str) -> None:
 
 
 def _tensor(weights: Weights, name: str, place: str) -> Tensor:
-    if name not in weights or weights[name].dim() < 2:
+    if name not in weights or weights[name].dim() < 2 or weights[name].numel() == 0:
         raise ValueError(f"{place}: {name} is missing or no matrix; expected the weight of a layer")
     return weights[name]
 

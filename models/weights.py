@@ -1,9 +1,19 @@
 """Weights from outside, held against the network they are for before any is taken over."""
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+
+
+def named_tensors(content: object, place: str) -> dict[str, Tensor]:
+    """The tensors in what torch.load gave. Raises ValueError, with `place`, where it holds anything else."""
+    entries = cast(dict[object, object], content if isinstance(content, dict) else {})
+    named = all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in entries.items())
+    if not entries or not named:
+        raise ValueError(f"{place}: holds something else than named tensors; give a file like latest_net_G.pth")
+    return cast(dict[str, Tensor], entries)
 
 
 def load_weights(
@@ -16,18 +26,24 @@ def load_weights(
     """
     state = network.state_dict()
     called = names or {name: name for name in state}
-    expected = {called[name]: tensor for name, tensor in state.items()}
-    for name, tensor in expected.items():
-        if name not in weights:
-            raise ValueError(f"{place}: {name} is missing; expected {tuple(tensor.shape)}")
-        if weights[name].shape != tensor.shape:
-            raise ValueError(
-                f"{place}: {name} is {tuple(weights[name].shape)}; expected {tuple(tensor.shape)} "
-                "beside the tensors before it"
-            )
-        if not bool(torch.isfinite(weights[name]).all()):
-            raise ValueError(f"{place}: {name} holds values that are not finite; expected none")
+    known = set(called.values())
+    fitting = {name: _fitting(weights, called[name], tensor, place) for name, tensor in state.items()}
     for name, tensor in weights.items():
-        if name not in expected:
+        if name not in known:
             raise ValueError(f"{place}: {name} of {tuple(tensor.shape)} is one too many; expected no such tensor")
-    network.load_state_dict({name: weights[called[name]] for name in state})
+    network.load_state_dict(fitting)
+
+
+def _fitting(weights: Mapping[str, Tensor], name: str, expected: Tensor, place: str) -> Tensor:
+    """The named tensor in the expected one's type."""
+    if name not in weights:
+        raise ValueError(f"{place}: {name} is missing; expected {tuple(expected.shape)}")
+    found = weights[name]
+    if found.shape != expected.shape:
+        raise ValueError(f"{place}: {name} is {tuple(found.shape)}; expected {tuple(expected.shape)}")
+    if found.layout != torch.strided or found.is_meta or found.is_floating_point() != expected.is_floating_point():
+        raise ValueError(f"{place}: {name} holds {found.dtype} ({found.layout}); expected plain {expected.dtype}")
+    converted = found.to(expected.dtype)
+    if not bool(torch.isfinite(converted).all()):
+        raise ValueError(f"{place}: {name} holds values that are not finite; expected none")
+    return converted

@@ -15,7 +15,7 @@ from analysis.runs import RecordsError
 from pipeline.apply import evaluate, export, translate
 from pipeline.compute import resolve_device
 from pipeline.config import parse_override
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 from pipeline.fid import load_extractor, metric_names
 from pipeline.plan import Plan, plan_sweep, register
 from pipeline.progress import Line, LiveTable
@@ -38,13 +38,19 @@ def main(arguments: list[str]) -> int:
                 return evaluate(options.what, options.overrides)
             case "translate":
                 return translate(options.run, Path(options.input), Path(options.output), options.overrides)
-            case _:
+            case "export":
                 return export(options.run, Path(options.folder), options.overrides)
+            case unknown:
+                raise AssertionError(f"the parser let {unknown!r} through")
     except (UserError, RecordsError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _say(str(error))
+    except OSError as error:
+        return _say(f"{error.filename or 'a file'}: {error.strerror or error}; choose another place or free this one")
+    except MemoryError as error:
+        return _say(f"not enough memory ({first_line(error)}); lower the sizes")
     except KeyboardInterrupt:
-        print("interrupted; the same command carries on from the last checkpoints", file=sys.stderr)
+        resumes = options.command in ("sweep", "train")
+        print(f"interrupted{'; the same command carries on from the last checkpoints' * resumes}", file=sys.stderr)
         return 130
 
 
@@ -115,6 +121,12 @@ def train(overrides: list[str]) -> int:
             score = f", {metric} {at.score:.2f}" if at.score is not None else ""
             print(f"{job.key}: step {at.step}/{at.steps}, {at.seconds_per_step:.3f} s/step{score}", flush=True)
     return 0
+
+
+def _say(error: str) -> int:
+    """One line, whatever a file's name holds, and the exit code of what the user can mend."""
+    print(f"error: {' '.join(error.splitlines())}", file=sys.stderr)
+    return 2
 
 
 def _require_means(planned: Plan) -> None:

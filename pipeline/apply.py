@@ -9,7 +9,7 @@ from rich.table import Column, Table
 from models.official import networks, official_weights
 from pipeline.checkpoint import save_checkpoint
 from pipeline.compute import resolve_device
-from pipeline.config import change_config, compose_config, tracking_uri
+from pipeline.config import change_config, compose_surroundings, refuse_other_parts, tracking_uri
 from pipeline.data import decode, list_images, open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.evaluate import Evaluator
@@ -18,22 +18,24 @@ from pipeline.trained import Trained, find_checkpoint, load_objective, load_trai
 from pipeline.translate import plan_files, translate_files
 
 # What can be set for a trial that is trained already.
-AFTER_TRAINING = ("data", "metric", "compute", "paths", "tracking")
+PLACES = ("paths", "tracking")
+AFTER_TRAINING = ("data", "metric", "compute", *PLACES)
 
 
 def evaluate(what: str, overrides: list[str]) -> int:
     """Score a trial, a checkpoint (also the reference code's) or a folder of images against the test images of B."""
-    if Path(what).is_dir():
-        return _evaluate_folder(Path(what), compose_config(overrides))
+    if Path(what).is_dir() and not (Path(what) / "last.pt").exists():
+        return _evaluate_folder(Path(what), compose_surroundings(overrides))
     trained = load_trained(_find(what, overrides))
-    config = change_config(trained.config, overrides, AFTER_TRAINING) if trained.config else compose_config(overrides)
-    return _evaluate_trained(trained, config)
+    if trained.config:
+        return _evaluate_trained(trained, change_config(trained.config, overrides, AFTER_TRAINING))
+    return _evaluate_trained(trained, compose_surroundings(overrides))
 
 
 def translate(run: str, source: Path, target: Path, overrides: list[str]) -> int:
     """Translate an image file, or a folder of them, into PNGs of the same names, sizes and bits."""
-    config = compose_config(overrides)
-    device = resolve_device(config.compute.device)
+    refuse_other_parts(overrides, ("compute", *PLACES))
+    device = resolve_device(compose_surroundings(overrides).compute.device)
     trained = load_trained(_find(run, overrides))
     files = plan_files(source, target)
     for number, written in enumerate(translate_files(trained.generator.to(device), files, device), start=1):
@@ -43,6 +45,7 @@ def translate(run: str, source: Path, target: Path, overrides: list[str]) -> int
 
 def export(run: str, folder: Path, overrides: list[str]) -> int:
     """Write a trial's networks as the reference code would: latest_net_G.pth and so on."""
+    refuse_other_parts(overrides, PLACES)
     for name, network in networks(load_objective(_find(run, overrides))).items():
         path = folder / f"latest_net_{name}.pth"
         save_checkpoint(path, official_weights(network))
@@ -51,13 +54,22 @@ def export(run: str, folder: Path, overrides: list[str]) -> int:
 
 
 def _evaluate_trained(trained: Trained, config: Config) -> int:
-    wanted = trained.generator.in_channels
-    if wanted != config.data.channels_a:
-        raise UserError(f"{trained.file}: takes images of {wanted} channels; set data.channels_a={wanted}")
+    _require_fit(trained, config)
     evaluator = _evaluator(config)
     scores = evaluator.evaluate(trained.generator.to(evaluator.device).translate).scores
-    _print_scores(f"{config.data.name}: test images of A translated by {trained.file}", scores, evaluator)
+    when = "" if trained.step is None else f" (step {trained.step})"
+    _print_scores(f"{config.data.name}: test images of A translated by {trained.file}{when}", scores, evaluator)
     return 0
+
+
+def _require_fit(trained: Trained, config: Config) -> None:
+    generator, data = trained.generator, config.data
+    needed = {"channels_a": generator.in_channels, "channels_b": generator.out_channels}
+    for name, channels in needed.items():
+        if channels != getattr(data, name):
+            raise UserError(f"{trained.file}: goes with data.{name}={channels}; found {getattr(data, name)}")
+    if any(side % 4 for side in data.size):
+        raise UserError(f"{trained.file}: takes sides that are multiples of 4; data.size is {list(data.size)}")
 
 
 def _evaluate_folder(folder: Path, config: Config) -> int:
@@ -86,5 +98,5 @@ def _print_scores(title: str, scores: dict[str, float], evaluator: Evaluator) ->
 
 def _find(run: str, overrides: list[str]) -> Path:
     """The checkpoint that a user means, where overrides may say where trials and records are."""
-    places = compose_config([text for text in overrides if text.startswith(("paths.", "tracking."))])
+    places = compose_surroundings([text for text in overrides if text.startswith(PLACES)])
     return find_checkpoint(run, Path(places.paths.trials), tracking_uri(places))

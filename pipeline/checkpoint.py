@@ -27,15 +27,16 @@ def load_checkpoint(path: Path, mend: str = "remove it to train this trial from 
     try:
         # Files of torch before 1.6 are no archives and have no checksums.
         torn = _torn_part(path) if zipfile.is_zipfile(path) else None
-        if torn is None:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        reason = f"its part {torn} fails its checksum"
+        content = None if torn else torch.load(path, map_location="cpu", weights_only=True)
+        reason = f"its part {torn} fails its checksum" if torn else f"holds a {type(content).__name__}"
     except pickle.UnpicklingError:
         # torch's own words advise to run whatever code the file holds.
-        reason = "torch finds no tensors alone in it"
-    except (zipfile.BadZipFile, OSError, RuntimeError, ValueError, LookupError, EOFError) as error:
-        reason = first_line(error)
-    raise UserError(f"{path}: not a whole checkpoint ({reason}); {mend}")
+        content, reason = None, "torch finds no tensors alone in it"
+    except Exception as error:  # foreign bytes fail in many ways
+        content, reason = None, first_line(error)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a whole checkpoint ({reason}); {mend}")
+    return content
 
 
 def _torn_part(path: Path) -> str | None:

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from models.configs import CUT, CYCLEGAN, FASTCUT
+from models.configs import CUT, CYCLEGAN, FASTCUT, check_model_fits
 from pipeline.errors import UserError, first_line, nearest
 from pipeline.identity import leaves
 from pipeline.settings import ComputeConfig, Config, MetricConfig, PathsConfig, TrackingConfig, TrainConfig, from_json
@@ -29,7 +29,7 @@ TASKS = ("stripes", "horse2zebra", "cat2dog", "folder")
 GROUPS: dict[str, tuple[str, ...]] = {"model": tuple(MODELS), "schedule": tuple(MODELS), "task": TASKS}
 # Fields that say which class the others belong to; changing one alone would leave the rest behind.
 CHOSEN_BY_GROUP = {"model.method": "model", "data.kind": "task"}
-
+COMMAND_LINE = "command line"
 
 _BASE = {
     "seed": 0,
@@ -49,7 +49,7 @@ class Setting:
     place: str
 
 
-def compose_config(overrides: Sequence[str], place: str = "command line") -> Config:
+def compose_config(overrides: Sequence[str], place: str = COMMAND_LINE) -> Config:
     """The trial that overrides of one place describe ('task=stripes', 'model.temperature=0.1')."""
     return compose_settings([Setting(text, place) for text in overrides])
 
@@ -59,9 +59,48 @@ def compose_settings(settings: Sequence[Setting]) -> Config:
 
     Raises UserError with one line that names the place, the field, and what was found.
     """
+    config = _composed(settings)
+    try:
+        check_model_fits(config.model, config.data.shape, config.train.batch_size)
+    except ValueError as error:
+        raise UserError(f"{_last_place(settings)}: {error}") from None
+    return config
+
+
+def compose_surroundings(overrides: Sequence[str]) -> Config:
+    """What a command needs that trains nothing: data, metric, compute, tracking, paths. The model need not fit them."""
+    return _composed([Setting(text, COMMAND_LINE) for text in overrides])
+
+
+def change_config(config: Config, overrides: Sequence[str], parts: Sequence[str]) -> Config:
+    """A trial's own settings but for some fields, which must belong to the given parts ('data', 'metric')."""
+    refuse_other_parts(overrides, parts)
+    changed = OmegaConf.create(asdict(config))
+    fields = set(_field_names(changed))
+    for text in overrides:
+        override = parse_override(text, COMMAND_LINE)
+        _refuse_unknown_field(override, COMMAND_LINE, changed, fields)
+        try:
+            OmegaConf.update(changed, override.key_or_group, override.value())
+        except OmegaConfBaseException as error:
+            raise UserError(f"{COMMAND_LINE}: {first_line(error)}") from None
+    return _checked(OmegaConf.to_container(changed), {}, COMMAND_LINE)
+
+
+def refuse_other_parts(overrides: Sequence[str], parts: Sequence[str]) -> None:
+    """Raise UserError for an override that sets a field outside the given parts of the settings."""
+    for text in overrides:
+        if parse_override(text, COMMAND_LINE).key_or_group.split(".")[0] not in parts:
+            belonging = ", ".join(f"{part}.…" for part in parts)
+            raise UserError(
+                f"{COMMAND_LINE}: {text!r}; what is trained is what it is, only {belonging} can be set here"
+            )
+
+
+def _composed(settings: Sequence[Setting]) -> Config:
     written = [(parse_override(setting.text, setting.place), setting.place) for setting in settings]
     places = {override.key_or_group: place for override, place in written}
-    last_place = settings[-1].place if settings else "defaults"
+    last_place = _last_place(settings)
     try:
         with _hydra():
             composed = compose("config", [*_refuse_unknown(written)])
@@ -71,21 +110,8 @@ def compose_settings(settings: Sequence[Setting]) -> Config:
     return _checked(container, places, last_place)
 
 
-def change_config(config: Config, overrides: Sequence[str], parts: Sequence[str]) -> Config:
-    """A trial's own settings but for some fields, which must belong to the given parts ('data', 'metric')."""
-    place = "command line"
-    changed = OmegaConf.create(asdict(config))
-    fields = set(_field_names(changed))
-    for text in overrides:
-        override = parse_override(text, place)
-        name = override.key_or_group
-        if name.split(".")[0] not in parts:
-            belonging = ", ".join(f"{part}.…" for part in parts)
-            raise UserError(f"{place}: {text!r}; a trained trial is what it is, only {belonging} can be set for it")
-        if name not in fields:
-            raise UserError(f"{place}: no field is called {name!r}; {nearest(name, fields)}")
-        OmegaConf.update(changed, name, override.value())
-    return _checked(OmegaConf.to_container(changed), {}, place)
+def _last_place(settings: Sequence[Setting]) -> str:
+    return settings[-1].place if settings else "defaults"
 
 
 def tracking_uri(config: Config) -> str:
@@ -134,14 +160,19 @@ def _refuse_unknown(written: Sequence[tuple[Override, str]]) -> Iterator[str]:
     composed = compose("config", [str(override.input_line) for override, _ in groups])
     fields = set(_field_names(composed))
     for override, place in written:
-        name = override.key_or_group
-        if name not in fields and name not in GROUPS:
-            raise UserError(f"{place}: no field is called {name!r}; {nearest(name, fields)}")
-        if name in CHOSEN_BY_GROUP:
-            raise UserError(f"{place}: {name} follows from the {CHOSEN_BY_GROUP[name]}; set {CHOSEN_BY_GROUP[name]}=…")
-        if name not in GROUPS and OmegaConf.is_dict(OmegaConf.select(composed, name, throw_on_missing=False)):
-            raise UserError(f"{place}: {name} is a group of fields; set one of them, as in {_an_inner(name, fields)}=…")
+        if override.key_or_group not in GROUPS:
+            _refuse_unknown_field(override, place, composed, fields)
         yield str(override.input_line)
+
+
+def _refuse_unknown_field(override: Override, place: str, composed: DictConfig, fields: set[str]) -> None:
+    name = override.key_or_group
+    if name not in fields:
+        raise UserError(f"{place}: no field is called {name!r}; {nearest(name, fields)}")
+    if name in CHOSEN_BY_GROUP:
+        raise UserError(f"{place}: {name} follows from the {CHOSEN_BY_GROUP[name]}; set {CHOSEN_BY_GROUP[name]}=…")
+    if OmegaConf.is_dict(OmegaConf.select(composed, name, throw_on_missing=False)):
+        raise UserError(f"{place}: {name} is a group of fields; set one of them, as in {_an_inner(name, fields)}=…")
 
 
 def _checked(container: Any, places: Mapping[str, str], last_place: str) -> Config:
@@ -186,6 +217,8 @@ def _violation(details: Any) -> tuple[str, str]:
     message = details["msg"].removeprefix("Value error, ").rstrip(".")
     if details["type"] == "value_error":
         return path, f"{path}: {message}" if path else message
+    if details["type"] == "missing":
+        return path, f"{path} must be given, as in {path}=…"
     return path, f"{path} is {details['input']!r}; {message[0].lower()}{message[1:]}"
 
 

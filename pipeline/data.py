@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from models.objective import Batch
 from pipeline.errors import UserError
+from pipeline.identity import RESULT_VERSION
 from pipeline.pictures import (
     SUFFIXES,
     Picture,
     image_files,
-    is_16_bit,
     read_image,
     resize,
     to_16_bits,
@@ -103,7 +103,7 @@ class UnpairedBatches:
     ) -> None:
         self.dataset, self.size, self.batch_size, self.seed, self.device = dataset, size, batch_size, seed, device
         self.images_per_epoch = max(len(dataset.train_a), len(dataset.train_b))
-        self.steps_per_epoch = max(1, self.images_per_epoch // batch_size)
+        self.steps_per_epoch = self.images_per_epoch // batch_size
         self._order = lru_cache(maxsize=2)(self._draw_order)
 
     def batch(self, epoch: int, index: int, rng: torch.Generator, *, decaying: bool) -> Batch:
@@ -172,11 +172,12 @@ def decode(files: list[Path], size: tuple[int, int], channels: int) -> Picture:
 
     Raises UserError for a file that cannot be read.
     """
-    deep = any(is_16_bit(path) for path in files)
-    images = np.empty((len(files), channels, *size), dtype=np.uint16 if deep else np.uint8)
+    images: Picture = np.zeros((len(files), channels, *size), dtype=np.uint8)
     for number, path in enumerate(files):
         picture = resize(with_channels(read_image(path), channels), size)
-        images[number] = (to_16_bits(picture) if deep else picture).transpose(2, 0, 1)
+        if picture.dtype == np.uint16:
+            images = to_16_bits(images)
+        images[number] = (to_16_bits(picture) if images.dtype == np.uint16 else picture).transpose(2, 0, 1)
     return images
 
 
@@ -184,7 +185,8 @@ def _store(
     cache: Path, fingerprint: str, config: DataConfig, make: Callable[[], dict[str, NDArray[np.generic]]]
 ) -> PreparedData:
     settings = {name: value for name, value in asdict(config).items() if name not in ("name", "root")}
-    entry = hashlib.sha256(json.dumps([fingerprint, settings], sort_keys=True).encode()).hexdigest()[:16]
+    made_by = [fingerprint, settings, RESULT_VERSION]
+    entry = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()[:16]
     folder = cache / "data" / entry
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):

@@ -4,22 +4,30 @@ Pillow reads and resizes, as the protocol asks; OpenCV takes over where a file h
 eight when there is colour.
 """
 
-import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from models.images import LUMA
 from pipeline.errors import UserError, first_line
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 Picture = NDArray[np.uint8 | np.uint16]
 
-# TIFF's tags, and what they say where they are absent.
-BITS_PER_SAMPLE, SAMPLE_FORMAT, UNSIGNED = 258, 339, 1
+# TIFF's tags, and the values of them that are understood in 16 bits.
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+BLACK_IS_ZERO, RGB, UNSIGNED = 1, 2, 1
+
+SAVE_AS = "save it as gray or RGB of 8 or 16 unsigned bits"
+
+# What it would print about a file, the error here says.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -28,29 +36,24 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def read_image(path: Path) -> Picture:
-    """The picture as the file has it; transparency is dropped. Raises UserError for what is no such picture."""
+    """The picture as one looks at it, turned as the file says; transparency is dropped.
+
+    Raises UserError for what is no such picture.
+    """
     try:
-        with Image.open(path) as image:
-            if _bits(path, image) == 16:
-                # Pillow says what is torn in one error; OpenCV's decoders print lines of their own.
-                image.load()
+        with Image.open(path, formats=FORMATS) as image:
+            deep = _is_16_bit(path, image)
+            # Pillow says what is torn in one error; OpenCV's decoders print lines of their own.
+            image.load()
+            if deep:
                 return _read_16_bits(path)
             gray = image.mode in ("1", "L", "LA")
-            pixels = np.asarray(image.convert("L" if gray else "RGB"))
+            pixels = np.asarray(ImageOps.exif_transpose(image).convert("L" if gray else "RGB"))
     except UserError:
         raise
     except Exception as error:  # decoders of many formats raise many kinds
         raise UserError(f"{path}: cannot be read as an image ({first_line(error)}); repair or remove it") from None
     return pixels.reshape(*pixels.shape[:2], -1)
-
-
-def is_16_bit(path: Path) -> bool:
-    """Whether a channel has 16 bits, by the file's head alone; False for what is no picture."""
-    try:
-        with Image.open(path) as image:
-            return _bits(path, image) == 16
-    except OSError:
-        return False
 
 
 def with_channels(picture: Picture, count: int) -> Picture:
@@ -84,33 +87,42 @@ def write_png(path: Path, picture: Picture) -> None:
     """Write the picture with its channels and bits, whole or not at all."""
     _, encoded = cv2.imencode(".png", picture[..., ::-1])
     partial = path.with_suffix(".partial")
-    partial.write_bytes(encoded.tobytes())
-    os.replace(partial, path)  # noqa: PTH105 (the same)
+    try:
+        partial.write_bytes(encoded.tobytes())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def _bits(path: Path, image: Image.Image) -> int:
-    """Bits of a channel. Raises UserError where a value has no fixed range."""
+def _is_16_bit(path: Path, image: Image.Image) -> bool:
+    """Whether a channel has 16 bits; fewer are Pillow's. Raises UserError for what has no fixed black and white."""
     match image.format:
         case "PNG":
             # The head of every PNG: signature, then the first chunk's length, name, width and height, then the depth.
             with path.open("rb") as file:
-                return file.read(25)[24]
+                return file.read(25)[24] == 16
         case "TIFF":
-            tags = image.tag_v2  # type: ignore[attr-defined]
-            if getattr(image, "n_frames", 1) > 1:
-                raise UserError(f"{path}: holds {image.n_frames} pages; give each a file of its own")  # type: ignore[attr-defined]
-            bits = max(tags.get(BITS_PER_SAMPLE, (1,)))
-            if set(tags.get(SAMPLE_FORMAT, (UNSIGNED,))) != {UNSIGNED} or bits > 16:
-                raise UserError(f"{path}: {bits}-bit or signed values have no fixed white; save 8 or 16 unsigned bits")
-            return bits
+            return _is_16_bit_tiff(path, image.tag_v2, getattr(image, "n_frames", 1))  # type: ignore[attr-defined]
         case _:
-            return 8
+            return False
+
+
+def _is_16_bit_tiff(path: Path, tags: Mapping[int, Any], pages: int) -> bool:
+    if pages > 1:
+        raise UserError(f"{path}: holds {pages} pages; give each a file of its own")
+    bits, formats = set(tags.get(BITS_PER_SAMPLE, (1,))), set(tags.get(SAMPLE_FORMAT, (UNSIGNED,)))
+    if formats != {UNSIGNED} or not (bits <= {1, 2, 4, 8} or bits == {16}):
+        found = f"{'- or '.join(map(str, sorted(bits)))}-bit"
+        raise UserError(f"{path}: {found} or signed values have no white that is understood; {SAVE_AS}")
+    if bits == {16} and tags.get(PHOTOMETRIC) not in (BLACK_IS_ZERO, RGB):
+        raise UserError(f"{path}: 16 bits, but neither gray with black at zero nor RGB; {SAVE_AS}")
+    return bits == {16}
 
 
 def _read_16_bits(path: Path) -> Picture:
     pixels = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
-        raise UserError(f"{path}: its 16 bits cannot be read; repair or remove it")
+        raise UserError(f"{path}: its 16 bits cannot be read; {SAVE_AS}, uncompressed or LZW")
     deep = pixels.astype(np.uint16, copy=False)
     # OpenCV's channels are blue, green, red and, if there is transparency, that.
     return deep[..., None] if deep.ndim == 2 else deep[..., 2::-1]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.config import tracking_uri
-from pipeline.data import PreparedData, prepare
+from pipeline.data import Dataset, PreparedData, open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.fid import weights_fingerprint
 from pipeline.identity import RESULT_VERSION, keyed_fields, trial_key
@@ -67,6 +67,7 @@ def plan_sweep(sweep: Sweep, overrides: Sequence[str]) -> Plan:
                     f"on one task by one metric, so set {part} for the whole sweep"
                 )
     data = prepare(first.data, Path(first.paths.cache))
+    _require_whole_batches(sweep, trials, open_dataset(data.folder))
     weights = weights_fingerprint(first.metric.extractor, first.metric.weights)
     uri = tracking_uri(first)
     tracker = Tracker(uri, first.data.name, Path("mlartifacts").absolute().as_uri())
@@ -123,6 +124,15 @@ def manifest(plan: Plan) -> dict[str, Any]:
         "overrides": [text for text in plan.overrides if not text.startswith("task=")],
         "rows": [{"row": row.row, "paper": row.paper, "keys": keys[row.row]} for row in plan.sweep.rows],
     }
+
+
+def _require_whole_batches(sweep: Sweep, trials: Sequence[Trial], dataset: Dataset) -> None:
+    images = max(len(dataset.train_a), len(dataset.train_b))
+    for trial in trials:
+        wanted = trial.config.train.batch_size
+        if wanted > images:
+            place = f"{sweep.place}, row {trial.row!r}"
+            raise UserError(f"{place}: train.batch_size is {wanted}, but there are only {images} images; lower it")
 
 
 def _state(record: TrialRecord | None) -> State:

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,11 +46,18 @@ class TrialRecord:
 
 
 def key_of_run(uri: str, run_id: str) -> str | None:
-    """The trial that a run records; None where there is no such run, or it is none of a trial."""
+    """The trial that a run records; None where there is no such run, or it is none of a trial.
+
+    Raises UserError where the store cannot be asked.
+    """
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return None  # asking would lay out a database
     try:
         return MlflowClient(uri).get_run(run_id).data.tags.get("trial_key")
-    except MlflowException:
-        return None
+    except Exception as error:  # MLflow's, the database's and the network's own kinds, many of them
+        if isinstance(error, MlflowException) and error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise _no_answer(uri, error) from None
 
 
 class Tracker:
@@ -63,7 +71,7 @@ class Tracker:
             location = f"{artifact_root}/{experiment}" if uri.startswith("sqlite:") else None
             self.experiment_id = found.experiment_id if found else self.client.create_experiment(experiment, location)
         except Exception as error:  # MLflow's, the database's and the network's own kinds, many of them
-            raise UserError(f"tracking.uri={uri}: the MLflow store does not answer ({first_line(error)})") from None
+            raise _no_answer(uri, error) from None
         if found and found.lifecycle_stage != "active":
             raise UserError(
                 f"tracking.uri={uri}: experiment {experiment!r} is deleted; restore it in MLflow, or set another "
@@ -119,6 +127,10 @@ class Tracker:
             token = page.token
             if not token:
                 return runs
+
+
+def _no_answer(uri: str, error: Exception) -> UserError:
+    return UserError(f"tracking.uri={uri}: the MLflow store does not answer ({first_line(error)})")
 
 
 class TrialRun:

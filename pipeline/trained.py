@@ -1,5 +1,6 @@
 """Trained networks, wherever they are from: a trial of ours, or a checkpoint of the reference code."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from models.cut import CUTObjective
 from models.cyclegan import CycleGANObjective
 from models.generator import Generator
 from models.official import read_generator, weights_in
-from models.weights import load_weights
+from models.weights import load_weights, named_tensors
 from pipeline.checkpoint import load_checkpoint
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 from pipeline.settings import Config, from_json
 from pipeline.tracking import key_of_run
 
@@ -23,11 +24,13 @@ GIVE_ANOTHER = "give another file"
 
 @dataclass(frozen=True)
 class Trained:
-    """A generator from A to B, the file it is from, and the trial's settings; None for the reference code's files."""
+    """A generator from A to B and the file it is from; the trial's settings and steps so far, unless that file is the
+    reference code's."""
 
     generator: Generator
     file: Path
-    config: Config | None
+    config: Config | None = None
+    step: int | None = None
 
 
 def find_checkpoint(name: str, trials: Path, uri: str) -> Path:
@@ -35,15 +38,16 @@ def find_checkpoint(name: str, trials: Path, uri: str) -> Path:
 
     Raises UserError where it is none of these, or more than one.
     """
-    if Path(name).is_file():
-        return Path(name)
+    for file in (Path(name), Path(name) / "last.pt"):
+        if file.is_file():
+            return file
     matching = sorted(trials.glob(f"{name}*/last.pt")) if name.isalnum() else []
     if len(matching) > 1:
         keys = ", ".join(path.parent.name for path in matching)
         raise UserError(f"{name}: {len(matching)} trials begin so ({keys}); write more of the key")
     if matching:
         return matching[0]
-    key = key_of_run(uri, name)
+    key = key_of_run(uri, name) if name.isalnum() else None
     if key is None:
         raise UserError(f"{name}: no file, no trial of {trials}/ and no run of {uri}; `just plan NAME` shows the keys")
     if not (trials / key / "last.pt").is_file():
@@ -58,15 +62,17 @@ def load_trained(file: Path) -> Trained:
     content = load_checkpoint(file, GIVE_ANOTHER)
     if _is_of_a_trial(content):
         objective, config = _objective(content, file)
-        return Trained(objective.translator, file, config)
+        return Trained(objective.translator, file, config, content.get("step"))
     try:
         generator = read_generator(weights_in(content, str(file)), str(file))
     except ValueError as error:
         raise UserError(str(error)) from None
+    except RuntimeError as error:  # torch's, for sizes that no memory holds
+        raise UserError(f"{file}: no network can be made of it ({first_line(error)}); {GIVE_ANOTHER}") from None
     if not {generator.in_channels, generator.out_channels} <= {1, 3}:
         channels = f"{generator.in_channels} to {generator.out_channels} channels"
         raise UserError(f"{file}: a generator from {channels}; images have 1 or 3, {GIVE_ANOTHER}")
-    return Trained(generator, file, None)
+    return Trained(generator, file)
 
 
 def load_objective(file: Path) -> CUTObjective | CycleGANObjective:
@@ -77,8 +83,8 @@ def load_objective(file: Path) -> CUTObjective | CycleGANObjective:
     return _objective(content, file)[0]
 
 
-def _is_of_a_trial(content: Any) -> bool:
-    return isinstance(content, dict) and "objective" in content
+def _is_of_a_trial(content: Mapping[str, Any]) -> bool:
+    return "objective" in content
 
 
 def _objective(content: dict[str, Any], file: Path) -> tuple[CUTObjective | CycleGANObjective, Config]:
@@ -88,7 +94,7 @@ def _objective(content: dict[str, Any], file: Path) -> tuple[CUTObjective | Cycl
         raise UserError(f"{file}: written by another version of this project; train the trial again") from None
     objective = build_objective(config.model, config.data.shape, torch.Generator())
     try:
-        load_weights(objective, content["objective"], str(file))
+        load_weights(objective, named_tensors(content["objective"], str(file)), str(file))
     except ValueError as error:
         raise UserError(str(error)) from None
     return objective, config

@@ -8,23 +8,24 @@ import torch
 import torch.nn.functional as F
 
 from models.generator import Generator
+from models.images import LEAST_SIDE
 from pipeline.data import to_bits, to_model_range
 from pipeline.errors import UserError
 from pipeline.pictures import SUFFIXES, Picture, image_files, read_image, with_channels, write_png
-
-# Smaller ones leave no room for the padding inside the network.
-LEAST_SIDE = 8
 
 
 def plan_files(source: Path, target: Path) -> dict[Path, Path]:
     """Each image file of `source` (one, or a folder of them) and the PNG it becomes in `target`.
 
-    Raises UserError where there is nothing to read, or a file would be written over.
+    Earlier outputs are written over, inputs never. Raises UserError where there is nothing to read, or where two files
+    would become one.
     """
     if source.is_dir():
         files = {path: target / f"{path.stem}.png" for path in image_files(source)}
         if not files:
             raise UserError(f"{source}: no images in it; these are read: {' '.join(sorted(SUFFIXES))}")
+    elif source.is_file() and target.suffix.lower() in SUFFIXES - {".png"}:
+        raise UserError(f"{target}: PNG is what is written; give a name in .png, or a folder")
     elif source.is_file():
         files = {source: target if target.suffix.lower() == ".png" else target / f"{source.stem}.png"}
     else:

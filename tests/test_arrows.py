@@ -33,7 +33,7 @@ ARROWS = {
     "config": {"errors", "identity", "settings"},
     "tracking": {"errors"},
     "pictures": {"errors"},
-    "data": {"errors", "pictures", "settings", "stripes", "trainer"},
+    "data": {"errors", "identity", "pictures", "settings", "stripes", "trainer"},
     "fid": {"errors", "small_extractor"},
     "evaluate": {"data", "fid", "pictures", "settings"},
     "trained": {"checkpoint", "errors", "settings", "tracking"},

@@ -21,6 +21,7 @@ def test_presets_are_the_papers() -> None:
     assert (CUT.nce_weight, CUT.identity_weight, CUT.flip_equivariance) == (1, 1, False)
     assert (FASTCUT.nce_weight, FASTCUT.identity_weight, FASTCUT.flip_equivariance) == (10, 0, True)
     assert CUT.temperature == 0.07
+    assert (CYCLEGAN.cycle_weight, CYCLEGAN.identity_weight, CYCLEGAN.pool_size) == (10, 0.5, 50)
     assert CUT.places == ("pixels", "down1", "down2", "res1", "res5")
 
 
@@ -69,3 +70,7 @@ def test_size_of_the_scores_is_that_of_the_discriminators_output(layers: int, an
         else:
             with pytest.raises(RuntimeError):
                 Discriminator(config)(torch.zeros(1, 3, size, size))
+
+
+def test_a_plain_gan_is_not_held_to_the_patches_it_does_not_look_at() -> None:
+    check_model_fits(replace(CUT, nce_weight=0.0), ImageShape(32, 32), 1)

@@ -114,3 +114,10 @@ def test_generator_phase_leaves_the_discriminator_without_gradients() -> None:
     fakes = objective.generate(batch(), torch.Generator())
     sum(objective.losses("generator", batch(), fakes).values()).backward()  # type: ignore[union-attr]
     assert all(parameter.grad is None and parameter.requires_grad for parameter in objective.discriminator.parameters())
+
+
+def test_half_of_the_steps_are_flipped_where_flips_are_wanted_and_none_elsewhere() -> None:
+    rng = torch.Generator().manual_seed(0)
+    flipping, plain = objective_of(replace(TINY, flip_equivariance=True)), objective_of()
+    assert 170 < sum(flipping.draw(rng).flipped for _ in range(400)) < 230
+    assert not any(plain.draw(rng).flipped for _ in range(50))

@@ -100,13 +100,14 @@ def assert_moments_follow(optimizers: Optimizers, case: dict[str, Any]) -> None:
 def follows(network: nn.Module, after: dict[str, Tensor], lr: float) -> str:
     """'' where each weight is what the reference has after the step, else the first that is not.
 
-    Adam's first step is lr * sign(gradient): where a gradient is rounding alone (a bias before a norm, say),
-    its sign is a coin toss, so there a weight may differ by two steps.
+    Adam's first step is lr * sign(gradient): where a gradient is rounding alone (a bias before a norm, or a thousandth
+    of its tensor's largest), its sign is a coin toss, so there a weight may differ by two steps. Elsewhere one weight
+    of a network in a thousand may.
     """
     theirs = copy.deepcopy(network)
     fill(theirs, after, "after the step")
     gradients = {name: parameter.grad for name, parameter in network.named_parameters() if parameter.grad is not None}
-    compared = total = 0
+    compared = astray = total = 0
     for (name, ours), expected in zip(network.state_dict().items(), theirs.state_dict().values(), strict=True):
         difference = (ours - expected).abs()
         if name not in gradients:  # a filter, not trained
@@ -114,11 +115,12 @@ def follows(network: nn.Module, after: dict[str, Tensor], lr: float) -> str:
                 return name
             continue
         gradient, of_its_weight = gradients[name].abs(), gradients[f"{name.rpartition('.')[0]}.weight"].abs()
-        settled = gradient > max(1e-2 * float(gradient.max()), 1e-4 * float(of_its_weight.max()))
-        if not (difference[settled] < 2e-5).all() or not (difference < 2.05 * lr).all():
+        settled = gradient > max(1e-3 * float(gradient.max()), 1e-4 * float(of_its_weight.max()))
+        total, compared = total + ours.numel(), compared + int(settled.sum())
+        astray += int((difference[settled] >= 2e-5).sum())
+        if not (difference < 2.05 * lr).all() or astray > sum(tensor.numel() for tensor in after.values()) // 1000:
             return name
-        compared, total = compared + int(settled.sum()), total + ours.numel()
-    assert compared > 0.7 * total
+    assert compared > 0.85 * total
     return ""
 
 
@@ -182,6 +184,8 @@ def test_generators_step_for_a_single_image_equals_the_reference_but_for_torchs_
     objective, batch = cut_of(case), Batch(case["real_A"], case["real_B"])
     step(objective, case, objective.forward(batch, draws_of(case, objective), {}))
     if not follows(objective.generator, case["G_after"], case["lr"]):
+        # Cases from a machine without that error; the committed ones have it.
+        assert "GOLDEN_DIR" in os.environ
         return
     right = official.official_weights(reference_generator_after(case))
     assert not follows(objective.generator, right, case["lr"])

@@ -114,7 +114,9 @@ def test_discriminator_of_the_references_layout_is_read_and_written(config: Disc
     image = torch.rand(1, inputs, 128, 128)
     assert ours.config == config
     torch.testing.assert_close(ours(image), theirs(image), rtol=1e-4, atol=1e-5)
-    assert list(official_weights(ours)) == list(theirs.state_dict())
+    written = official_weights(ours)
+    assert list(written) == list(theirs.state_dict())
+    assert all(torch.equal(written[name], tensor) for name, tensor in theirs.state_dict().items())
 
 
 def test_heads_are_read_and_written() -> None:
@@ -147,6 +149,7 @@ def test_networks_bear_the_references_names() -> None:
     ("antialias", "numbers", "places"),
     [
         (True, "0,4,8,12,16", ("pixels", "down1", "down2", "res1", "res5")),
+        (True, "16,0", ("pixels", "res5")),
         (False, "0,4,7,10,14", ("pixels", "down1", "down2", "res1", "res5")),
         (True, "3", ("stem",)),
     ],
@@ -185,6 +188,13 @@ WEIGHTS = official_weights(Generator(GeneratorConfig(4, 1)))
         ({**WEIGHTS, "model.2.weight": torch.ones(4)}, "model.2.weight of (4,) is one too many"),
         ({**WEIGHTS, "model.4.bias": torch.full((8,), torch.nan)}, "model.4.bias holds values that are not finite"),
         ({**WEIGHTS, "model.1.weight": torch.zeros(4)}, "model.1.weight is missing or no matrix"),
+        ({**WEIGHTS, "model.1.weight": torch.zeros(0, 3, 7, 7)}, "model.1.weight is missing or no matrix"),
+        (
+            {**WEIGHTS, "model.4.bias": torch.zeros(8).to_sparse()},
+            "model.4.bias holds torch.float32 (torch.sparse_coo)",
+        ),
+        ({**WEIGHTS, "model.4.bias": torch.zeros(8, dtype=torch.int64)}, "model.4.bias holds torch.int64"),
+        ({**WEIGHTS, "model.4.bias": torch.full((8,), 1e300, dtype=torch.float64)}, "values that are not finite"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused_by_the_tensors_name(weights: Any, said: str) -> None:

@@ -38,6 +38,7 @@ NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
         (["sweep", "ablation_negatives", "task=horse2zebra"], "datasets/horse2zebra/trainA: no such folder"),
         (["sweep", "ablation_negatives", "task=folder", "data.root=here"], "here/trainB: 1 images found"),
         (["plan", "smoke", "seeds=all"], "seeds are a list of whole numbers"),
+        (["train", "data.train_count=3", "train.batch_size=4"], "train.batch_size is 4, but there are only 3 images"),
         (["train", "model.temperature=0"], "temperature is 0"),
         (["train", "seed=abc"], "seed is 'abc'; it must be a whole number"),
         pytest.param(["train", "compute.device=cuda"], "compute.device=cuda: torch sees no CUDA", marks=NO_CUDA),

@@ -174,3 +174,8 @@ def test_16_bits_reach_the_model_beside_8(tmp_path: Path) -> None:
         for n in range(3)
     }
     assert levels == {round(2 * 100 / 255 - 1, 5), round(2 * (100 * 257 + 128) / 65535 - 1, 5)}
+
+
+def test_an_incomplete_last_batch_is_left_out(tmp_path: Path) -> None:
+    dataset = open_dataset(prepare(STRIPES, tmp_path).folder)
+    assert [UnpairedBatches(dataset, (32, 32), size, 0, CPU).steps_per_epoch for size in (1, 2, 3, 4)] == [4, 2, 1, 1]

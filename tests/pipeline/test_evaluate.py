@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 
 from pipeline.data import open_dataset, prepare, to_bits
 from pipeline.evaluate import Evaluator, background_change
+from pipeline.pictures import to_16_bits
 from pipeline.settings import Config
 
 
@@ -46,3 +48,24 @@ def test_grid_shows_inputs_outputs_and_neighbours(evaluator: Evaluator) -> None:
     assert np.array_equal(inputs, source.permute(1, 2, 0))
     assert np.array_equal(outputs, to_bits(-(source.float() / 127.5 - 1), torch.uint8).permute(1, 2, 0))
     assert any(np.array_equal(neighbours, image.transpose(1, 2, 0)) for image in evaluator.dataset.test_b)
+
+
+def test_all_test_images_are_scored(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    config = tiny("data.test_count=61", "data.size=16", "model.discriminator.layers=2", "model.num_patches=16")
+    evaluator = Evaluator(open_dataset(prepare(config.data, tmp_path).folder), config.metric, torch.device("cpu"))
+    seen: list[int] = []
+
+    def translate(images: torch.Tensor) -> torch.Tensor:
+        seen.append(len(images))
+        return images
+
+    evaluator.evaluate(translate)
+    assert sum(seen) == len(evaluator.features_b) == 61
+
+
+def test_16_bits_score_as_the_8_they_were_made_of(evaluator: Evaluator) -> None:
+    shallow = evaluator.dataset
+    deep = replace(shallow, test_a=to_16_bits(shallow.test_a), test_b=to_16_bits(shallow.test_b))
+    assert deep.test_a.max() > 255
+    again = Evaluator(deep, evaluator.config, evaluator.device)
+    assert again.evaluate(lambda images: -images).scores == evaluator.evaluate(lambda images: -images).scores

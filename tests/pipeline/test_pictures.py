@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import UserError
-from pipeline.pictures import is_16_bit, read_image, resize, to_16_bits, with_channels, write_png
+from pipeline.pictures import read_image, resize, to_16_bits, with_channels, write_png
 
 
 def picture(channels: int, dtype: type[np.uint8] | type[np.uint16], size: tuple[int, int] = (5, 7)) -> np.ndarray:
@@ -23,7 +23,6 @@ def test_what_is_written_is_read_in_its_channels_and_bits(
     read = read_image(tmp_path / "a.png")
     assert read.dtype == dtype
     assert np.array_equal(read, written)
-    assert is_16_bit(tmp_path / "a.png") == (dtype is np.uint16)
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
 
 
@@ -71,6 +70,30 @@ def save_pages(path: Path) -> None:
     pages[0].save(path, save_all=True, append_images=pages[1:])
 
 
+def save_12_bits(path: Path) -> None:
+    save_16_bit_tiff(path, {258: 12})
+
+
+def save_white_at_zero(path: Path) -> None:
+    save_16_bit_tiff(path, {262: 0})
+
+
+def save_16_bit_tiff(path: Path, changed: dict[int, int]) -> None:
+    """A gray picture whose tags of one short value are then changed in the file."""
+    Image.fromarray(picture(1, np.uint16)[..., 0]).save(path)
+    content = bytearray(path.read_bytes())
+    start = int.from_bytes(content[4:8], "little")
+    for entry in range(int.from_bytes(content[start : start + 2], "little")):
+        place = start + 2 + 12 * entry
+        if (tag := int.from_bytes(content[place : place + 2], "little")) in changed:
+            content[place + 8 : place + 10] = changed[tag].to_bytes(2, "little")
+    path.write_bytes(content)
+
+
+def save_jpeg_2000(path: Path) -> None:
+    Image.fromarray(picture(1, np.uint16, (40, 40))[..., 0]).save(path, format="JPEG2000")
+
+
 def save_half(path: Path) -> None:
     write_png(path.with_suffix(".png"), picture(3, np.uint16, (40, 40)))
     path.write_bytes(path.with_suffix(".png").read_bytes()[:900])
@@ -79,8 +102,11 @@ def save_half(path: Path) -> None:
 @pytest.mark.parametrize(
     ("save", "said"),
     [
-        (save_floats, "32-bit or signed values have no fixed white; save 8 or 16 unsigned bits"),
-        (save_32_bits, "32-bit or signed values have no fixed white"),
+        (save_floats, "32-bit or signed values have no white that is understood; save it as gray or RGB"),
+        (save_32_bits, "32-bit or signed values have no white that is understood"),
+        (save_12_bits, "12-bit or signed values have no white"),
+        (save_white_at_zero, "16 bits, but neither gray with black at zero nor RGB"),
+        (save_jpeg_2000, "cannot be read as an image"),
         (save_pages, "holds 3 pages; give each a file of its own"),
         (save_half, "cannot be read as an image"),
         (lambda path: path.write_text("no picture"), "cannot be read as an image"),
@@ -112,3 +138,12 @@ def test_16_bits_are_resized_as_8_bits_are(channels: int) -> None:
     assert deep.dtype == np.uint16
     assert deep.shape == (20, 24, channels)
     assert np.abs(deep / 257 - expected).max() <= 1
+
+
+def test_pictures_are_turned_as_their_file_says(tmp_path: Path) -> None:
+    shown = np.zeros((16, 8, 3), dtype=np.uint8)
+    shown[:8] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    Image.fromarray(np.rot90(shown)).save(tmp_path / "a.jpg", exif=exif, quality=100)
+    assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - shown).max() <= 2

@@ -79,6 +79,27 @@ def test_a_trial_is_scored_by_its_own_settings_or_by_others_that_are_given(
     assert scores(capsys, key) != scores(capsys, key, "data.test_count=5")
 
 
+def test_exports_that_cannot_be_written_say_so_in_one_line(
+    project: Path, tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    key, _, _ = train(*tiny_overrides)
+    Path("file").touch()
+    capsys.readouterr()
+    assert main(["export", key, "file"]) == 2
+    assert capsys.readouterr().err == "error: file: File exists; choose another place or free this one\n"
+
+
+def test_a_trials_folder_stands_for_its_checkpoint(project: Path, tiny_overrides: tuple[str, ...]) -> None:
+    key, _, _ = train(*tiny_overrides)
+    assert main(["evaluate", f"trials/{key}"]) == 0
+
+
+def test_asking_for_a_run_lays_out_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "nothing"]) == 2
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_beginning_that_two_keys_share_is_refused(tmp_path: Path) -> None:
     for key in ("abc1", "abd2"):
         save_checkpoint(tmp_path / key / "last.pt", {})
@@ -93,7 +114,23 @@ def test_a_beginning_that_two_keys_share_is_refused(tmp_path: Path) -> None:
         (["evaluate", "nothing"], "nothing: no file, no trial of trials/ and no run of sqlite://"),
         (["evaluate", "D.pth"], "D.pth: holds a discriminator; expected a generator"),
         (["evaluate", "text.pth"], "text.pth: not a whole checkpoint"),
-        (["evaluate", "gray.pth", *DATA], "gray.pth: takes images of 1 channels; set data.channels_a=1"),
+        (["evaluate", "gray.pth", *DATA], "gray.pth: goes with data.channels_a=1; found 3"),
+        (
+            ["evaluate", "gray.pth", *DATA, "data.channels_a=1", "data.channels_b=1"],
+            "goes with data.channels_b=3; found 1",
+        ),
+        (["evaluate", "gray.pth", "data.size=30", "data.channels_a=1"], "multiples of 4; data.size is [30, 30]"),
+        (["evaluate", "gray.pth", "tracking.uri=nonsense://x", "data.channels_a=2"], "data.channels_a is 2"),
+        (["evaluate", "no\nfile"], "no file, no trial"),
+        (["evaluate", "nothing", "tracking.uri=nonsense://x"], "nonsense://x: the MLflow store does not answer"),
+        (["evaluate", "nothing", "tracking.uri=sqlite:///text.pth"], "text.pth: the MLflow store does not answer"),
+        (["evaluate", "list.pth"], "list.pth: not a whole checkpoint (holds a list)"),
+        (["evaluate", "x" * 300], "choose another place"),
+        (
+            ["translate", "gray.pth", "empty", "out", "data.size=64"],
+            "only compute.…, paths.…, tracking.… can be set here",
+        ),
+        (["export", "gray.pth", "out", "nonsense=3"], "only paths.…, tracking.… can be set here"),
         (["evaluate", "four.pth"], "four.pth: a generator from 4 to 3 channels; images have 1 or 3"),
         (["evaluate", "torn.pth"], "torn.pth: not a whole checkpoint"),
         (["evaluate", "narrow.pth"], "narrow.pth: model.8.bias is missing; expected (16,)"),
@@ -116,6 +153,7 @@ def test_faulty_requests_say_one_line_and_exit_2(
     torch.save(official_weights(Discriminator(DiscriminatorConfig(4))), "D.pth")
     torch.save({name: tensor for name, tensor in gray.items() if name != "model.8.bias"}, "narrow.pth")
     torch.save({"objective": {}, "step": 3}, "old.pt")
+    torch.save([gray], "list.pth")
     Path("torn.pth").write_bytes(Path("gray.pth").read_bytes()[:3000])
     assert main(arguments) == 2
     lines = capsys.readouterr().err.strip().splitlines()
@@ -128,8 +166,12 @@ def test_what_a_trained_trial_is_cannot_be_changed(
 ) -> None:
     key, _, _ = train(*tiny_overrides)
     for override, said in {
-        "model.temperature=1": "a trained trial is what it is, only data.…, metric.…",
-        "task=cat2dog": "a trained trial is what it is",
+        "model.temperature=1": "what is trained is what it is, only data.…, metric.…",
+        "task=cat2dog": "what is trained is what it is",
+        "data.kind=folder": "data.kind follows from the task",
+        "data={size: 64}": "data is a group of fields",
+        "data.size=30": "takes sides that are multiples of 4; data.size is [30, 30]",
+        "data.channels_b=1": "goes with data.channels_b=3; found 1",
         "data.sise=64": "no field is called 'data.sise'; did you mean data.size",
         "metric.batch_size=0": "metric: batch_size is 0; it must be at least 1",
     }.items():

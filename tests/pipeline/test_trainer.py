@@ -93,16 +93,17 @@ def test_training_moves_every_trained_weight(
 
 
 @pytest.mark.parametrize("overrides", AXES.values(), ids=AXES.keys())
-def test_every_axis_trains_to_finite_losses_that_move(
+def test_every_axis_trains_the_generator_with_finite_losses(
     tiny: Callable[..., Config], tmp_path: Path, overrides: tuple[str, ...]
 ) -> None:
     config = tiny(*overrides)
     batches, schedule = setting(config, tmp_path)
-    reports = list(islice(fit(build_state(config, CPU), batches, schedule, config.seed), 3))
-    for name in reports[0].losses:
-        values = [float(report.losses[name]) for report in reports]
-        assert all(math.isfinite(value) for value in values), name
-        assert len(set(values)) > 1, name
+    state = build_state(config, CPU)
+    before = [parameter.clone() for parameter in state.objective.translator.parameters()]
+    for report in islice(fit(state, batches, schedule, config.seed), 3):
+        assert all(math.isfinite(loss) for loss in report.losses.values())
+    after = list(state.objective.translator.parameters())
+    assert all(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
 
 
 def test_rate_is_constant_and_then_falls_linearly_to_the_last_epoch() -> None:

@@ -74,6 +74,7 @@ def test_a_single_file_goes_to_a_name_or_into_a_folder(tmp_path: Path) -> None:
         ("twins", "out", "becomes out/a.png, as a.jpg does; rename one"),
         ("good", "good", "good/a.png: would be written over, and is an input"),
         ("good/a.png", "good/a.png", "good/a.png: would be written over, and is an input"),
+        ("good/a.png", "b.jpg", "b.jpg: PNG is what is written"),
         ("small", "out", "small/a.png: 7 x 20 pixels; each side must have 8 at least"),
         ("good", "good/a.png", "good/a.png/a.png: cannot be written"),
     ],
@@ -93,3 +94,16 @@ def test_what_cannot_be_translated_is_refused_in_one_line(
         translated(Generator(GeneratorConfig(4, 1)), Path(source), Path(target))
     assert said in str(caught.value)
     assert Path("good/a.png").read_bytes() == before
+
+
+def test_sides_that_are_no_multiple_of_4_are_continued_by_reflection_and_cut() -> None:
+    generator, source = Generator(GeneratorConfig(4, 1)), picture(17, 22, 3)
+    whole = translate_picture(generator, np.pad(source, ((0, 3), (0, 2), (0, 0)), "reflect"), CPU)
+    assert np.array_equal(translate_picture(generator, source, CPU), whole[:17, :22])
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(OSError):
+        write_png(tmp_path / "a.png", picture(8, 8, 3))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
