@@ -17,7 +17,7 @@ from pipeline.settings import Config
 from pipeline.trained import Trained, find_checkpoint, load_objective, load_trained
 from pipeline.translate import plan_files, translate_files
 
-# What can be set for a trial that is trained already.
+# Where checkpoints and records are, and with that all that can be set for a trial that is trained already.
 PLACES = ("paths", "tracking")
 AFTER_TRAINING = ("data", "metric", "compute", *PLACES)
 
