@@ -33,7 +33,7 @@ def load_checkpoint(path: Path, mend: str = "remove it to train this trial from 
         # torch's own words advise to run whatever code the file holds.
         content, reason = None, "torch finds no tensors alone in it"
     except Exception as error:  # foreign bytes fail in many ways
-        content, reason = None, first_line(error)
+        content, reason = None, first_line(error).partition(". ")[0]
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a whole checkpoint ({reason}); {mend}")
     return content
