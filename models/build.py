@@ -2,10 +2,9 @@
 
 import torch
 
-from models.configs import CUTConfig, CycleGANConfig, ModelConfig
+from models.configs import CUTConfig, CycleGANConfig, ImageShape, ModelConfig
 from models.cut import CUTObjective
 from models.cyclegan import CycleGANObjective
-from models.images import ImageShape
 
 
 def build_objective(config: ModelConfig, shape: ImageShape, rng: torch.Generator) -> CUTObjective | CycleGANObjective:

@@ -3,9 +3,17 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from models.images import ImageShape
-
 NegativeSource = Literal["internal", "external", "minibatch"]
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """Height and width in pixels of all images of a task, and the channels of each domain: 1 gray, 3 coloured."""
+
+    height: int
+    width: int
+    channels_a: int = 3
+    channels_b: int = 3
 
 
 def require(condition: bool, message: str) -> None:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from models.adversarial import lsgan
-from models.configs import CUTConfig, domain_weights, map_positions
+from models.configs import CUTConfig, ImageShape, domain_weights, map_positions
 from models.discriminator import Discriminator, judged
 from models.generator import Generator
-from models.images import ImageShape, with_channels
+from models.images import with_channels
 from models.layers import initialise
 from models.negatives import IN_BATCH, ExternalNegatives, Negatives
 from models.objective import Batch, check_batch, frozen

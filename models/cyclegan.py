@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.adversarial import lsgan
-from models.configs import CycleGANConfig
+from models.configs import CycleGANConfig, ImageShape
 from models.discriminator import Discriminator, judged
 from models.generator import Generator
 from models.image_pool import ImagePool
-from models.images import ImageShape, with_channels
+from models.images import with_channels
 from models.layers import initialise
 from models.objective import Batch, check_batch, frozen
 

@@ -1,6 +1,4 @@
-"""The images a model is given: their shape, what is refused, and from one channel to three and back."""
-
-from dataclasses import dataclass
+"""The images a model is given: what is refused, and from one channel to three and back."""
 
 import torch
 from torch import Tensor
@@ -9,16 +7,6 @@ from torch import Tensor
 LUMA = (0.299, 0.587, 0.114)
 # Smaller images leave no room for the reflected borders inside a generator.
 LEAST_SIDE = 8
-
-
-@dataclass(frozen=True)
-class ImageShape:
-    """Height and width in pixels of all images of a task, and the channels of each domain: 1 gray, 3 coloured."""
-
-    height: int
-    width: int
-    channels_a: int = 3
-    channels_b: int = 3
 
 
 def check_shape(name: str, images: Tensor, channels: int) -> None:

@@ -10,11 +10,11 @@ from models.configs import (
     CUTConfig,
     DiscriminatorConfig,
     GeneratorConfig,
+    ImageShape,
     check_model_fits,
     score_map_size,
 )
 from models.discriminator import Discriminator
-from models.images import ImageShape
 
 
 def test_presets_are_the_papers() -> None:

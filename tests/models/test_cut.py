@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from models.build import build_objective
-from models.configs import CUT, FASTCUT, CUTConfig, DiscriminatorConfig, GeneratorConfig
-from models.images import ImageShape
+from models.configs import CUT, FASTCUT, CUTConfig, DiscriminatorConfig, GeneratorConfig, ImageShape
 from models.objective import Batch
 
 TINY = replace(

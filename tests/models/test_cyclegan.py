@@ -3,9 +3,8 @@ from dataclasses import replace
 import torch
 
 from models.build import build_objective
-from models.configs import CYCLEGAN, CycleGANConfig, DiscriminatorConfig, GeneratorConfig
+from models.configs import CYCLEGAN, CycleGANConfig, DiscriminatorConfig, GeneratorConfig, ImageShape
 from models.image_pool import ImagePool
-from models.images import ImageShape
 from models.objective import Batch
 
 TINY = replace(CYCLEGAN, generator=GeneratorConfig(4, 2), discriminator=DiscriminatorConfig(4, 2), pool_size=3)

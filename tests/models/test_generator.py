@@ -1,10 +1,9 @@
 import pytest
 import torch
 
-from models.configs import DiscriminatorConfig, GeneratorConfig, map_positions
+from models.configs import DiscriminatorConfig, GeneratorConfig, ImageShape, map_positions
 from models.discriminator import Discriminator
 from models.generator import Generator
-from models.images import ImageShape
 
 CONFIGS = [GeneratorConfig(4, 5), GeneratorConfig(4, 5, antialias=False)]
 

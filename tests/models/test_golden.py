@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from models import configs, official
 from models.adversarial import lsgan
+from models.configs import ImageShape
 from models.cut import CUTObjective, Draws
 from models.cyclegan import CycleGANObjective
 from models.generator import Generator
-from models.images import ImageShape
 from models.layers import InstanceNorm
 from models.objective import Batch
 from models.official import fill, networks, places_of, read_discriminator, read_generator, read_projector

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from models.build import build_objective
-from models.configs import CUT, CYCLEGAN, DiscriminatorConfig, GeneratorConfig, ModelConfig
+from models.configs import CUT, CYCLEGAN, DiscriminatorConfig, GeneratorConfig, ImageShape, ModelConfig
 from models.generator import Generator
-from models.images import ImageShape, with_channels
+from models.images import with_channels
 from models.objective import Batch
 
 NETWORKS = {"generator": GeneratorConfig(4, 5), "discriminator": DiscriminatorConfig(4, 2)}

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from models.build import build_objective
-from models.configs import CUT, CUTConfig, DiscriminatorConfig, ExternalConfig, GeneratorConfig, queue_bytes
+from models.configs import CUT, CUTConfig, DiscriminatorConfig, ExternalConfig, GeneratorConfig, ImageShape, queue_bytes
 from models.generator import encoder_stages
-from models.images import ImageShape
 from models.negatives import ExternalNegatives, PatchQueue
 from models.objective import Batch
 

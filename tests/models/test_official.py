@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from models.build import build_objective
-from models.configs import CUT, CYCLEGAN, DiscriminatorConfig, GeneratorConfig
+from models.configs import CUT, CYCLEGAN, DiscriminatorConfig, GeneratorConfig, ImageShape
 from models.discriminator import Discriminator
 from models.generator import Generator
-from models.images import ImageShape
 from models.layers import BlurDown, BlurUp, initialise
 from models.official import (
     fill,
