@@ -1,11 +1,13 @@
 """Composition: Hydra's overrides become one checked, frozen `Config`. The only file that knows Hydra."""
 
+import copy
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 from hydra import compose, initialize_config_module
@@ -25,7 +27,7 @@ from pipeline.settings import ComputeConfig, Config, MetricConfig, PathsConfig, 
 
 # Options of the groups on the command line and in sweep files; each is a file of pipeline/conf or a preset.
 MODELS = {"cut": CUT, "fastcut": FASTCUT, "cyclegan": CYCLEGAN}
-TASKS = ("stripes", "horse2zebra", "cat2dog", "folder")
+TASKS = ("stripes", "horse2zebra", "cat2dog", "cityscapes", "grumpifycat", "folder")
 GROUPS: dict[str, tuple[str, ...]] = {"model": tuple(MODELS), "schedule": tuple(MODELS), "task": TASKS}
 # Fields that say which class the others belong to; changing one alone would leave the rest behind.
 CHOSEN_BY_GROUP = {"model.method": "model", "data.kind": "task"}
@@ -102,9 +104,13 @@ def _composed(settings: Sequence[Setting]) -> Config:
     places = {override.key_or_group: place for override, place in written}
     last_place = _last_place(settings)
     try:
-        with _hydra():
-            composed = compose("config", [*_refuse_unknown(written)])
-            container = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        composed, fields = _composed_groups(_group_options(written))
+        changed = copy.deepcopy(composed)
+        for override, place in written:
+            if override.key_or_group not in GROUPS:
+                _refuse_unknown_field(override, place, composed, fields)
+                OmegaConf.update(changed, override.key_or_group, override.value())
+        container = OmegaConf.to_container(changed, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"{last_place}: {_composition_fault(error)}") from None
     return _checked(container, places, last_place)
@@ -131,6 +137,8 @@ def parse_override(text: str, place: str) -> Override:
         raise UserError(f"{place}: cannot read {text!r}; write name=value, as in model.temperature=0.1") from None
     if override.is_add() or override.is_delete() or override.is_force_add():
         raise UserError(f"{place}: {text!r} adds or deletes a field; only the fields there are can be set: name=value")
+    if "${" in text:
+        raise UserError(f"{place}: {text!r}; interpolations have no place here, write the value itself")
     if override.is_sweep_override():
         raise UserError(f"{place}: {text!r} asks for several values; write them as rows of a sweep file")
     return override
@@ -149,23 +157,29 @@ def to_override(name: str, value: object, place: str) -> str:
     return f"{name}={json.dumps(value)}" if name not in GROUPS else f"{name}={value}"
 
 
-def _refuse_unknown(written: Sequence[tuple[Override, str]]) -> Iterator[str]:
-    """The overrides' texts, once each is known to name a group's option or a field of the composed trial."""
+def _group_options(written: Sequence[tuple[Override, str]]) -> tuple[str, ...]:
+    """The overrides that choose an option of a group, once each is known to name one."""
     groups = [(override, place) for override, place in written if override.key_or_group in GROUPS]
     for override, place in groups:
         options = GROUPS[override.key_or_group]
         if override.value() not in options:
             found = str(override.value())
             raise UserError(f"{place}: no {override.key_or_group} is called {found!r}; {nearest(found, options)}")
-    composed = compose("config", [str(override.input_line) for override, _ in groups])
-    fields = set(_field_names(composed))
-    for override, place in written:
-        if override.key_or_group not in GROUPS:
-            _refuse_unknown_field(override, place, composed, fields)
-        yield str(override.input_line)
+    return tuple(str(override.input_line) for override, _ in groups)
 
 
-def _refuse_unknown_field(override: Override, place: str, composed: DictConfig, fields: set[str]) -> None:
+@lru_cache(maxsize=64)
+def _composed_groups(options: tuple[str, ...]) -> tuple[DictConfig, frozenset[str]]:
+    """Hydra's composition of the groups alone, and the names of its fields.
+
+    Hydra takes tens of milliseconds, and the rows of a sweep differ in fields alone, mostly: those are set on a copy.
+    """
+    with _hydra():
+        composed = compose("config", list(options))
+    return composed, frozenset(_field_names(composed))
+
+
+def _refuse_unknown_field(override: Override, place: str, composed: DictConfig, fields: Set[str]) -> None:
     name = override.key_or_group
     if name not in fields:
         raise UserError(f"{place}: no field is called {name!r}; {nearest(name, fields)}")
@@ -205,7 +219,7 @@ def _field_names(node: DictConfig, prefix: str = "") -> Iterator[str]:
             yield from _field_names(node[key], f"{prefix}{key}.")
 
 
-def _an_inner(name: str, fields: set[str]) -> str:
+def _an_inner(name: str, fields: Set[str]) -> str:
     return min(field_name for field_name in fields if field_name.startswith(f"{name}."))
 
 

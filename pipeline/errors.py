@@ -19,7 +19,9 @@ def first_line(error: Exception) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """': did you mean x?' where a known name is near, else the list of the known ones."""
     names = sorted(known)
-    matches = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    # 'task.root' or 'root' for 'data.root': the last part is what people remember.
+    alike = [found for found in names if "." in found and found.rpartition(".")[2] == name.rpartition(".")[2]]
+    matches = alike[:3] or difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if matches:
         return f"did you mean {' or '.join(matches)}?"
     first_parts = sorted({name.split(".")[0] for name in names})

@@ -18,6 +18,7 @@ NOT_IN_KEY = (
     "paths",
     "data.name",
     "data.root",
+    "data.expected_images",
     "metric.batch_size",
     "metric.grid_images",
     "metric.weights",

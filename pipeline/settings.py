@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, TypeAdapter
 
-from models.configs import CUTConfig, CycleGANConfig, require
-from models.images import ImageShape
+from models.configs import CUTConfig, CycleGANConfig, ImageShape, require
 
 Channels = Literal[1, 3]
 
@@ -57,7 +56,8 @@ class StripesConfig:
 class FolderConfig:
     """Images in root/trainA, trainB, testA, testB: resized to load_size, cropped at random to size (height, width).
 
-    channels: 3, or 1 for a domain that is read in gray.
+    channels: 3, or 1 for a domain that is read in gray. expected_images: how many trainA, trainB, testA and testB
+    hold in the published set; a plan counts with them where the images are not here.
     """
 
     kind: Literal["folder"]
@@ -67,9 +67,14 @@ class FolderConfig:
     size: Size
     channels_a: Channels
     channels_b: Channels
+    expected_images: tuple[int, int, int, int] | None = None
 
     def __post_init__(self) -> None:
         require(min(self.size) >= 16, f"size is {_spelt(self.size)}; each side must be at least 16")
+        require(
+            min(self.expected_images or (2,)) >= 2,
+            f"expected_images is {self.expected_images}; each must be at least 2",
+        )
         require(
             self.load_size[0] >= self.size[0] and self.load_size[1] >= self.size[1],
             f"load_size {_spelt(self.load_size)} is below size {_spelt(self.size)}; raise it",
@@ -127,17 +132,36 @@ class MetricConfig:
         require(self.kid_subset_size >= 2, f"kid_subset_size is {self.kid_subset_size}; it must be at least 2")
 
 
+Auto = Literal["auto"]
+
+
 @dataclass(frozen=True)
 class ComputeConfig:
-    """What a trial may use. device 'auto' is CUDA where there is some, else the CPU."""
+    """What a trial may use; 'auto' is worked out in `pipeline.packing`.
+
+    device: auto is CUDA where there is some, else the CPU. cpus_per_trial: cores, and so threads. gpus_per_trial: a
+    part of a GPU, or several. most_per_gpu: how many trials 'auto' puts on one GPU at the most. memory_gb: the main
+    memory (10^9 bytes) that all trials of a CPU may take together.
+    """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    cpus_per_trial: int = 1
-    gpus_per_trial: float = 1.0
+    cpus_per_trial: int | Auto = "auto"
+    gpus_per_trial: float | Auto = "auto"
+    most_per_gpu: int = 4
+    memory_gb: float | Auto = "auto"
 
     def __post_init__(self) -> None:
-        require(self.cpus_per_trial >= 1, f"cpus_per_trial is {self.cpus_per_trial}; it must be at least 1")
-        require(self.gpus_per_trial > 0, f"gpus_per_trial is {self.gpus_per_trial}; it must be above 0")
+        for name in ("cpus_per_trial", "most_per_gpu"):
+            value = getattr(self, name)
+            require(value == "auto" or value >= 1, f"{name} is {value}; it must be at least 1")
+        for name in ("gpus_per_trial", "memory_gb"):
+            value = getattr(self, name)
+            require(value == "auto" or value > 0, f"{name} is {value}; it must be above 0")
+        gpus = self.gpus_per_trial
+        require(
+            gpus == "auto" or gpus <= 1 or gpus == int(gpus),
+            f"gpus_per_trial is {gpus}; it must be a part of one GPU, or a whole number of them",
+        )
 
 
 @dataclass(frozen=True)
@@ -149,10 +173,11 @@ class TrackingConfig:
 
 @dataclass(frozen=True)
 class PathsConfig:
-    """Where trials keep checkpoints, sweeps their tables, and decoded data its cache."""
+    """Where trials keep checkpoints, sweeps their tables and logs, and decoded data its cache."""
 
     trials: str = "trials"
     results: str = "results"
+    logs: str = "logs"
     cache: str = ".cache"
 
 

@@ -59,6 +59,12 @@ def test_json_brings_back_the_same_configuration() -> None:
         ("~model.temperature", "adds or deletes"),
         ("temperature", "write name=value"),
         ("task=folder", "data.root must be given"),
+        ("task.temperature=0.1", "no field is called 'task.temperature'; did you mean model.temperature?"),
+        ("temperature=0.1", "did you mean model.temperature?"),
+        ("compute.cpus_per_trial=some", "compute.cpus_per_trial"),
+        ("compute.gpus_per_trial=1.5", "gpus_per_trial is 1.5; it must be a part of one GPU, or a whole number"),
+        ("compute.gpus_per_trial=0", "gpus_per_trial is 0"),
+        ("model.temperature=${seed}", "interpolations have no place here"),
     ],
 )
 def test_faulty_overrides_are_refused_in_one_line(override: str, said: str) -> None:
@@ -67,6 +73,11 @@ def test_faulty_overrides_are_refused_in_one_line(override: str, said: str) -> N
     assert str(caught.value).startswith("here: ")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_field_under_another_name_is_recognised() -> None:
+    with pytest.raises(UserError, match=r"no field is called 'task\.root'; did you mean data\.root\?"):
+        compose_config(["task=folder", "task.root=somewhere"])
 
 
 def base() -> Config:
@@ -81,6 +92,10 @@ SAME_TRIAL = [
     "metric.batch_size=3",
     "train.log_every_steps=7",
     "data.name=another",
+    "compute.gpus_per_trial=0.5",
+    "compute.most_per_gpu=2",
+    "paths.logs=elsewhere",
+    "train.checkpoint_every_epochs=2",
 ]
 ANOTHER_TRIAL = [
     "seed=1",
