@@ -1,9 +1,12 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
+from pipeline.config import TASKS, compose_config
 from pipeline.errors import UserError
-from pipeline.sweep import expand, load_sweep, read_sweep, with_seeds
+from pipeline.identity import trial_key
+from pipeline.sweep import expand, load_sweep, read_sweep, retries_failed, with_seeds
 
 GOOD = """
 name: mine
@@ -40,11 +43,73 @@ def test_seeds_can_be_overridden(tmp_path: Path) -> None:
     assert rest == ["task=stripes"]
 
 
-@pytest.mark.parametrize("name", ["ablation_negatives", "methods", "smoke"])
-def test_committed_sweeps_compose(name: str) -> None:
+COMMITTED = sorted(path.stem for path in Path("sweeps").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", COMMITTED)
+def test_committed_sweeps_compose_on_every_task(name: str, task: str) -> None:
     sweep = load_sweep(name)
-    assert len(expand(sweep, [])) == len(sweep.rows) * len(sweep.seeds)
+    overrides = [f"task={task}", *(["data.root=somewhere"] if task == "folder" else [])]
+    assert len(expand(sweep, overrides)) == len(sweep.rows) * len(sweep.seeds)
     assert sweep.question.endswith("?")
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_committed_sweeps_say_at_their_head_what_to_expect_and_what_it_costs(name: str) -> None:
+    head = [line for line in Path(f"sweeps/{name}.yaml").read_text().splitlines() if line.startswith("#")]
+    assert len(head) >= 2
+    assert "Cost: " in " ".join(head)
+    assert max(map(len, Path(f"sweeps/{name}.yaml").read_text().splitlines())) <= 120
+
+
+def test_cuts_default_stands_in_six_ablations_and_is_one_trial() -> None:
+    """And in the search: whoever trains it first, trains it for all."""
+    default = trial_key(compose_config([]), "", "")
+    having = [
+        name
+        for name in COMMITTED
+        if default in {trial_key(trial.config, "", "") for trial in expand(load_sweep(name), []) if trial.seed == 0}
+    ]
+    ablations = ["identity", "layers", "negatives", "paper", "temperature"]
+    assert having == [*(f"ablation_{name}" for name in ablations), "explore", "methods"]
+
+
+def test_the_papers_rows_stand_in_its_order_and_by_its_names() -> None:
+    reference = yaml.safe_load(Path("analysis/reference.yaml").read_text())
+    figure = [name.removeprefix("Fig. 4: ") for name in reference if name.startswith("Fig. 4: ")]
+    assert [row.row for row in load_sweep("ablation_paper").rows] == figure
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_every_row_that_names_the_papers_has_a_number_there(name: str) -> None:
+    reference = yaml.safe_load(Path("analysis/reference.yaml").read_text())
+    assert {row.paper for row in load_sweep(name).rows} - {""} <= set(reference)
+
+
+def test_a_sweep_file_may_lie_anywhere(tmp_path: Path) -> None:
+    assert load_sweep(str(sweep_file(tmp_path, GOOD))).name == "mine"
+    with pytest.raises(UserError, match=r"nowhere/mine\.yaml: no such file"):
+        load_sweep("nowhere/mine.yaml")
+
+
+def test_ten_thousand_rows_are_refused_before_any_is_composed(tmp_path: Path) -> None:
+    rows = "".join(f"  - {{row: r{number}, set: {{model.temperature: {number + 1}.0}}}}\n" for number in range(10_000))
+    with pytest.raises(UserError, match=r"mine\.yaml: rows has 10000 entries, at most 1000 are taken; split the sweep"):
+        read_sweep(sweep_file(tmp_path, GOOD[: GOOD.index("  - ")] + rows))
+
+
+def test_a_thousand_rows_are_taken(tmp_path: Path) -> None:
+    rows = "".join(f"  - {{row: r{number}, set: {{model.temperature: {number + 1}.0}}}}\n" for number in range(1000))
+    sweep = read_sweep(sweep_file(tmp_path, GOOD[: GOOD.index("  - ")] + rows))
+    assert len({trial_key(trial.config, "", "") for trial in expand(sweep, [])}) == 2000
+
+
+def test_failed_trials_are_tried_again_when_asked() -> None:
+    assert retries_failed(["task=stripes", "retry=failed"]) == (True, ["task=stripes"])
+    assert retries_failed(["task=stripes"]) == (False, ["task=stripes"])
+    with pytest.raises(UserError, match="only failed trials can be tried again: retry=failed"):
+        retries_failed(["retry=all"])
 
 
 @pytest.mark.parametrize(
@@ -75,9 +140,33 @@ def test_committed_sweeps_compose(name: str) -> None:
         ("model.temperature: 0.01", "model.temperature: hot", "row 'cold': model.temperature is 'hot'"),
         ("model.temperature: 0.01", 'model.temperature: "${seed}"', "row 'cold': model.temperature is '${seed}'"),
         ("model.temperature: 0.01", "model.temperature: .nan", "numbers must be finite"),
+        ("model.temperature: 0.01", "model.temperature: .inf", "numbers must be finite"),
+        ("model.temperature: 0.01", "model.temperature: {eval: 1 + 1}", "row 'cold': model.temperature is a dict"),
+        ("model.temperature: 0.01", "model.temperature: {grid_search: [1, 2]}", "row 'cold': model.temperature is a"),
+        (
+            "model.temperature: 0.01",
+            'model.temperature: "choice(1,2)"',
+            "row 'cold': model.temperature is 'choice(1,2)'",
+        ),
+        ("model.temperature: 0.01", "model.negatives: [[internal]]", "row 'cold': model.negatives"),
+        (
+            "[model=cut]",
+            '["model.temperature=${seed}"]',
+            "mine.yaml, base: 'model.temperature=${seed}'; interpolations",
+        ),
+        (
+            "[model=cut]",
+            '["model.temperature=choice(1,2)"]',
+            "mine.yaml, base: 'model.temperature=choice(1,2)' asks for",
+        ),
+        ("[model=cut]", "model=cut", "mine.yaml: base"),
+        ("rows:\n", "rows:\n  - just words\n", "mine.yaml: rows.0"),
+        ("rows:\n", "rows:\n  - {}\n", "mine.yaml: rows.0.row"),
+        ("rows:\n", "rows:\n  - {row: nothing}\n", "mine.yaml: rows.0.set"),
+        ("name: mine", "name: 'mi ne'", "its name is 'mi ne'; letters"),
         ("model.temperature: 0.01", "model: {temperature: 0.01}", "row 'cold': model is a dict"),
-        ("[model=cut]", "[model=cute]", "sweeps/mine.yaml, base: no model is called 'cute'"),
-        ("[model=cut]", "[train.batch_size=many]", "sweeps/mine.yaml, base: train.batch_size is 'many'"),
+        ("[model=cut]", "[model=cute]", "mine.yaml, base: no model is called 'cute'"),
+        ("[model=cut]", "[train.batch_size=many]", "mine.yaml, base: train.batch_size is 'many'"),
         (
             "{row: warm, set: {model.temperature: 0.5, model.negatives: [internal, external]}}",
             "{row: warm, set: {model.temperature: 0.010}}",
