@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.data import Dataset, to_bits, to_model_range
-from pipeline.fid import distances, extract, in_batches, load_extractor, metric_names, nearest_neighbours
+from pipeline.fid import distances, extract, in_batches, load_extractor, nearest_neighbours
+from pipeline.metrics import metric_names
 from pipeline.pictures import Picture
 from pipeline.settings import MetricConfig
 

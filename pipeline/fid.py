@@ -1,8 +1,4 @@
-"""Features, distances between sets of them, and what the distances are called. All of it torch-fidelity's.
-
-FID is the Fréchet distance between Inception features and nothing else (Heusel et al., NeurIPS 2017); the
-embedded task's small extractor gives distances of another name.
-"""
+"""Features of images and distances between sets of them. All of it torch-fidelity's."""
 
 import hashlib
 from collections.abc import Iterable
@@ -22,10 +18,9 @@ from torch_fidelity.utils import create_feature_extractor
 
 from pipeline import small_extractor
 from pipeline.errors import UserError, first_line
+from pipeline.metrics import INCEPTION, SMALL_CONV, has_weights
 
-INCEPTION = "inception-v3-compat"
-LAYERS = {INCEPTION: "2048", small_extractor.NAME: small_extractor.LAYER}
-NAMES = {INCEPTION: ("fid", "kid"), small_extractor.NAME: ("fd_small_conv", "kd_small_conv")}
+LAYERS = {INCEPTION: "2048", SMALL_CONV: small_extractor.LAYER}
 
 
 @dataclass(frozen=True)
@@ -37,15 +32,10 @@ class Distances:
     kernel_deviation: float
 
 
-def metric_names(extractor: str) -> tuple[str, str]:
-    """What the Fréchet and the kernel distance are called with this extractor."""
-    return NAMES[extractor]
-
-
 @lru_cache(maxsize=2)
 def load_extractor(name: str, weights: str | None, device: torch.device) -> FeatureExtractorBase:
     """The extractor, once a process. Raises UserError where Inception's weights cannot be had."""
-    if name == small_extractor.NAME:
+    if name == SMALL_CONV:
         small_extractor.register()
         return create_feature_extractor(name, [LAYERS[name]], cuda=device.type == "cuda", verbose=False)
     place = inception_weights(weights)
@@ -84,7 +74,7 @@ def inception_weights(weights: str | None) -> Path:
 
 def weights_fingerprint(name: str, weights: str | None) -> str:
     """The first 8 digits of the weights' SHA-256, which torch-fidelity's file has in its name; '' for fixed filters."""
-    if name == small_extractor.NAME:
+    if not has_weights(name):
         return ""
     if weights is None:
         return Path(URL_INCEPTION_V3).stem.rsplit("-", 1)[-1]

@@ -60,6 +60,23 @@ def process_peak_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GB
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of a GPU or of the machine; torch has a kind of error of its own for the former alone."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # The CPU's allocator, CUDA's context, cuBLAS and cuDNN raise plain errors.
+    words = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+def limit_cuda(device: torch.device, memory_gb: float) -> None:
+    """Keep a process's tensors to so much of a GPU's memory (10^9 bytes), so that it runs out of its own and not of its
+    neighbours'; the context comes on top, since torch does not count it."""
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory / GB
+        torch.cuda.set_per_process_memory_fraction(min(1.0, memory_gb / total))
+
+
 def cuda_peaks_gb(device: torch.device) -> Mapping[str, float]:
     """CUDA's own peaks since the last reset (10^9 bytes); empty where the device is not CUDA."""
     if device.type != "cuda":

@@ -1,6 +1,6 @@
 """A small fixed convolutional feature extractor for the embedded task: no download, milliseconds on a CPU.
 
-Its distances are *not* Inception's FID and are never called so (`pipeline.fid.metric_names`).
+Its distances are *not* Inception's FID and are never called so (`pipeline.metrics.metric_names`).
 """
 
 from itertools import pairwise
@@ -13,7 +13,8 @@ from torch_fidelity import register_feature_extractor
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-NAME = "small-conv"
+from pipeline.metrics import SMALL_CONV
+
 WIDTHS = (3, 16, 24, 32)
 LAYER = str(2 * sum(WIDTHS[1:]))
 
@@ -55,5 +56,5 @@ class SmallConvExtractor(FeatureExtractorBase):
 
 def register() -> None:
     """Make the extractor known to torch-fidelity, once a process."""
-    if NAME not in FEATURE_EXTRACTORS_REGISTRY:
-        register_feature_extractor(NAME, SmallConvExtractor)
+    if SMALL_CONV not in FEATURE_EXTRACTORS_REGISTRY:
+        register_feature_extractor(SMALL_CONV, SmallConvExtractor)

@@ -8,22 +8,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from pipeline import small_extractor
 from pipeline.errors import UserError
-from pipeline.fid import (
-    INCEPTION,
-    distances,
-    extract,
-    in_batches,
-    inception_weights,
-    load_extractor,
-    metric_names,
-    weights_fingerprint,
-)
+from pipeline.fid import distances, extract, in_batches, inception_weights, load_extractor, weights_fingerprint
+from pipeline.metrics import INCEPTION, SMALL_CONV, metric_names
 from pipeline.stripes import draw_pictures
 
 CPU = torch.device("cpu")
-SMALL = small_extractor.NAME
+SMALL = SMALL_CONV
 
 
 class Images(Dataset[Tensor]):

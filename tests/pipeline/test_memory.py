@@ -1,9 +1,10 @@
 from collections.abc import Callable, Iterable
 
+import pytest
 import torch
 from torch import Tensor
 
-from pipeline.memory import GB, LiveTensors, process_peak_gb, tensors_in
+from pipeline.memory import GB, LiveTensors, is_out_of_memory, process_peak_gb, tensors_in
 
 MEGA = 250_000  # float32 elements of 10^6 bytes
 
@@ -58,6 +59,27 @@ def test_dead_tensors_are_forgotten() -> None:
         assert counter.live_bytes == 10**6
         del x
         assert counter.live_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (MemoryError(), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
+        (RuntimeError("expected scalar type"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_running_out_of_memory_is_told_from_other_faults(error: Exception, is_memory: bool) -> None:
+    assert is_out_of_memory(error) == is_memory
+
+
+def test_the_cpus_own_allocator_says_so_too() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(10**15)
+    assert is_out_of_memory(caught.value)
 
 
 def test_process_has_a_peak() -> None:

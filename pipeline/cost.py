@@ -1,0 +1,123 @@
+"""What a step costs, without taking one: the real objective on tensors that have shapes and no values."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+import models
+from models.build import build_objective
+from models.negatives import PatchQueue
+from models.objective import Batch
+from models.plain import build_plain, plain_optimizers, plain_step
+from pipeline.memory import GB, LiveTensors, tensors_in
+from pipeline.settings import Config
+from pipeline.trainer import make_optimizers, train_step
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """operations: floating-point ones of a step. live_gb: the peak of its live tensors (10^9 bytes), weights and
+    optimisers included. translation_operations: those of one image through the generator."""
+
+    operations: int
+    live_gb: float
+    translation_operations: int
+
+    @property
+    def work(self) -> str:
+        """What trials of equal cost have in common, whatever they are for."""
+        return f"{self.operations:.5e} operations, {self.live_gb:.4f} GB"
+
+
+def step_cost(config: Config, cache: Path, *, plain: bool = False) -> StepCost:
+    """The cost of a step of this trial, or of the reference code's; counted once a machine for each model, shape and
+    version of the code."""
+    model, shape = asdict(config.model), asdict(config.data.shape)
+    counted_from = [model, shape, config.train.batch_size, plain, _code(), torch.__version__]
+    name = hashlib.sha256(json.dumps(counted_from, sort_keys=True).encode()).hexdigest()[:16]
+    file = cache / "costs" / f"{name}.json"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(json.dumps(asdict(count_step(config, plain=plain))), encoding="utf-8")
+        partial.rename(file)
+    return StepCost(**json.loads(file.read_text(encoding="utf-8")))
+
+
+def count_step(config: Config, *, plain: bool = False) -> StepCost:
+    """Count a step of ours or of the reference code: its memory in the second step, the first that finds gradients and
+    the optimisers' state.
+
+    Where our steps differ, the dearest is counted: a flipped one, with queues of negatives that are full. The
+    reference's known figures are those of an unflipped step.
+    """
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    build = build_plain if plain else build_objective
+    objective = build(config.model, config.data.shape, torch.Generator().manual_seed(0))
+    _hollow(objective, fake)
+    make, step = (plain_optimizers, plain_step) if plain else (make_optimizers, train_step)
+    optimizers = make(objective, config.train.learning_rate, (config.train.beta1, config.train.beta2))
+
+    def run() -> None:
+        step(objective, optimizers, _batch(config, fake), _rng(flipping=not plain))
+
+    with FlopCounterMode(display=False) as operations:
+        run()
+    # By itself, since counting operations keeps tensors alive.
+    with LiveTensors(_held(objective, optimizers)) as live:
+        run()
+    with FlopCounterMode(display=False) as translation, torch.no_grad():
+        objective.translator(_batch(config, fake).a[:1])
+    return StepCost(operations.get_total_flops(), live.peak_bytes / GB, translation.get_total_flops())
+
+
+def _hollow(objective: nn.Module, fake: FakeTensorMode) -> None:
+    """Replace every tensor by one without values, but for the counters that Python reads."""
+    for module in objective.modules():
+        tensors: dict[str, Any]
+        for tensors in (module._parameters, module._buffers):
+            hollow = {
+                name: fake.from_tensor(found) for name, found in tensors.items() if found is not None and found.dim()
+            }
+            tensors.update(hollow)
+        if isinstance(module, PatchQueue):
+            module.pushed.fill_(len(module.keys_QD))
+
+
+def _held(objective: nn.Module, optimizers: Mapping[str, torch.optim.Optimizer]) -> list[torch.Tensor]:
+    gradients = [weight.grad for weight in objective.parameters()]
+    return tensors_in([objective.state_dict(), [one.state_dict() for one in optimizers.values()], gradients])
+
+
+def _batch(config: Config, fake: FakeTensorMode) -> Batch:
+    shape, count = config.data.shape, config.train.batch_size
+    with fake:
+        return Batch(
+            torch.zeros(count, shape.channels_a, shape.height, shape.width),
+            torch.zeros(count, shape.channels_b, shape.height, shape.width),
+        )
+
+
+def _rng(*, flipping: bool) -> torch.Generator:
+    """A stream whose first number makes FastCUT flip, or not."""
+
+    def flips(seed: int) -> bool:
+        return bool(torch.rand((), generator=torch.Generator().manual_seed(seed)) < 0.5)
+
+    return torch.Generator().manual_seed(next(seed for seed in range(64) if flips(seed) == flipping))
+
+
+def _code() -> str:
+    """A hash of the code that a step runs."""
+    folders = (Path(models.__file__).parent, Path(__file__).parent)
+    files = [*sorted(folders[0].glob("*.py")), *(folders[1] / name for name in ("cost.py", "memory.py", "trainer.py"))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

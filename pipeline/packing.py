@@ -1,0 +1,99 @@
+"""How many trials share a machine: what each is promised, never more in sum than there is. Pure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pipeline.compute import Machine
+from pipeline.errors import UserError
+from pipeline.job import Outcome, Share, TrialJob
+from pipeline.settings import ComputeConfig
+
+# What a process holds on a GPU beside its tensors (context, libraries, workspaces): the paper's memory column is
+# 0.75 to 0.93 GB above the live tensors of its code (docs/sweeps.md).
+CUDA_ALLOWANCE_GB = 0.95
+# What a process holds in main memory beside its tensors (Python, torch, MLflow), and by how much an allocator and the
+# convolutions' workspaces exceed what lives; measured (docs/sweeps.md).
+PROCESS_ALLOWANCE_GB = 0.75
+WORKSPACE_FACTOR = 1.25
+
+
+def needed_gb(live_gb: float, device: str) -> float:
+    """What a trial takes of its device, from the peak of its live tensors (both in 10^9 bytes)."""
+    if device == "cuda":
+        return live_gb + CUDA_ALLOWANCE_GB
+    return live_gb * WORKSPACE_FACTOR + PROCESS_ALLOWANCE_GB
+
+
+def tensors_gb(share: Share) -> float:
+    """What a process's tensors may take of its share of a GPU: all but the allowance, where others are beside it."""
+    return share.memory_gb - CUDA_ALLOWANCE_GB if share.packed else share.memory_gb
+
+
+def share_of(machine: Machine, compute: ComputeConfig, need_gb: float, trials: int) -> Share:
+    """What one of so many trials is promised, where each needs so much memory of the device: an equal slice of it.
+
+    Raises UserError where the machine could never carry it.
+    """
+    fitting = math.floor(machine.memory_gb / need_gb)
+    if fitting == 0:
+        raise UserError(
+            f"a trial needs {need_gb:.1f} GB and {machine.name} has {machine.memory_gb:.1f} GB; lower data.size, "
+            "train.batch_size or model.generator.channels"
+        )
+    if machine.device == "cuda":
+        return _share_of_gpus(machine, compute, min(fitting, math.ceil(trials / machine.gpus)))
+    # Threads follow from the whole sweep and not from what is left of it: another number of them sums in another order.
+    wanted = compute.cpus_per_trial
+    cpus = max(1, machine.cores // min(trials, machine.cores, fitting)) if wanted == "auto" else wanted
+    _require_cores(cpus, machine)
+    slots = min(machine.cores // cpus, fitting)
+    return Share(cpus, 0.0, machine.memory_gb / slots, slots)
+
+
+def retried(job: TrialJob, machine: Machine) -> TrialJob | None:
+    """The job with twice the memory, up to a whole device; None where it had the whole already."""
+    share = job.share
+    on_one_device = share.slots if machine.device == "cpu" else _per_gpu(share.gpus)
+    if on_one_device <= 1:
+        return None
+    fewer = on_one_device // 2
+    gpus, slots = (0.0, fewer) if machine.device == "cpu" else (_part(fewer), machine.gpus * fewer)
+    return replace(job, share=replace(share, gpus=gpus, memory_gb=machine.memory_gb / fewer, slots=slots))
+
+
+def next_round(
+    jobs: Sequence[TrialJob], outcomes: Mapping[str, Outcome], machine: Machine
+) -> tuple[list[TrialJob], list[TrialJob]]:
+    """What is left after a round: jobs that ran out of memory, with more of it; and those that others were training."""
+    again = [retried(job, machine) for job in jobs if outcomes[job.key].ending == "memory"]
+    taken = [job for job in jobs if outcomes[job.key].ending == "taken"]
+    return [job for job in again if job], taken
+
+
+def _share_of_gpus(machine: Machine, compute: ComputeConfig, sharing: int) -> Share:
+    gpus = compute.gpus_per_trial
+    if gpus == "auto":
+        gpus = _part(min(sharing, compute.most_per_gpu))
+    if gpus > machine.gpus:
+        raise UserError(f"compute.gpus_per_trial={gpus:g}: there are only {machine.gpus} here; lower it")
+    # Ray never splits a trial of a part over two GPUs.
+    slots = machine.gpus * _per_gpu(gpus) if gpus <= 1 else math.floor(machine.gpus / gpus)
+    cpus = max(1, machine.cores // slots) if compute.cpus_per_trial == "auto" else compute.cpus_per_trial
+    _require_cores(cpus, machine)
+    return Share(cpus, gpus, machine.memory_gb / _per_gpu(gpus), min(slots, machine.cores // cpus))
+
+
+def _part(sharing: int) -> float:
+    """The part of a GPU for one of so many: rounded down, since Ray counts in steps of 1/10000."""
+    return math.floor(10_000 / sharing) / 10_000
+
+
+def _per_gpu(gpus: float) -> int:
+    """How many trials of such a part one GPU carries."""
+    return max(1, math.floor(1 / gpus + 1e-9))
+
+
+def _require_cores(cpus: int, machine: Machine) -> None:
+    if cpus > machine.cores:
+        raise UserError(f"compute.cpus_per_trial={cpus}: there are only {machine.cores} here; lower it")

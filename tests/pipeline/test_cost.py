@@ -1,0 +1,66 @@
+"""What a step is counted to cost, held against the reference's figures and against steps that were taken."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.config import compose_config
+from pipeline.cost import count_step, step_cost
+from pipeline.settings import Config
+from pipeline.trainer import train_step
+from pipeline.trial import build_state
+
+# Measured from the reference code at 256 x 256, batch 1, float32: 10^12 operations, and the peak of live tensors in GB.
+REFERENCE = {"cut": (1.423, 2.397), "fastcut": (0.763, 1.502), "cyclegan": (2.507, 3.922)}
+
+
+@pytest.mark.parametrize("model", REFERENCE)
+def test_the_plain_step_costs_what_the_references_does(model: str) -> None:
+    cost = count_step(compose_config([f"model={model}", "task=horse2zebra"]), plain=True)
+    operations, live_gb = REFERENCE[model]
+    assert cost.operations / 1e12 == pytest.approx(operations, rel=1e-3)
+    assert cost.live_gb == pytest.approx(live_gb, rel=0.005)
+
+
+@pytest.mark.parametrize("overrides", [(), ("model=cyclegan",), ("model.negatives=[internal,external]",)])
+def test_counted_memory_is_that_of_a_step_that_is_taken(
+    tiny: Callable[..., Config], overrides: tuple[str, ...]
+) -> None:
+    from models.objective import Batch
+    from pipeline.memory import GB, LiveTensors
+    from pipeline.trial import _held_tensors
+
+    # A warm queue, since the dearest step is what is counted.
+    config = (
+        tiny(*overrides, "model.external.warmup=64", "model.external.num_negatives=64")
+        if any("external" in text for text in overrides)
+        else tiny(*overrides)
+    )
+    state = build_state(config, torch.device("cpu"))
+    rng = torch.Generator().manual_seed(0)
+
+    def step() -> None:
+        train_step(state.objective, state.optimizers, Batch(torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)), rng)
+
+    step()
+    with LiveTensors(_held_tensors(state)) as taken:
+        step()
+    assert count_step(config).live_gb == pytest.approx(taken.peak_bytes / GB, rel=0.005)
+
+
+def test_counting_is_kept_for_the_next_plan_and_made_anew_for_another_model(
+    tiny: Callable[..., Config], tmp_path: Path
+) -> None:
+    first = step_cost(tiny(), tmp_path)
+    (kept,) = (tmp_path / "costs").iterdir()
+    kept.write_text(kept.read_text().replace(str(first.operations), "12345"))
+    assert step_cost(tiny("model.temperature=0.07"), tmp_path).operations == 12345
+    assert step_cost(tiny("model.places=[res5]"), tmp_path).operations < first.operations
+    assert len(list((tmp_path / "costs").iterdir())) == 2
+
+
+def test_settings_that_cost_nothing_leave_the_work_the_same(tiny: Callable[..., Config]) -> None:
+    assert count_step(tiny("model.temperature=0.5", "seed=3")).work == count_step(tiny()).work
+    assert count_step(tiny("model.identity_weight=0.0")).work != count_step(tiny()).work

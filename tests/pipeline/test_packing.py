@@ -1,0 +1,133 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from pipeline.compute import Machine
+from pipeline.errors import UserError
+from pipeline.job import Outcome, TrialJob
+from pipeline.packing import CUDA_ALLOWANCE_GB, needed_gb, next_round, retried, share_of, tensors_gb
+from pipeline.settings import ComputeConfig, Config
+
+AUTO = ComputeConfig()
+GPU = Machine("cuda", "H100", cores=16, gpus=1, memory_gb=80.0)
+TWO_GPUS = replace(GPU, gpus=2)
+CPU = Machine("cpu", "two cores", cores=2, gpus=0, memory_gb=24.0)
+MANY_CORES = replace(CPU, cores=16)
+
+
+@pytest.mark.parametrize("machine", [GPU, TWO_GPUS, CPU, MANY_CORES])
+@pytest.mark.parametrize("need_gb", [0.5, 3.3, 7.9, 13.0, 23.9])
+@pytest.mark.parametrize("trials", [1, 2, 9, 300])
+def test_never_more_is_promised_than_there_is(machine: Machine, need_gb: float, trials: int) -> None:
+    share = share_of(machine, AUTO, need_gb, trials)
+    assert share.memory_gb >= need_gb
+    assert share.slots * share.cpus <= machine.cores
+    devices = max(1, machine.gpus)
+    assert share.slots * share.memory_gb <= devices * machine.memory_gb * (1 + 1e-9)
+    if machine.gpus:
+        assert share.slots * share.gpus <= machine.gpus * (1 + 1e-9)
+
+
+def test_trials_share_a_gpu_by_the_memory_they_need() -> None:
+    plenty = replace(AUTO, most_per_gpu=100, cpus_per_trial=1)
+    assert share_of(GPU, plenty, 13.0, 9).slots == 6
+    assert share_of(GPU, plenty, 41.0, 9).gpus == 1.0
+
+
+def test_a_trial_that_is_alone_has_a_gpu_for_itself() -> None:
+    assert share_of(GPU, AUTO, 5.0, trials=1).gpus == 1.0
+    assert share_of(TWO_GPUS, AUTO, 5.0, trials=2).gpus == 1.0
+    assert share_of(TWO_GPUS, AUTO, 5.0, trials=3).gpus == 0.5
+
+
+@pytest.mark.parametrize("sharing", range(1, 17))
+def test_the_parts_of_a_gpu_fit_as_often_as_planned_in_rays_steps(sharing: int) -> None:
+    share = share_of(GPU, replace(AUTO, most_per_gpu=sharing, cpus_per_trial=1), 1.0, 300)
+    assert share.slots == sharing
+    assert sharing * round(share.gpus * 10_000) <= 10_000
+
+
+def test_tensors_leave_room_for_the_contexts_of_all_who_share() -> None:
+    share = share_of(GPU, AUTO, 5.0, 9)
+    assert share.slots * (tensors_gb(share) + CUDA_ALLOWANCE_GB) <= GPU.memory_gb * (1 + 1e-9)
+    assert tensors_gb(share_of(GPU, AUTO, 5.0, 1)) == GPU.memory_gb
+
+
+def test_a_setting_bounds_how_many_share_a_gpu() -> None:
+    assert share_of(GPU, AUTO, 1.0, 100).gpus == 0.25
+    assert share_of(GPU, replace(AUTO, most_per_gpu=2), 1.0, 100).gpus == 0.5
+
+
+def test_numbers_that_are_given_are_kept() -> None:
+    share = share_of(GPU, replace(AUTO, gpus_per_trial=0.5, cpus_per_trial=3), 1.0, 9)
+    assert (share.gpus, share.cpus, share.slots) == (0.5, 3, 2)
+    assert share_of(CPU, replace(AUTO, cpus_per_trial=2), 1.0, 9).slots == 1
+
+
+def test_cores_are_split_among_the_trials_of_the_sweep_and_not_among_those_that_are_left() -> None:
+    assert share_of(MANY_CORES, AUTO, 1.0, trials=4).cpus == 4
+    assert share_of(MANY_CORES, AUTO, 1.0, trials=300).cpus == 1
+    assert share_of(CPU, AUTO, 1.0, trials=1).cpus == 2
+
+
+def test_memory_bounds_how_many_share_a_cpu() -> None:
+    assert share_of(MANY_CORES, AUTO, 7.0, trials=300).slots == 3
+    assert share_of(MANY_CORES, replace(AUTO, cpus_per_trial=1), 7.0, trials=300).slots == 3
+
+
+@pytest.mark.parametrize(
+    ("machine", "compute", "need_gb", "said"),
+    [
+        (GPU, AUTO, 81.0, "a trial needs 81.0 GB and H100 has 80.0 GB"),
+        (CPU, AUTO, 25.0, "a trial needs 25.0 GB and two cores has 24.0 GB"),
+        (CPU, replace(AUTO, cpus_per_trial=3), 1.0, "compute.cpus_per_trial=3: there are only 2 here; lower it"),
+        (GPU, replace(AUTO, gpus_per_trial=2.0), 1.0, "compute.gpus_per_trial=2: there are only 1 here; lower it"),
+    ],
+)
+def test_what_can_never_run_is_refused(machine: Machine, compute: ComputeConfig, need_gb: float, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        share_of(machine, compute, need_gb, 9)
+
+
+def test_a_process_needs_more_than_its_live_tensors() -> None:
+    assert 2.397 + 0.75 <= needed_gb(2.397, "cuda") <= 3.4  # the paper's column says 3.33
+    assert needed_gb(2.397, "cpu") > 2.397
+
+
+@pytest.fixture
+def job(tiny: Callable[..., Config]) -> Callable[[str, Machine, float], TrialJob]:
+    def make(key: str, machine: Machine, need_gb: float) -> TrialJob:
+        share = share_of(machine, replace(AUTO, most_per_gpu=8), need_gb, 300)
+        return TrialJob(tiny(), key, "run", "data", "checkpoint", "uri", share)
+
+    return make
+
+
+@pytest.mark.parametrize("machine", [GPU, TWO_GPUS, MANY_CORES])
+def test_what_ran_out_of_memory_gets_twice_the_share_up_to_a_whole_device(
+    job: Callable[[str, Machine, float], TrialJob], machine: Machine
+) -> None:
+    current: TrialJob | None = job("k", machine, machine.memory_gb / 8)
+    memory: list[float] = []
+    while current:
+        memory.append(current.share.memory_gb)
+        current = retried(current, machine)
+    assert memory == [machine.memory_gb / 8, machine.memory_gb / 4, machine.memory_gb / 2, machine.memory_gb]
+
+
+def test_the_next_round_has_what_ran_out_of_memory_and_what_others_were_training(
+    job: Callable[[str, Machine, float], TrialJob],
+) -> None:
+    endings = {"a": "done", "b": "memory", "c": "taken", "d": "failed", "e": "died", "f": "stopped"}
+    jobs = [job(key, GPU, 10.0) for key in endings]
+    outcomes = {key: Outcome(ending) for key, ending in endings.items()}  # pyright: ignore
+    again, taken = next_round(jobs, outcomes, GPU)
+    assert [found.key for found in again] == ["b"]
+    assert again[0].share.gpus == 2 * jobs[1].share.gpus
+    assert [found.key for found in taken] == ["c"]
+
+
+def test_what_ran_out_of_a_whole_device_is_not_tried_again(job: Callable[[str, Machine, float], TrialJob]) -> None:
+    whole = job("a", GPU, 80.0)
+    assert next_round([whole], {"a": Outcome("memory")}, GPU) == ([], [])
