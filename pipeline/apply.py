@@ -82,7 +82,8 @@ def _evaluate_folder(folder: Path, config: Config) -> int:
 
 def _evaluator(config: Config) -> Evaluator:
     # As many threads as the trial had: sums in another order could round an output to another level.
-    torch.set_num_threads(config.compute.cpus_per_trial)
+    if config.compute.cpus_per_trial != "auto":
+        torch.set_num_threads(config.compute.cpus_per_trial)
     dataset = open_dataset(prepare(config.data, Path(config.paths.cache)).folder)
     return Evaluator(dataset, config.metric, resolve_device(config.compute.device))
 

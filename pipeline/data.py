@@ -5,12 +5,15 @@ content it was made from and by how, is written whole or not at all, and is open
 """
 
 import hashlib
+import inspect
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +21,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from models.objective import Batch
+from pipeline import stripes
 from pipeline.errors import UserError
 from pipeline.identity import RESULT_VERSION
 from pipeline.pictures import (
@@ -30,7 +34,6 @@ from pipeline.pictures import (
     with_channels,
 )
 from pipeline.settings import FolderConfig, StripesConfig
-from pipeline.stripes import draw_pictures
 from pipeline.trainer import rng_for
 
 SPLITS = ("trainA", "trainB", "testA", "testB")
@@ -64,8 +67,7 @@ def prepare(config: DataConfig, cache: Path) -> PreparedData:
     """Fill the cache if this content is not in it yet. Raises UserError for a folder that cannot serve."""
     match config:
         case StripesConfig():
-            arrays = _draw_stripes(config)
-            return _store(cache, _digest_arrays(arrays), config, lambda: arrays)
+            return _prepare_stripes(config, cache)
         case FolderConfig():
             files = {split: list_images(Path(config.root) / split) for split in SPLITS}
             return _store(cache, _digest_files(files), config, lambda: _decode_folder(files, config))
@@ -148,7 +150,7 @@ def _draw_stripes(config: StripesConfig) -> dict[str, NDArray[np.generic]]:
     arrays: dict[str, NDArray[np.generic]] = {}
     for number, (split, count) in enumerate((("train", config.train_count), ("test", config.test_count))):
         for domain, striped, channels in (("a", False, config.channels_a), ("b", True, config.channels_b)):
-            pictures = draw_pictures(count, config.size, 2 * config.drawing_seed + number, striped=striped)
+            pictures = stripes.draw_pictures(count, config.size, 2 * config.drawing_seed + number, striped=striped)
             images = np.stack([with_channels(image, channels) for image in pictures.images])
             arrays[f"{split}_{domain}"] = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
             if (split, domain) == ("test", "a"):
@@ -181,13 +183,26 @@ def decode(files: list[Path], size: tuple[int, int], channels: int) -> Picture:
     return images
 
 
+def _prepare_stripes(config: StripesConfig, cache: Path) -> PreparedData:
+    """Draw them, or take from the cache what the same code has drawn by the same settings."""
+    drawn_by = [_made_by(config), inspect.getsource(stripes), np.__version__]
+    note = cache / "data" / f"{_hash(drawn_by)}.drawn"
+    if note.exists():
+        fingerprint = note.read_text(encoding="ascii")
+        if _entry(cache, fingerprint, config).is_dir():
+            return PreparedData(_entry(cache, fingerprint, config), fingerprint)
+    arrays = _draw_stripes(config)
+    prepared = _store(cache, _digest_arrays(arrays), config, lambda: arrays)
+    partial = note.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(prepared.fingerprint, encoding="ascii")
+    partial.rename(note)
+    return prepared
+
+
 def _store(
     cache: Path, fingerprint: str, config: DataConfig, make: Callable[[], dict[str, NDArray[np.generic]]]
 ) -> PreparedData:
-    settings = {name: value for name, value in asdict(config).items() if name not in ("name", "root")}
-    made_by = [fingerprint, settings, RESULT_VERSION]
-    entry = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()[:16]
-    folder = cache / "data" / entry
+    folder = _entry(cache, fingerprint, config)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not folder.is_dir():
@@ -199,6 +214,20 @@ def _store(
                 np.save(partial / f"{name}.npy", array)
             partial.rename(folder)
     return PreparedData(folder, fingerprint)
+
+
+def _entry(cache: Path, fingerprint: str, config: DataConfig) -> Path:
+    return cache / "data" / _hash([fingerprint, _made_by(config), RESULT_VERSION])
+
+
+def _made_by(config: DataConfig) -> dict[str, Any]:
+    """The settings that a cache entry depends on."""
+    elsewhere = ("name", "root", "expected_images")
+    return {name: value for name, value in asdict(config).items() if name not in elsewhere}
+
+
+def _hash(content: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _digest_arrays(arrays: dict[str, NDArray[np.generic]]) -> str:

@@ -10,12 +10,14 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -29,6 +31,13 @@ from pipeline.errors import UserError, first_line
 
 MANIFEST = "sweep.json"
 PAGE = 1000
+# Enough for a median, and the latest are by the present code.
+ALIKE = 20
+# MLflow takes tags of 5000 characters; a reason is a line.
+TAG_LENGTH = 500
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # A first use lays out the database, and would say so in Alembic's words.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
@@ -37,12 +46,19 @@ logging.getLogger("alembic").setLevel(logging.WARNING)
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """What MLflow knows of a trial: its run, MLflow's status of it, the last step logged, why it failed."""
+    """What MLflow knows of a trial: its run, MLflow's status of it, the last step logged, the metrics' last values,
+    and the tags."""
 
     run_id: str
     status: str
     step: int
-    error: str
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+
+    @property
+    def error(self) -> str:
+        """Why it failed."""
+        return self.tags.get("error", "")
 
 
 def key_of_run(uri: str, run_id: str) -> str | None:
@@ -60,16 +76,54 @@ def key_of_run(uri: str, run_id: str) -> str | None:
         raise _no_answer(uri, error) from None
 
 
-class Tracker:
-    """One experiment of one store."""
+def import_store() -> None:
+    """Import what MLflow imports when a database is first used, and which takes a second."""
+    import mlflow.store.tracking.sqlalchemy_store
 
-    def __init__(self, uri: str, experiment: str, artifact_root: str) -> None:
+    assert mlflow.store.tracking.sqlalchemy_store
+
+
+def store_lock(uri: str, trials: Path) -> FileLock:
+    """The lock of a store among the processes of this machine: beside a SQLite file, else in the folder of trials."""
+    place = Path(f"{uri.removeprefix('sqlite:///')}.lock") if uri.startswith("sqlite:///") else trials / "store.lock"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(place, is_singleton=True)
+
+
+def run_status(uri: str, run_id: str) -> str:
+    """MLflow's status of a trial's run: SCHEDULED, RUNNING, FINISHED, FAILED or, where a search stopped it, KILLED."""
+    return MlflowClient(uri).get_run(run_id).info.status
+
+
+def _answered(method: Callable[Concatenate["Tracker", P], R]) -> Callable[Concatenate["Tracker", P], R]:
+    """The method, whose faults of the store are told as a user's errors."""
+
+    @wraps(method)
+    def asked(self: "Tracker", *args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            self.client = MlflowClient(uri)
-            found = self.client.get_experiment_by_name(experiment)
-            # A server keeps artefacts where it was told to; only a database of our own needs a place named.
-            location = f"{artifact_root}/{experiment}" if uri.startswith("sqlite:") else None
-            self.experiment_id = found.experiment_id if found else self.client.create_experiment(experiment, location)
+            return method(self, *args, **kwargs)
+        except UserError:
+            raise
+        except Exception as error:  # MLflow's, the database's and the network's own kinds, many of them
+            raise _no_answer(self.uri, error) from None
+
+    return asked
+
+
+class Tracker:
+    """One experiment of one store. `lock` is held by whoever lays it out or creates runs in it."""
+
+    def __init__(self, uri: str, experiment: str, artifact_root: str, lock: FileLock) -> None:
+        self.uri, self.lock = uri, lock
+        try:
+            with lock:
+                self.client = MlflowClient(uri)
+                found = self.client.get_experiment_by_name(experiment)
+                # A server keeps artefacts where it was told to; only a database of our own needs a place named.
+                location = f"{artifact_root}/{experiment}" if uri.startswith("sqlite:") else None
+                self.experiment_id = (
+                    found.experiment_id if found else self.client.create_experiment(experiment, location)
+                )
         except Exception as error:  # MLflow's, the database's and the network's own kinds, many of them
             raise _no_answer(uri, error) from None
         if found and found.lifecycle_stage != "active":
@@ -78,30 +132,52 @@ class Tracker:
                 "data.name"
             )
 
+    @_answered
     def find_trials(self) -> dict[str, TrialRecord]:
         """Every trial of the experiment by its key."""
-        return {
-            run.data.tags["trial_key"]: TrialRecord(
-                run.info.run_id,
-                run.info.status,
-                int(run.data.metrics.get("progress/step", 0)),
-                run.data.tags.get("error", ""),
-            )
-            for run in self._search("tags.kind = 'trial'")
-        }
+        return {run.data.tags["trial_key"]: _record(run) for run in self._search("tags.kind = 'trial'")}
 
+    @_answered
+    def find_alike(self, work: str) -> list[TrialRecord]:
+        """The latest trials, of whichever task, whose steps cost the same (`StepCost.work`)."""
+        experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
+        condition = f"tags.kind = 'trial' and tags.work = '{work}'"
+        return [_record(run) for run in self.client.search_runs(experiments, condition, max_results=ALIKE)]
+
+    @_answered
+    def score_history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        """(step, score) of every evaluation of a trial."""
+        return [(found.step, found.value) for found in self.client.get_metric_history(run_id, f"eval/{metric}")]
+
+    @_answered
     def create_trial(self, key: str, name: str) -> str:
         """A new run for a trial, scheduled; gives its id."""
         run = self.client.create_run(self.experiment_id, run_name=name, tags={"kind": "trial", "trial_key": key})
         self.client.update_run(run.info.run_id, status="SCHEDULED")
         return run.info.run_id
 
+    @_answered
     def describe_trial(self, run_id: str, fields: Mapping[str, object], tags: Mapping[str, str]) -> None:
         """A trial's settings as parameters, and tags; saying the same again changes nothing."""
         # MLflow limits a parameter to 6000 characters and a batch to 100 parameters; settings stay far below.
         parameters = [Param(field, str(value)) for field, value in fields.items()]
         self.client.log_batch(run_id, params=parameters, tags=[RunTag(key, value) for key, value in tags.items()])
 
+    @_answered
+    def close_trial(self, run_id: str, status: Literal["FAILED", "KILLED"], tags: Mapping[str, str]) -> None:
+        """End the run of a trial that could not do so itself: it died, or a search stopped it. One that has ended is
+        left as it is."""
+        if self.client.get_run(run_id).info.status not in ("RUNNING", "SCHEDULED"):
+            return
+        self.client.log_batch(run_id, tags=[RunTag(key, value[:TAG_LENGTH]) for key, value in tags.items()])
+        self.client.set_terminated(run_id, status)
+
+    @_answered
+    def forget_trial(self, run_id: str) -> None:
+        """Delete a trial's run; MLflow keeps deleted runs until its garbage collection, and can restore them."""
+        self.client.delete_run(run_id)
+
+    @_answered
     def record_sweep(self, name: str, manifest: Mapping[str, Any]) -> None:
         """Write what the sweep consists of; a sweep of the same trials is written once."""
         content = json.dumps(manifest, sort_keys=True)
@@ -129,6 +205,11 @@ class Tracker:
                 return runs
 
 
+def _record(run: Run) -> TrialRecord:
+    step = int(run.data.metrics.get("progress/step", 0))
+    return TrialRecord(run.info.run_id, run.info.status, step, run.data.metrics, run.data.tags)
+
+
 def _no_answer(uri: str, error: Exception) -> UserError:
     return UserError(f"tracking.uri={uri}: the MLflow store does not answer ({first_line(error)})")
 
@@ -140,7 +221,7 @@ class TrialRun:
         self.client = MlflowClient(uri)
         self.run_id = run_id
         self.client.update_run(run_id, status="RUNNING")
-        self.client.log_batch(run_id, tags=[RunTag("error", "")])
+        self.client.log_batch(run_id, tags=[RunTag("error", ""), RunTag("stopped", "")])
         history = self.client.get_metric_history(run_id, "progress/step")
         # A resumed trial walks again the steps behind its checkpoint; what they gave is already written.
         self.last_step = max((metric.step for metric in history), default=-1)
@@ -164,8 +245,9 @@ class TrialRun:
         self.client.log_batch(self.run_id, metrics=metrics, tags=[RunTag(key, value) for key, value in tags.items()])
         self.client.set_terminated(self.run_id, "FINISHED")
 
-    def fail(self, reason: str, trace: str) -> None:
-        """The run ends as failed: the reason in a tag, the traceback as an artefact."""
+    def fail(self, reason: str, trace: str, tags: Mapping[str, str]) -> None:
+        """The run ends as failed: the reason in a tag beside those given, the traceback as an artefact."""
         self.client.log_text(self.run_id, trace, "traceback.txt")
-        self.client.log_batch(self.run_id, tags=[RunTag("error", reason[:500])])
+        failed = {**tags, "error": reason[:TAG_LENGTH]}
+        self.client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in failed.items()])
         self.client.set_terminated(self.run_id, "FAILED")

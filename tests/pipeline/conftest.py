@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.config import compose_config
 from pipeline.settings import Config
-from pipeline.tracking import Tracker
+from pipeline.tracking import Tracker, store_lock
 
 TINY = (
     "task=stripes",
@@ -21,6 +21,7 @@ TINY = (
     "train.decay_epochs=1",
     "train.log_every_steps=4",
     "compute.device=cpu",
+    "compute.cpus_per_trial=1",
 )
 
 
@@ -28,14 +29,23 @@ TINY = (
 def template_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow takes seconds to lay out an empty database."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    Tracker(f"sqlite:///{path}", "template", path.parent.as_uri())
+    uri = f"sqlite:///{path}"
+    Tracker(uri, "template", path.parent.as_uri(), store_lock(uri, path.parent))
     return path
 
 
+@pytest.fixture(scope="session")
+def costs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Counting what a step costs takes a second for each model."""
+    return tmp_path_factory.mktemp("costs")
+
+
 @pytest.fixture
-def project(tmp_path: Path, template_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, template_store: Path, costs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder with a store of its own, and the committed sweeps."""
     shutil.copy(template_store, tmp_path / "mlflow.db")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache/costs").symlink_to(costs)
     shutil.copytree(Path(__file__).parents[2] / "sweeps", tmp_path / "sweeps")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -14,19 +14,23 @@ from pipeline.config import tracking_uri
 from pipeline.data import prepare
 from pipeline.errors import UserError
 from pipeline.identity import trial_key
+from pipeline.job import Share, TrialJob
 from pipeline.plan import checkpoint_path
 from pipeline.settings import Config
-from pipeline.tracking import Tracker
+from pipeline.tracking import Tracker, store_lock
 from pipeline.trainer import StepReport, mean_losses
-from pipeline.trial import TrialJob, run_trial
+from pipeline.trial import run_trial
 
 
 def job_of(config: Config, experiment: str = "stripes") -> TrialJob:
     data = prepare(config.data, Path(".cache"))
     uri = tracking_uri(config)
     key = trial_key(config, data.fingerprint, "")
-    run_id = Tracker(uri, experiment, Path("mlartifacts").absolute().as_uri()).create_trial(key, "row, seed 0")
-    return TrialJob(config, key, run_id, str(data.folder), str(checkpoint_path(config, key)), uri)
+    tracker = Tracker(uri, experiment, Path("mlartifacts").absolute().as_uri(), store_lock(uri, Path("trials")))
+    run_id = tracker.create_trial(key, "row, seed 0")
+    return TrialJob(
+        config, key, run_id, str(data.folder), str(checkpoint_path(config, key)), uri, Share(1, 0.0, 1.0, 2)
+    )
 
 
 def read(job: TrialJob) -> Run:

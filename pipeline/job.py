@@ -1,0 +1,95 @@
+"""What a trial is given, what it reports, and how it ended: all that passes between processes."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from pipeline.settings import Config, from_json, to_json
+
+# done: to its end. stopped: by the search. failed: its record says why. memory: it ran out of it. died: without a word.
+# taken: another process trains this trial.
+Ending = Literal["done", "stopped", "failed", "memory", "died", "taken"]
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one trial is promised: whole cores, a part of a GPU, and memory of the device (10^9 bytes) it must live in.
+
+    slots: how many such trials the machine carries side by side.
+    """
+
+    cpus: int
+    gpus: float
+    memory_gb: float
+    slots: int
+
+    @property
+    def packed(self) -> bool:
+        """Whether others may use the device at the same time, which the time of a step depends on."""
+        return self.slots > 1
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """All that a trial needs to run anywhere: its settings, its record, and where its data and checkpoint lie.
+
+    Paths are absolute, since a worker's folder is not the user's. over: MLflow's states of its run in which it is left
+    alone, where another process has brought it there.
+    """
+
+    config: Config
+    key: str
+    run_id: str
+    data_folder: str
+    checkpoint: str
+    tracking_uri: str
+    share: Share
+    over: tuple[str, ...] = ("FINISHED",)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a trial stands: steps done of all, the first one of this process, seconds a step and since the start,
+    whole epochs, the last score of its metric and whether it is new, and memory so far."""
+
+    step: int
+    steps: int
+    first_step: int
+    seconds_per_step: float
+    seconds: float
+    epoch: int
+    score: float | None
+    scored_now: bool
+    peak_live_gb: float | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended, and why where it did not reach its end."""
+
+    ending: Ending
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Rungs:
+    """When a search halves its trials: from which epoch on, by which factor, up to which epoch; and the scores
+    (epoch, score) of earlier trials by key, which those of this run are compared to as well."""
+
+    first_epoch: int
+    reduction: int
+    epochs: int
+    earlier: dict[str, list[tuple[int, float]]]
+
+
+def job_to_json(job: TrialJob) -> str:
+    """The job as a text: Ray Tune evaluates and expands what it finds inside of dicts."""
+    return json.dumps({**asdict(job), "config": to_json(job.config)})
+
+
+def job_from_json(text: str) -> TrialJob:
+    """What `job_to_json` wrote."""
+    job = json.loads(text)
+    return TrialJob(
+        **{**job, "config": from_json(job["config"]), "share": Share(**job["share"]), "over": tuple(job["over"])}
+    )
