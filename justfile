@@ -9,15 +9,30 @@ python := ".venv/bin/python"
 default:
     @just --list --unsorted
 
-# train what a sweep still lacks, evaluate, record, write the tables: just sweep ablation_negatives [override …]
+# train what a sweep still lacks, evaluate, record, write the tables: just sweep NAME|FILE [override …] [--quiet]
 [no-exit-message]
 sweep name *overrides: _setup
     @{{ python }} -m pipeline sweep "$@"
 
-# the dry run of a sweep: every trial and what is done already; trains nothing
+# the dry run of a sweep: every trial, what is done, predicted memory and time; trains nothing [--json]
 [no-exit-message]
 plan name *overrides: _setup
     @{{ python }} -m pipeline plan "$@"
+
+# what became of a sweep's trials, from the records alone [--json]
+[no-exit-message]
+status name *options: _setup
+    @{{ python }} -m pipeline status "$@"
+
+# forget a row of a sweep, its runs and checkpoints: just drop NAME ROW [override …] [--yes]
+[no-exit-message]
+drop name row *options: _setup
+    @{{ python }} -m pipeline drop "$@"
+
+# write a sweep of a search's best rows: just promote explore [override …] [--count=3] [--to=NAME]
+[no-exit-message]
+promote name *options: _setup
+    @{{ python }} -m pipeline promote "$@"
 
 # rebuild a sweep's tables from MLflow alone
 [no-exit-message]
@@ -31,6 +46,11 @@ ui port="5000": _setup
     @echo "http://127.0.0.1:{{ port }} (stop with Ctrl-C)"
     @MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {{ python }} -m mlflow server \
         --backend-store-uri "$MLFLOW_TRACKING_URI" --host 127.0.0.1 --port {{ port }} --workers 1
+
+# fetch a data set, or prepare it from your copy, and check it: just data horse2zebra | cat2dog --from FOLDER
+[no-exit-message]
+data name *options: _setup
+    @{{ python }} -m pipeline data "$@"
 
 # one trial in this process, without Ray: just train model=fastcut seed=1
 [no-exit-message]
@@ -51,6 +71,11 @@ translate run input output *overrides: _setup
 [no-exit-message]
 export run folder *overrides: _setup
     @{{ python }} -m pipeline export "$@"
+
+# what running trials costs beside the trials themselves: just bench sweep
+[no-exit-message]
+bench what *options: _setup
+    @{{ python }} -m pipeline bench "$@"
 
 # lint and types
 check: _setup

@@ -1,47 +1,24 @@
 """The commands: python -m pipeline COMMAND … (the justfile's recipes call these)."""
 
 import argparse
+import os
 import sys
-from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
-import torch
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from analysis.report import write_tables
 from analysis.runs import RecordsError
-from pipeline.apply import evaluate, export, translate
-from pipeline.compute import resolve_device
-from pipeline.config import parse_override
 from pipeline.errors import UserError, first_line
-from pipeline.fid import load_extractor, metric_names
-from pipeline.plan import Plan, plan_sweep, register
-from pipeline.progress import Line, LiveTable
-from pipeline.sweep import Row, Sweep, load_sweep
-from pipeline.trial import run_trial
+
+RUN = "a trial's key, its run in MLflow, or a checkpoint's path"
+SWEEP = "a file of sweeps/ without .yaml, or the path of a file"
 
 
 def main(arguments: list[str]) -> int:
     """Run one command; 0 is success, 1 a trial that failed, 2 something for the user to mend."""
-    options = _parser().parse_args(arguments)
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     try:
-        match options.command:
-            case "sweep":
-                return sweep(options.name, options.overrides)
-            case "plan":
-                return plan(options.name, options.overrides)
-            case "train":
-                return train(options.overrides)
-            case "evaluate":
-                return evaluate(options.what, options.overrides)
-            case "translate":
-                return translate(options.run, Path(options.input), Path(options.output), options.overrides)
-            case "export":
-                return export(options.run, Path(options.folder), options.overrides)
-            case unknown:
-                raise AssertionError(f"the parser let {unknown!r} through")
+        return _run(command, rest)
     except (UserError, RecordsError) as error:
         return _say(str(error))
     except OSError as error:
@@ -49,78 +26,111 @@ def main(arguments: list[str]) -> int:
     except MemoryError as error:
         return _say(f"not enough memory ({first_line(error)}); lower the sizes")
     except KeyboardInterrupt:
-        resumes = options.command in ("sweep", "train")
-        print(f"interrupted{'; the same command carries on from the last checkpoints' * resumes}", file=sys.stderr)
+        resumes = command in ("sweep", "train", "data")
+        print(f"interrupted{'; the same command carries on from there' * resumes}", file=sys.stderr)
         return 130
 
 
-def sweep(name: str, overrides: list[str]) -> int:
-    """Train what is not trained yet, then write the tables."""
-    planned = plan_sweep(load_sweep(name), overrides)
-    console = Console()
-    if planned.to_train():
-        from pipeline.launch import cluster, run_jobs  # Ray takes seconds to import, and nothing else here needs it
+def _run(command: str, arguments: list[str]) -> int:
+    # Each command imports what it needs: torch, torch-fidelity and MLflow take seconds.
+    match command:
+        case "sweep":
+            from pipeline.conduct import sweep
 
-        _require_means(planned)
-        with cluster(planned.config.compute):
-            run_jobs(register(planned), _live_table(planned, console), Path(planned.config.paths.cache) / "ray")
-    else:
-        register(planned)
-        console.print(f"{name}: all {len(planned.trials)} trials are done already; nothing to train")
+            given = _parse(sweep.__doc__, arguments, {"name": SWEEP}, flags=("--quiet",))
+            return sweep(given.name, given.overrides, quiet=given.quiet)
+        case "plan":
+            from pipeline.show import plan
 
-    print(write_tables(planned.uri, name, planned.task, Path(planned.config.paths.results)))
-    after = planned.tracker.find_trials()
-    failed = [(trial, after[trial.key]) for trial in planned.trials if after[trial.key].status != "FINISHED"]
-    for trial, record in failed:
-        reason = record.error or "it was interrupted"
-        print(f"{trial.trial.row}, seed {trial.trial.seed} is not done: {reason}")
-    if failed:
-        print("the same command goes on from there")
-    return 1 if failed else 0
+            given = _parse(plan.__doc__, arguments, {"name": SWEEP}, flags=("--json",))
+            return plan(given.name, given.overrides, as_json=given.json)
+        case "status":
+            from pipeline.show import status
+
+            given = _parse(status.__doc__, arguments, {"name": "a sweep's name"}, flags=("--json",))
+            return status(given.name, given.overrides, as_json=given.json)
+        case "drop":
+            from pipeline.manage import drop
+
+            given = _parse(drop.__doc__, arguments, {"name": SWEEP, "row": "the row's name"}, flags=("--yes",))
+            return drop(given.name, given.row, given.overrides, yes=given.yes)
+        case "promote":
+            from pipeline.manage import promote
+
+            given = _parse(promote.__doc__, arguments, {"name": SWEEP}, options={"--count": "3", "--to": None})
+            return promote(given.name, given.overrides, count=_whole(given.count, "--count"), target=given.to)
+        case "data":
+            from pipeline.datasets import fetch_dataset
+
+            options = {"--from": None, "--url": None, "--to": "datasets"}
+            given = _parse(fetch_dataset.__doc__, arguments, {"name": "the data set"}, options=options, overrides=False)
+            source = getattr(given, "from")
+            print(fetch_dataset(given.name, Path(given.to), Path(source) if source else None, given.url))
+            return 0
+        case "bench":
+            from pipeline.bench import bench
+
+            given = _parse(
+                bench.__doc__, arguments, {"what": "sweep"}, ("--json",), {"--trials": "300"}, overrides=False
+            )
+            return bench(given.what, _whole(given.trials, "--trials"), as_json=given.json)
+        case "train":
+            from pipeline.conduct import train
+
+            return train(_parse(train.__doc__, arguments, {}).overrides)
+        case "evaluate":
+            from pipeline.apply import evaluate
+
+            given = _parse(evaluate.__doc__, arguments, {"what": f"{RUN}; or a folder of images"})
+            return evaluate(given.what, given.overrides)
+        case "translate":
+            from pipeline.apply import translate
+
+            places = {"run": RUN, "input": "an image file or a folder of them", "output": "a folder, or a PNG's name"}
+            given = _parse(translate.__doc__, arguments, places)
+            return translate(given.run, Path(given.input), Path(given.output), given.overrides)
+        case "export":
+            from pipeline.apply import export
+
+            given = _parse(export.__doc__, arguments, {"run": RUN, "folder": "where the files go"})
+            return export(given.run, Path(given.folder), given.overrides)
+        case _:
+            raise UserError(f"no command is called {command!r}; just lists them")
 
 
-def plan(name: str, overrides: list[str]) -> int:
-    """Print every trial and what is done already; train nothing."""
-    planned = plan_sweep(load_sweep(name), overrides)
-    table = Table(title=f"{name} on {planned.task}: {planned.sweep.question}", title_justify="left")
-    for column in ("row", "seed", "key", "state"):
-        table.add_column(column, justify="right" if column == "seed" else "left")
-    for trial in planned.trials:
-        state = {
-            "done": "done",
-            "new": "to train",
-            "interrupted": f"interrupted at step {trial.record.step if trial.record else 0}, will go on",
-            "failed": f"failed ({trial.record.error if trial.record else ''}), will try again",
-        }[trial.state]
-        table.add_row(Text(trial.trial.row), str(trial.trial.seed), trial.key, Text(state))
-    console = Console()
-    console.print(table)
-    counts = Counter(trial.state for trial in planned.trials)
-    console.print(f"{len(planned.trials)} trials, {counts['done']} done, {len(planned.to_train())} to train")
-    return 0
+class _Parser(argparse.ArgumentParser):
+    """argparse, whose errors are lines like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"command line: {message}; just lists the commands and their words")
 
 
-def train(overrides: list[str]) -> int:
-    """One trial in this process, recorded like any other."""
-    seed = 0
-    for text in overrides:
-        if text.startswith("seed="):
-            value = parse_override(text, "command line").value()
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise UserError(f"command line: seed is {value!r}; it must be a whole number")
-            seed = value
-    single = Sweep("single", "One trial by itself.", (seed,), (Row("single", {}),))
-    planned = plan_sweep(single, [text for text in overrides if not text.startswith("seed=")])
-    _require_means(planned)
-    metric, _ = metric_names(planned.config.metric.extractor)
-    jobs = register(planned)
-    if not jobs:
-        print(f"{planned.trials[0].key} is done already; nothing to train")
-    for job in jobs:
-        for at in run_trial(job):
-            score = f", {metric} {at.score:.2f}" if at.score is not None else ""
-            print(f"{job.key}: step {at.step}/{at.steps}, {at.seconds_per_step:.3f} s/step{score}", flush=True)
-    return 0
+def _parse(
+    does: str | None,
+    arguments: list[str],
+    places: dict[str, str],
+    flags: tuple[str, ...] = (),
+    options: Mapping[str, str | None] | None = None,
+    *,
+    overrides: bool = True,
+) -> argparse.Namespace:
+    """A command's words, its overrides, and its flags and options wherever among them they stand."""
+    parser = _Parser(prog="just", description=does)
+    for name, meaning in places.items():
+        parser.add_argument(name, help=meaning)
+    if overrides:
+        parser.add_argument("overrides", nargs="*", help="task=NAME, seeds=[0,1], model.temperature=0.1, …")
+    for flag in flags:
+        parser.add_argument(flag, action="store_true")
+    for option, default in (options or {}).items():
+        parser.add_argument(option, default=default)
+    return parser.parse_intermixed_args(arguments)
+
+
+def _whole(text: str, name: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"command line: {name} is {text!r}; it must be a whole number above 0")
+    return int(text)
 
 
 def _say(error: str) -> int:
@@ -129,46 +139,9 @@ def _say(error: str) -> int:
     return 2
 
 
-def _require_means(planned: Plan) -> None:
-    """Fail before anything is trained or recorded where the device or the metric's network cannot be had."""
-    metric = planned.config.metric
-    resolve_device(planned.config.compute.device)
-    load_extractor(metric.extractor, metric.weights, torch.device("cpu"))
-
-
-def _live_table(planned: Plan, console: Console) -> LiveTable:
-    metric, _ = metric_names(planned.config.metric.extractor)
-    lines = {
-        trial.key: Line(trial.trial.row, trial.trial.seed, "done" if trial.state == "done" else "waiting")
-        for trial in planned.trials
-    }
-    return LiveTable(f"{planned.sweep.name} on {planned.task}", metric, lines, console)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="pipeline", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, does in (("sweep", sweep.__doc__), ("plan", plan.__doc__)):
-        command = commands.add_parser(name, help=does, description=does)
-        command.add_argument("name", help="a file of sweeps/, without .yaml")
-        command.add_argument("overrides", nargs="*", help="task=NAME, seeds=[0,1], model.temperature=0.1, …")
-    command = commands.add_parser("train", help=train.__doc__, description=train.__doc__)
-    command.add_argument("overrides", nargs="*", help="task=NAME, model=NAME, seed=0, …")
-    run = "a trial's key, its run in MLflow, or a checkpoint's path"
-    command = commands.add_parser("evaluate", help=evaluate.__doc__, description=evaluate.__doc__)
-    command.add_argument("what", help=f"{run}; or a folder of images")
-    command.add_argument("overrides", nargs="*", help="for a trial data.…, metric.…; else also task=NAME")
-    command = commands.add_parser("translate", help=translate.__doc__, description=translate.__doc__)
-    command.add_argument("run", help=run)
-    command.add_argument("input", help="an image file or a folder of them")
-    command.add_argument("output", help="a folder; for a single file also the PNG's name")
-    command.add_argument("overrides", nargs="*", help="compute.device=cpu, paths.trials=…")
-    command = commands.add_parser("export", help=export.__doc__, description=export.__doc__)
-    command.add_argument("run", help=run)
-    command.add_argument("folder", help="where the files go")
-    command.add_argument("overrides", nargs="*", help="paths.trials=…")
-    return parser
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Taking torch, MLflow and Ray apart object by object takes one to two seconds and frees nothing that this does not.
+    os._exit(code)

@@ -1,7 +1,12 @@
-"""The live view of a sweep: a table on a terminal, a plain line now and then elsewhere."""
+"""The live view of a sweep: a table on a terminal, a plain line now and then elsewhere; and its log, with a line for
+everything."""
 
+import logging
+import statistics
 import time
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -9,32 +14,44 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.trial import Progress
+from pipeline.eta import wall_seconds
+from pipeline.job import Outcome, Progress
 
 PLAIN_LINE_SECONDS = 30.0
+# Lines of the terminal that the table's head, its foot and the prompt take.
+MARGIN = 8
 
 
 @dataclass
 class Line:
-    """What the view knows of one trial."""
+    """What the view knows of one trial. weight: the work that was left of it when the sweep began, in any
+    unit that is the same for all."""
 
     row: str
     seed: int
     state: str
-    progress: Progress = field(default_factory=lambda: Progress(0, 0, 0.0, None, None))
+    weight: float
+    tries: int = 0
+    progress: Progress | None = None
+    began: float = 0.0
+    took: float = 0.0
 
 
-class LiveTable:
-    """Follows trials by key. `metric` names the score's column."""
+class LiveView:
+    """Follows trials by key. `metric` names the score's column, `slots` is how many run side by side."""
 
-    def __init__(self, title: str, metric: str, lines: dict[str, Line], console: Console) -> None:
-        self.title, self.metric, self.lines, self.console = title, metric, lines, console
+    def __init__(
+        self, title: str, metric: str, lines: dict[str, Line], slots: int, console: Console, log: logging.Logger
+    ) -> None:
+        self.title, self.metric, self.lines, self.slots = title, metric, lines, slots
+        self.console, self.log = console, log
         self.started = time.monotonic()
-        self._plain_due = self.started
+        self._plain_due = self.started + PLAIN_LINE_SECONDS
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2)
 
-    def __enter__(self) -> "LiveTable":
+    def __enter__(self) -> "LiveView":
         self.started = time.monotonic()
+        self.log.info("%s: %s", self.title, self._counts())
         if self.console.is_terminal:
             self._live.start()
         return self
@@ -44,65 +61,125 @@ class LiveTable:
     ) -> None:
         if self.console.is_terminal:
             self._live.stop()
+        self.log.info("%s: %s%s", self.title, self._counts(), f"; ends with {kind.__name__}" if kind else "")
 
-    def change(self, key: str, state: str) -> None:
-        """A trial is running, done or failed now."""
+    def start(self, key: str) -> None:
+        """A trial begins, or begins again."""
         line = self.lines[key]
-        line.state = state
-        if not self.console.is_terminal:
-            score = f", {self.metric} {line.progress.score:.2f}" if line.progress.score is not None else ""
-            self._print(f"{line.row}, seed {line.seed}: {state}{score}")
+        line.state, line.tries, line.progress, line.began = "running", line.tries + 1, None, time.monotonic()
+        self._say(line, "running" if line.tries == 1 else f"running, try {line.tries}")
 
     def follow(self, key: str, progress: Progress) -> None:
         """A running trial has come further."""
-        self.lines[key].progress = progress
+        line = self.lines[key]
+        if progress.scored_now:
+            self.log.info("%s, seed %d: %s", line.row, line.seed, self._standing(progress))
+        line.progress = progress
         if not self.console.is_terminal and time.monotonic() >= self._plain_due:
             self._plain_due = time.monotonic() + PLAIN_LINE_SECONDS
             self._print(self._summary())
+
+    def end(self, key: str, outcome: Outcome) -> None:
+        """A trial has ended; one that another process trains is waited for."""
+        line = self.lines[key]
+        line.state = {"memory": "failed", "died": "failed", "taken": "elsewhere"}.get(outcome.ending, outcome.ending)
+        line.took = time.monotonic() - line.began if line.progress and line.state in ("done", "stopped") else 0.0
+        score = f", {self._standing(line.progress)}" if line.progress else ""
+        self._say(line, f"{line.state}{score}{f': {outcome.reason}' if outcome.reason else ''}")
+
+    def _say(self, line: Line, text: str) -> None:
+        self.log.info("%s, seed %d: %s", line.row, line.seed, text)
+        if not self.console.is_terminal:
+            self._print(f"{line.row}, seed {line.seed}: {text}")
 
     def _print(self, text: str) -> None:
         self.console.print(
             f"[{_clock(time.monotonic() - self.started)}] {text}", markup=False, highlight=False, soft_wrap=True
         )
 
+    def _standing(self, progress: Progress) -> str:
+        score = f", {self.metric} {progress.score:.2f}" if progress.score is not None else ""
+        return f"step {progress.step}/{progress.steps}{score}"
+
     def _summary(self) -> str:
-        running = [line for line in self.lines.values() if line.state == "running"]
-        parts = [f"{line.row}, seed {line.seed}: {line.progress.step}/{line.progress.steps}" for line in running]
-        done = sum(line.state == "done" for line in self.lines.values())
-        return f"{done} of {len(self.lines)} done; {'; '.join(parts)}; {self._remaining()}"
+        running = [line for line in self.lines.values() if line.state == "running" and line.progress]
+        parts = [f"{line.row}, seed {line.seed}: {self._standing(line.progress)}" for line in running if line.progress]
+        return "; ".join([self._counts(), *parts, self._remaining_text()])
 
-    def _remaining(self) -> str:
-        """The time left, from the running trials' pace; each waiting trial is taken for an average one."""
-        seen = [line for line in self.lines.values() if line.progress.steps and line.progress.seconds_per_step]
-        if not seen:
-            return "remaining time not known yet"
-        usual_steps = sum(line.progress.steps for line in seen) / len(seen)
-        usual_pace = sum(line.progress.seconds_per_step for line in seen) / len(seen)
-        work = [
-            ((line.progress.steps or usual_steps) - line.progress.step) * (line.progress.seconds_per_step or usual_pace)
-            for line in self.lines.values()
-            if line.state in ("waiting", "running")
-        ]
-        return f"about {_clock(max([sum(work) / self._side_by_side(), *work], default=0.0))} left"
+    def _counts(self) -> str:
+        counts = Counter(line.state for line in self.lines.values())
+        others = [f"{counts[state]} {state}" for state in ("failed", "stopped", "elsewhere") if counts[state]]
+        return ", ".join([f"{counts['done']} of {len(self.lines)} done", *others])
 
-    def _side_by_side(self) -> int:
-        return max(1, sum(line.state == "running" for line in self.lines.values()))
+    def remaining_seconds(self) -> float | None:
+        """The time until the last trial's end; None before anything is known of any trial's pace."""
+        now = time.monotonic()
+        paces = [line.took / line.weight for line in self.lines.values() if line.took]
+        running: list[float] = []
+        starting: list[Line] = []
+        for line in self.lines.values():
+            if line.state != "running":
+                continue
+            at = line.progress
+            if at is None or at.step <= at.first_step:
+                starting.append(line)
+                continue
+            # From the trial's start on, so that evaluations and checkpoints count as they come.
+            whole = at.seconds * (at.steps - at.first_step) / (at.step - at.first_step)
+            paces.append(whole / line.weight)
+            running.append(max(0.0, whole - (now - line.began)))
+        if not paces:
+            return None
+        pace = statistics.median(paces)
+        running += [max(0.0, pace * line.weight - (now - line.began)) for line in starting]
+        waiting = [pace * line.weight for line in self.lines.values() if line.state == "waiting"]
+        return wall_seconds(running, waiting, self.slots)
+
+    def _remaining_text(self) -> str:
+        left = self.remaining_seconds()
+        return "remaining time not known yet" if left is None else f"about {_clock(left)} left"
 
     def _render(self) -> Group:
         table = Table(title=self.title, title_justify="left")
         for name in ("row", "seed", "state", "step", self.metric, "s/step", "live GB"):
             table.add_column(name, justify="left" if name in ("row", "state") else "right")
-        for line in self.lines.values():
+        shown, hidden = self._lines_that_fit()
+        for line in shown:
+            at = line.progress
+            again = f", try {line.tries}" if line.tries > 1 else ""
             table.add_row(
                 Text(line.row),
                 str(line.seed),
-                line.state,
-                f"{line.progress.step}/{line.progress.steps}" if line.progress.steps else "",
-                f"{line.progress.score:.2f}" if line.progress.score is not None else "",
-                f"{line.progress.seconds_per_step:.3f}" if line.progress.seconds_per_step else "",
-                f"{line.progress.peak_live_gb:.3f}" if line.progress.peak_live_gb is not None else "",
+                f"{line.state}{again}",
+                f"{at.step}/{at.steps}" if at else "",
+                f"{at.score:.2f}" if at and at.score is not None else "",
+                f"{at.seconds_per_step:.3f}" if at else "",
+                f"{at.peak_live_gb:.3f}" if at and at.peak_live_gb is not None else "",
             )
-        return Group(table, Text(f"{_clock(time.monotonic() - self.started)} so far, {self._remaining()}"))
+        clock = _clock(time.monotonic() - self.started)
+        more = [f"{hidden} more trials are not shown"] if hidden else []
+        foot = [self._counts(), f"{self.slots} side by side", *more, f"{clock} so far", self._remaining_text()]
+        return Group(table, Text(", ".join(foot)))
+
+    def _lines_that_fit(self) -> tuple[list[Line], int]:
+        """All lines, or those that matter most: what runs and what failed, then what waits, then what is over."""
+        lines = list(self.lines.values())
+        room = max(1, self.console.height - MARGIN)
+        if len(lines) <= room:
+            return lines, 0
+        order = ("running", "failed", "elsewhere", "waiting", "stopped", "done")
+        chosen = sorted(range(len(lines)), key=lambda number: (order.index(lines[number].state), number))[:room]
+        return [lines[number] for number in sorted(chosen)], len(lines) - room
+
+
+def open_log(path: Path) -> logging.Logger:
+    """A log that goes on in the file, a line for each event, with the time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log = logging.Logger(path.stem)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.addHandler(handler)
+    return log
 
 
 def _clock(seconds: float) -> str:

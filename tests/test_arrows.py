@@ -17,47 +17,66 @@ ONLY_IN = {
     "hydra": {"pipeline/config.py"},
     "omegaconf": {"pipeline/config.py"},
     "mlflow": {"pipeline/tracking.py", "analysis/runs.py"},
+    "requests": {"pipeline/fetch.py"},
+    "optuna": {"pipeline/search.py"},
     "torch_fidelity": {"pipeline/fid.py", "pipeline/small_extractor.py"},
 }
 # What each module of pipeline may import of pipeline: an arrow not listed is an arrow not meant.
 ARROWS = {
     "errors": set(),
+    "metrics": set(),
+    "eta": set(),
     "trainer": set(),
     "stripes": set(),
     "memory": set(),
-    "small_extractor": set(),
+    "small_extractor": {"metrics"},
     "checkpoint": {"errors"},
-    "compute": {"errors"},
+    "claim": {"errors"},
     "settings": set(),
+    "compute": {"errors", "settings"},
+    "job": {"settings"},
     "identity": {"settings"},
+    "search": {"errors"},
     "config": {"errors", "identity", "settings"},
     "tracking": {"errors"},
     "pictures": {"errors"},
     "data": {"errors", "identity", "pictures", "settings", "stripes", "trainer"},
-    "fid": {"errors", "small_extractor"},
-    "evaluate": {"data", "fid", "pictures", "settings"},
+    "fetch": {"errors"},
+    "datasets": {"data", "errors", "fetch", "pictures"},
+    "fid": {"errors", "metrics", "small_extractor"},
+    "evaluate": {"data", "fid", "metrics", "pictures", "settings"},
     "trained": {"checkpoint", "errors", "settings", "tracking"},
     "translate": {"data", "errors", "pictures"},
+    "cost": {"memory", "settings", "trainer"},
+    "packing": {"compute", "errors", "job", "settings"},
+    "forecast": {"compute", "cost", "packing", "settings", "tracking"},
     "trial": {
-        "checkpoint",
-        "compute",
-        "data",
-        "errors",
-        "evaluate",
-        "fid",
-        "memory",
-        "settings",
-        "tracking",
-        "trainer",
+        *("checkpoint", "claim", "compute", "data", "errors", "evaluate", "job", "memory", "metrics", "packing"),
+        *("settings", "tracking", "trainer"),
     },
-    "sweep": {"config", "errors", "identity", "settings"},
-    "plan": {"config", "data", "errors", "fid", "identity", "settings", "sweep", "tracking", "trial"},
-    "progress": {"trial"},
-    "launch": {"compute", "errors", "progress", "settings", "trial"},
+    "worker": {"job", "tracking", "trial"},
+    "sweep": {"config", "errors", "identity", "search", "settings"},
+    "plan": {
+        *("claim", "compute", "config", "cost", "data", "errors", "fid", "forecast", "identity", "job", "metrics"),
+        *("packing", "search", "settings", "sweep", "tracking"),
+    },
+    "progress": {"eta", "job"},
+    "launch": {"errors", "job", "worker"},
+    "show": {
+        *("claim", "compute", "config", "cost", "eta", "forecast", "job", "packing", "plan", "settings", "sweep"),
+    },
+    "bench": {"errors", "job", "launch", "plan", "sweep", "worker"},
+    "manage": {"claim", "errors", "metrics", "plan", "sweep"},
+    "rounds": {
+        *("claim", "errors", "job", "launch", "metrics", "packing", "plan", "progress", "search", "sweep"),
+    },
+    "conduct": {
+        *("config", "errors", "fid", "launch", "metrics", "plan", "rounds", "sweep", "trial", "worker"),
+    },
     "apply": {
         *("checkpoint", "compute", "config", "data", "errors", "evaluate", "settings", "trained", "translate"),
     },
-    "__main__": {"apply", "compute", "config", "errors", "fid", "launch", "plan", "progress", "sweep", "trial"},
+    "__main__": {"apply", "bench", "conduct", "datasets", "errors", "manage", "show"},
 }
 
 
@@ -109,4 +128,10 @@ def test_pipeline_follows_the_drawn_arrows() -> None:
 def test_training_parts_import_without_ray_mlflow_and_hydra() -> None:
     blocked = "import sys; sys.modules.update(dict.fromkeys(['ray', 'mlflow', 'hydra', 'omegaconf']));"
     code = f"{blocked} import models, pipeline.trainer, pipeline.fid"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_a_worker_of_ray_starts_without_torch() -> None:
+    """It passes a job's text on; what trains is forked from the nursery."""
+    code = "import sys, pipeline.launch; assert not {'torch', 'mlflow', 'hydra'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -1,5 +1,6 @@
 """The commands as a user types them, without Ray: what is refused, what is planned, what is rebuilt."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,10 @@ import torch
 from mlflow import MlflowClient
 
 from analysis.__main__ import main as analysis
+from pipeline import forecast
 from pipeline.__main__ import main as pipeline
+from pipeline.claim import claimed
+from pipeline.sweep import load_sweep
 
 SWEEP = """
 name: mine
@@ -44,6 +48,14 @@ NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
         pytest.param(["train", "compute.device=cuda"], "compute.device=cuda: torch sees no CUDA", marks=NO_CUDA),
         (["train", "train.learning_rate=inf"], "train.learning_rate is inf; numbers must be finite"),
         (["sweep", "smoke", "tracking.uri=nonsense://x"], "tracking.uri=nonsense://x"),
+        (["sweep"], "the following arguments are required: name"),
+        (["sweep", "smoke", "--loud"], "unrecognized arguments: --loud"),
+        (["sweep", "smoke", "compute.cpus_per_trial=1000"], "compute.cpus_per_trial=1000: there are only"),
+        (["plan", "smoke", "compute.memory_gb=0.1"], "sweeps/smoke.yaml, row 'CUT': a trial needs"),
+        (["plan", "ablation_negatives", "task=folder", "data.root=nowhere"], "nowhere/trainA: no such folder"),
+        (["data", "horse2zebras"], "did you mean horse2zebra"),
+        (["paln", "smoke"], "no command is called 'paln'"),
+        ([], "no command is called ''"),
     ],
 )
 def test_faulty_commands_say_one_line_exit_2_and_record_nothing(
@@ -78,7 +90,7 @@ def test_plan_shows_what_is_done_and_trains_nothing(
     assert pipeline(trained) == 0
     said = capsys.readouterr().out
     assert "4 trials, 1 done, 3 to train" in said
-    states = [line.split("│")[1:5] for line in said.splitlines() if "│" in line]
+    states = [line.split("│")[1:5] for line in said.splitlines() if "│" in line and "┃" not in line]
     shown = {(row.strip(), seed.strip()): state.strip() for row, seed, _, state in states}
     assert shown == {
         ("CUT", "0"): "to train",
@@ -86,7 +98,164 @@ def test_plan_shows_what_is_done_and_trains_nothing(
         ("CUT", "1"): "done",
         ("CycleGAN", "1"): "to train",
     }
+    assert "in sum 0.00 hours of a core" in said
     assert recorded_runs() == before
+
+
+def test_a_plan_for_scripts_has_every_number(trained: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert pipeline([*trained, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    states = {(trial["row"], trial["seed"]): trial["state"] for trial in said["trials"]}
+    assert states == {("CUT", 0): "new", ("CycleGAN", 0): "new", ("CUT", 1): "done", ("CycleGAN", 1): "new"}
+    sources = {(trial["row"], trial["seed"]): trial["seconds_source"] for trial in said["trials"]}
+    # One trial of CUT has been measured by now, on as many threads as the sweep will use or on another number.
+    assert sources["CycleGAN", 0] == "counted"
+    assert sources["CUT", 1] == ""
+    left = [trial for trial in said["trials"] if trial["state"] != "done"]
+    assert all(trial["seconds_left"] > 0 and trial["memory_gb"] > 0.5 for trial in left)
+    assert said["wall_seconds"] <= sum(trial["seconds_left"] for trial in left)
+    assert all(trial["reference_live_gb"] >= trial["live_gb"] for trial in left if trial["row"] == "CUT")
+
+
+def test_the_papers_ablation_is_planned_without_its_data(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setattr(forecast, "measured_rate", lambda *_: 1e11)  # which takes seconds, and is tested elsewhere
+    assert pipeline(["plan", "ablation_paper", "task=horse2zebra"]) == 0
+    said = capsys.readouterr().out
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said.splitlines() if "│" in line]
+    assert len(lines) == 8 * 3
+    row, _, key, state, _, _, ours, reference, _ = lines[0]
+    assert (row, key, state) == ("CUT (default)", "–", "to train")
+    assert float(reference) == pytest.approx(2.40, rel=0.03)
+    assert 2 < float(ours) < float(reference)
+    assert "24 trials, 0 done, 24 to train" in said
+    assert "datasets/horse2zebra is not here" in said
+    assert "just data horse2zebra fetches it" in said
+
+
+def test_memory_is_predicted_beside_that_of_the_references_step(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecast, "measured_rate", lambda *_: 1e11)
+    assert pipeline(["plan", "methods", "task=horse2zebra", "seeds=[0]", "--json"]) == 0
+    trials = {trial["row"]: trial for trial in json.loads(capsys.readouterr().out)["trials"]}
+    for row, reference in (("CUT", 2.40), ("FastCUT", 1.50), ("CycleGAN, identity 0.5", 3.92)):
+        assert trials[row]["reference_live_gb"] == pytest.approx(reference, rel=0.03)
+        assert trials[row]["memory_gb"] > trials[row]["live_gb"] > 1
+
+
+def finish_as(status: str, **tags: str) -> None:
+    client = MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
+    experiment = client.get_experiment_by_name("stripes")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")
+    for name, value in tags.items():
+        client.set_tag(run.info.run_id, name, value)
+    client.update_run(run.info.run_id, status=status)
+
+
+def test_a_failed_trial_is_tried_again_when_asked(
+    trained: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    finish_as("FAILED", error="the disk was full")
+    assert pipeline(trained) == 0
+    said = capsys.readouterr().out
+    assert "failed (the disk was full); retry=failed tries again" in said
+    assert "4 trials, 0 done, 3 to train" in said
+    assert pipeline([*trained, "retry=failed"]) == 0
+    said = capsys.readouterr().out
+    assert "failed (the disk was full), will try again" in said
+    assert "4 trials, 0 done, 4 to train" in said
+
+
+def test_a_trial_that_a_search_stopped_goes_on_in_an_ablation(
+    trained: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    finish_as("KILLED", stopped="by the search after epoch 1")
+    assert pipeline(trained) == 0
+    said = capsys.readouterr().out
+    assert "stopped by the search after epoch 1, resumable at step 12" in said
+    assert "4 trials, 0 done, 4 to train" in said
+
+
+def test_status_says_what_became_of_each_trial(
+    trained: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert pipeline(["status", "single"]) == 0
+    said = capsys.readouterr().out
+    assert "stripes" in said and "done" in said and "1 trials: 1 done" in said
+    finish_as("FAILED", error="no room")
+    assert pipeline(["status", "single", "--json"]) == 0
+    (line,) = json.loads(capsys.readouterr().out)
+    assert (line["row"], line["seed"], line["state"]) == ("single", 1, "failed: no room")
+    finish_as("RUNNING")
+    assert pipeline(["status", "single"]) == 0
+    assert "interrupted at step 12" in capsys.readouterr().out
+    with claimed(Path("trials") / line["key"]):
+        assert pipeline(["status", "single"]) == 0
+        assert "running, step 12" in capsys.readouterr().out
+        assert pipeline(trained) == 0
+        assert "training now, step 12" in capsys.readouterr().out
+    assert pipeline(["status", "unknown"]) == 2
+    assert "no sweep 'unknown' is recorded" in capsys.readouterr().err
+
+
+def test_dropping_a_row_asks_first_and_forgets_its_trials_alone(
+    trained: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    drop = ["drop", *trained[1:]]
+    drop.insert(2, "CUT")
+    assert pipeline(drop) == 2
+    captured = capsys.readouterr()
+    assert "CUT, seed 1: " in captured.out and "also single: single" in captured.out
+    assert "There is nobody to ask; say --yes" in captured.err
+    assert len(list(Path("trials").glob("*/last.pt"))) == 1
+    assert pipeline([*drop, "--yes"]) == 0
+    assert "dropped 1 trials" in capsys.readouterr().out
+    assert not list(Path("trials").glob("*/last.pt"))
+    assert pipeline(trained) == 0
+    assert "4 trials, 0 done, 4 to train" in capsys.readouterr().out
+    assert pipeline([*drop, "--yes"]) == 0
+    assert "CUT: nothing is recorded of it" in capsys.readouterr().out
+    drop[2] = "CTU"
+    assert pipeline(drop) == 2
+    assert "no row is called 'CTU'; did you mean CUT" in capsys.readouterr().err
+
+
+SEARCH = (
+    SWEEP.replace("seeds: [0, 1]", "seeds: [1]")
+    + """
+search:
+  samples: 2
+  space: {model.temperature: {loguniform: [0.01, 0.5]}}
+"""
+)
+
+
+def test_the_best_of_a_search_become_rows_of_a_sweep(
+    trained: list[str], project: Path, tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "sweeps/mine.yaml").write_text(SEARCH)
+    assert pipeline(["promote", "mine", *tiny_overrides, "--count=2"]) == 0
+    said = capsys.readouterr().out
+    assert "CUT: fd_small_conv" in said and "just sweep mine_best" in said
+    promoted = load_sweep("mine_best")
+    assert promoted.seeds == (0, 1, 2)
+    assert [row.row for row in promoted.rows] == ["CycleGAN", "CUT"]
+    assert promoted.search is None
+    assert pipeline(["promote", "mine", *tiny_overrides]) == 2
+    assert "sweeps/mine_best.yaml: there is such a file" in capsys.readouterr().err
+    assert pipeline(["promote", "mine"]) == 2
+    assert "no trial of it has reached its end" in capsys.readouterr().err
+    assert pipeline(["promote", "smoke"]) == 2
+    assert "sweeps/smoke.yaml: it has no search" in capsys.readouterr().err
+    assert pipeline(["promote", "mine", "--count=none"]) == 2
+    assert "--count is 'none'; it must be a whole number above 0" in capsys.readouterr().err
 
 
 def test_a_trained_trial_is_not_trained_again(

@@ -1,16 +1,30 @@
 """Whole sweeps under Ray, in processes of their own; what a kill leaves behind, and what a failure does."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import stub_trials
 from mlflow import MlflowClient
 from mlflow.entities import Run
+
+from analysis.runs import read_sweep
+from pipeline.claim import is_claimed
+from pipeline.compute import Machine
+from pipeline.job import Outcome, Share, TrialJob
+from pipeline.launch import Events, cluster, run_jobs
+from pipeline.packing import next_round
+from pipeline.settings import Config
+from pipeline.sweep import load_sweep
+from pipeline.worker import Work, forked_nursery
 
 pytestmark = pytest.mark.slow
 
@@ -39,6 +53,20 @@ def trials() -> list[Run]:
     experiment = client.get_experiment_by_name("stripes")
     assert experiment is not None
     return client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")
+
+
+def known_trials() -> list[Run]:
+    """The trials so far, also before there is any experiment."""
+    client = MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
+    return trials() if client.get_experiment_by_name("stripes") else []
+
+
+def assert_no_step_stands_twice() -> None:
+    client = MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
+    for trial in trials():
+        for name in trial.data.metrics:
+            steps = [metric.step for metric in client.get_metric_history(trial.info.run_id, name)]
+            assert len(steps) == len(set(steps)), name
 
 
 @pytest.fixture
@@ -73,16 +101,26 @@ def test_a_killed_sweep_is_carried_on_by_the_same_command(pair: Path) -> None:
     killed.wait()
     time.sleep(8)  # Ray's workers notice that their driver is gone within seconds
     assert Counter(trial.info.status for trial in trials())["RUNNING"] >= 1
-    assert "will go on" in run("plan", "pair").stdout
+    planned = json.loads(run("plan", "pair", "--json").stdout)["trials"]
+    assert any(trial["state"] == "interrupted" and trial["step"] > 0 for trial in planned)
 
     carried_on = run("sweep", "pair")
     assert carried_on.returncode == 0, carried_on.stdout + carried_on.stderr
     assert [trial.info.status for trial in trials()] == ["FINISHED"] * 2
-    client = MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
-    for trial in trials():
-        for name in trial.data.metrics:
-            steps = [metric.step for metric in client.get_metric_history(trial.info.run_id, name)]
-            assert len(steps) == len(set(steps)), name
+    assert_no_step_stands_twice()
+
+
+def test_ctrl_c_ends_a_sweep_at_once_and_in_one_line(pair: Path) -> None:
+    started = subprocess.Popen(command("sweep", "pair"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while len(list(pair.glob("trials/*/last.pt"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    started.send_signal(signal.SIGINT)
+    said, errors = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert errors.strip() == "interrupted; the same command carries on from there"
+    assert "Traceback" not in said
+    assert not any(is_claimed(folder) for folder in pair.glob("trials/*"))
 
 
 def test_a_failing_trial_stops_no_other_and_is_tried_again(pair: Path) -> None:
@@ -104,13 +142,147 @@ def test_a_failing_trial_stops_no_other_and_is_tried_again(pair: Path) -> None:
     assert "| internal " in table
 
     torn.unlink()
-    mended = run("sweep", "pair", "seeds=[5]")
+    unasked = run("sweep", "pair", "seeds=[5]")
+    assert unasked.returncode == 1
+    assert "nothing to train" in unasked.stdout and "retry=failed tries the failed ones again" in unasked.stdout
+    mended = run("sweep", "pair", "seeds=[5]", "retry=failed")
     assert mended.returncode == 0, mended.stdout + mended.stderr
     assert "failed" not in (pair / "results/pair/stripes/table.md").read_text()
 
 
-def test_more_than_the_machine_has_is_refused_before_anything_is_recorded(pair: Path) -> None:
-    refused = run("sweep", "pair", "compute.cpus_per_trial=1000")
-    assert refused.returncode == 2
-    assert "error: compute.cpus_per_trial=1000: there are only" in refused.stderr
-    assert trials() == []
+OTHER = SWEEP.replace("pair", "other").replace(
+    "  - {row: external, set: {model.negatives: [external]}}",
+    "  - {row: both, set: {model.negatives: [internal, external]}}",
+)
+
+
+def test_two_sweeps_at_once_train_no_trial_twice_and_both_have_their_tables(project: Path) -> None:
+    """From nothing: the database itself is laid out by one of them."""
+    (project / "mlflow.db").unlink()
+    names = {"pair": SWEEP, "other": OTHER}
+    for name, text in names.items():
+        (project / f"sweeps/{name}.yaml").write_text(text)
+    started = {
+        name: subprocess.Popen(command("sweep", name), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for name in names
+    }
+    said = {name: process.communicate(timeout=300)[0] for name, process in started.items()}
+    assert {name: process.returncode for name, process in started.items()} == {"pair": 0, "other": 0}, said
+    keys = [trial.data.tags["trial_key"] for trial in trials()]
+    assert len(keys) == len(set(keys)) == 3
+    assert {trial.info.status for trial in trials()} == {"FINISHED"}
+    assert_no_step_stands_twice()
+    for name, other in (("pair", "external"), ("other", "both")):
+        rows = (project / f"results/{name}/stripes/table.md").read_text().splitlines()
+        assert all("(n = 1)" in row for row in rows if row.startswith(("| internal ", f"| {other} ")))
+
+
+SEARCH = """
+name: hunt
+question: Does a search stop what looks worse?
+base: [task=stripes, data.train_count=40, data.test_count=8, data.size=32, model.generator.channels=4,
+       model.discriminator.channels=4, train.constant_epochs=3, train.decay_epochs=1, train.log_every_steps=10]
+seeds: [0]
+rows: [{row: default, set: {}}]
+search:
+  samples: 4
+  space: {train.learning_rate: {loguniform: [0.000001, 0.001]}}
+"""
+
+
+@pytest.mark.parametrize("sampler", ["random", "optuna"])
+def test_a_search_stops_what_looks_worse_and_a_stopped_trial_is_over(project: Path, sampler: str) -> None:
+    (project / "sweeps/hunt.yaml").write_text(SEARCH.replace("samples: 4", f"samples: 4\n  sampler: {sampler}"))
+    first = run("sweep", "hunt")
+    assert first.returncode == 0, first.stdout + first.stderr
+    ended = trials()
+    stopped = [trial for trial in ended if trial.info.status == "KILLED"]
+    assert len(ended) == 5
+    assert 1 <= len(stopped) <= 4
+    assert {trial.info.status for trial in ended} == {"KILLED", "FINISHED"}
+    assert all(trial.data.tags["stopped"].startswith("by the search after epoch") for trial in stopped)
+    assert all(trial.data.metrics["progress/step"] < 160 for trial in stopped)
+    table = (project / "results/hunt/stripes/table.md").read_text()
+    for trial in stopped:
+        assert f"{trial.data.tags['row.hunt']}, seed 0 was stopped by the search" in table
+    before = {trial.info.run_id: trial.info.end_time for trial in ended}
+    again = run("sweep", "hunt")
+    assert again.returncode == 0 and "nothing to train" in again.stdout
+    assert {trial.info.run_id: trial.info.end_time for trial in trials()} == before
+
+
+def test_a_search_that_was_killed_goes_on_and_compares_with_what_is_over(project: Path) -> None:
+    (project / "sweeps/hunt.yaml").write_text(SEARCH)
+    killed = subprocess.Popen(command("sweep", "hunt"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not any(trial.info.end_time for trial in known_trials()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    over = {trial.info.run_id: trial.info.end_time for trial in known_trials() if trial.info.end_time}
+    assert over
+    time.sleep(8)
+    carried_on = run("sweep", "hunt")
+    assert carried_on.returncode == 0, carried_on.stdout + carried_on.stderr
+    after = {trial.info.run_id: trial for trial in trials()}
+    assert {run_id: after[run_id].info.end_time for run_id in over} == over
+    assert {trial.info.status for trial in after.values()} <= {"FINISHED", "KILLED"}
+    assert_no_step_stands_twice()
+
+
+def test_every_row_of_every_committed_sweep_trains(project: Path, tiny_overrides: tuple[str, ...]) -> None:
+    """In one store, so that rows which sweeps share are trained once, as for a user."""
+    for name in sorted(path.stem for path in Path("sweeps").glob("*.yaml")):
+        done = run("sweep", name, *tiny_overrides, "seeds=[0]", "--quiet")
+        assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
+        record = read_sweep(f"sqlite:///{Path('mlflow.db').absolute()}", name, "stripes")
+        statuses = set(record.runs["status"])
+        assert statuses <= ({"FINISHED", "KILLED"} if name == "explore" else {"FINISHED"}), name
+        assert len(record.runs) == len(load_sweep(name).rows)
+    keys = [trial.data.tags["trial_key"] for trial in trials()]
+    assert len(keys) == len(set(keys))
+    default = next(trial for trial in trials() if trial.data.tags.get("row.ablation_paper") == "CUT (default)")
+    # In five ablations, methods, the search, and in smoke, since these networks are as small as its own.
+    assert sum(tag.startswith("row.") for tag in default.data.tags) == 8
+
+
+@pytest.fixture
+def stubs(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Workers of Ray must find the stubs by name."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(stub_trials.__file__).parent))
+    return project
+
+
+def run_stubs(work: Work, jobs: list[TrialJob]) -> dict[str, Outcome]:
+    outcomes: dict[str, Outcome] = {}
+    events = Events(lambda key: None, lambda key, progress: None, outcomes.__setitem__)
+    with forked_nursery() as nursery, cluster(2, 0, 8.0):
+        run_jobs(iter(jobs), len(jobs), 2, events, Path("ray"), nursery, work=work)
+        again, _ = next_round(jobs, outcomes, MACHINE)
+        if again:
+            run_jobs(iter(again), len(again), 2, events, Path("ray"), nursery, work=work)
+    return outcomes
+
+
+MACHINE = Machine("cpu", "two cores", cores=2, gpus=0, memory_gb=8.0)
+
+
+def jobs_of(config: Config, count: int) -> list[TrialJob]:
+    share = Share(cpus=1, gpus=0.0, memory_gb=4.0, slots=2)
+    return [
+        TrialJob(replace(config, seed=seed), f"key{seed}", "run", "data", "checkpoint", "uri", share)
+        for seed in range(count)
+    ]
+
+
+def test_what_runs_out_of_memory_is_tried_again_with_twice_as_much(stubs: Path, tiny: Callable[..., Config]) -> None:
+    outcomes = run_stubs(stub_trials.hungry, jobs_of(tiny(), 2))
+    assert {outcome.ending for outcome in outcomes.values()} == {"done"}
+    tries = Path("tries.txt").read_text().splitlines()
+    assert tries == ["4.0 of 2 slots"] * 2 + ["8.0 of 1 slots"] * 2
+
+
+def test_a_trial_whose_process_is_killed_takes_no_other_with_it(stubs: Path, tiny: Callable[..., Config]) -> None:
+    outcomes = run_stubs(stub_trials.killed, jobs_of(tiny(), 3))
+    assert [outcome.ending for outcome in outcomes.values()] == ["died"] * 3
+    assert all("signal 9" in outcome.reason for outcome in outcomes.values())

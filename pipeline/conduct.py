@@ -1,0 +1,105 @@
+"""The commands that train: a sweep, in rounds, its tables kept fresh; and a single trial in this process."""
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from analysis.report import write_tables
+from pipeline.config import parse_override
+from pipeline.errors import UserError
+from pipeline.metrics import has_weights, metric_names
+from pipeline.plan import Plan, find_needs, plan_sweep, register
+from pipeline.sweep import Row, Sweep, load_sweep, retries_failed
+from pipeline.worker import forked_nursery
+
+
+def sweep(name: str, overrides: list[str], *, quiet: bool) -> int:
+    """Train what is not trained yet, then write the tables."""
+    with forked_nursery() as nursery:
+        return _sweep(name, overrides, Console(quiet=quiet), nursery)
+
+
+def _sweep(name: str, overrides: list[str], console: Console, nursery: str) -> int:
+    retry_failed, overrides = retries_failed(overrides)
+    planned = plan_sweep(load_sweep(name), overrides)
+    if planned.to_train(retry_failed=retry_failed) or planned.samples_to_draw:
+        require_means(planned)
+        planned = _train_left(planned, overrides, console, nursery, retry_failed=retry_failed)
+    else:
+        register(planned)
+        counts = Counter(trial.state for trial in planned.trials)
+        console.print(f"{planned.sweep.name}: nothing to train; {', '.join(f'{n} {s}' for s, n in counts.items())}")
+    table = write_tables(planned.uri, planned.sweep.name, planned.task, Path(planned.config.paths.results))
+    print(table.splitlines()[-1] if console.quiet else table)
+    return _say_what_is_left(planned)
+
+
+def train(overrides: list[str]) -> int:
+    """One trial in this process, recorded like any other."""
+    seed = 0
+    for text in overrides:
+        if text.startswith("seed="):
+            value = parse_override(text, "command line").value()
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise UserError(f"command line: seed is {value!r}; it must be a whole number")
+            seed = value
+    single = Sweep("single", "One trial by itself.", (seed,), (Row("single", {}),))
+    planned = plan_sweep(single, [text for text in overrides if not text.startswith("seed=")])
+    require_means(planned)
+    metric, _ = metric_names(planned.config.metric.extractor)
+    # Who names a single trial wants it, also where it has failed before.
+    jobs = register(planned, find_needs(planned), retry_failed=True)
+    if not jobs:
+        print(f"{planned.trials[0].key} is done already; nothing to train")
+        return 0
+    from pipeline.trial import run_trial  # torch-fidelity, which takes a second to import
+
+    for job in jobs:
+        for at in run_trial(job):
+            score = f", {metric} {at.score:.2f}" if at.score is not None else ""
+            print(f"{job.key}: step {at.step}/{at.steps}, {at.seconds_per_step:.3f} s/step{score}", flush=True)
+    return 0
+
+
+def require_means(planned: Plan) -> None:
+    """Fail before anything is trained or recorded where the metric's network cannot be had."""
+    metric = planned.config.metric
+    if has_weights(metric.extractor):
+        from pipeline.fid import load_extractor  # torch-fidelity, which takes a second to import
+
+        load_extractor(metric.extractor, metric.weights, torch.device("cpu"))
+
+
+def _train_left(planned: Plan, overrides: Sequence[str], console: Console, nursery: str, *, retry_failed: bool) -> Plan:
+    """Train all that is left under Ray; the plan as it is then, with what a search has drawn meanwhile."""
+    from pipeline.launch import cluster, require_offer  # Ray, which takes a second to import
+    from pipeline.rounds import Training
+
+    machine = planned.machine
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        # Both take seconds, and Ray mostly waits for its own processes.
+        counting = beside.submit(find_needs, planned)
+        with cluster(machine.cores, machine.gpus, machine.memory_gb):
+            needs = counting.result()
+            for share in {need.share for need in needs}:
+                require_offer(share)
+            training = Training(planned, needs, overrides, console, retry_failed=retry_failed)
+            training.run(nursery)
+    return training.planned
+
+
+def _say_what_is_left(planned: Plan) -> int:
+    """A line for each trial that is not at its end; 1 where there is one."""
+    records = planned.tracker.find_trials()
+    over = {"FINISHED", "KILLED"} if planned.sweep.search else {"FINISHED"}
+    left = [found for found in planned.trials if found.key not in records or records[found.key].status not in over]
+    for found in left:
+        why = (records[found.key].error or "it was interrupted") if found.key in records else "it was dropped"
+        print(f"{found.trial.row}, seed {found.trial.seed} is not done: {why}")
+    if left:
+        print("the same command goes on from there; retry=failed tries the failed ones again")
+    return 1 if left else 0

@@ -1,0 +1,111 @@
+"""The commands on what a sweep has recorded: forget a row, and make rows of a search's best."""
+
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.claim import claimed
+from pipeline.errors import UserError, nearest
+from pipeline.metrics import metric_names
+from pipeline.plan import Plan, PlannedTrial, plan_sweep, score_of
+from pipeline.sweep import SAMPLE, SWEEPS, Row, load_sweep, require_name
+
+SEEDS = [0, 1, 2]
+
+
+def drop(name: str, row: str, overrides: list[str], *, yes: bool) -> int:
+    """Forget a row's trials: their runs in MLflow and their checkpoints. Asks first."""
+    planned = plan_sweep(load_sweep(name), overrides)
+    rows = [found.row for found in planned.sweep.rows]
+    if row not in rows:
+        raise UserError(f"{planned.sweep.place}: no row is called {row!r}; {nearest(row, rows)}")
+    trials = [found for found in planned.trials if found.trial.row == row and found.record]
+    if not trials:
+        print(f"{row}: nothing is recorded of it")
+        return 0
+    if training := [found for found in trials if found.state == "training"]:
+        raise UserError(f"{training[0].key}: it is being trained now; stop that process first")
+    for found in trials:
+        print(f"{row}, seed {found.trial.seed}: {found.key}, {found.state}{_also_in(found, planned.sweep.name)}")
+    if not yes and not _agrees(f"forget {len(trials)} trials, with their checkpoints?"):
+        print("nothing was dropped")
+        return 1
+    for found in trials:
+        assert found.record is not None, "chosen so above"
+        folder = Path(found.trial.config.paths.trials) / found.key
+        with claimed(folder):  # nobody begins with it meanwhile
+            planned.tracker.forget_trial(found.record.run_id)
+            shutil.rmtree(folder, ignore_errors=True)
+    print(f"dropped {len(trials)} trials; the sweep trains them anew")
+    return 0
+
+
+def promote(name: str, overrides: list[str], *, count: int, target: str | None) -> int:
+    """Write a sweep of a search's best rows, with three seeds and to the full budget."""
+    planned = plan_sweep(load_sweep(name), overrides)
+    if planned.sweep.search is None:
+        raise UserError(f"{planned.sweep.place}: it has no search; every row of it stands in a sweep already")
+    metric, _ = metric_names(planned.config.metric.extractor)
+    scored = [(score, found) for found in planned.trials if (score := _full_score(found, metric)) is not None]
+    if not scored:
+        raise UserError(f"{planned.sweep.place}: no trial of it has reached its end; just sweep {planned.sweep.name}")
+    best = sorted(scored, key=lambda pair: pair[0])[:count]
+    stem = target or f"{planned.sweep.name}_best"
+    require_name(stem, "command line, --to")
+    path = SWEEPS / f"{stem}.yaml"
+    if path.exists():
+        raise UserError(f"{path}: there is such a file; move it away, or give another name with --to=NAME")
+    path.write_text(_promoted(planned, stem, best, metric), encoding="utf-8")
+    for score, found in best:
+        print(f"{found.trial.row}: {metric} {score:.4g}, {_settings(planned, found) or 'the defaults'}")
+    task = [text for text in overrides if text.startswith("task=")]
+    print(f"{path}\n{' '.join(['just sweep', stem, *task])}")
+    return 0
+
+
+def _promoted(planned: Plan, stem: str, best: list[tuple[float, PlannedTrial]], metric: str) -> str:
+    chosen = [found.trial.row for _, found in best]
+    own = [row for row in planned.sweep.rows if not row.row.startswith(SAMPLE) and row.row not in chosen]
+    by_name = {row.row: row for row in planned.sweep.rows}
+    # The settings that the search was compared to stay before its best.
+    written = [_as_row(row) for row in [*own, *(by_name[name] for name in chosen)]]
+    content = {
+        "name": stem,
+        "question": f"Do the best settings of {planned.sweep.name} hold with several seeds?",
+        "base": [*planned.sweep.base, *(text for text in planned.overrides if not text.startswith("task="))],
+        "seeds": SEEDS,
+        "rows": written,
+    }
+    reached = "; ".join(f"{found.trial.row} {score:.4g}" for score, found in best)
+    head = f"# Promoted from {planned.sweep.name} on {planned.task}; {metric} of one seed there: {reached}.\n"
+    return head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _as_row(row: Row) -> dict[str, Any]:
+    paper = {"paper": row.paper} if row.paper else {}
+    return {"row": row.row, "set": dict(row.set), **paper}
+
+
+def _full_score(found: PlannedTrial, metric: str) -> float | None:
+    return score_of(found.record, metric) if found.state == "done" else None
+
+
+def _settings(planned: Plan, found: PlannedTrial) -> Mapping[str, Any]:
+    return next(row.set for row in planned.sweep.rows if row.row == found.trial.row)
+
+
+def _also_in(found: PlannedTrial, sweep: str) -> str:
+    tags = found.record.tags if found.record else {}
+    others = [f"{tag.removeprefix('row.')}: {row}" for tag, row in tags.items() if tag.startswith("row.")]
+    others = [other for other in others if not other.startswith(f"{sweep}:")]
+    return f"; also {', '.join(sorted(others))}" if others else ""
+
+
+def _agrees(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise UserError(f"{question} There is nobody to ask; say --yes")
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
