@@ -1,5 +1,6 @@
 """Writes a sweep's tables: Markdown, CSV and LaTeX, from MLflow's records alone."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,10 +21,17 @@ def write_tables(uri: str, sweep: str, task: str, results: Path) -> str:
     paper = yaml.safe_load(REFERENCE.read_text(encoding="utf-8"))
     cells, notes = table(record, paper)
     text = markdown(record, cells, notes)
-    (folder / "table.md").write_text(text, encoding="utf-8")
-    (folder / "table.csv").write_text(csv(record, paper), encoding="utf-8")
-    (folder / "table.tex").write_text(latex(record, cells, notes), encoding="utf-8")
+    _write(folder / "table.md", text)
+    _write(folder / "table.csv", csv(record, paper))
+    _write(folder / "table.tex", latex(record, cells, notes))
     return f"{text}\n{folder / 'table.md'}"
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all, since tables are rebuilt while others read them."""
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.rename(path)
 
 
 def markdown(record: SweepRecord, cells: pd.DataFrame, notes: list[str]) -> str:

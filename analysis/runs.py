@@ -39,7 +39,8 @@ class SweepRecord:
     """A sweep as recorded.
 
     overrides: what its command line changed for all rows. runs: one line a trial, indexed by (row, seed), with
-    status, error and every metric.
+    status, error, why a search stopped it, how its times were taken, steps so far, and, where it is finished, every
+    metric.
     """
 
     sweep: str
@@ -107,9 +108,18 @@ def _newest_manifest(client: MlflowClient, experiment_id: str, sweep: str, uri: 
 
 def _line(row: str, seed: int, run: Run | None) -> dict[str, Any]:
     if run is None:
-        return {"row": row, "seed": seed, "status": "MISSING", "error": ""}
-    finished = run.data.metrics if run.info.status == "FINISHED" else {}
-    return {"row": row, "seed": seed, "status": run.info.status, "error": run.data.tags.get("error", ""), **finished}
+        return {"row": row, "seed": seed, "status": "MISSING", "error": "", "stopped": "", "timed": "", "step": 0}
+    tags, metrics = run.data.tags, run.data.metrics
+    return {
+        "row": row,
+        "seed": seed,
+        "status": run.info.status,
+        "error": tags.get("error", ""),
+        "stopped": tags.get("stopped", ""),
+        "timed": tags.get("timed", ""),
+        "step": int(metrics.get("progress/step", 0)),
+        **(metrics if run.info.status == "FINISHED" else {}),
+    }
 
 
 def _search(client: MlflowClient, experiment_id: str, condition: str) -> list[Run]:

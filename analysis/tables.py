@@ -37,6 +37,10 @@ COLUMNS = (
 )
 
 
+# What depends on who else used the device.
+TIMES = ("cost/seconds_per_step",)
+
+
 @dataclass(frozen=True)
 class Statistic:
     """A metric of a row over its finished seeds: mean, standard deviation of a sample (nan for one), count."""
@@ -54,6 +58,7 @@ def summarise(record: SweepRecord) -> list[Statistic]:
     recorded = [
         column.metric for column in COLUMNS if column.metric in runs and bool(runs[column.metric].notna().any())
     ]
+    timed, _ = _timed_alike(record)
     found: list[Statistic] = []
     for metric in recorded:
         source = metric.replace("last/", "source/")
@@ -61,7 +66,10 @@ def summarise(record: SweepRecord) -> list[Statistic]:
             found.append(_statistic(SOURCE_ROW, metric, runs[source].dropna().iloc[:1]))
     for row in record.rows:
         of_row = runs.loc[[row.row]]
-        found += [_statistic(row.row, metric, of_row[metric]) for metric in recorded]
+        timed_alike = of_row[of_row["timed"] == timed] if "timed" in of_row else of_row
+        found += [
+            _statistic(row.row, metric, (timed_alike if metric in TIMES else of_row)[metric]) for metric in recorded
+        ]
     return found
 
 
@@ -69,7 +77,9 @@ def table(record: SweepRecord, paper: Mapping[str, Mapping[str, float]]) -> tupl
     """The table as a reader sees it, cells as text, and its footnotes."""
     summary = {(found.row, found.metric): found for found in summarise(record)}
     rows, metrics = {row for row, _ in summary}, {metric for _, metric in summary}
-    names = [*([SOURCE_ROW] if SOURCE_ROW in rows else []), *(row.row for row in record.rows)]
+    # Of a search's rows most are stopped, and have nothing to show.
+    shown = [row.row for row in record.rows if set(record.runs.loc[[row.row]]["status"]) != {"KILLED"}]
+    names = [*([SOURCE_ROW] if SOURCE_ROW in rows else []), *shown]
     cells = {
         column.title: [_cell(summary.get((name, column.metric)), column) for name in names]
         for column in COLUMNS
@@ -105,17 +115,35 @@ def _paper_column(task: str, references: Mapping[str, Mapping[str, float]]) -> t
 
 
 def _footnotes(record: SweepRecord) -> list[str]:
-    """Why a seed is missing, one line for each."""
+    """Why a seed is missing, one line for each; and which times are left out."""
     reasons = {
         "FAILED": "failed",
         "RUNNING": "is not finished",
         "SCHEDULED": "has not started",
         "MISSING": "has no run",
+        "KILLED": "was stopped",
     }
     notes: list[str] = []
     for run in record.runs.reset_index().to_dict("records"):
         if run["status"] != "FINISHED":
+            stopped = f" {run.get('stopped', '')}" if run["status"] == "KILLED" else ""
             why = f": {run['error']}" if run["error"] else ""
             what = reasons.get(run["status"], str(run["status"]).lower())
-            notes.append(f"{run['row']}, seed {run['seed']} {what}{why}")
+            notes.append(f"{run['row']}, seed {run['seed']} {what}{stopped.rstrip()}{why}")
+    timed, left_out = _timed_alike(record)
+    if left_out:
+        how = timed or "before it was recorded how"
+        notes.append(f"seconds per step are those of trials that ran {how}; {left_out} that ran otherwise are left out")
     return notes
+
+
+def _timed_alike(record: SweepRecord) -> tuple[str, int]:
+    """On which device, with how many threads and beside how many others most of the finished trials ran (the first of
+    equals), and how many ran otherwise: times of the one say nothing about times of the other.
+    """
+    finished = record.runs[record.runs["status"] == "FINISHED"]
+    if "timed" not in finished or finished.empty:
+        return "", 0
+    ways = pd.Series(finished["timed"]).value_counts(sort=False)
+    most = str(ways.idxmax())
+    return most, int(ways.sum() - ways[most])

@@ -98,3 +98,41 @@ def test_csv_has_a_line_a_row_with_the_papers_values() -> None:
     assert read.loc["a_b|c", "last/fd_small_conv_n"] == 2
     assert read.loc["a_b|c", "paper/horse2zebra/fid"] == 45.5
     assert math.isnan(read.loc["lone", "paper/horse2zebra/fid"])
+
+
+def timed(row: str, seed: int, packed: str, seconds: float) -> dict[str, object]:
+    done = {"status": "FINISHED", "error": "", "stopped": "", "timed": packed}
+    return {"row": row, "seed": seed, **done, "last/fd_small_conv": 10.0, "cost/seconds_per_step": seconds}
+
+
+def test_packed_and_unpacked_seconds_are_not_compared() -> None:
+    shared = "up to 2 side by side"
+    found = record(
+        runs=[
+            timed("a_b|c", 0, shared, 0.05),
+            timed("a_b|c", 1, "alone", 0.03),
+            timed("lone", 0, "alone", 0.03),
+            timed("lone", 1, shared, 0.07),
+            timed("a_b|c", 2, shared, 0.07),
+        ]
+    )
+    cells, notes = table(found, PAPER)
+    assert list(cells["seconds per step ↓"]) == ["0.060 ± 0.014 (n = 2)", "0.070 (n = 1)"]
+    assert list(cells["FD (small-conv), last ↓"]) == ["10.00 ± 0.00 (n = 3)", "10.00 ± 0.00 (n = 2)"]
+    assert notes == [
+        "seconds per step are those of trials that ran up to 2 side by side; 2 that ran otherwise are left out"
+    ]
+
+
+def test_stopped_trials_never_enter() -> None:
+    stopped = {"status": "KILLED", "error": "", "stopped": "by the search after epoch 2", "timed": "alone"}
+    found = record(
+        runs=[
+            {"row": "a_b|c", "seed": 0, **stopped, "last/fd_small_conv": 1.0},
+            timed("lone", 0, "alone", 0.03),
+        ]
+    )
+    found.runs.loc[("a_b|c", 0), "last/fd_small_conv"] = math.nan  # as the reader leaves it
+    cells, notes = table(found, PAPER)
+    assert list(cells.index) == ["lone"]
+    assert notes == ["a_b|c, seed 0 was stopped by the search after epoch 2"]
