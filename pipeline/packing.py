@@ -58,8 +58,11 @@ def retried(job: TrialJob, machine: Machine) -> TrialJob | None:
     if on_one_device <= 1:
         return None
     fewer = on_one_device // 2
+    # Its own failure must not keep it from being tried again.
+    over = tuple(status for status in job.over if status != "FAILED")
     gpus, slots = (0.0, fewer) if machine.device == "cpu" else (_part(fewer), machine.gpus * fewer)
-    return replace(job, share=replace(share, gpus=gpus, memory_gb=machine.memory_gb / fewer, slots=slots))
+    more = replace(share, gpus=gpus, memory_gb=machine.memory_gb / fewer, slots=slots)
+    return replace(job, share=more, over=over)
 
 
 def next_round(

@@ -168,7 +168,8 @@ class LiveView:
         if len(lines) <= room:
             return lines, 0
         order = ("running", "failed", "elsewhere", "waiting", "stopped", "done")
-        chosen = sorted(range(len(lines)), key=lambda number: (order.index(lines[number].state), number))[:room]
+        rank = {state: number for number, state in enumerate(order)}
+        chosen = sorted(range(len(lines)), key=lambda number: (rank.get(lines[number].state, 0), number))[:room]
         return [lines[number] for number in sorted(chosen)], len(lines) - room
 
 

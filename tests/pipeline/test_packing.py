@@ -116,6 +116,14 @@ def test_what_ran_out_of_memory_gets_twice_the_share_up_to_a_whole_device(
     assert memory == [machine.memory_gb / 8, machine.memory_gb / 4, machine.memory_gb / 2, machine.memory_gb]
 
 
+def test_what_ran_out_of_memory_is_not_held_back_by_its_own_failure(
+    job: Callable[[str, Machine, float], TrialJob],
+) -> None:
+    again = retried(replace(job("k", GPU, 10.0), over=("FINISHED", "KILLED", "FAILED")), GPU)
+    assert again is not None
+    assert again.over == ("FINISHED", "KILLED")
+
+
 def test_the_next_round_has_what_ran_out_of_memory_and_what_others_were_training(
     job: Callable[[str, Machine, float], TrialJob],
 ) -> None:
