@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import models
 from models.build import build_objective
+from models.configs import CUTConfig, CycleGANConfig, ModelConfig
 from models.negatives import PatchQueue
 from models.objective import Batch
 from models.plain import build_plain, plain_optimizers, plain_step
@@ -41,6 +42,7 @@ class StepCost:
 def step_cost(config: Config, cache: Path, *, plain: bool = False) -> StepCost:
     """The cost of a step of this trial, or of the reference code's; counted once a machine for each model, shape and
     version of the code."""
+    config = replace(config, model=_what_costs(config.model))
     model, shape = asdict(config.model), asdict(config.data.shape)
     counted_from = [model, shape, config.train.batch_size, plain, _code(), torch.__version__]
     name = hashlib.sha256(json.dumps(counted_from, sort_keys=True).encode()).hexdigest()[:16]
@@ -78,6 +80,23 @@ def count_step(config: Config, *, plain: bool = False) -> StepCost:
     with FlopCounterMode(display=False) as translation, torch.no_grad():
         objective.translator(_batch(config, fake).a[:1])
     return StepCost(operations.get_total_flops(), live.peak_bytes / GB, translation.get_total_flops())
+
+
+def _what_costs(model: ModelConfig) -> ModelConfig:
+    """The model with the same cost whose numbers are plain: of a weight it matters alone whether it is 0."""
+    match model:
+        case CUTConfig():
+            return replace(
+                model,
+                temperature=1.0,
+                nce_weight=float(model.nce_weight > 0),
+                identity_weight=float(model.identity_weight > 0),
+                external=replace(model.external, momentum=0.5),
+            )
+        case CycleGANConfig():
+            return replace(
+                model, cycle_weight=float(model.cycle_weight > 0), identity_weight=float(model.identity_weight > 0)
+            )
 
 
 def _hollow(objective: nn.Module, fake: FakeTensorMode) -> None:

@@ -56,11 +56,20 @@ def test_counting_is_kept_for_the_next_plan_and_made_anew_for_another_model(
     first = step_cost(tiny(), tmp_path)
     (kept,) = (tmp_path / "costs").iterdir()
     kept.write_text(kept.read_text().replace(str(first.operations), "12345"))
-    assert step_cost(tiny("model.temperature=0.07"), tmp_path).operations == 12345
+    # Of temperatures and weights it matters alone whether they are 0.
+    alike = (
+        "model.temperature=0.5",
+        "model.nce_weight=3.0",
+        "model.identity_weight=0.25",
+        "model.external.momentum=0.9",
+    )
+    assert step_cost(tiny(*alike), tmp_path).operations == 12345
+    assert step_cost(tiny("model.identity_weight=0.0"), tmp_path).operations < first.operations
     assert step_cost(tiny("model.places=[res5]"), tmp_path).operations < first.operations
-    assert len(list((tmp_path / "costs").iterdir())) == 2
+    assert len(list((tmp_path / "costs").iterdir())) == 3
 
 
 def test_settings_that_cost_nothing_leave_the_work_the_same(tiny: Callable[..., Config]) -> None:
-    assert count_step(tiny("model.temperature=0.5", "seed=3")).work == count_step(tiny()).work
+    others = ("model.temperature=0.5", "model.nce_weight=3.0", "model.identity_weight=0.25", "seed=3")
+    assert count_step(tiny(*others)).work == count_step(tiny()).work
     assert count_step(tiny("model.identity_weight=0.0")).work != count_step(tiny()).work
