@@ -2,20 +2,26 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
+from analysis.legend import legend
 from analysis.runs import SweepRecord, read_sweep
-from analysis.tables import DASH, summarise, table
+from analysis.tables import summarise, table
 
 REFERENCE = Path(__file__).parent / "reference.yaml"
 
 
-def write_tables(uri: str, sweep: str, task: str, results: Path) -> str:
-    """Write results/<sweep>/<task>/table.md, .csv and .tex; give the Markdown with its place, to be printed."""
+def write_tables(uri: str, sweep: str, task: str, results: Path, price_per_hour: float | None = None) -> str:
+    """Write results/<sweep>/<task>/table.md, .csv and .tex; give the Markdown with its place, to be printed.
+
+    price_per_hour: what an hour costs, in place of what the sweep's record says.
+    """
     record = read_sweep(uri, sweep, task)
+    record = replace(record, price_per_hour=price_per_hour or record.price_per_hour)
     folder = results / sweep / task
     folder.mkdir(parents=True, exist_ok=True)
     paper = yaml.safe_load(REFERENCE.read_text(encoding="utf-8"))
@@ -39,13 +45,14 @@ def markdown(record: SweepRecord, cells: pd.DataFrame, notes: list[str]) -> str:
     escaped = cells.rename(index=_escape_markdown).map(_escape_markdown)
     body = escaped.reset_index().to_markdown(index=False, disable_numparse=True)
     question = [record.question, *([_changed(record)] if record.overrides else [])]
-    lines = [f"# {record.sweep} on {record.task}", "", *question, "", body, "", _legend(cells)]
+    lines = [f"# {record.sweep} on {record.task}", "", *question, "", body, "", legend(record, cells)]
     lines += ["", *(f"- {_escape_markdown(note)}" for note in notes)] if notes else []
     return "\n".join(lines) + "\n"
 
 
 def csv(record: SweepRecord, paper: Mapping[str, Mapping[str, float]]) -> str:
-    """A line a row: mean, std and n of each metric, and the paper's FID on each of its data sets."""
+    """A line a row: mean, std and n of each value that trials end with, those that the table leaves out among them, and
+    the paper's FID on each of its data sets."""
     lines: dict[str, dict[str, str | float | int]] = {}
     for found in summarise(record):
         line = lines.setdefault(found.row, {"row": found.row})
@@ -58,22 +65,16 @@ def csv(record: SweepRecord, paper: Mapping[str, Mapping[str, float]]) -> str:
 
 def latex(record: SweepRecord, cells: pd.DataFrame, notes: list[str]) -> str:
     """A table environment for booktabs."""
-    titles = cells.rename(columns=lambda title: title.replace("↓", "$\\downarrow$"))
-    plain = titles.map(_to_latex).rename(index=_to_latex)
+    plain = cells.map(_to_latex).rename(index=_to_latex, columns=_to_latex)
     plain.index.name = None
-    caption = _to_latex(" ".join([record.question, _changed(record), _legend(cells), *(f"{note}." for note in notes)]))
+    said = [record.question, _changed(record), legend(record, cells), *(f"{note}." for note in notes)]
     return plain.style.to_latex(
         hrules=True,
         column_format="l" + "r" * plain.shape[1],
-        caption=caption,
+        caption=_to_latex(" ".join(said)),
         label=f"tab:{record.sweep}",
         position="t",
     )
-
-
-def _legend(cells: pd.DataFrame) -> str:
-    legend = "Mean ± standard deviation over n seeds; last: at the end of training, best: at the best evaluation."
-    return legend + (f" {DASH}: no value." if (cells == DASH).any(axis=None) else "")
 
 
 def _changed(record: SweepRecord) -> str:
@@ -85,6 +86,7 @@ def _escape_markdown(text: str) -> str:
 
 
 _LATEX = {"\\": r"\textbackslash{}", "–": "--", "±": r"$\pm$", "<": r"$<$", ">": r"$>$", "~": r"\textasciitilde{}"}
+_LATEX |= {"↓": r"$\downarrow$", "↑": r"$\uparrow$"}
 _LATEX |= {"^": r"\textasciicircum{}", **{character: f"\\{character}" for character in "&%$#_{}"}}
 
 

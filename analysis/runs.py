@@ -19,6 +19,11 @@ from mlflow.entities import Run, ViewType
 
 MANIFEST = "sweep.json"
 PAGE = 1000
+# Of a trial's tags those that tables need; older trials lack some of them, which are then ''.
+TAGS = (
+    *("error", "stopped", "timed"),
+    *("extractor", "weights", "dimensions", "images_a", "images_b", "kid_subset_size"),
+)
 
 
 class RecordsError(Exception):
@@ -39,8 +44,8 @@ class SweepRecord:
     """A sweep as recorded.
 
     overrides: what its command line changed for all rows. runs: one line a trial, indexed by (row, seed), with
-    status, error, why a search stopped it, how its times were taken, steps so far, and, where it is finished, every
-    metric.
+    status, error, why a search stopped it, how its times were taken and its scores made, steps so far, and, where it
+    is finished, every metric. price_per_hour: of a GPU, or of the machine where there is none; None: nobody said.
     """
 
     sweep: str
@@ -49,6 +54,7 @@ class SweepRecord:
     overrides: tuple[str, ...]
     rows: tuple[SweepRow, ...]
     runs: pd.DataFrame
+    price_per_hour: float | None
 
 
 def read_sweep(uri: str, sweep: str, task: str) -> SweepRecord:
@@ -70,7 +76,8 @@ def read_sweep(uri: str, sweep: str, task: str) -> SweepRecord:
     )
     lines = [_line(row.row, seed, by_key.get(key)) for row in rows for seed, key in row.keys.items()]
     runs = pd.DataFrame(lines).set_index(["row", "seed"])
-    return SweepRecord(sweep, manifest["question"], task, tuple(manifest["overrides"]), rows, runs)
+    price = manifest.get("price_per_hour")
+    return SweepRecord(sweep, manifest["question"], task, tuple(manifest["overrides"]), rows, runs, price)
 
 
 def recorded_tasks(uri: str, sweep: str) -> list[str]:
@@ -107,18 +114,15 @@ def _newest_manifest(client: MlflowClient, experiment_id: str, sweep: str, uri: 
 
 
 def _line(row: str, seed: int, run: Run | None) -> dict[str, Any]:
-    if run is None:
-        return {"row": row, "seed": seed, "status": "MISSING", "error": "", "stopped": "", "timed": "", "step": 0}
-    tags, metrics = run.data.tags, run.data.metrics
+    status = run.info.status if run else "MISSING"
+    tags, metrics = (run.data.tags, run.data.metrics) if run else ({}, {})
     return {
         "row": row,
         "seed": seed,
-        "status": run.info.status,
-        "error": tags.get("error", ""),
-        "stopped": tags.get("stopped", ""),
-        "timed": tags.get("timed", ""),
+        "status": status,
+        **{name: tags.get(name, "") for name in TAGS},
         "step": int(metrics.get("progress/step", 0)),
-        **(metrics if run.info.status == "FINISHED" else {}),
+        **(metrics if status == "FINISHED" else {}),
     }
 
 

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,30 +16,57 @@ DASH = "–"
 
 @dataclass(frozen=True)
 class Column:
-    """A metric as recorded, what a reader calls it, and the digits it deserves."""
+    """A metric as recorded, what a reader calls it, the digits it deserves, and by what it is multiplied."""
 
     metric: str
     title: str
     digits: int
+    factor: float = 1.0
 
 
 # In the table's order; a column without a single value is left out. The arrow points to the better side.
 COLUMNS = (
     Column("last/fid", "FID, last ↓", 1),
     Column("best/fid", "FID, best ↓", 1),
-    Column("last/kid", "KID, last ↓", 4),
     Column("last/fd_small_conv", "FD (small-conv), last ↓", 2),
     Column("best/fd_small_conv", "FD (small-conv), best ↓", 2),
+    Column("best/epoch", "epoch of the best", 0),
+    Column("last/kid", "KID, last ↓", 4),
     Column("last/kd_small_conv", "KD (small-conv), last ↓", 3),
+    Column("last/precision", "precision, last ↑", 3),
+    Column("last/recall", "recall, last ↑", 3),
+    Column("last/precision_small_conv", "precision (small-conv), last ↑", 3),
+    Column("last/recall_small_conv", "recall (small-conv), last ↑", 3),
+    Column("last/lpips", "LPIPS to the input, last ↓", 3),
+    Column("last/fd_dinov2", "FD (DINOv2), last ↓", 1),
+    Column("last/mAP", "mAP, last ↑", 1),
+    Column("last/pixAcc", "pixAcc, last ↑", 1),
+    Column("last/classAcc", "classAcc, last ↑", 1),
     Column("last/background_change", "background change, levels of 255 ↓", 2),
-    Column("cost/seconds_per_step", "seconds per step ↓", 3),
-    Column("cost/peak_live_gb", "live tensors, peak GB ↓", 3),
-    Column("cost/peak_allocated_gb", "CUDA allocated, peak GB ↓", 2),
+    Column("cost/seconds_per_iteration", "seconds per iteration ↓", 3),
+    Column("cost/peak_live_gb", "live tensors in training, peak GB ↓", 3),
+    Column("cost/peak_allocated_gb", "CUDA allocated in training, peak GB ↓", 2),
+    Column("cost/peak_reserved_gb", "CUDA reserved in training, peak GB ↓", 2),
+    Column("cost/joules_per_1000_iterations", "joules per 1000 iterations ↓", 0),
 )
 
+# What tables are made of; the rest of a trial's metrics is its course.
+VALUES = ("last/", "best/", "source/", "cost/")
 
 # What depends on who else used the device.
-TIMES = ("cost/seconds_per_step",)
+TIMES = (
+    "cost/seconds_per_iteration",
+    "cost/data_seconds_per_iteration",
+    "cost/seconds_per_step",
+    "cost/seconds_per_evaluation",
+    "cost/training_seconds",
+    "cost/evaluation_seconds",
+    "cost/joules_per_1000_iterations",
+    "cost/device_hours",
+)
+
+# What scores of one table must share to be comparable: the tag, and what a reader calls it.
+SHARED = {"extractor": "extractor", "weights": "weights", "images_a": "images of A", "images_b": "images of B"}
 
 
 @dataclass(frozen=True)
@@ -52,18 +80,27 @@ class Statistic:
     n: int
 
 
+def columns_of(record: SweepRecord) -> list[Column]:
+    """The columns that have a value; the last of them, where there is a price, what a trial costs."""
+    price = record.price_per_hour
+    priced = [Column("cost/device_hours", f"cost a trial, at {price:g} an hour ↓", 2, price)] if price else []
+    recorded = _recorded(record)
+    return [column for column in (*COLUMNS, *priced) if column.metric in recorded]
+
+
 def summarise(record: SweepRecord) -> list[Statistic]:
-    """One statistic a row and metric; the source's come first: the same scores for images of A left as they are."""
+    """One statistic a row and value, those of the table's columns before the others; the source's come first: the same
+    scores for images of A left as they are."""
     runs = record.runs
-    recorded = [
-        column.metric for column in COLUMNS if column.metric in runs and bool(runs[column.metric].notna().any())
-    ]
+    in_table = [column.metric for column in columns_of(record)]
+    recorded = [*in_table, *sorted(_recorded(record) - set(in_table))]
     timed, _ = _timed_alike(record)
     found: list[Statistic] = []
-    for metric in recorded:
-        source = metric.replace("last/", "source/")
-        if source != metric and source in runs:
-            found.append(_statistic(SOURCE_ROW, metric, runs[source].dropna().iloc[:1]))
+    if any(name.startswith("source/") for name in recorded):
+        none = pd.Series(dtype=float)
+        for metric in recorded:
+            source = f"source/{metric.removeprefix('last/')}"
+            found.append(_statistic(SOURCE_ROW, metric, runs[source].dropna().iloc[:1] if source in runs else none))
     for row in record.rows:
         of_row = runs.loc[[row.row]]
         timed_alike = of_row[of_row["timed"] == timed] if "timed" in of_row else of_row
@@ -76,14 +113,12 @@ def summarise(record: SweepRecord) -> list[Statistic]:
 def table(record: SweepRecord, paper: Mapping[str, Mapping[str, float]]) -> tuple[pd.DataFrame, list[str]]:
     """The table as a reader sees it, cells as text, and its footnotes."""
     summary = {(found.row, found.metric): found for found in summarise(record)}
-    rows, metrics = {row for row, _ in summary}, {metric for _, metric in summary}
+    rows = {row for row, _ in summary}
     # Of a search's rows most are stopped, and have nothing to show.
     shown = [row.row for row in record.rows if set(record.runs.loc[[row.row]]["status"]) != {"KILLED"}]
     names = [*([SOURCE_ROW] if SOURCE_ROW in rows else []), *shown]
     cells = {
-        column.title: [_cell(summary.get((name, column.metric)), column) for name in names]
-        for column in COLUMNS
-        if column.metric in metrics
+        column.title: [_cell(summary[name, column.metric], column) for name in names] for column in columns_of(record)
     }
     references = {row.row: paper.get(row.paper, {}) for row in record.rows}
     if any(references.values()):
@@ -92,18 +127,25 @@ def table(record: SweepRecord, paper: Mapping[str, Mapping[str, float]]) -> tupl
     return pd.DataFrame(cells, index=pd.Index(names, name="row")), _footnotes(record)
 
 
+def _recorded(record: SweepRecord) -> set[str]:
+    """The values that any trial has ended with."""
+    runs = record.runs
+    return {str(name) for name in runs.columns[runs.notna().any()] if str(name).startswith(VALUES)}
+
+
 def _statistic(row: str, metric: str, values: pd.Series) -> Statistic:
     known: list[float] = values.dropna().to_numpy(dtype=float).tolist()
     mean = statistics.fmean(known) if known else math.nan
     return Statistic(row, metric, mean, statistics.stdev(known) if len(known) > 1 else math.nan, len(known))
 
 
-def _cell(found: Statistic | None, column: Column) -> str:
-    if found is None or found.n == 0:
+def _cell(found: Statistic, column: Column) -> str:
+    if found.n == 0:
         return DASH
-    spread = f" ± {found.std:.{column.digits}f}" if found.n > 1 else ""
+    mean, std = found.mean * column.factor, found.std * column.factor
+    spread = f" ± {std:.{column.digits}f}" if found.n > 1 else ""
     count = f" (n = {found.n})" if found.row != SOURCE_ROW else ""
-    return f"{found.mean:.{column.digits}f}{spread}{count}"
+    return f"{mean:.{column.digits}f}{spread}{count}"
 
 
 def _paper_column(task: str, references: Mapping[str, Mapping[str, float]]) -> tuple[str, dict[str, str]]:
@@ -115,7 +157,7 @@ def _paper_column(task: str, references: Mapping[str, Mapping[str, float]]) -> t
 
 
 def _footnotes(record: SweepRecord) -> list[str]:
-    """Why a seed is missing, one line for each; and which times are left out."""
+    """Why a seed is missing, one line for each; which times are left out; and what the scores do not share."""
     reasons = {
         "FAILED": "failed",
         "RUNNING": "is not finished",
@@ -133,8 +175,18 @@ def _footnotes(record: SweepRecord) -> list[str]:
     timed, left_out = _timed_alike(record)
     if left_out:
         how = timed or "before it was recorded how"
-        notes.append(f"seconds per step are those of trials that ran {how}; {left_out} that ran otherwise are left out")
-    return notes
+        notes.append(
+            f"times, energy and cost are those of trials that ran {how}; {left_out} that ran otherwise are left out"
+        )
+    differing = [f"{name} ({values})" for tag, name in SHARED.items() if (values := _differing(record, tag))]
+    return [*notes, *([f"scores are not all comparable: trials differ in {'; '.join(differing)}"] if differing else [])]
+
+
+def _differing(record: SweepRecord, tag: str) -> str:
+    """The values of a tag among the finished trials, each with the number of its trials; '' where they are one."""
+    trials = record.runs.to_dict("records")
+    counts = Counter(trial[tag] for trial in trials if trial["status"] == "FINISHED" and trial.get(tag))
+    return ", ".join(f"{value} in {count}" for value, count in counts.items()) if len(counts) > 1 else ""
 
 
 def _timed_alike(record: SweepRecord) -> tuple[str, int]:

@@ -70,10 +70,10 @@ def _run(command: str, arguments: list[str]) -> int:
         case "bench":
             from pipeline.bench import bench
 
-            given = _parse(
-                bench.__doc__, arguments, {"what": "sweep"}, ("--json",), {"--trials": "300"}, overrides=False
-            )
-            return bench(given.what, _whole(given.trials, "--trials"), as_json=given.json)
+            options = {"--trials": "300", "--repeats": "3"}
+            given = _parse(bench.__doc__, arguments, {"what": "fid or sweep"}, ("--json",), options, overrides=False)
+            trials, repeats = _whole(given.trials, "--trials"), _whole(given.repeats, "--repeats")
+            return bench(given.what, trials=trials, repeats=repeats, as_json=given.json)
         case "train":
             from pipeline.conduct import train
 

@@ -1,78 +1,21 @@
-"""What running trials costs beside the trials themselves."""
+"""What parts of the work cost, measured: the command, and one file for each part."""
 
-import json
-import tempfile
-import time
-from collections.abc import Callable
-from contextlib import chdir
-from pathlib import Path
+from pipeline.errors import UserError, nearest
 
-from rich.console import Console
-from rich.table import Column, Table
-
-from pipeline.errors import UserError
-from pipeline.job import Outcome, Progress
-from pipeline.launch import Events, cluster, run_jobs
-from pipeline.plan import find_needs, plan_sweep, register
-from pipeline.sweep import Row, Sweep
-from pipeline.worker import forked_nursery
-
-# Small enough that drawing the data counts for nothing.
-TINY = ["data.train_count=4", "data.test_count=4", "data.size=32", "model.generator.channels=4"]
+PARTS = ("fid", "sweep")
 
 
-def bench(what: str, trials: int, *, as_json: bool) -> int:
-    """Time a sweep of trials that do nothing, in a folder of its own; print seconds a trial of each part."""
-    if what != "sweep":
-        raise UserError(f"there is no bench {what!r}; just bench sweep")
-    with tempfile.TemporaryDirectory() as folder, chdir(folder):
-        seconds = time_sweep(trials)
-    if as_json:
-        print(json.dumps({"trials": trials, "seconds": seconds}))
-        return 0
-    columns = [Column(name, justify="right") for name in ("seconds", "seconds a trial")]
-    table = Table("part", *columns, title=f"{trials} trials that do nothing", title_justify="left")
-    for part, took in seconds.items():
-        table.add_row(part, f"{took:.1f}", f"{took / trials:.3f}")
-    Console().print(table)
+def bench(what: str, *, trials: int, repeats: int, as_json: bool) -> int:
+    """Measure what evaluating (fid) or running trials (sweep) costs beside the work itself."""
+    match what:
+        case "fid":
+            from pipeline.bench_fid import bench_fid
+
+            bench_fid(repeats, as_json=as_json)
+        case "sweep":
+            from pipeline.bench_sweep import bench_sweep  # Ray
+
+            bench_sweep(trials, as_json=as_json)
+        case _:
+            raise UserError(f"there is no bench {what!r}; {nearest(what, PARTS)}")
     return 0
-
-
-def time_sweep(trials: int) -> dict[str, float]:
-    """Seconds by part: planning (composition, keys, records), recording (a run for each), Ray's start, running."""
-    rows = tuple(Row(f"row {number}", {"model.temperature": 1.0 + number}) for number in range(trials))
-    sweep = Sweep("bench", "What does a trial cost beside itself?", (0,), rows)
-    seconds: dict[str, float] = {}
-    with forked_nursery() as nursery:
-        plan_sweep(
-            Sweep("first", "", (0,), rows[:1]), [*TINY, "tracking.uri=sqlite:///mlflow.db"]
-        )  # lays out the store
-        clock = _Clock(seconds)
-        plan = plan_sweep(sweep, [*TINY, "tracking.uri=sqlite:///mlflow.db"])
-        needs = find_needs(plan)
-        clock.stop("plan")
-        jobs = register(plan, needs)
-        clock.stop("record in MLflow")
-        with cluster(plan.machine.cores, plan.machine.gpus, plan.machine.memory_gb):
-            clock.stop("start Ray")
-            ended: list[str] = []
-            events = Events(lambda key: None, lambda key, at: None, lambda key, outcome: ended.append(key))
-            run_jobs(iter(jobs), len(jobs), needs[0].share.slots, events, Path("ray"), nursery, work=idle)
-            clock.stop("run, a process each")
-    assert len(ended) == trials, "every stub ends"
-    return seconds
-
-
-def idle(job: str, tell: Callable[[Progress], None]) -> Outcome:
-    """The work of a trial that is over as soon as it has begun."""
-    tell(Progress(1, 1, 0, 0.0, 0.0, 1, None, scored_now=False, peak_live_gb=None))
-    return Outcome("done")
-
-
-class _Clock:
-    def __init__(self, seconds: dict[str, float]) -> None:
-        self.seconds, self.since = seconds, time.perf_counter()
-
-    def stop(self, part: str) -> None:
-        self.seconds[part] = time.perf_counter() - self.since
-        self.since = time.perf_counter()

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from analysis.report import write_tables
 from pipeline.config import parse_override
 from pipeline.errors import UserError
-from pipeline.metrics import has_weights, metric_names
+from pipeline.metrics import further_scores, has_weights, metric_names
 from pipeline.plan import Plan, find_needs, plan_sweep, register
 from pipeline.sweep import Row, Sweep, load_sweep, retries_failed
 from pipeline.worker import forked_nursery
@@ -66,12 +65,12 @@ def train(overrides: list[str]) -> int:
 
 
 def require_means(planned: Plan) -> None:
-    """Fail before anything is trained or recorded where the metric's network cannot be had."""
+    """Fail before anything is trained or recorded where a network of the metric cannot be had."""
     metric = planned.config.metric
-    if has_weights(metric.extractor):
-        from pipeline.fid import load_extractor  # torch-fidelity, which takes a second to import
+    if has_weights(metric.extractor) or metric.also or metric.segmentation:
+        from pipeline.measures import require_networks  # torch-fidelity, which takes a second to import
 
-        load_extractor(metric.extractor, metric.weights, torch.device("cpu"))
+        require_networks(metric)
 
 
 def _train_left(planned: Plan, overrides: Sequence[str], console: Console, nursery: str, *, retry_failed: bool) -> Plan:
@@ -93,8 +92,20 @@ def _train_left(planned: Plan, overrides: Sequence[str], console: Console, nurse
 
 
 def _say_what_is_left(planned: Plan) -> int:
-    """A line for each trial that is not at its end; 1 where there is one."""
+    """A line for each trial that is not at its end, and for scores asked for too late; 1 where there is one of the
+    former."""
     records = planned.tracker.find_trials()
+    metric = planned.config.metric
+    for score in further_scores(metric.extractor, metric.also, segmented=metric.segmentation is not None):
+        done = [
+            found.key for found in planned.trials if found.key in records and records[found.key].status == "FINISHED"
+        ]
+        lacking = [key for key in done if f"last/{score}" not in records[key].metrics]
+        if lacking:
+            print(
+                f"{score}: {len(lacking)} trials were done before it was asked for; just evaluate KEY with the same "
+                f"metric.… scores the last checkpoint of each ({', '.join(key[:8] for key in lacking)})"
+            )
     over = {"FINISHED", "KILLED"} if planned.sweep.search else {"FINISHED"}
     left = [found for found in planned.trials if found.key not in records or records[found.key].status not in over]
     for found in left:

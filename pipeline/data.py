@@ -169,14 +169,21 @@ def _decode_folder(files: dict[str, list[Path]], config: FolderConfig) -> dict[s
     return arrays
 
 
-def decode(files: list[Path], size: tuple[int, int], channels: int) -> Picture:
+def decode(files: list[Path], size: tuple[int, int], channels: int, *, resizing: bool = True) -> Picture:
     """The images (N, channels, H, W), each resized to the same size; in 16 bits if one of the files has them.
 
-    Raises UserError for a file that cannot be read.
+    Raises UserError for a file that cannot be read and, without resizing, for one of another size.
     """
     images: Picture = np.zeros((len(files), channels, *size), dtype=np.uint8)
     for number, path in enumerate(files):
-        picture = resize(with_channels(read_image(path), channels), size)
+        picture = read_image(path)
+        if not resizing and picture.shape[:2] != size:
+            found, wanted = (f"{height} x {width}" for height, width in (picture.shape[:2], size))
+            raise UserError(
+                f"{path}: {found} pixels, the task's images have {wanted}; resize=yes resizes by Pillow's bicubic "
+                "filter, and changes the distance by it"
+            )
+        picture = resize(with_channels(picture, channels), size)
         if picture.dtype == np.uint16:
             images = to_16_bits(images)
         images[number] = (to_16_bits(picture) if images.dtype == np.uint16 else picture).transpose(2, 0, 1)

@@ -1,7 +1,8 @@
-"""What a generator is worth on the test images: distances to B, change of the ground, a grid to look at."""
+"""What a generator is worth on the test images: distances to B, what else is asked for, a grid to look at."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,9 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.data import Dataset, to_bits, to_model_range
-from pipeline.fid import distances, extract, in_batches, load_extractor, nearest_neighbours
+from pipeline.errors import UserError
+from pipeline.extractors import LIBRARY, load_extractor
+from pipeline.features import cached_features, extract, in_batches
+from pipeline.fid import KID_SUBSETS, frechet_distance, kernel_distance, nearest_neighbours, statistics_of
+from pipeline.measures import Images, pair_measures, set_measures
 from pipeline.metrics import metric_names
 from pipeline.pictures import Picture
+from pipeline.segmentation import load_segmenter
 from pipeline.settings import MetricConfig
 
 Translate = Callable[[Tensor], Tensor]
@@ -19,70 +25,120 @@ Translate = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores by name, and a picture (H, W, 3) of 8 bits: inputs, outputs, and each output's neighbour in B."""
+    """What was scored (N, 3, H, W), its scores by name and what they were made with, and a picture (H, W, 3) of 8 bits:
+    inputs where there are some, outputs, and each output's neighbour in B."""
 
+    outputs: Images
     scores: dict[str, float]
-    grid: NDArray[np.uint8]
+    provenance: dict[str, str]
+    grid: Images
 
 
 class Evaluator:
-    """Scores translations of test A against test B; B's features are computed once."""
+    """Scores translations of test A against test B. Features of A and B as they are come from the machine's cache."""
 
-    def __init__(self, dataset: Dataset, config: MetricConfig, device: torch.device) -> None:
-        self.dataset, self.config, self.device = dataset, config, device
-        self.extractor = load_extractor(config.extractor, config.weights, device)
+    def __init__(self, dataset: Dataset, config: MetricConfig, device: torch.device, cache: Path) -> None:
+        self.dataset, self.config, self.device, self.cache = dataset, config, device, cache
+        self.extractor = load_extractor(config.extractor, config.weights)
         self.test_a, self.test_b = as_seen(dataset.test_a), as_seen(dataset.test_b)
-        self.features_b = self._features(self.test_b)
+        self.features_b = self._cached(self.test_b)
+        self.statistics_b = statistics_of(self.features_b)
+        self.set_measures = set_measures(config, self.test_b, cache, device)
+        self.segmenter = load_segmenter(config.segmentation, device) if config.segmentation else None
+        self.pair_measures = pair_measures(config, dataset.background_a, self.segmenter, device)
 
     def evaluate(self, translate: Translate) -> Evaluation:
-        """Translate every test image of A and score the outcome.
+        """Translate every test image of A, round it to 8 bits as a PNG holds it, and score the outcome.
 
-        Scores: the Fréchet and kernel distance under the extractor's names (KID with its deviation over
-        subsets), and background_change, the mean absolute change outside the masks in 8-bit levels, where
-        masks are known.
+        Scores: the Fréchet and kernel distance under the extractor's names (the latter with its deviation over
+        subsets), and those of `pipeline.measures`. Raises UserError for a translation that is not finite.
         """
-        outputs = self._translate(translate)
-        features = self._features(outputs)
-        scores = self._distances(features)
-        if self.dataset.background_a is not None:
-            scores["background_change"] = background_change(self.test_a, outputs, self.dataset.background_a)
-        return Evaluation(scores, self._grid(outputs, features))
+        outputs, features = self._translate(translate)
+        scores = self._scores(outputs, features) | self._pair_scores(outputs)
+        return Evaluation(outputs, scores, self.provenance(len(outputs)), self._grid(features, self.test_a, outputs))
 
     def score_source(self) -> dict[str, float]:
         """The scores of A as it is, for scale."""
-        return self.evaluate(lambda images: images).scores
+        return self._scores(self.test_a, self._cached(self.test_a)) | self._pair_scores(self.test_a)
 
-    def score_images(self, images: Picture) -> dict[str, float]:
-        """The distances to B of images (N, 1 or 3, H, W) from anywhere."""
-        return self._distances(self._features(as_seen(images)))
+    def evaluate_images(self, images: Picture) -> Evaluation:
+        """Score images (N, 1 or 3, H, W) from anywhere, whose inputs are not known."""
+        outputs = as_seen(images)
+        features = extract(self.extractor, in_batches(outputs, self.config.batch_size), self.device)
+        scores = self._scores(outputs, features)
+        return Evaluation(outputs, scores, self.provenance(len(outputs)), self._grid(features, outputs))
 
-    def _translate(self, translate: Translate) -> NDArray[np.uint8]:
+    def resident_tensors(self) -> list[Tensor]:
+        """What the extractor holds where evaluations run; on a GPU it comes and goes with them."""
+        return list(self.extractor.network.state_dict().values()) if self.device.type == "cpu" else []
+
+    def provenance(self, count: int) -> dict[str, str]:
+        """What the distances of `count` images are made with: all that another's number must share to be comparable."""
+        extractor, (height, width) = self.extractor, self.test_b.shape[-2:]
+        return {
+            "extractor": extractor.name,
+            "weights": extractor.weights,
+            "layer": extractor.layer,
+            "dimensions": str(extractor.dimensions),
+            "resize": extractor.resize,
+            "image_size": f"{height} x {width}",
+            "images_a": str(count),
+            "images_b": str(len(self.test_b)),
+            "kid_subset_size": str(min(self.config.kid_subset_size, count, len(self.test_b))),
+            "kid_subsets": str(KID_SUBSETS),
+            "computed_by": LIBRARY,
+            **({"segmenter": self.segmenter.weights} if self.segmenter else {}),
+        }
+
+    def _translate(self, translate: Translate) -> tuple[Images, Tensor]:
+        """Every test image of A translated, and its features: from one network to the other on the device."""
+        kept: list[Tensor] = []
+        finite: list[Tensor] = []
+
+        def translated(batch: Tensor) -> Tensor:
+            output = translate(to_model_range(batch.to(self.device)))
+            finite.append(output.isfinite().all())
+            levels = to_bits(output, torch.uint8)
+            kept.append(levels if levels.shape[1] == 3 else levels.repeat(1, 3, 1, 1))
+            return kept[-1]
+
         batches = in_batches(self.dataset.test_a, self.config.batch_size)
-        outputs = [to_bits(translate(to_model_range(batch.to(self.device))), torch.uint8) for batch in batches]
-        return as_seen(torch.cat(outputs).cpu().numpy())
+        features = extract(self.extractor, map(translated, batches), self.device)
+        # Looked at here, once, since each look would have the host wait for a GPU.
+        if not torch.stack(finite).all():
+            raise UserError("a translation of test A is not finite: the generator diverged; lower train.learning_rate")
+        return torch.cat(kept).cpu().numpy(), features
 
-    def _distances(self, features: Tensor) -> dict[str, float]:
+    def _cached(self, images: Images) -> Tensor:
+        return cached_features(self.extractor, images, self.cache, self.config.batch_size, self.device)
+
+    def _scores(self, outputs: Images, features: Tensor) -> dict[str, float]:
         frechet, kernel = metric_names(self.config.extractor)
-        found = distances(features, self.features_b, self.config.kid_subset_size)
-        return {frechet: found.frechet, kernel: found.kernel, f"{kernel}_std": found.kernel_deviation}
+        kid = kernel_distance(features, self.features_b, self.config.kid_subset_size)
+        scores = {
+            frechet: frechet_distance(statistics_of(features), self.statistics_b),
+            kernel: kid.mean,
+            f"{kernel}_std": kid.deviation,
+        }
+        for measure in self.set_measures:
+            scores |= measure(outputs)
+        return scores
 
-    def _features(self, images: NDArray[np.uint8]) -> Tensor:
-        return extract(self.extractor, in_batches(images, self.config.batch_size), self.device)
+    def _pair_scores(self, outputs: Images) -> dict[str, float]:
+        scores: dict[str, float] = {}
+        for measure in self.pair_measures:
+            scores |= measure(self.test_a, outputs)
+        return scores
 
-    def _grid(self, outputs: NDArray[np.uint8], features: Tensor) -> NDArray[np.uint8]:
-        count = min(self.config.grid_images, len(outputs))
+    def _grid(self, features: Tensor, *rows: Images) -> Images:
+        """Rows of images, the last of them those of the features, and below it their neighbours in B."""
+        count = min(self.config.grid_images, len(features))
         neighbours = self.test_b[nearest_neighbours(features[:count], self.features_b)]
-        rows = [np.concatenate(list(images), axis=2) for images in (self.test_a[:count], outputs[:count], neighbours)]
-        return np.concatenate(rows, axis=1).transpose(1, 2, 0)
+        lines = [np.concatenate(list(images[:count]), axis=2) for images in (*rows, neighbours)]
+        return np.concatenate(lines, axis=1).transpose(1, 2, 0)
 
 
 def as_seen(images: Picture) -> NDArray[np.uint8]:
     """Images (N, 1 or 3, H, W) of 8 or 16 bits as eye and metric take them: (N, 3, H, W) of 8."""
     shallow = np.asarray(images if images.dtype == np.uint8 else np.rint(images / 257), dtype=np.uint8)
     return shallow if images.shape[1] == 3 else shallow.repeat(3, axis=1)
-
-
-def background_change(sources: NDArray[np.uint8], outputs: NDArray[np.uint8], background: NDArray[np.bool_]) -> float:
-    """Mean absolute difference where `background` (N, H, W) is true, in 8-bit levels, of images (N, 3, H, W)."""
-    difference = np.abs(sources.astype(np.int16) - outputs.astype(np.int16)).mean(axis=1)
-    return float(difference[background].mean())

@@ -67,8 +67,14 @@ def predict_memory(cost: StepCost, machine: Machine, alike: Sequence[TrialRecord
     same = [record for record in alike if record.tags.get("device_name") == machine.name]
     counted = needed_gb(cost.live_gb, machine.device)
     too_little = max((float(record.tags.get("out_of_memory_gb", 0)) for record in same), default=0.0)
-    metric = "cost/peak_reserved_gb" if machine.device == "cuda" else "cost/process_peak_gb"
-    measured = [record.metrics[metric] for record in same if record.status == "FINISHED" and metric in record.metrics]
+    peak = "peak_reserved_gb" if machine.device == "cuda" else "process_peak_gb"
+    whole = (f"cost/{peak}", f"cost/evaluation_{peak}")  # trials of before have the former alone, for both
+    measured = [
+        record.metrics[name]
+        for record in same
+        for name in whole
+        if record.status == "FINISHED" and name in record.metrics
+    ]
     if too_little and not any(memory > too_little for memory in measured):
         return Prediction(min(max(2 * too_little, *measured, counted), machine.memory_gb), "after running out")
     if measured:

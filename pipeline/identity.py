@@ -22,6 +22,9 @@ NOT_IN_KEY = (
     "metric.batch_size",
     "metric.grid_images",
     "metric.weights",
+    # Further scores change neither the training nor the distances.
+    "metric.also",
+    "metric.segmentation",
     "train.checkpoint_every_epochs",
     "train.log_every_steps",
 )

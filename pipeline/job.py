@@ -31,7 +31,7 @@ class Share:
 
 @dataclass(frozen=True)
 class TrialJob:
-    """All that a trial needs to run anywhere: its settings, its record, and where its data and checkpoint lie.
+    """All that a trial needs to run anywhere: its settings, its record, and where data, checkpoint and cache lie.
 
     Paths are absolute, since a worker's folder is not the user's. over: MLflow's states of its run in which it is left
     alone, where another process has brought it there.
@@ -42,6 +42,7 @@ class TrialJob:
     run_id: str
     data_folder: str
     checkpoint: str
+    cache: str
     tracking_uri: str
     share: Share
     over: tuple[str, ...] = ("FINISHED",)

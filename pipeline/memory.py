@@ -2,7 +2,9 @@
 
 import resource
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 GB = 1e9
+# Linux: VmHWM is the most that was resident since a 5 was written into the other file.
+STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class LiveTensors(TorchDispatchMode):
@@ -55,9 +59,31 @@ def tensors_in(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
+def peaks_gb(device: torch.device) -> dict[str, float]:
+    """Peaks since the last reset (10^9 bytes): of the process, and on a GPU what CUDA's allocator gave out and what it
+    held for that."""
+    peaks = {"process_peak_gb": process_peak_gb()}
+    if device.type == "cuda":
+        peaks["peak_allocated_gb"] = torch.cuda.max_memory_allocated(device) / GB
+        peaks["peak_reserved_gb"] = torch.cuda.max_memory_reserved(device) / GB
+    return peaks
+
+
+def reset_peaks(device: torch.device) -> None:
+    """Begin anew from what is held now. A system without Linux's counters keeps the process's peak."""
+    with suppress(OSError):
+        CLEAR_REFS.write_text("5", encoding="ascii")
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def process_peak_gb() -> float:
-    """The most memory the process ever held (10^9 bytes)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GB
+    """The most memory that the process held since the last reset (10^9 bytes)."""
+    try:
+        lines = STATUS.read_text(encoding="ascii").splitlines()
+    except OSError:  # not Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GB
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / GB
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -75,13 +101,3 @@ def limit_cuda(device: torch.device, memory_gb: float) -> None:
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory / GB
         torch.cuda.set_per_process_memory_fraction(min(1.0, memory_gb / total))
-
-
-def cuda_peaks_gb(device: torch.device) -> Mapping[str, float]:
-    """CUDA's own peaks since the last reset (10^9 bytes); empty where the device is not CUDA."""
-    if device.type != "cuda":
-        return {}
-    return {
-        "peak_allocated_gb": torch.cuda.max_memory_allocated(device) / GB,
-        "peak_reserved_gb": torch.cuda.max_memory_reserved(device) / GB,
-    }

@@ -193,7 +193,8 @@ def register(plan: Plan, needs: Sequence[Need] = (), *, retry_failed: bool = Fal
             config = replace(trial.config, compute=compute)
             folder, checkpoint = plan.data.folder.absolute(), checkpoint_path(config, planned.key)
             over = ("FINISHED", *(["KILLED"] if plan.sweep.search else []), *(["FAILED"] if not retry_failed else []))
-            jobs.append(TrialJob(config, planned.key, run_id, str(folder), str(checkpoint), plan.uri, need.share, over))
+            places = (str(folder), str(checkpoint), str(Path(config.paths.cache).absolute()), plan.uri)
+            jobs.append(TrialJob(config, planned.key, run_id, *places, need.share, over))
     return jobs
 
 
@@ -225,6 +226,7 @@ def manifest(plan: Plan) -> dict[str, Any]:
         "sweep": plan.sweep.name,
         "question": plan.sweep.question,
         "task": plan.task,
+        "price_per_hour": plan.config.compute.price_per_hour,
         "overrides": [text for text in plan.overrides if not text.startswith("task=")],
         "rows": [{"row": row.row, "paper": row.paper, "keys": keys[row.row]} for row in plan.sweep.rows],
     }
@@ -258,7 +260,7 @@ def _keys(trials: Sequence[Trial], data: PreparedData | None) -> list[str]:
         return [""] * len(trials)
     metric, weights = trials[0].config.metric, ""
     if has_weights(metric.extractor):
-        from pipeline.fid import weights_fingerprint  # torch-fidelity, which takes a second to import
+        from pipeline.extractors import weights_fingerprint  # torch-fidelity, which takes a second to import
 
         weights = weights_fingerprint(metric.extractor, metric.weights)
     return [trial_key(trial.config, data.fingerprint, weights) for trial in trials]

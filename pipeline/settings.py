@@ -116,11 +116,15 @@ class MetricConfig:
     """How test images are scored.
 
     extractor: 'inception-v3-compat' gives FID and KID; 'small-conv' gives the embedded task's own distance,
-    under its own name. weights: Inception's file, else torch-fidelity's own place or download.
+    under its own name. weights: Inception's file, else torch-fidelity's own place or download. also: what is scored
+    beside it. segmentation: the file of a network by which Cityscapes' photographs are scored
+    (`pipeline.segmentation.load_segmenter`).
     """
 
     extractor: Literal["inception-v3-compat", "small-conv"] = "inception-v3-compat"
     weights: str | None = None
+    also: tuple[Literal["precision_recall", "lpips", "fd_dinov2"], ...] = ()
+    segmentation: str | None = None
     every_epochs: int = 20
     batch_size: int = 16
     kid_subset_size: int = 100
@@ -141,7 +145,8 @@ class ComputeConfig:
 
     device: auto is CUDA where there is some, else the CPU. cpus_per_trial: cores, and so threads. gpus_per_trial: a
     part of a GPU, or several. most_per_gpu: how many trials 'auto' puts on one GPU at the most. memory_gb: the main
-    memory (10^9 bytes) that all trials of a CPU may take together.
+    memory (10^9 bytes) that all trials of a CPU may take together. price_per_hour: of a GPU, or of the machine where
+    there is none, in whatever currency; tables then have a column of what a trial costs.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -149,8 +154,13 @@ class ComputeConfig:
     gpus_per_trial: float | Auto = "auto"
     most_per_gpu: int = 4
     memory_gb: float | Auto = "auto"
+    price_per_hour: float | None = None
 
     def __post_init__(self) -> None:
+        require(
+            self.price_per_hour is None or self.price_per_hour > 0,
+            f"price_per_hour is {self.price_per_hour}; it must be above 0",
+        )
         for name in ("cpus_per_trial", "most_per_gpu"):
             value = getattr(self, name)
             require(value == "auto" or value >= 1, f"{name} is {value}; it must be at least 1")

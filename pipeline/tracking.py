@@ -1,7 +1,8 @@
 """The only writer of MLflow: experiments are tasks, a run is a trial found again by its key, and a sweep is a run
-that holds the list of its trials.
+that holds the list of its trials. Every evaluation leaves a picture, and a file of its scores with what they were made
+with; one that no training made is a run of its own.
 
-A run's metrics: losses ('train/...'), scores ('eval/...') by step; and, when it is done, 'last/...', 'best/...',
+A trial's metrics: losses ('train/...'), scores ('eval/...') by step; and, when it is done, 'last/...', 'best/...',
 'cost/...' and 'source/...', one value each, which are what tables are made of.
 """
 
@@ -114,7 +115,7 @@ class Tracker:
     """One experiment of one store. `lock` is held by whoever lays it out or creates runs in it."""
 
     def __init__(self, uri: str, experiment: str, artifact_root: str, lock: FileLock) -> None:
-        self.uri, self.lock = uri, lock
+        self.uri, self.experiment, self.lock = uri, experiment, lock
         try:
             with lock:
                 self.client = MlflowClient(uri)
@@ -178,6 +179,24 @@ class Tracker:
         self.client.delete_run(run_id)
 
     @_answered
+    def record_evaluation(
+        self,
+        name: str,
+        scores: Mapping[str, float],
+        made_with: Mapping[str, object],
+        grid: NDArray[np.uint8],
+    ) -> str:
+        """A run of its own for an evaluation that no training made; gives its id."""
+        run = self.client.create_run(self.experiment_id, run_name=name, tags={"kind": "evaluation"})
+        tags = {key: str(value)[:TAG_LENGTH] for key, value in made_with.items()}
+        now = int(time.time() * 1000)
+        metrics = [Metric(f"eval/{score}", value, now, 0) for score, value in scores.items()]
+        self.client.log_batch(run.info.run_id, metrics=metrics, tags=[RunTag(key, tags[key]) for key in tags])
+        _log_evaluation(self.client, run.info.run_id, 0, scores, made_with, grid)
+        self.client.set_terminated(run.info.run_id, "FINISHED")
+        return run.info.run_id
+
+    @_answered
     def record_sweep(self, name: str, manifest: Mapping[str, Any]) -> None:
         """Write what the sweep consists of; a sweep of the same trials is written once."""
         content = json.dumps(manifest, sort_keys=True)
@@ -210,6 +229,18 @@ def _record(run: Run) -> TrialRecord:
     return TrialRecord(run.info.run_id, run.info.status, step, run.data.metrics, run.data.tags)
 
 
+def _log_evaluation(
+    client: MlflowClient,
+    run_id: str,
+    step: int,
+    scores: Mapping[str, float],
+    made_with: Mapping[str, object],
+    grid: NDArray[np.uint8],
+) -> None:
+    client.log_image(run_id, np.ascontiguousarray(grid), key="grid", step=step)
+    client.log_dict(run_id, {"scores": dict(scores), **made_with}, f"evaluations/step_{step:08d}.json")
+
+
 def _no_answer(uri: str, error: Exception) -> UserError:
     return UserError(f"tracking.uri={uri}: the MLflow store does not answer ({first_line(error)})")
 
@@ -226,12 +257,18 @@ class TrialRun:
         # A resumed trial walks again the steps behind its checkpoint; what they gave is already written.
         self.last_step = max((metric.step for metric in history), default=-1)
 
-    def log(self, step: int, values: Mapping[str, float], grid: NDArray[np.uint8] | None = None) -> None:
-        """Values at a step, and a picture that MLflow's UI shows with a slider over the steps."""
+    def log_evaluation(
+        self, step: int, scores: Mapping[str, float], made_with: Mapping[str, object], grid: NDArray[np.uint8]
+    ) -> None:
+        """An evaluation whole: its scores with what they were made with, as a file, and a picture that MLflow's UI
+        shows with a slider over the steps."""
+        if step > self.last_step:
+            _log_evaluation(self.client, self.run_id, step, scores, made_with, grid)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Values at a step, and that it has been reached."""
         if step <= self.last_step:
             return
-        if grid is not None:
-            self.client.log_image(self.run_id, np.ascontiguousarray(grid), key="grid", step=step)
         now = int(time.time() * 1000)
         marked = {**values, "progress/step": float(step)}
         self.client.log_batch(self.run_id, metrics=[Metric(name, value, now, step) for name, value in marked.items()])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from models.objective import Batch, Objective
+from pipeline.timing import Lap, start_lap
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
 
@@ -70,12 +71,14 @@ class TrainState:
 
 @dataclass(frozen=True)
 class StepReport:
-    """One finished step: its number (from 1), epoch (from 0), detached losses by name, and seconds taken."""
+    """One finished step: its number (from 1), epoch (from 0), detached losses by name, how long it took, and the
+    seconds spent waiting for its batch before."""
 
     step: int
     epoch: int
     losses: dict[str, Tensor]
-    seconds: float
+    lap: Lap
+    data_seconds: float
 
 
 def make_optimizers(
@@ -103,14 +106,17 @@ def fit(state: TrainState, batches: Batches, schedule: Schedule, seed: int) -> I
     The caller decides what to record, when to evaluate and when to save; it may stop at any report.
     """
     for step in range(state.step, schedule.epochs * batches.steps_per_epoch):
-        started = time.perf_counter()
+        asked = time.perf_counter()
         epoch, index = divmod(step, batches.steps_per_epoch)
         rng = rng_for(seed, "step", step)
         batch = batches.batch(epoch, index, rng, decaying=schedule.decays(epoch))
+        data_seconds = time.perf_counter() - asked
+        lap = start_lap(batch.a.device)
         set_learning_rate(state.optimizers, schedule.rate(epoch))
         losses = train_step(state.objective, state.optimizers, batch, rng)
+        lap.stop()
         state.step = step + 1
-        yield StepReport(state.step, epoch, losses, time.perf_counter() - started)
+        yield StepReport(state.step, epoch, losses, lap, data_seconds)
 
 
 def train_step(objective: Objective, optimizers: Optimizers, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:

@@ -4,10 +4,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from pipeline.config import compose_config
+from pipeline.extractors import untrained_inception
 from pipeline.settings import Config
+from pipeline.stripes import draw_pictures
 from pipeline.tracking import Tracker, store_lock
 
 TINY = (
@@ -60,3 +64,22 @@ def tiny_overrides() -> tuple[str, ...]:
 @pytest.fixture
 def tiny() -> Callable[..., Config]:
     return lambda *overrides: compose_config([*TINY, *overrides])
+
+
+@pytest.fixture(scope="session")
+def random_inception(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of Inception's architecture, drawn from a fixed seed."""
+    path = tmp_path_factory.mktemp("inception") / "random.pth"
+    torch.save(untrained_inception(0), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Callable[..., np.ndarray]:
+    """Drawn pictures (N, 3, H, W) of 8 bits."""
+
+    def draw(seed: int, *, striped: bool, count: int = 40, side: int = 32) -> np.ndarray:
+        images = draw_pictures(count, (side, side), seed, striped=striped).images
+        return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+    return draw

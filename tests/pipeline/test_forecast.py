@@ -1,12 +1,15 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from pipeline.compute import Machine, device_name, resolve_device
-from pipeline.cost import StepCost
+from pipeline.config import compose_config
+from pipeline.cost import StepCost, step_cost
 from pipeline.forecast import ImageCounts, Work, measured_rate, predict_memory, predict_seconds, work_left
+from pipeline.metrics import OPERATIONS_PER_IMAGE
 from pipeline.packing import needed_gb
-from pipeline.settings import Config
+from pipeline.settings import Config, FolderConfig
 from pipeline.tracking import TrialRecord
 
 HERE = device_name(resolve_device("auto"))
@@ -82,3 +85,20 @@ def test_what_is_left_is_behind_the_steps_that_are_done(tiny: Callable[..., Conf
     assert work_left(config, COUNTS) == Work(steps=5 * 12, evaluations=3)  # behind epochs 2, 4 and the last
     assert work_left(config, COUNTS, steps_done=25) == Work(steps=5 * 12 - 25, evaluations=2)
     assert work_left(config, COUNTS, steps_done=60) == Work(0, 0)
+
+
+def test_what_evaluation_needs_of_memory_counts_too() -> None:
+    alike = [record(device="H100", peak_reserved_gb=3.0, evaluation_peak_reserved_gb=4.0)]
+    assert predict_memory(COST, GPU, alike).value == needed_gb(4.0, "cuda")
+
+
+@pytest.mark.parametrize("task", ["horse2zebra", "cat2dog", "cityscapes", "grumpifycat"])
+@pytest.mark.parametrize("model", ["cut", "fastcut", "cyclegan"])
+def test_evaluation_costs_little_of_a_trial_at_the_papers_scale(task: str, model: str, costs: Path) -> None:
+    config = compose_config([f"task={task}", f"model={model}"])
+    assert isinstance(config.data, FolderConfig) and config.data.expected_images
+    counts, cost = ImageCounts(*config.data.expected_images), step_cost(config, costs)
+    work = work_left(config, counts)
+    an_image = cost.translation_operations + OPERATIONS_PER_IMAGE[config.metric.extractor]
+    part = work.evaluations * counts.test_a * an_image / (work.steps * cost.operations)
+    assert 0 < part < 0.01

@@ -270,7 +270,7 @@ MACHINE = Machine("cpu", "two cores", cores=2, gpus=0, memory_gb=8.0)
 def jobs_of(config: Config, count: int) -> list[TrialJob]:
     share = Share(cpus=1, gpus=0.0, memory_gb=4.0, slots=2)
     return [
-        TrialJob(replace(config, seed=seed), f"key{seed}", "run", "data", "checkpoint", "uri", share)
+        TrialJob(replace(config, seed=seed), f"key{seed}", "run", "data", "checkpoint", "cache", "uri", share)
         for seed in range(count)
     ]
 

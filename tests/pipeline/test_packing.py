@@ -99,7 +99,7 @@ def test_a_process_needs_more_than_its_live_tensors() -> None:
 def job(tiny: Callable[..., Config]) -> Callable[[str, Machine, float], TrialJob]:
     def make(key: str, machine: Machine, need_gb: float) -> TrialJob:
         share = share_of(machine, replace(AUTO, most_per_gpu=8), need_gb, 300)
-        return TrialJob(tiny(), key, "run", "data", "checkpoint", "uri", share)
+        return TrialJob(tiny(), key, "run", "data", "checkpoint", "cache", "uri", share)
 
     return make
 

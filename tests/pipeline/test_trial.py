@@ -28,9 +28,8 @@ def job_of(config: Config, experiment: str = "stripes") -> TrialJob:
     key = trial_key(config, data.fingerprint, "")
     tracker = Tracker(uri, experiment, Path("mlartifacts").absolute().as_uri(), store_lock(uri, Path("trials")))
     run_id = tracker.create_trial(key, "row, seed 0")
-    return TrialJob(
-        config, key, run_id, str(data.folder), str(checkpoint_path(config, key)), uri, Share(1, 0.0, 1.0, 2)
-    )
+    places = (str(data.folder), str(checkpoint_path(config, key)), str(Path(".cache").absolute()), uri)
+    return TrialJob(config, key, run_id, *places, Share(1, 0.0, 1.0, 2))
 
 
 def read(job: TrialJob) -> Run:

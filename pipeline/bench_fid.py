@@ -1,0 +1,84 @@
+"""What an evaluation costs beside its networks: everything around the extractor, over the extractor by itself."""
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Column, Table
+
+from pipeline.compute import device_name, resolve_device
+from pipeline.data import Dataset
+from pipeline.evaluate import Evaluator
+from pipeline.extractors import Extractor, load_extractor, untrained_inception
+from pipeline.features import extract, in_batches
+from pipeline.metrics import INCEPTION
+from pipeline.settings import MetricConfig
+
+# Horse2zebra's test images.
+TRANSLATED, REAL, SIDE = 120, 140, 256
+
+
+def bench_fid(repeats: int, *, as_json: bool) -> None:
+    """Time evaluations by Inception whose translations cost nothing; print medians and their ratios to the bare
+    extractor's time on the same batches."""
+    device = resolve_device("auto")
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = time_evaluations(Path(folder), device, repeats)
+    bare_a, bare_b = seconds.pop("bare, translated"), seconds.pop("bare, real")
+    bare = {"first on a machine": bare_a + bare_b, "first of a trial": bare_a, "later": bare_a}
+    ratios = {part: took / bare[part] for part, took in seconds.items()}
+    if as_json:
+        named = {"device": device_name(device), "threads": torch.get_num_threads(), "repeats": repeats}
+        print(json.dumps({**named, "seconds": seconds, "extractor_seconds": bare, "ratios": ratios}))
+        return
+    title = f"{TRANSLATED} translated and {REAL} real images on {device_name(device)}, medians of {repeats}"
+    columns = [Column(name, justify="right") for name in ("seconds", "the extractor alone", "ratio")]
+    table = Table("evaluation", *columns, title=title, title_justify="left")
+    for part, took in seconds.items():
+        table.add_row(part, f"{took:.2f}", f"{bare[part]:.2f}", f"{ratios[part]:.3f}")
+    Console().print(table)
+
+
+def time_evaluations(folder: Path, device: torch.device, repeats: int) -> dict[str, float]:
+    """Median seconds of the bare extractor on the translated and the real images, of a machine's first evaluation, of a
+    later trial's first, and of all others."""
+    torch.save(untrained_inception(0), folder / "weights.pth")
+    config = MetricConfig(extractor=INCEPTION, weights=str(folder / "weights.pth"))
+    dataset = _drawn()
+    extractor = load_extractor(INCEPTION, config.weights)
+    _bare(extractor, dataset.test_a[: config.batch_size], config, device)  # pays for choosing kernels
+    seconds: dict[str, list[float]] = {}
+
+    def timed(part: str, work: Callable[[], object]) -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        started = time.perf_counter()
+        work()
+        seconds.setdefault(part, []).append(time.perf_counter() - started)
+
+    # In turns, so that what else the machine does hits all alike.
+    for number in range(repeats):
+        cache = folder / f"cache{number}"
+        timed("bare, translated", lambda: _bare(extractor, dataset.test_a, config, device))
+        timed("bare, real", lambda: _bare(extractor, dataset.test_b, config, device))
+        for part in ("first on a machine", "first of a trial"):
+            timed(part, lambda cache=cache: Evaluator(dataset, config, device, cache).evaluate(lambda images: images))
+        evaluator = Evaluator(dataset, config, device, cache)
+        timed("later", lambda evaluator=evaluator: evaluator.evaluate(lambda images: images))
+    return {part: statistics.median(found) for part, found in seconds.items()}
+
+
+def _bare(extractor: Extractor, images: np.ndarray, config: MetricConfig, device: torch.device) -> None:
+    extract(extractor, in_batches(images, config.batch_size), device)
+
+
+def _drawn() -> Dataset:
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(0, 256, (count, 3, SIDE, SIDE), np.uint8) for count in (TRANSLATED, REAL))
+    return Dataset(train_a=a, train_b=b, decay_a=a, decay_b=b, test_a=a, test_b=b, background_a=None)

@@ -1,0 +1,45 @@
+"""Whether this installation's FID is the published one: the authors' own networks must score here what they score
+there. Pure."""
+
+from collections.abc import Mapping
+
+from pipeline.metrics import INCEPTION, PUBLISHED_WEIGHTS
+
+# FID of the authors' own translations, as clean-fid's README lists it for the implementation that the paper used.
+AUTHORS_FID = {
+    "horse2zebra": {"CUT": 45.51, "FastCUT": 73.38, "CycleGAN": 77.20},
+    "cat2dog": {"CUT": 76.21, "FastCUT": 93.95},
+}
+# What they were scored with, under the names of an evaluation's provenance.
+PROTOCOL = {
+    "horse2zebra": {"images_a": "120", "images_b": "140"},
+    "cat2dog": {"images_a": "500", "images_b": "500"},
+}
+COMMON_PROTOCOL = {"extractor": INCEPTION, "weights": PUBLISHED_WEIGHTS, "image_size": "256 x 256"}
+# Implementations of one distance lie some tenths apart; another filter, or images that were JPEGs once, some points.
+TOLERANCE = 1.0
+
+
+def calibration(task: str, provenance: Mapping[str, str], fid: float) -> str:
+    """What a score by a network or images that may be the authors' says of this installation; '' for a task on which
+    they published none."""
+    if task not in AUTHORS_FID:
+        return ""
+    protocol = COMMON_PROTOCOL | PROTOCOL[task]
+    differing = [
+        f"{name} {provenance[name]} for {value}" for name, value in protocol.items() if provenance[name] != value
+    ]
+    if differing:
+        return f"calibration: not by the published protocol ({', '.join(differing)}); not comparable to published FIDs"
+    known = ", ".join(f"{expected} ({method})" for method, expected in AUTHORS_FID[task].items())
+    for method, expected in AUTHORS_FID[task].items():
+        if abs(fid - expected) <= TOLERANCE:
+            return (
+                f"calibration: the authors' own networks score {known}; {fid:.2f} is {method}'s within {TOLERANCE:g}, "
+                "so this installation reproduces the published FID"
+            )
+    return (
+        f"calibration: the authors' own networks score {known}; {fid:.2f} is none of these within {TOLERANCE:g}. If it "
+        "is one of them that was scored, this installation does not reproduce the published FID, and its FIDs are not "
+        "comparable to it"
+    )

@@ -1,0 +1,129 @@
+"""The FID of others beside this project's: what would differ, and their number where the package is installed.
+
+This project's is torch-fidelity's: 8-bit images in memory, TensorFlow 1's bilinear resize to 299 x 299.
+"""
+
+import io
+import math
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.errors import UserError, first_line, nearest
+from pipeline.pictures import write_png
+
+MODULES = {"pytorch-fid": "pytorch_fid", "clean-fid": "cleanfid"}
+IMPLEMENTATIONS = ("pytorch-fid", "clean-fid")
+# Where clean-fid keeps its network: a constant in its code as well.
+CLEAN_FID_FOLDER = Path("." if platform.system() == "Windows" else "/tmp")
+
+
+def differences(name: str) -> str:
+    """What that implementation does otherwise than this project's."""
+    _require_known(name)
+    if name == "pytorch-fid":
+        return (
+            "pytorch-fid resizes by torch's bilinear filter, with half-pixel centres that TensorFlow 1's has not, scales "
+            "pixels by x / 127.5 - 1 instead of x / 128 - 1, and takes the covariances' root by scipy's sqrtm; network "
+            "and weights are the same. The paper's numbers were made with it."
+        )
+    return (
+        "clean-fid resizes by Pillow's bicubic filter, which is antialiased and here does not round to 8 bits, runs "
+        "NVIDIA's TorchScript of the same Inception, and takes the covariances' root by scipy's sqrtm."
+    )
+
+
+def require_installed(name: str) -> None:
+    """Raise UserError where there is no such implementation, or its package is not here."""
+    _require_known(name)
+    if find_spec(MODULES[name]) is None:
+        raise UserError(f"compare={name}: the package is not installed; pip install {name}")
+
+
+def their_fid(
+    name: str, images_1: NDArray[np.uint8], images_2: NDArray[np.uint8], batch_size: int, device: torch.device
+) -> float:
+    """The FID by that implementation between images (N, 3, H, W) and (M, 3, H, W), which it is given as PNG files.
+
+    Raises UserError where the package or its weights cannot be had, and where it fails.
+    """
+    require_installed(name)
+    compute = _pytorch_fid if name == "pytorch-fid" else _clean_fid
+    with TemporaryDirectory() as folder:
+        folders = [_write(Path(folder) / "1", images_1), _write(Path(folder) / "2", images_2)]
+        try:
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                distance = compute(folders, batch_size, device)
+        except UserError:
+            raise
+        except Exception as error:  # scipy's, torch's and the package's own kinds
+            raise UserError(
+                f"compare={name}: the package fails ({first_line(error)}); it needs scipy < 1.18 (here "
+                f"{version('scipy')}), else leave compare out"
+            ) from None
+    if not math.isfinite(distance):
+        raise UserError(f"compare={name}: {distance} of {len(images_1)} and {len(images_2)} images; it needs more")
+    return distance
+
+
+def _pytorch_fid(folders: list[str], batch_size: int, device: torch.device) -> float:
+    from pytorch_fid.fid_score import calculate_fid_given_paths
+    from pytorch_fid.inception import FID_WEIGHTS_URL, fid_inception_v3
+
+    place = Path(torch.hub.get_dir()) / "checkpoints" / Path(FID_WEIGHTS_URL).name
+    with _weights("pytorch-fid", place, FID_WEIGHTS_URL):
+        # Once for their errors; the distance loads them again.
+        fid_inception_v3()
+    return float(calculate_fid_given_paths(folders, batch_size, device, dims=2048, num_workers=0))
+
+
+def _clean_fid(folders: list[str], batch_size: int, device: torch.device) -> float:
+    from cleanfid.downloads_helper import check_download_inception, inception_url
+    from cleanfid.fid import compute_fid
+    from cleanfid.inception_torchscript import InceptionV3W
+
+    place = CLEAN_FID_FOLDER / Path(inception_url).name
+    with _weights("clean-fid", place, inception_url):
+        if not place.exists():
+            # It writes straight to where it is told: an interrupted download would be read as the network ever after.
+            with TemporaryDirectory(dir=place.parent) as partial:
+                Path(check_download_inception(partial)).replace(place)
+        network = InceptionV3W(str(place.parent), download=False).to(device).eval()
+    one, two = folders
+    options = {"batch_size": batch_size, "device": device, "num_workers": 0, "verbose": False}
+    return float(compute_fid(one, two, mode="clean", custom_feat_extractor=network, **options))
+
+
+def _write(folder: Path, images: NDArray[np.uint8]) -> str:
+    folder.mkdir()
+    for number, image in enumerate(images):
+        write_png(folder / f"{number:06}.png", image.transpose(1, 2, 0))
+    return str(folder)
+
+
+@contextmanager
+def _weights(name: str, place: Path, url: str) -> Iterator[None]:
+    """Errors of fetching and loading weights, in a line that names the file."""
+    try:
+        yield
+    except Exception as error:  # whatever a lost connection and a torn file make urllib and torch raise
+        if place.exists():
+            mend = "remove it, so that it is fetched again"
+            raise UserError(f"{place}: not the Inception of {name} ({first_line(error)}); {mend}") from None
+        raise UserError(
+            f"compare={name}: its weights are not at {place} and {url} cannot be fetched ({first_line(error)}); fetch "
+            f"that file on a machine that can and put it there"
+        ) from None
+
+
+def _require_known(name: str) -> None:
+    if name not in IMPLEMENTATIONS:
+        raise UserError(f"compare={name}: no such implementation; {nearest(name, IMPLEMENTATIONS)}")

@@ -1,0 +1,49 @@
+"""How long a stretch of work takes where it is done: on a GPU by its own events, elsewhere by the host's clock."""
+
+import time
+from typing import Protocol
+
+import torch
+
+
+class Lap(Protocol):
+    """A stretch that is being timed."""
+
+    def stop(self) -> None:
+        """The stretch ends here; on a GPU, when it has done all that it was given so far."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """How long it took. On a GPU this waits for its end, so it is asked for later than that."""
+        ...
+
+
+def start_lap(device: torch.device) -> Lap:
+    """A stretch on this device that begins now."""
+    return _DeviceLap(device) if device.type == "cuda" else _HostLap()
+
+
+class _HostLap:
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self.seconds = 0.0
+
+    def stop(self) -> None:
+        self.seconds = time.perf_counter() - self._started
+
+
+class _DeviceLap:
+    # The host runs ahead of a GPU: its clock would time the queueing of a step, and synchronising would slow it.
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.current_stream(device)
+        self._start, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        self._start.record(self._stream)
+
+    def stop(self) -> None:
+        self._end.record(self._stream)
+
+    @property
+    def seconds(self) -> float:
+        self._end.synchronize()
+        return self._start.elapsed_time(self._end) / 1000

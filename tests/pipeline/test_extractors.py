@@ -1,0 +1,150 @@
+import hashlib
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import small_extractor
+from pipeline.errors import UserError
+from pipeline.extractors import inception_weights, load_extractor, weights_fingerprint
+from pipeline.features import extract, in_batches
+from pipeline.fid import frechet_distance, statistics_of
+from pipeline.metrics import DINOV2, INCEPTION, SMALL_CONV, VGG, metric_names, precision_recall_names
+
+Draw = Callable[..., np.ndarray]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def unknown_extractors() -> None:
+    """Each test loads its own: what is at a path changes between them."""
+    load_extractor.cache_clear()
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """torch's folder, empty, on a machine without network."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for name in ("https_proxy", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    (tmp_path / "hub/checkpoints").mkdir(parents=True)
+    return tmp_path / "hub"
+
+
+def test_only_inceptions_distance_is_called_fid() -> None:
+    assert metric_names(INCEPTION) == ("fid", "kid")
+    assert "fid" not in " ".join(metric_names(SMALL_CONV))
+    assert precision_recall_names(INCEPTION) == ("precision", "recall")
+    assert set(precision_recall_names(SMALL_CONV)).isdisjoint(precision_recall_names(INCEPTION))
+
+
+def test_an_extractor_is_built_once_a_process() -> None:
+    assert load_extractor(SMALL_CONV, None) is load_extractor(SMALL_CONV, None)
+
+
+def test_weights_of_fixed_filters_are_known_by_their_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = {load_extractor(SMALL_CONV, None).weights}
+    load_extractor.cache_clear()
+    weights.add(load_extractor(SMALL_CONV, None).weights)
+    assert len(weights) == 1
+    seeded = torch.Generator().manual_seed
+    monkeypatch.setattr(small_extractor.torch, "Generator", lambda: type("", (), {"manual_seed": lambda *_: seeded(1)}))
+    load_extractor.cache_clear()
+    assert load_extractor(SMALL_CONV, None).weights not in weights
+
+
+def test_small_extractor_tells_stripes_from_plain(pictures: Draw) -> None:
+    drawn = [pictures(0, striped=True), pictures(2, striped=True), pictures(0, striped=False)]
+    striped, other, plain = (
+        statistics_of(extract(load_extractor(SMALL_CONV, None), in_batches(images, 16), CPU)) for images in drawn
+    )
+    near, far = frechet_distance(striped, other), frechet_distance(striped, plain)
+    assert not math.isnan(near)
+    assert far > 8 * near
+
+
+def test_given_weights_that_are_absent_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere.pth: no such file"):
+        inception_weights(str(tmp_path / "nowhere.pth"))
+
+
+def test_weights_are_known_by_content_and_torch_fidelitys_by_their_name(tmp_path: Path) -> None:
+    assert weights_fingerprint(INCEPTION, None) == "6726825d"
+    (tmp_path / "mine.pth").write_bytes(b"abc")
+    assert weights_fingerprint(INCEPTION, str(tmp_path / "mine.pth")) == "ba7816bf"  # SHA-256 of 'abc'
+
+
+def test_weights_of_something_else_are_refused_in_one_line(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(2)}, tmp_path / "other.pth")
+    (tmp_path / "torn.pth").write_bytes(b"torn")
+    for name in ("other.pth", "torn.pth"):
+        with pytest.raises(UserError, match=f"{name}: not the weights") as caught:
+            load_extractor(INCEPTION, str(tmp_path / name))
+        assert "\n" not in str(caught.value)
+
+
+def test_unreachable_weights_name_the_file_and_where_to_put_it(offline: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        load_extractor(INCEPTION, None)
+    assert "weights-inception-2015-12-05-6726825d.pth" in str(caught.value)
+    assert str(offline) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        pytest.param(VGG, ["vgg16-397923af.pth"], marks=pytest.mark.slow),  # drawing its 138 million weights
+        (DINOV2, ["dinov2_vitl14_pretrain.pth", "facebookresearch_dinov2_main"]),
+    ],
+)
+def test_optional_networks_that_cannot_be_had_name_their_files(offline: Path, name: str, files: list[str]) -> None:
+    with pytest.raises(UserError, match=f"^{name}: its weights cannot be loaded or fetched") as caught:
+        load_extractor(name, None)
+    assert "\n" not in str(caught.value)
+    assert all(file in str(caught.value) for file in files)
+
+
+HUBCONF = """
+dependencies = ["torch"]
+import torch
+
+def dinov2_vitl14():
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d((16, 64)), torch.nn.Flatten())
+    return torch.nn.Sequential(network, torch.nn.Linear(3 * 16 * 64, 1024, bias=False))
+"""
+
+
+def test_dinov2_is_taken_from_torchs_folder_without_network(offline: Path, pictures: Draw) -> None:
+    (offline / "facebookresearch_dinov2_main").mkdir()
+    (offline / "facebookresearch_dinov2_main/hubconf.py").write_text(HUBCONF)
+    extractor = load_extractor(DINOV2, None)
+    features = extract(extractor, in_batches(pictures(0, striped=True, count=3), 2), CPU)
+    assert features.shape == (3, extractor.dimensions)
+    assert features.dtype == torch.float32
+
+
+@pytest.mark.slow
+def test_a_file_by_the_published_name_must_be_the_published_file(offline: Path, random_inception: Path) -> None:
+    published = inception_weights(None)
+    assert published.is_relative_to(offline)
+    shutil.copy(random_inception, published)
+    with pytest.raises(UserError, match="its SHA-256 does not begin with 6726825d"):
+        load_extractor(INCEPTION, None)
+
+
+@pytest.mark.slow
+def test_given_weights_are_known_by_their_file(random_inception: Path) -> None:
+    extractor = load_extractor(INCEPTION, str(random_inception))
+    assert extractor.weights == hashlib.sha256(random_inception.read_bytes()).hexdigest()[:8]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_an_extractor_leaves_the_device_when_it_is_done() -> None:
+    extractor = load_extractor(SMALL_CONV, None)
+    with extractor.on(torch.device("cuda")):
+        assert all(tensor.is_cuda for tensor in extractor.network.state_dict().values())
+    assert not any(tensor.is_cuda for tensor in extractor.network.state_dict().values())
