@@ -34,7 +34,7 @@ drop name row *options: _setup
 promote name *options: _setup
     @{{ python }} -m pipeline promote "$@"
 
-# rebuild a sweep's tables from MLflow alone
+# rebuild a sweep's tables from MLflow alone: just tables NAME [--task=TASK] [--price-per-hour=2.5]
 [no-exit-message]
 tables name *options: _setup
     @{{ python }} -m analysis tables "$@"
@@ -57,7 +57,7 @@ data name *options: _setup
 train *overrides: _setup
     @{{ python }} -m pipeline train "$@"
 
-# FID and KID of a trial, a checkpoint (also the reference code's) or a folder: just evaluate WHAT [override …]
+# score a trial, a checkpoint (also the reference code's) or a folder of images: just evaluate WHAT [override …] [compare=pytorch-fid]
 [no-exit-message]
 evaluate what *overrides: _setup
     @{{ python }} -m pipeline evaluate "$@"
@@ -72,7 +72,7 @@ translate run input output *overrides: _setup
 export run folder *overrides: _setup
     @{{ python }} -m pipeline export "$@"
 
-# what running trials costs beside the trials themselves: just bench sweep
+# what evaluating (fid) or running trials (sweep) costs beside the work itself: just bench fid|sweep [--json]
 [no-exit-message]
 bench what *options: _setup
     @{{ python }} -m pipeline bench "$@"

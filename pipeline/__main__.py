@@ -79,7 +79,7 @@ def _run(command: str, arguments: list[str]) -> int:
 
             return train(_parse(train.__doc__, arguments, {}).overrides)
         case "evaluate":
-            from pipeline.apply import evaluate
+            from pipeline.score import evaluate
 
             given = _parse(evaluate.__doc__, arguments, {"what": f"{RUN}; or a folder of images"})
             return evaluate(given.what, given.overrides)

@@ -1,51 +1,23 @@
-"""The commands on networks that are trained: score them, apply them, hand them on."""
+"""The commands on networks that are trained: apply them, hand them on."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from rich.console import Console
-from rich.table import Column, Table
-
-from analysis.legend import bias_sentence
 from models.official import networks, official_weights
-from pipeline.calibration import calibration
 from pipeline.checkpoint import save_checkpoint
-from pipeline.compare import differences, require_installed, their_fid
 from pipeline.compute import resolve_device
-from pipeline.config import change_config, compose_surroundings, refuse_other_parts, tracking_uri
-from pipeline.data import decode, list_images, open_dataset, prepare
-from pipeline.errors import UserError
-from pipeline.evaluate import Evaluation, Evaluator
-from pipeline.metrics import INCEPTION, metric_names
-from pipeline.settings import Config
-from pipeline.tracking import Tracker, store_lock
-from pipeline.trained import Trained, find_checkpoint, load_objective, load_trained
+from pipeline.config import compose_surroundings, refuse_other_parts, tracking_uri
+from pipeline.trained import find_checkpoint, load_objective, load_trained
 from pipeline.translate import plan_files, translate_files
 
-# Where checkpoints and records are, and with that all that can be set for a trial that is trained already.
+# Where checkpoints and records are.
 PLACES = ("paths", "tracking")
-AFTER_TRAINING = ("data", "metric", "compute", *PLACES)
-
-
-def evaluate(what: str, overrides: list[str]) -> int:
-    """Score a trial, a checkpoint (also the reference code's) or a folder of images against the test images of B."""
-    options, overrides = _split_options(overrides)
-    if Path(what).is_dir() and not (Path(what) / "last.pt").exists():
-        config = compose_surroundings(overrides)
-        return _evaluate_folder(Path(what), config, options)
-    trained = load_trained(_find(what, overrides))
-    if trained.config:
-        return _evaluate_trained(trained, change_config(trained.config, overrides, AFTER_TRAINING), options)
-    return _evaluate_trained(trained, compose_surroundings(overrides), options)
 
 
 def translate(run: str, source: Path, target: Path, overrides: list[str]) -> int:
     """Translate an image file, or a folder of them, into PNGs of the same names, sizes and bits."""
     refuse_other_parts(overrides, ("compute", *PLACES))
     device = resolve_device(compose_surroundings(overrides).compute.device)
-    trained = load_trained(_find(run, overrides))
+    trained = load_trained(find_meant(run, overrides))
     files = plan_files(source, target)
     for number, written in enumerate(translate_files(trained.generator.to(device), files, device), start=1):
         print(f"{number}/{len(files)} {written}", flush=True)
@@ -55,117 +27,14 @@ def translate(run: str, source: Path, target: Path, overrides: list[str]) -> int
 def export(run: str, folder: Path, overrides: list[str]) -> int:
     """Write a trial's networks as the reference code would: latest_net_G.pth and so on."""
     refuse_other_parts(overrides, PLACES)
-    for name, network in networks(load_objective(_find(run, overrides))).items():
+    for name, network in networks(load_objective(find_meant(run, overrides))).items():
         path = folder / f"latest_net_{name}.pth"
         save_checkpoint(path, official_weights(network))
         print(path)
     return 0
 
 
-@dataclass(frozen=True)
-class Options:
-    """What an evaluation can be asked for beside settings: the FID of another implementation ('' for none), and that a
-    folder's images be resized."""
-
-    compare: str
-    resize: bool
-
-
-def _split_options(overrides: list[str]) -> tuple[Options, list[str]]:
-    """compare=NAME and resize=yes, and the overrides without them."""
-    given = dict(text.split("=", 1) for text in overrides if text.startswith(("compare=", "resize=")))
-    if given.get("resize", "no") not in ("yes", "no"):
-        raise UserError(f"command line: resize is {given['resize']!r}; it must be yes or no")
-    options = Options(given.get("compare", ""), given.get("resize") == "yes")
-    if options.compare:
-        require_installed(options.compare)
-    return options, [text for text in overrides if text.partition("=")[0] not in given]
-
-
-def _evaluate_trained(trained: Trained, config: Config, options: Options) -> int:
-    _require_fit(trained, config)
-    tracker, evaluator = _tracker(config), _evaluator(config)
-    evaluation = evaluator.evaluate(trained.generator.to(evaluator.device).translate)
-    when = "" if trained.step is None else f" (step {trained.step})"
-    print(f"{config.data.name}: test images of A translated by {trained.file}{when}")
-    made_with = {"evaluated": f"{trained.file}{when}"}
-    return _report(evaluation, evaluator, tracker, made_with, options, calibrates=trained.config is None)
-
-
-def _require_fit(trained: Trained, config: Config) -> None:
-    generator, data = trained.generator, config.data
-    needed = {"channels_a": generator.in_channels, "channels_b": generator.out_channels}
-    for name, channels in needed.items():
-        if channels != getattr(data, name):
-            raise UserError(f"{trained.file}: goes with data.{name}={channels}; found {getattr(data, name)}")
-    if any(side % 4 for side in data.size):
-        raise UserError(f"{trained.file}: takes sides that are multiples of 4; data.size is {list(data.size)}")
-
-
-def _evaluate_folder(folder: Path, config: Config, options: Options) -> int:
-    if config.metric.segmentation or "lpips" in config.metric.also:
-        raise UserError(
-            f"{folder}: nothing says which inputs its images are of, so lpips and segmentation cannot be had"
-        )
-    images = decode(list_images(folder), config.data.size, config.data.channels_b, resizing=options.resize)
-    tracker, evaluator = _tracker(config), _evaluator(config)
-    evaluation = evaluator.evaluate_images(images)
-    resized = f", resized to {evaluation.provenance['image_size']}" if options.resize else ""
-    print(f"{config.data.name}: {len(images)} images of {folder}{resized}")
-    return _report(evaluation, evaluator, tracker, {"evaluated": f"{folder}{resized}"}, options, calibrates=True)
-
-
-def _evaluator(config: Config) -> Evaluator:
-    # As many threads as the trial had: sums in another order could round an output to another level.
-    if config.compute.cpus_per_trial != "auto":
-        torch.set_num_threads(config.compute.cpus_per_trial)
-    cache = Path(config.paths.cache)
-    dataset = open_dataset(prepare(config.data, cache).folder)
-    return Evaluator(dataset, config.metric, resolve_device(config.compute.device), cache)
-
-
-def _tracker(config: Config) -> Tracker:
-    # Before anything is computed, so that a store that does not answer costs no evaluation.
-    uri = tracking_uri(config)
-    lock = store_lock(uri, Path(config.paths.trials).absolute())
-    return Tracker(uri, config.data.name, Path("mlartifacts").absolute().as_uri(), lock)
-
-
-def _report(
-    evaluation: Evaluation,
-    evaluator: Evaluator,
-    tracker: Tracker,
-    made_with: Mapping[str, object],
-    options: Options,
-    *,
-    calibrates: bool,
-) -> int:
-    """Print an evaluation with what it takes to judge it, and record it."""
-    scores, provenance, config = evaluation.scores, evaluation.provenance, evaluator.config
-    source = evaluator.score_source()
-    table = Table("", Column("score", justify="right"), Column("A untranslated", justify="right"))
-    for name, score in scores.items():
-        table.add_row(name, f"{score:.6g}", f"{source[name]:.6g}")
-    Console().print(table)
-    for name, value in provenance.items():
-        print(f"  {name.replace('_', ' ')}: {value}")
-    frechet, kernel = metric_names(config.extractor)
-    said = [bias_sentence(frechet, kernel, provenance, scores[f"{kernel}_std"])]
-    if calibrates and config.extractor == INCEPTION:
-        said.append(calibration(tracker.experiment, provenance, scores[frechet]))
-    if options.compare:
-        theirs = their_fid(options.compare, evaluation.outputs, evaluator.test_b, config.batch_size, evaluator.device)
-        said.append(f"{options.compare}: {theirs:.6g} on the same images. {differences(options.compare)}")
-        scores = scores | {f"fid_{options.compare}": theirs}
-    said = [sentence for sentence in said if sentence]
-    print(*said, sep="\n")
-    record = {**made_with, **provenance, **({"remarks": " ".join(said)} if said else {})}
-    run_id = tracker.record_evaluation(f"evaluation of {made_with['evaluated']}", scores, record, evaluation.grid)
-    print(f"recorded as run {run_id} of {tracker.experiment}")
-    return 0
-
-
-def _find(run: str, overrides: list[str]) -> Path:
+def find_meant(run: str, overrides: list[str]) -> Path:
     """The checkpoint that a user means, where overrides may say where trials and records are."""
     places = compose_surroundings([text for text in overrides if text.startswith(PLACES)])
     return find_checkpoint(run, Path(places.paths.trials), tracking_uri(places))

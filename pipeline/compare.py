@@ -4,7 +4,6 @@ This project's is torch-fidelity's: 8-bit images in memory, TensorFlow 1's bilin
 """
 
 import io
-import math
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -21,7 +20,7 @@ from pipeline.errors import UserError, first_line, nearest
 from pipeline.pictures import write_png
 
 MODULES = {"pytorch-fid": "pytorch_fid", "clean-fid": "cleanfid"}
-IMPLEMENTATIONS = ("pytorch-fid", "clean-fid")
+IMPLEMENTATIONS = tuple(MODULES)
 # Where clean-fid keeps its network: a constant in its code as well.
 CLEAN_FID_FOLDER = Path("." if platform.system() == "Windows" else "/tmp")
 
@@ -31,8 +30,8 @@ def differences(name: str) -> str:
     _require_known(name)
     if name == "pytorch-fid":
         return (
-            "pytorch-fid resizes by torch's bilinear filter, with half-pixel centres that TensorFlow 1's has not, scales "
-            "pixels by x / 127.5 - 1 instead of x / 128 - 1, and takes the covariances' root by scipy's sqrtm; network "
+            "pytorch-fid resizes by torch's bilinear filter, with half-pixel centres that TensorFlow 1's has not, "
+            "takes pixels as x / 127.5 - 1, not x / 128 - 1, and takes the covariances' root by scipy's sqrtm; network "
             "and weights are the same. The paper's numbers were made with it."
         )
     return (
@@ -56,12 +55,15 @@ def their_fid(
     Raises UserError where the package or its weights cannot be had, and where it fails.
     """
     require_installed(name)
+    if min(len(images_1), len(images_2)) < 2:
+        # scipy's root of the covariance of one image, which is not a number, does not end.
+        raise UserError(f"compare={name}: {len(images_1)} and {len(images_2)} images; it needs two or more of each")
     compute = _pytorch_fid if name == "pytorch-fid" else _clean_fid
     with TemporaryDirectory() as folder:
         folders = [_write(Path(folder) / "1", images_1), _write(Path(folder) / "2", images_2)]
         try:
             with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-                distance = compute(folders, batch_size, device)
+                return compute(folders, batch_size, device)
         except UserError:
             raise
         except Exception as error:  # scipy's, torch's and the package's own kinds
@@ -69,9 +71,6 @@ def their_fid(
                 f"compare={name}: the package fails ({first_line(error)}); it needs scipy < 1.18 (here "
                 f"{version('scipy')}), else leave compare out"
             ) from None
-    if not math.isfinite(distance):
-        raise UserError(f"compare={name}: {distance} of {len(images_1)} and {len(images_2)} images; it needs more")
-    return distance
 
 
 def _pytorch_fid(folders: list[str], batch_size: int, device: torch.device) -> float:
@@ -86,20 +85,32 @@ def _pytorch_fid(folders: list[str], batch_size: int, device: torch.device) -> f
 
 
 def _clean_fid(folders: list[str], batch_size: int, device: torch.device) -> float:
-    from cleanfid.downloads_helper import check_download_inception, inception_url
+    from cleanfid.downloads_helper import inception_url
     from cleanfid.fid import compute_fid
     from cleanfid.inception_torchscript import InceptionV3W
 
     place = CLEAN_FID_FOLDER / Path(inception_url).name
     with _weights("clean-fid", place, inception_url):
-        if not place.exists():
-            # It writes straight to where it is told: an interrupted download would be read as the network ever after.
-            with TemporaryDirectory(dir=place.parent) as partial:
-                Path(check_download_inception(partial)).replace(place)
-        network = InceptionV3W(str(place.parent), download=False).to(device).eval()
+        if place.exists():
+            network = InceptionV3W(str(place.parent), download=False)
+        else:
+            # Its download goes straight to where it is told: a torn one would be read as the network ever after.
+            with TemporaryDirectory(dir=place.parent) as fetched:
+                network = InceptionV3W(fetched, download=True)
+                (Path(fetched) / place.name).replace(place)
     one, two = folders
-    options = {"batch_size": batch_size, "device": device, "num_workers": 0, "verbose": False}
-    return float(compute_fid(one, two, mode="clean", custom_feat_extractor=network, **options))
+    return float(
+        compute_fid(
+            one,
+            two,
+            mode="clean",
+            num_workers=0,
+            batch_size=batch_size,
+            device=device,
+            custom_feat_extractor=network.to(device).eval(),
+            verbose=False,
+        )
+    )
 
 
 def _write(folder: Path, images: NDArray[np.uint8]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from pipeline.errors import UserError
 from pipeline.settings import ComputeConfig
@@ -45,6 +46,12 @@ def find_machine(config: ComputeConfig) -> Machine:
         return Machine("cuda", device_name(device), cores, torch.cuda.device_count(), memory / 1e9)
     memory_gb = _main_memory_bytes() / 1e9 if config.memory_gb == "auto" else config.memory_gb
     return Machine("cpu", device_name(device), cores, 0, memory_gb)
+
+
+def use_threads(count: int) -> None:
+    """Keep this process to so many cores: torch's, and numpy's linear algebra, of which KID is made."""
+    torch.set_num_threads(count)
+    threadpool_limits(count, user_api="blas")
 
 
 def device_name(device: torch.device) -> str:

@@ -32,7 +32,8 @@ def precision_recall_names(extractor: str) -> tuple[str, str]:
 
 
 def further_scores(extractor: str, also: tuple[str, ...], *, segmented: bool) -> tuple[str, ...]:
-    """The scores that a task of this extractor has beside its distances, by `metric.also` and a segmentation network."""
+    """The scores that a task of this extractor has beside its distances: by `metric.also`, and by a segmentation
+    network."""
     scores: list[str] = []
     for asked in also:
         scores += precision_recall_names(extractor) if asked == PRECISION_RECALL else [asked]

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
-from threadpoolctl import threadpool_limits
 
 from models.build import build_objective
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.claim import TakenError, claimed
-from pipeline.compute import device_name, resolve_device
+from pipeline.compute import device_name, resolve_device, use_threads
 from pipeline.data import UnpairedBatches, open_dataset
 from pipeline.errors import UserError, first_line
 from pipeline.evaluate import Evaluator
@@ -83,9 +82,7 @@ def _train(job: TrialJob, record: TrialRun) -> Iterator[Progress]:
     config = job.config
     device = resolve_device(config.compute.device)
     limit_cuda(device, tensors_gb(job.share))
-    torch.set_num_threads(job.share.cpus)
-    # numpy's linear algebra, which KID needs, would take all cores.
-    threadpool_limits(job.share.cpus, user_api="blas")
+    use_threads(job.share.cpus)
     dataset = open_dataset(Path(job.data_folder))
     batches = UnpairedBatches(dataset, config.data.size, config.train.batch_size, config.seed, device)
     schedule = Schedule(config.train.constant_epochs, config.train.decay_epochs, config.train.learning_rate)

@@ -90,11 +90,12 @@ ARROWS = {
     "conduct": {
         *("config", "errors", "launch", "measures", "metrics", "plan", "rounds", "sweep", "trial", "worker"),
     },
-    "apply": {
-        *("calibration", "checkpoint", "compare", "compute", "config", "data", "errors", "evaluate", "metrics"),
-        *("settings", "tracking", "trained", "translate"),
+    "apply": {"checkpoint", "compute", "config", "trained", "translate"},
+    "score": {
+        *("apply", "calibration", "compare", "compute", "config", "data", "errors", "evaluate", "metrics"),
+        *("settings", "tracking", "trained"),
     },
-    "__main__": {"apply", "bench", "conduct", "datasets", "errors", "manage", "show"},
+    "__main__": {"apply", "bench", "conduct", "datasets", "errors", "manage", "score", "show"},
 }
 
 

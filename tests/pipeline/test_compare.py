@@ -1,34 +1,35 @@
+import importlib.util
 from pathlib import Path
 
+import cleanfid.features
 import numpy as np
 import pytest
 import torch
 import torch_fidelity
 from torch import Tensor, nn
-from torch.utils.data import Dataset
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from torch.utils.data import TensorDataset
 
 from pipeline import compare
-from pipeline.compare import their_fid
-from pipeline.stripes import draw_pictures
+from pipeline.compare import IMPLEMENTATIONS, differences, require_installed, their_fid
+from pipeline.errors import UserError
+from pipeline.extractors import untrained_inception
 
 CPU = torch.device("cpu")
-PYTORCH_FID_FILE = "pt_inception-2015-12-05-6726825d.pth"
-CLEAN_FID_FILE = "inception-2015-12-05.pt"
+BLACK = np.zeros((2, 3, 8, 8), np.uint8)
+WEIGHTS = {
+    "pytorch-fid": "hub/checkpoints/pt_inception-2015-12-05-6726825d.pth",
+    "clean-fid": "inception-2015-12-05.pt",
+}
 
 
-class Images(Dataset[Tensor]):
-    def __init__(self, images: np.ndarray) -> None:
-        self.images = torch.from_numpy(images)
-
-    def __len__(self) -> int:
-        return len(self.images)
+class Images(TensorDataset):
+    """torch-fidelity takes images alone, not tuples of one."""
 
     def __getitem__(self, index: int) -> Tensor:
-        return self.images[index]
+        return super().__getitem__(index)[0]
 
 
-class Brightness(nn.Module):
+class Colours(nn.Module):
     """2048 features of an image: random sums of its 8 x 8 mean colours."""
 
     def __init__(self) -> None:
@@ -40,94 +41,167 @@ class Brightness(nn.Module):
 
 
 class WithLayers(nn.Module):
-    """The part of NVIDIA's network that clean-fid calls."""
+    """What clean-fid calls of NVIDIA's network."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = Brightness()
+        self.layers = Colours()
 
     def forward(self, images: Tensor) -> Tensor:
         return self.layers(images)
 
 
-def pictures(seed: int, *, striped: bool, size: int = 32, count: int = 12) -> np.ndarray:
-    drawn = draw_pictures(count, (size, size), seed, striped=striped).images
-    return np.ascontiguousarray(drawn.transpose(0, 3, 1, 2))
+def too_few_features() -> nn.Module:
+    """A network at which clean-fid fails, and soon."""
+    network = WithLayers()
+    network.layers.mix = nn.Linear(192, 3)
+    return network
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """Where each package looks for its weights: nothing is there, and nothing can be fetched."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(compare, "CLEAN_FID_FOLDER", tmp_path)
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    (tmp_path / "hub/checkpoints").mkdir(parents=True)
+    return {name: tmp_path / file for name, file in WEIGHTS.items()}
 
 
 def random_inception() -> dict[str, Tensor]:
-    """Weights by He's rule, under which features keep their size through so many layers."""
+    """He's rule: under torch's own, features shrink to nothing through so many layers."""
     torch.manual_seed(0)
-    with pytest.MonkeyPatch.context() as monkey:
-        monkey.setattr("torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", lambda *_, **__: {})
-        monkey.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
-        weights = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).state_dict()
-    for name, tensor in weights.items():
+    drawn = untrained_inception(0)
+    for name, tensor in drawn.items():
         if name.endswith("conv.weight"):
             nn.init.kaiming_normal_(tensor, nonlinearity="relu")
-    return weights
+    return drawn
 
 
-def our_fid(weights: Path, one: np.ndarray, two: np.ndarray) -> float:
+def torch_fidelitys_fid(inception: dict[str, Tensor], one: np.ndarray, two: np.ndarray, folder: Path) -> float:
+    torch.save(inception, folder / "ours.pth")
+    input1, input2 = (Images(torch.from_numpy(images)) for images in (one, two))
     return torch_fidelity.calculate_metrics(
-        input1=Images(one), input2=Images(two), cuda=False, fid=True, verbose=False, save_cpu_ram=True, cache=False,
-        feature_extractor_weights_path=str(weights),
+        input1=input1, input2=input2, cuda=False, fid=True, verbose=False, save_cpu_ram=True, cache=False,
+        feature_extractor_weights_path=str(folder / "ours.pth"),
     )["frechet_inception_distance"]  # fmt: skip
 
 
-@pytest.fixture
-def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """torch's folder of weights, empty, and no network."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    folder = tmp_path / "hub/checkpoints"
-    folder.mkdir(parents=True)
-    return folder
-
-
-@pytest.fixture
-def clean_fid_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """clean-fid's folder, empty, and no network."""
-    monkeypatch.setattr(compare, "CLEAN_FID_FOLDER", tmp_path)
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    return tmp_path
+def one_line(name: str, one: np.ndarray = BLACK, two: np.ndarray = BLACK) -> str:
+    with pytest.raises(UserError) as caught:
+        their_fid(name, one, two, 5, CPU)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 @pytest.mark.slow
-def test_pytorch_fids_number_is_ours_up_to_its_resize_and_scale(checkpoints, tmp_path, capsys) -> None:
-    """By random weights 3.4 % apart at 64 pixels."""
-    weights = random_inception()
-    torch.save(weights, checkpoints / PYTORCH_FID_FILE)
-    one, two = pictures(0, striped=False, size=64), pictures(1, striped=True, size=64)
+def test_pytorch_fid_is_near_to_ours_and_not_equal(weights, pictures, tmp_path, capfd) -> None:
+    """3.4 % apart at 64 pixels, by random weights."""
+    inception = random_inception()
+    torch.save(inception, weights["pytorch-fid"])
+    one, two = (pictures(number, striped=bool(number), count=12, side=64) for number in (0, 1))
     theirs = their_fid("pytorch-fid", one, two, 5, CPU)
-    assert capsys.readouterr() == ("", "")
-    ours = our_fid(checkpoints / PYTORCH_FID_FILE, one, two)
-    assert 0.001 < abs(theirs / ours - 1) < 0.1
+    assert capfd.readouterr() == ("", "")
+    assert 0.01 < abs(theirs / torch_fidelitys_fid(inception, one, two, tmp_path) - 1) < 0.1
 
 
 @pytest.mark.slow
-def test_at_299_pixels_pytorch_fid_differs_by_the_scale_of_pixels_alone(checkpoints, tmp_path) -> None:
-    """With x / 127.5 - 1 = (256 z + 1) / 255 for z = x / 128 - 1 undone in the first layer, the numbers are the same."""
-    weights = random_inception()
-    torch.save(weights, tmp_path / "ours.pth")
-    first = "Conv2d_1a_3x3"
-    kernel = weights[f"{first}.conv.weight"]
-    shift = kernel.sum((1, 2, 3)) / 256
-    undone = weights | {
-        f"{first}.conv.weight": kernel * 255 / 256,
-        f"{first}.bn.running_mean": weights[f"{first}.bn.running_mean"] + shift,
+def test_without_a_resize_pytorch_fid_differs_by_the_scale_of_pixels_alone(weights, pictures, tmp_path) -> None:
+    """x / 127.5 - 1 is (256 z + 1) / 255 of z = x / 128 - 1: taken back in the first layer, it gives our number."""
+    inception = random_inception()
+    kernel, mean = (f"Conv2d_1a_3x3.{part}" for part in ("conv.weight", "bn.running_mean"))
+    taken_back = {
+        kernel: inception[kernel] * 255 / 256,
+        mean: inception[mean] + inception[kernel].sum((1, 2, 3)) / 256,
     }
-    torch.save(undone, checkpoints / PYTORCH_FID_FILE)
-    one, two = pictures(0, striped=False, size=299), pictures(1, striped=True, size=299)
-    theirs = their_fid("pytorch-fid", one, two, 5, CPU)
-    assert theirs == pytest.approx(our_fid(tmp_path / "ours.pth", one, two), rel=1e-4)
+    torch.save(inception | taken_back, weights["pytorch-fid"])
+    one, two = (pictures(number, striped=bool(number), count=12, side=299) for number in (0, 1))
+    ours = torch_fidelitys_fid(inception, one, two, tmp_path)
+    assert their_fid("pytorch-fid", one, two, 5, CPU) == pytest.approx(ours, rel=1e-4)
 
 
 @pytest.mark.slow
-def test_clean_fid_is_zero_of_equal_sets_and_more_of_others(clean_fid_folder, capsys) -> None:
+def test_clean_fid_of_equal_sets_is_zero_and_of_others_more(weights, pictures, capfd) -> None:
     torch.manual_seed(0)
-    torch.jit.script(WithLayers()).save(clean_fid_folder / CLEAN_FID_FILE)
-    one, two = pictures(0, striped=False), pictures(1, striped=True)
+    torch.jit.script(WithLayers()).save(weights["clean-fid"])
+    one, two = (pictures(number, striped=bool(number), count=12) for number in (0, 1))
     assert abs(their_fid("clean-fid", one, one, 5, CPU)) < 1e-3
-    assert their_fid("clean-fid", one, two, 5, CPU) > 0.1
-    assert capsys.readouterr() == ("", "")
+    assert their_fid("clean-fid", one, two, 5, CPU) > 1
+    assert capfd.readouterr() == ("", "")
+
+
+def test_clean_fids_folder_is_the_one_its_code_names(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(cleanfid.features, "InceptionV3W", lambda path, **_: asked.append(Path(path)) or nn.Identity())
+    cleanfid.features.build_feature_extractor("clean", CPU, use_dataparallel=False)
+    assert asked == [compare.CLEAN_FID_FOLDER]
+
+
+def test_each_implementation_says_what_it_does_otherwise() -> None:
+    assert IMPLEMENTATIONS == ("pytorch-fid", "clean-fid")
+    assert all(differences(name).startswith(f"{name} resizes by ") for name in IMPLEMENTATIONS)
+    assert all("\n" not in differences(name) for name in IMPLEMENTATIONS)
+
+
+@pytest.mark.parametrize("ask", [differences, require_installed, lambda name: their_fid(name, BLACK, BLACK, 5, CPU)])
+def test_an_unknown_implementation_is_told_the_known_ones(ask) -> None:
+    for name, mend in (("torch-fid", "did you mean pytorch-fid?"), ("x", "known: clean-fid, pytorch-fid")):
+        with pytest.raises(UserError) as caught:
+            ask(name)
+        assert str(caught.value) == f"compare={name}: no such implementation; {mend}"
+
+
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+def test_a_package_that_is_absent_is_named_with_its_installation(name, monkeypatch) -> None:
+    monkeypatch.setattr(compare, "find_spec", lambda module: importlib.util.find_spec(f"absent_{module}"))
+    assert one_line(name) == f"compare={name}: the package is not installed; pip install {name}"
+
+
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+def test_weights_that_cannot_be_fetched_name_the_file_and_leave_nothing(name, weights) -> None:
+    told = one_line(name)
+    assert told.startswith(f"compare={name}: its weights are not at {weights[name]} and https://")
+    assert told.endswith("put it there")
+    assert not [path for path in weights["clean-fid"].parent.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+@pytest.mark.parametrize("content", [b"", b"torn"])
+def test_torn_weights_are_named(name, content, weights) -> None:
+    weights[name].write_bytes(content)
+    told = one_line(name)
+    assert told.startswith(f"{weights[name]}: not the Inception of {name} (")
+    assert told.endswith("remove it, so that it is fetched again")
+
+
+def test_weights_of_something_else_are_named(weights) -> None:
+    torch.save({"a": torch.zeros(2)}, weights["pytorch-fid"])
+    torch.jit.script(nn.Identity()).save(weights["clean-fid"])
+    for name in IMPLEMENTATIONS:
+        assert one_line(name).startswith(f"{weights[name]}: not the Inception of {name} (")
+
+
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+def test_one_image_is_too_few(name) -> None:
+    assert one_line(name, BLACK[:1]) == f"compare={name}: 1 and 2 images; it needs two or more of each"
+
+
+def test_clean_fids_weights_are_kept_once_they_are_whole(weights, tmp_path, monkeypatch) -> None:
+    served = tmp_path / "served" / WEIGHTS["clean-fid"]
+    served.parent.mkdir()
+    monkeypatch.setattr("cleanfid.downloads_helper.inception_url", served.as_uri())
+    torch.jit.script(too_few_features()).save(served)
+    whole = served.read_bytes()
+
+    served.write_bytes(whole[:1000])
+    assert one_line("clean-fid").startswith(f"compare=clean-fid: its weights are not at {weights['clean-fid']} and ")
+    assert not weights["clean-fid"].exists()
+
+    served.write_bytes(whole)
+    assert one_line("clean-fid").startswith("compare=clean-fid: the package fails (")
+    assert weights["clean-fid"].read_bytes() == whole
+
+
+def test_a_package_that_fails_is_named_with_what_it_said(weights) -> None:
+    torch.jit.script(too_few_features()).save(weights["clean-fid"])
+    assert one_line("clean-fid").startswith("compare=clean-fid: the package fails (")
