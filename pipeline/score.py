@@ -136,7 +136,8 @@ def _report(
         said.append(f"{options.compare}: {theirs:.6g} on the same images. {differences(options.compare)}")
         scores = scores | {f"fid_{options.compare}": theirs}
     said = [sentence for sentence in said if sentence]
-    print(*said, sep="\n")
+    for sentence in said:
+        print(sentence)
     device = {"device_name": device_name(evaluator.device), "torch": torch.__version__}
     record = {**made_with, **provenance, **device, **({"remarks": " ".join(said)} if said else {})}
     run_id = tracker.record_evaluation(f"evaluation of {made_with['evaluated']}", scores, record, evaluation.grid)

@@ -38,12 +38,13 @@ def test_the_factor_squared_is_the_sample_covariance(count: int) -> None:
     assert len(found.factor_KD) == min(count, 100)
 
 
-def test_distance_of_gaussians_equals_the_closed_form() -> None:
+@pytest.mark.parametrize("dimensions", [3, 144])
+def test_distance_of_gaussians_equals_the_closed_form(dimensions: int) -> None:
     """Independent coordinates: the squared distance of the means and of the standard deviations."""
     rng = np.random.default_rng(0)
-    white = rng.standard_normal((400, 3))
+    white = rng.standard_normal((400, dimensions))
     white = (white - white.mean(0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(white, rowvar=False))).T
-    means, spreads = np.array([1.0, -2.0, 0.5]), np.array([2.0, 0.5, 1.0])
+    means, spreads = rng.uniform(-2, 2, dimensions), rng.uniform(0.5, 2, dimensions)
     expected = float((means**2).sum() + ((spreads - 1) ** 2).sum())
     assert distance(torch.from_numpy(white), torch.from_numpy(white * spreads + means)) == pytest.approx(expected)
 

@@ -1,3 +1,4 @@
+import json
 import math
 from collections.abc import Callable
 from itertools import islice
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 
 from pipeline import trial as module
@@ -54,8 +56,47 @@ def test_a_finished_trial_leaves_all_that_tables_need(project: Path, tiny: Calla
     expected |= {"best/epoch", "cost/seconds_per_step", "cost/peak_live_gb", "cost/process_peak_gb"}
     assert expected <= set(run.data.metrics)
     assert run.data.tags["extractor"] == "small-conv"
+    assert {
+        "last/step",
+        "last/epoch",
+        "best/step",
+        "cost/seconds_per_iteration",
+        "cost/data_seconds_per_iteration",
+    } <= set(run.data.metrics)
+    assert {"cost/evaluation_peak_live_gb", "cost/evaluation_process_peak_gb", "cost/device_hours"} <= set(
+        run.data.metrics
+    )
+    assert (run.data.tags["images_a"], run.data.tags["images_b"], run.data.tags["dimensions"]) == ("6", "6", "144")
     images = [file.path for file in MlflowClient(job.tracking_uri).list_artifacts(job.run_id, "images")]
     assert sum(path.endswith(".png") for path in images) == 2  # one an evaluation
+
+
+def test_every_evaluation_leaves_its_scores_and_what_they_were_made_with(
+    project: Path, tiny: Callable[..., Config]
+) -> None:
+    job = job_of(tiny())
+    list(run_trial(job))
+    client, scores = MlflowClient(job.tracking_uri), history(job)
+    files = [file.path for file in client.list_artifacts(job.run_id, "evaluations")]
+    assert files == ["evaluations/step_00000006.json", "evaluations/step_00000012.json"]
+    for epoch, file in enumerate(files, start=1):
+        kept = json.loads(
+            Path(download_artifacts(run_id=job.run_id, artifact_path=file, tracking_uri=job.tracking_uri)).read_text()
+        )
+        assert (kept["step"], kept["epoch"]) == (6 * epoch, epoch)
+        assert all(dict(scores[f"eval/{name}"])[6 * epoch] == score for name, score in kept["scores"].items())
+        made_with = ("extractor", "weights", "layer", "resize", "images_a", "images_b", "precision", "device_name")
+        assert all(kept[name] for name in made_with)
+
+
+def test_live_peaks_are_the_same_in_every_run(project: Path, tiny: Callable[..., Config]) -> None:
+    peaks: set[tuple[float, float]] = set()
+    for experiment in ("first", "second", "third"):
+        job = job_of(tiny(f"paths.trials={experiment}"), experiment)
+        list(run_trial(job))
+        metrics = read(job).data.metrics
+        peaks.add((metrics["cost/peak_live_gb"], metrics["cost/evaluation_peak_live_gb"]))
+    assert len(peaks) == 1
 
 
 def test_interrupted_trial_goes_on_in_its_own_run_and_ends_alike(project: Path, tiny: Callable[..., Config]) -> None:
