@@ -82,14 +82,17 @@ def load_extractor(name: str, weights: str | None) -> Extractor:
 
 def untrained_inception(seed: int) -> dict[str, Tensor]:
     """Weights of Inception's architecture drawn from a seed: what it costs can be measured, and what is computed with
-    it compared, where the published ones are not."""
+    it compared, where the published ones are not. By He et al. (ICCV 2015), so that features keep their size; torch's
+    own initialisation shrinks them layer by layer to nothing."""
     with TemporaryDirectory() as folder, torch.random.fork_rng():
         torch.manual_seed(seed)
         nothing = Path(folder) / "nothing.pth"
         torch.save({}, nothing)
-        return dict(
-            _Untrained(INCEPTION, [LAYERS[INCEPTION][0]], feature_extractor_weights_path=str(nothing)).state_dict()
-        )
+        network = _Untrained(INCEPTION, [LAYERS[INCEPTION][0]], feature_extractor_weights_path=str(nothing))
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+        return dict(network.state_dict())
 
 
 @lru_cache(maxsize=1)

@@ -53,7 +53,7 @@ class Meter:
             if number == WARMUP_STEPS:
                 self._begin()
             counting = "peak_live_gb" not in self.peaks and number == min(WARMUP_STEPS, steps - 1)
-            with LiveTensors(_held(state)) if counting else nullcontext() as counter:
+            with LiveTensors(held_tensors(state)) if counting else nullcontext() as counter:
                 report = next(reports)
             if counter:
                 self.peaks["peak_live_gb"] = counter.peak_bytes / GB
@@ -70,7 +70,7 @@ class Meter:
         self._pause()
         counting = networks is not None and "evaluation_peak_live_gb" not in self.peaks
         started = time.perf_counter()
-        with LiveTensors([*_held(state), *(networks or [])]) if counting else nullcontext() as counter:
+        with LiveTensors([*held_tensors(state), *(networks or [])]) if counting else nullcontext() as counter:
             yield
         self.evaluation_seconds += time.perf_counter() - started
         if counter:
@@ -138,7 +138,8 @@ def _median(seconds: list[float]) -> float:
     return statistics.median(seconds[WARMUP_STEPS:] or seconds or [0.0])
 
 
-def _held(state: TrainState) -> list[Tensor]:
+def held_tensors(state: TrainState) -> list[Tensor]:
+    """What stays between two steps: networks, the optimisers' state, gradients."""
     trained = [parameter for phase in state.objective.phases for parameter in state.objective.parameters_of(phase)]
     gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
     return [*tensors_in(state.state_dict()), *gradients]

@@ -68,16 +68,6 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     return {name: tmp_path / file for name, file in WEIGHTS.items()}
 
 
-def random_inception() -> dict[str, Tensor]:
-    """He's rule: under torch's own, features shrink to nothing through so many layers."""
-    torch.manual_seed(0)
-    drawn = untrained_inception(0)
-    for name, tensor in drawn.items():
-        if name.endswith("conv.weight"):
-            nn.init.kaiming_normal_(tensor, nonlinearity="relu")
-    return drawn
-
-
 def torch_fidelitys_fid(inception: dict[str, Tensor], one: np.ndarray, two: np.ndarray, folder: Path) -> float:
     torch.save(inception, folder / "ours.pth")
     input1, input2 = (Images(torch.from_numpy(images)) for images in (one, two))
@@ -97,7 +87,7 @@ def one_line(name: str, one: np.ndarray = BLACK, two: np.ndarray = BLACK) -> str
 @pytest.mark.slow
 def test_pytorch_fid_is_near_to_ours_and_not_equal(weights, pictures, tmp_path, capfd) -> None:
     """3.4 % apart at 64 pixels, by random weights."""
-    inception = random_inception()
+    inception = untrained_inception(0)
     torch.save(inception, weights["pytorch-fid"])
     one, two = (pictures(number, striped=bool(number), count=12, side=64) for number in (0, 1))
     theirs = their_fid("pytorch-fid", one, two, 5, CPU)
@@ -108,7 +98,7 @@ def test_pytorch_fid_is_near_to_ours_and_not_equal(weights, pictures, tmp_path, 
 @pytest.mark.slow
 def test_without_a_resize_pytorch_fid_differs_by_the_scale_of_pixels_alone(weights, pictures, tmp_path) -> None:
     """x / 127.5 - 1 is (256 z + 1) / 255 of z = x / 128 - 1: taken back in the first layer, it gives our number."""
-    inception = random_inception()
+    inception = untrained_inception(0)
     kernel, mean = (f"Conv2d_1a_3x3.{part}" for part in ("conv.weight", "bn.running_mean"))
     taken_back = {
         kernel: inception[kernel] * 255 / 256,

@@ -30,7 +30,7 @@ def test_counted_memory_is_that_of_a_step_that_is_taken(
 ) -> None:
     from models.objective import Batch
     from pipeline.memory import GB, LiveTensors
-    from pipeline.trial import _held_tensors
+    from pipeline.meter import held_tensors
 
     # A warm queue, since the dearest step is what is counted.
     config = (
@@ -45,7 +45,7 @@ def test_counted_memory_is_that_of_a_step_that_is_taken(
         train_step(state.objective, state.optimizers, Batch(torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)), rng)
 
     step()
-    with LiveTensors(_held_tensors(state)) as taken:
+    with LiveTensors(held_tensors(state)) as taken:
         step()
     assert count_step(config).live_gb == pytest.approx(taken.peak_bytes / GB, rel=0.005)
 

@@ -7,7 +7,7 @@ import torch
 from pipeline import energy, meter
 from pipeline.job import Share
 from pipeline.memory import GB
-from pipeline.meter import WARMUP_STEPS, Meter
+from pipeline.meter import WARMUP_STEPS, Meter, held_tensors
 from pipeline.settings import Config
 from pipeline.timing import start_lap
 from pipeline.trainer import StepReport, TrainState
@@ -54,7 +54,7 @@ def test_an_iteration_is_a_pair_of_images_behind_the_warm_up_without_the_wait_fo
 def test_live_tensors_are_counted_in_the_step_behind_the_warm_up(state: TrainState) -> None:
     metering = Meter(CPU, ALONE, 1)
     run(metering, state, [1.0] * (WARMUP_STEPS + 5))
-    held = sum(tensor.untyped_storage().nbytes() for tensor in {t.data_ptr(): t for t in meter._held(state)}.values())
+    held = sum(tensor.untyped_storage().nbytes() for tensor in {t.data_ptr(): t for t in held_tensors(state)}.values())
     assert metering.peaks["peak_live_gb"] == pytest.approx((held + (WARMUP_STEPS + 1) * 10**6) / GB)
 
 
@@ -168,6 +168,6 @@ def test_live_tensors_on_a_gpu_are_what_its_allocator_says(tiny: Callable[..., C
     for step in islice(range(20), WARMUP_STEPS):
         train_step(state.objective, state.optimizers, batch, rng_for(0, "step", step))
     torch.cuda.reset_peak_memory_stats()
-    with LiveTensors(meter._held(state)) as counter:
+    with LiveTensors(held_tensors(state)) as counter:
         train_step(state.objective, state.optimizers, batch, rng_for(0, "step", WARMUP_STEPS))
     assert counter.peak_bytes == pytest.approx(torch.cuda.max_memory_allocated(), rel=0.05)
