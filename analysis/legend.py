@@ -18,7 +18,7 @@ MEASURED = {
     "cost/seconds_per_iteration": (
         "Seconds per iteration: median after warm-up, one pair of images, waiting for data left out."
     ),
-    "cost/peak_live_gb": "Live tensors: bytes of storages alive at once.",
+    "cost/training_peak_live_gb": "Live tensors: bytes of storages alive at once.",
 }
 
 

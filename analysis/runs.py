@@ -22,7 +22,8 @@ PAGE = 1000
 # Of a trial's tags those that tables need; older trials lack some of them, which are then ''.
 TAGS = (
     *("error", "stopped", "timed"),
-    *("extractor", "weights", "dimensions", "images_a", "images_b", "kid_subset_size"),
+    *("extractor", "weights", "layer", "dimensions", "resize", "image_size", "images_a", "images_b", "kid_subset_size"),
+    *("vgg16", "lpips-vgg16", "dinov2-vit-l-14", "segmenter"),
 )
 
 

@@ -44,9 +44,9 @@ COLUMNS = (
     Column("last/classAcc", "classAcc, last ↑", 1),
     Column("last/background_change", "background change, levels of 255 ↓", 2),
     Column("cost/seconds_per_iteration", "seconds per iteration ↓", 3),
-    Column("cost/peak_live_gb", "live tensors in training, peak GB ↓", 3),
-    Column("cost/peak_allocated_gb", "CUDA allocated in training, peak GB ↓", 2),
-    Column("cost/peak_reserved_gb", "CUDA reserved in training, peak GB ↓", 2),
+    Column("cost/training_peak_live_gb", "live tensors in training, peak GB ↓", 3),
+    Column("cost/training_peak_allocated_gb", "CUDA allocated in training, peak GB ↓", 2),
+    Column("cost/training_peak_reserved_gb", "CUDA reserved in training, peak GB ↓", 2),
     Column("cost/joules_per_1000_iterations", "joules per 1000 iterations ↓", 0),
 )
 
@@ -66,7 +66,12 @@ TIMES = (
 )
 
 # What scores of one table must share to be comparable: the tag, and what a reader calls it.
-SHARED = {"extractor": "extractor", "weights": "weights", "images_a": "images of A", "images_b": "images of B"}
+SHARED = {
+    **{name: name for name in ("extractor", "weights", "layer", "resize")},
+    **{"image_size": "images' size", "images_a": "images of A", "images_b": "images of B"},
+    **{"kid_subset_size": "KID's subsets", "vgg16": "VGG16's weights", "lpips-vgg16": "LPIPS's weights"},
+    **{"dinov2-vit-l-14": "DINOv2's weights", "segmenter": "segmentation network"},
+}
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,12 @@ def main(arguments: list[str]) -> int:
         return _say(str(error))
     except OSError as error:
         return _say(f"{error.filename or 'a file'}: {error.strerror or error}; choose another place or free this one")
-    except MemoryError as error:
-        return _say(f"not enough memory ({first_line(error)}); lower the sizes")
+    except (MemoryError, RuntimeError) as error:
+        from pipeline.memory import is_out_of_memory  # torch, which what raises a RuntimeError has imported by then
+
+        if not is_out_of_memory(error):
+            raise
+        return _say(f"not enough memory ({first_line(error)}); lower the sizes, or metric.batch_size")
     except KeyboardInterrupt:
         resumes = command in ("sweep", "train", "data")
         print(f"interrupted{'; the same command carries on from there' * resumes}", file=sys.stderr)

@@ -35,8 +35,8 @@ def calibration(task: str, provenance: Mapping[str, str], fid: float) -> str:
     for method, expected in AUTHORS_FID[task].items():
         if abs(fid - expected) <= TOLERANCE:
             return (
-                f"calibration: the authors' own networks score {known}; {fid:.2f} is {method}'s within {TOLERANCE:g}, "
-                "so this installation reproduces the published FID"
+                f"calibration: the authors' own networks score {known}; {fid:.2f} is {method}'s within {TOLERANCE:g}. "
+                "If it is theirs that was scored, this installation reproduces the published FID"
             )
     return (
         f"calibration: the authors' own networks score {known}; {fid:.2f} is none of these within {TOLERANCE:g}. If it "

@@ -17,7 +17,6 @@ from pipeline.fid import KID_SUBSETS, frechet_distance, kernel_distance, nearest
 from pipeline.measures import Images, pair_measures, set_measures
 from pipeline.metrics import metric_names
 from pipeline.pictures import Picture
-from pipeline.segmentation import load_segmenter
 from pipeline.settings import MetricConfig
 
 Translate = Callable[[Tensor], Tensor]
@@ -44,8 +43,7 @@ class Evaluator:
         self.features_b = self._cached(self.test_b)
         self.statistics_b = statistics_of(self.features_b)
         self.set_measures = set_measures(config, self.test_b, cache, device)
-        self.segmenter = load_segmenter(config.segmentation, device) if config.segmentation else None
-        self.pair_measures = pair_measures(config, dataset.background_a, self.segmenter, device)
+        self.pair_measures = pair_measures(config, dataset.background_a, device)
 
     def evaluate(self, translate: Translate) -> Evaluation:
         """Translate every test image of A, round it to 8 bits as a PNG holds it, and score the outcome.
@@ -75,7 +73,7 @@ class Evaluator:
     def provenance(self, count: int) -> dict[str, str]:
         """What the distances of `count` images are made with: all that another's number must share to be comparable."""
         extractor, (height, width) = self.extractor, self.test_b.shape[-2:]
-        return {
+        made_with = {
             "extractor": extractor.name,
             "weights": extractor.weights,
             "layer": extractor.layer,
@@ -87,8 +85,10 @@ class Evaluator:
             "kid_subset_size": str(min(self.config.kid_subset_size, count, len(self.test_b))),
             "kid_subsets": str(KID_SUBSETS),
             "computed_by": LIBRARY,
-            **({"segmenter": self.segmenter.weights} if self.segmenter else {}),
         }
+        for measure in (*self.set_measures, *self.pair_measures):
+            made_with |= measure.made_with
+        return made_with
 
     def _translate(self, translate: Translate) -> tuple[Images, Tensor]:
         """Every test image of A translated, and its features: from one network to the other on the device."""
@@ -121,13 +121,13 @@ class Evaluator:
             f"{kernel}_std": kid.deviation,
         }
         for measure in self.set_measures:
-            scores |= measure(outputs)
+            scores |= measure.score(outputs)
         return scores
 
     def _pair_scores(self, outputs: Images) -> dict[str, float]:
         scores: dict[str, float] = {}
         for measure in self.pair_measures:
-            scores |= measure(self.test_a, outputs)
+            scores |= measure.score(self.test_a, outputs)
         return scores
 
     def _grid(self, features: Tensor, *rows: Images) -> Images:

@@ -70,13 +70,13 @@ def load_extractor(name: str, weights: str | None) -> Extractor:
         case "small-conv":
             small_extractor.register()
             network = _create(name)
-            found = _digest(network)
+            found = weights_digest(network)
         case "inception-v3-compat":
             network = _load_inception(inception_weights(weights))
             found = weights_fingerprint(name, weights)
         case _:
             network = _load_from_hub(name)
-            found = _digest(network)
+            found = weights_digest(network)
     return Extractor(name, layer, dimensions, found, resize, network)
 
 
@@ -139,22 +139,24 @@ class _Untrained(FeatureExtractorInceptionV3):
 
 
 def _load_inception(place: Path) -> FeatureExtractorBase:
+    if not place.exists():
+        try:
+            return _create(INCEPTION)
+        except OSError:
+            raise UserError(
+                f"Inception's weights are not at {place} and {URL_INCEPTION_V3} cannot be reached; fetch that file on "
+                f"a machine that can and put it there, or give its path as metric.weights=…"
+            ) from None
+    if place.name.endswith(f"-{PUBLISHED_WEIGHTS}.pth") and _digest_file(place) != PUBLISHED_WEIGHTS:
+        named = f"does not begin with {PUBLISHED_WEIGHTS}, as its name says"
+        raise UserError(f"{place}: its SHA-256 {named}; fetch it again")
     try:
-        network = _create(INCEPTION, feature_extractor_weights_path=str(place) if place.exists() else None)
-    except OSError:
-        raise UserError(
-            f"Inception's weights are not at {place} and {URL_INCEPTION_V3} cannot be reached; fetch that file on a "
-            f"machine that can and put it there, or give its path as metric.weights=…"
-        ) from None
+        torch.load(place, weights_only=True, mmap=True)  # since torch-fidelity would run what a pickle holds
+        return _create(INCEPTION, feature_extractor_weights_path=str(place))
     except Exception as error:  # whatever a torn file makes torch raise
         raise UserError(
             f"{place}: not the weights of torch-fidelity's Inception ({first_line(error)}); fetch them again"
         ) from None
-    if place.name.endswith(f"-{PUBLISHED_WEIGHTS}.pth") and _digest_file(place) != PUBLISHED_WEIGHTS:
-        raise UserError(
-            f"{place}: its SHA-256 does not begin with {PUBLISHED_WEIGHTS}, as its name says; fetch it again"
-        )
-    return network
 
 
 def _load_from_hub(name: str) -> FeatureExtractorBase:
@@ -173,7 +175,8 @@ def _create(name: str, **options: str | None) -> FeatureExtractorBase:
     return create_feature_extractor(name, [LAYERS[name][0]], cuda=False, verbose=False, **options)
 
 
-def _digest(network: nn.Module) -> str:
+def weights_digest(network: nn.Module) -> str:
+    """The first 8 digits of a SHA-256 of all its tensors."""
     whole = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         whole.update(name.encode())

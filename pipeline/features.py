@@ -1,7 +1,7 @@
 """Features of images, in batches; and those of images that stay the same, computed once a machine.
 
-An entry of the cache is named by all that it depends on: every pixel, the extractor, its layer, weights and resize. It
-is written whole or not at all, and holds a hash of itself.
+An entry of the cache is named by all that it depends on: every pixel, the extractor, its layer, weights and resize, and
+the kind of device. It is written whole or not at all, and holds a hash of itself.
 """
 
 import hashlib
@@ -31,8 +31,9 @@ def extract(extractor: Extractor, batches: Iterable[Tensor], device: torch.devic
 
     Raises UserError for features that are not finite, which only broken weights give.
     """
-    # Fetched at the end, so that a GPU need not wait between batches.
-    with extractor.on(device):
+    # In float32 throughout: TF32, a GPU's default, would give distances of its own. Fetched at the end, so that a GPU
+    # need not wait between batches.
+    with extractor.on(device), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         features = torch.cat([extractor(batch.to(device)) for batch in batches]).cpu()
     if not features.isfinite().all():
         raise UserError(
@@ -54,7 +55,7 @@ def cached_features(
     Of several processes that ask at once one computes and the others wait for it. An entry that is torn, or that
     another version wrote, is said to be and made anew.
     """
-    place = cache / "features" / f"{_name(extractor, images)}.features"
+    place = cache / "features" / f"{_name(extractor, images, device)}.features"
     place.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(place.with_suffix(".lock")):
         if place.exists():
@@ -66,8 +67,9 @@ def cached_features(
         return features
 
 
-def _name(extractor: Extractor, images: NDArray[np.uint8]) -> str:
-    made_by = [extractor.name, extractor.layer, extractor.weights, extractor.resize, LIBRARY, images.shape]
+def _name(extractor: Extractor, images: NDArray[np.uint8], device: torch.device) -> str:
+    by = [extractor.name, extractor.layer, extractor.weights, extractor.resize, LIBRARY]
+    made_by = [*by, device.type, images.shape]  # a GPU rounds otherwise
     whole = hashlib.sha256(json.dumps(made_by).encode())
     for image in images:
         whole.update(image.tobytes())

@@ -68,7 +68,8 @@ def predict_memory(cost: StepCost, machine: Machine, alike: Sequence[TrialRecord
     counted = needed_gb(cost.live_gb, machine.device)
     too_little = max((float(record.tags.get("out_of_memory_gb", 0)) for record in same), default=0.0)
     peak = "peak_reserved_gb" if machine.device == "cuda" else "process_peak_gb"
-    whole = (f"cost/{peak}", f"cost/evaluation_{peak}")  # trials of before have the former alone, for both
+    # Older trials have one peak for all of it.
+    whole = (f"cost/training_{peak}", f"cost/evaluation_{peak}", f"cost/{peak}")
     measured = [
         record.metrics[name]
         for record in same

@@ -1,6 +1,7 @@
 """What a trial is given, what it reports, and how it ended: all that passes between processes."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -26,7 +27,12 @@ class Share:
     @property
     def packed(self) -> bool:
         """Whether others may use the device at the same time, which the time of a step depends on."""
-        return self.slots > 1
+        return self.on_one_device > 1
+
+    @property
+    def on_one_device(self) -> int:
+        """How many such trials a GPU carries, or the machine where there is none."""
+        return math.floor(1 / self.gpus + 1e-9) if self.gpus else self.slots
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -14,56 +15,75 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
-from pipeline.extractors import Extractor, load_extractor, load_lpips
+from pipeline.extractors import Extractor, load_extractor, load_lpips, weights_digest
 from pipeline.features import cached_features, extract, in_batches
 from pipeline.fid import NEIGHBOURS, frechet_distance, precision_recall, statistics_of
 from pipeline.metrics import DINOV2, FD_DINOV2, INCEPTION, LPIPS, PRECISION_RECALL, VGG, precision_recall_names
-from pipeline.segmentation import Segmenter, class_ids, confusion_matrix, load_segmenter, segmentation_scores
+from pipeline.segmentation import class_ids, confusion_matrix, load_segmenter, segmentation_scores
 from pipeline.settings import MetricConfig
 
 Images = NDArray[np.uint8]
+Score = TypeVar("Score", bound=Callable[..., dict[str, float]])
+
+
+@dataclass(frozen=True)
+class Measure(Generic[Score]):
+    """A function that gives scores by name, and the hashes of the networks that it takes, by theirs."""
+
+    score: Score
+    made_with: dict[str, str]
+
+
 # Of the outputs alone, and of the inputs and their outputs.
-SetMeasure = Callable[[Images], dict[str, float]]
-PairMeasure = Callable[[Images, Images], dict[str, float]]
+SetMeasure = Measure[Callable[[Images], dict[str, float]]]
+PairMeasure = Measure[Callable[[Images, Images], dict[str, float]]]
 
 
 def set_measures(config: MetricConfig, real: Images, cache: Path, device: torch.device) -> list[SetMeasure]:
     """What `metric.also` asks for that compares the outputs, as a set, with the test images of B.
 
-    Raises UserError where a network that is needed cannot be had, as does `pair_measures`.
+    Raises UserError where a network that is needed cannot be had, as does `pair_measures`, and for too few images.
     """
     measures: list[SetMeasure] = []
     if PRECISION_RECALL in config.also:
+        _require_neighbours(len(real))
         extractor = load_extractor(VGG if config.extractor == INCEPTION else config.extractor, None)
+        features = _Features(extractor, real, cache, config.batch_size, device)
         names = precision_recall_names(config.extractor)
-        measures.append(partial(_precision_recall, _Features(extractor, real, cache, config.batch_size, device), names))
+        hashes = {extractor.name: extractor.weights} if extractor.name == VGG else {}
+        measures.append(Measure(partial(_precision_recall, features, names), hashes))
     if FD_DINOV2 in config.also:
         extractor = load_extractor(DINOV2, None)
-        measures.append(partial(_fd_dinov2, _Features(extractor, real, cache, config.batch_size, device)))
+        features = _Features(extractor, real, cache, config.batch_size, device)
+        measures.append(Measure(partial(_fd_dinov2, features), {extractor.name: extractor.weights}))
     return measures
 
 
 def pair_measures(
-    config: MetricConfig, background: NDArray[np.bool_] | None, segmenter: Segmenter | None, device: torch.device
+    config: MetricConfig, background: NDArray[np.bool_] | None, device: torch.device
 ) -> list[PairMeasure]:
-    """What looks at each input beside its output: what `metric.also` asks for, a segmenter where there is one, and the
-    change of the ground where that is known."""
+    """What looks at each input beside its output: what `metric.also` and `metric.segmentation` ask for, and the change
+    of the ground where that is known."""
     measures: list[PairMeasure] = []
     if background is not None:
-        measures.append(partial(background_change, background))
+        measures.append(Measure(partial(background_change, background), {}))
     if LPIPS in config.also:
-        measures.append(partial(_lpips, load_lpips(), config.batch_size, device))
-    if segmenter is not None:
-        measures.append(partial(_segmentation, segmenter, config.batch_size, device))
+        network = load_lpips()
+        hashes = {"lpips-vgg16": weights_digest(network)}
+        measures.append(Measure(partial(_lpips, network, config.batch_size, device), hashes))
+    if config.segmentation is not None:
+        # Loaded here for its faults and its hash, and again where it is used: its memory is not the training's.
+        hashes = {"segmenter": load_segmenter(config.segmentation, torch.device("cpu")).weights}
+        measures.append(Measure(partial(_segmentation, config.segmentation, config.batch_size, device), hashes))
     return measures
 
 
 def require_networks(config: MetricConfig) -> None:
     """Raise UserError where a network that the metric needs cannot be had."""
-    cpu = torch.device("cpu")
+    cpu, some = torch.device("cpu"), np.empty((NEIGHBOURS + 1, 3, 0, 0), np.uint8)
     load_extractor(config.extractor, config.weights)
-    set_measures(config, np.empty((0, 3, 0, 0), np.uint8), Path(), cpu)
-    pair_measures(config, None, load_segmenter(config.segmentation, cpu) if config.segmentation else None, cpu)
+    set_measures(config, some, Path(), cpu)
+    pair_measures(config, None, cpu)
 
 
 def background_change(background: NDArray[np.bool_], sources: Images, outputs: Images) -> dict[str, float]:
@@ -88,12 +108,13 @@ class _Features:
 
 
 def _precision_recall(features: _Features, names: tuple[str, str], outputs: Images) -> dict[str, float]:
-    if min(len(features.real), len(outputs)) <= NEIGHBOURS:
-        raise UserError(
-            f"metric.also=[precision_recall]: {len(outputs)} and {len(features.real)} test images; each set needs more "
-            f"than {NEIGHBOURS}"
-        )
+    _require_neighbours(len(outputs))
     return dict(zip(names, precision_recall(*features.of(outputs)), strict=True))
+
+
+def _require_neighbours(count: int) -> None:
+    if count <= NEIGHBOURS:
+        raise UserError(f"metric.also=[precision_recall]: {count} images; each of the two sets needs {NEIGHBOURS + 1}")
 
 
 @torch.no_grad()
@@ -114,9 +135,10 @@ def _fd_dinov2(features: _Features, outputs: Images) -> dict[str, float]:
 
 
 def _segmentation(
-    segmenter: Segmenter, batch_size: int, device: torch.device, sources: Images, outputs: Images
+    path: str, batch_size: int, device: torch.device, sources: Images, outputs: Images
 ) -> dict[str, float]:
     """How well a network finds the labels of A again in the photographs that were made of them."""
+    segmenter = load_segmenter(path, device)
     confusion = sum(
         confusion_matrix(class_ids(labels), segmenter.predict(photographs))
         for labels, photographs in _pairs(sources, outputs, batch_size, device)

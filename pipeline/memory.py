@@ -77,13 +77,20 @@ def reset_peaks(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
+def free_spare_memory(device: torch.device) -> None:
+    """Give back what torch's allocator holds of a GPU for later."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 def process_peak_gb() -> float:
     """The most memory that the process held since the last reset (10^9 bytes)."""
-    try:
-        lines = STATUS.read_text(encoding="ascii").splitlines()
-    except OSError:  # not Linux
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GB
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / GB
+    with suppress(OSError):
+        for line in STATUS.read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / GB
+    # Not Linux, or one without that line: since the process began.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GB
 
 
 def is_out_of_memory(error: BaseException) -> bool:

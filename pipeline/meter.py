@@ -9,19 +9,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.compute import device_name
 from pipeline.energy import joule_counter
 from pipeline.job import Share
-from pipeline.memory import GB, LiveTensors, peaks_gb, reset_peaks, tensors_in
+from pipeline.memory import GB, LiveTensors, free_spare_memory, peaks_gb, reset_peaks, tensors_in
 from pipeline.trainer import StepReport, TrainState
 
 # The first steps of a process pay for allocations and kernel choices that later ones do not, and have no negatives from
 # other images yet.
 WARMUP_STEPS = 10
+# How many of the latest steps say how fast a trial is now.
+RECENT_STEPS = 200
 
 
 class Meter:
-    """Measures of one trial. Sums and peaks are over all processes that it has had, and stand in its checkpoints; the
-    times of single steps are this process's."""
+    """Measures of one trial, over all processes that it has had: what checkpoints hold of it goes on here.
+
+    Peaks are of the time behind the warm-up, unless a trial has no more steps than that.
+    """
 
     def __init__(
         self, device: torch.device, share: Share, batch_size: int, kept: Mapping[str, Any] | None = None
@@ -29,113 +34,139 @@ class Meter:
         self.device, self.share, self.batch_size = device, share, batch_size
         kept = kept or {}
         self.peaks: dict[str, float] = dict(kept.get("peaks", {}))
-        self.training_seconds: float = kept.get("training_seconds", 0.0)
-        self.evaluation_seconds: float = kept.get("evaluation_seconds", 0.0)
-        self.joules: float = kept.get("joules", 0.0)
-        self.metered_steps: int = kept.get("metered_steps", 0)
-        self._step_seconds: list[float] = []
-        self._data_seconds: list[float] = []
+        sums = ("training_seconds", "evaluation_seconds", "device_seconds", "joules", "metered_steps")
+        self.sums: dict[str, float] = {name: kept.get("sums", {}).get(name, 0) for name in sums}
+        # Times on another device, or beside others, are not of one kind with those to come.
+        self._circumstances = f"{device_name(device)}, {share}"
+        alike = kept.get("circumstances") == self._circumstances
+        self._step_seconds: list[float] = kept["step_seconds"].tolist() if alike else []
+        self._data_seconds: list[float] = kept["data_seconds"].tolist() if alike else []
+        self._cold_steps: list[tuple[float, float]] = []
         self._unread: list[StepReport] = []
+        self._warm = False
         # The counter is the whole GPU's, so of trials side by side none can be told its own.
         self._counter = None if share.packed else joule_counter(device)
         self._counted_from: float | None = None
+        reset_peaks(device)
 
     def kept(self) -> dict[str, Any]:
         """What a checkpoint must hold."""
-        self._read_laps()
-        names = ("peaks", "training_seconds", "evaluation_seconds", "joules", "metered_steps")
-        return {name: getattr(self, name) for name in names}
+        self._settle()
+        return {
+            "peaks": self.peaks,
+            "sums": self.sums,
+            "circumstances": self._circumstances,
+            "step_seconds": torch.tensor(self._step_seconds),
+            "data_seconds": torch.tensor(self._data_seconds),
+        }
 
     def training(self, reports: Iterator[StepReport], state: TrainState, steps: int) -> Iterator[StepReport]:
         """The reports of the `steps` that are left, each measured. Live tensors are counted in one step behind the
         warm-up alone, since counting costs some Python for each operation."""
         for number in range(steps):
             if number == WARMUP_STEPS:
+                self._settle()
+                self._warm = True
                 self._begin()
-            counting = "peak_live_gb" not in self.peaks and number == min(WARMUP_STEPS, steps - 1)
+            counting = "training_peak_live_gb" not in self.peaks and number == min(WARMUP_STEPS, steps - 1)
             with LiveTensors(held_tensors(state)) if counting else nullcontext() as counter:
                 report = next(reports)
             if counter:
-                self.peaks["peak_live_gb"] = counter.peak_bytes / GB
-                self.training_seconds += report.lap.seconds + report.data_seconds
+                self.peaks["training_peak_live_gb"] = counter.peak_bytes / GB
+                self._add("training_seconds", report.lap.seconds + report.waiting.seconds)
             else:
                 self._unread.append(report)
             if self._counted_from is not None:
-                self.metered_steps += 1
+                self.sums["metered_steps"] += 1
             yield report
 
     @contextmanager
     def evaluation(self, state: TrainState, networks: Iterable[Tensor] | None = None) -> Iterator[None]:
         """The body belongs to evaluation; live tensors are counted in the first whose networks' tensors are given."""
-        self._pause()
+        self._settle()
+        # On both sides, so that neither is said to need what the other has left in the allocator.
+        free_spare_memory(self.device)
+        reset_peaks(self.device)
         counting = networks is not None and "evaluation_peak_live_gb" not in self.peaks
         started = time.perf_counter()
         with LiveTensors([*held_tensors(state), *(networks or [])]) if counting else nullcontext() as counter:
             yield
-        self.evaluation_seconds += time.perf_counter() - started
+        self._add("evaluation_seconds", time.perf_counter() - started)
         if counter:
             self.peaks["evaluation_peak_live_gb"] = counter.peak_bytes / GB
-        self._keep_peaks("evaluation_")
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()  # else training would be said to need what evaluation needs
+        self._keep_peaks("evaluation")
+        free_spare_memory(self.device)
         self._begin()
 
     @property
-    def seconds_per_step(self) -> float:
-        """The median with the wait for data, once the warm-up is over."""
+    def recent_seconds_per_step(self) -> float:
+        """The median of late with the wait for data."""
         self._read_laps()
-        both = zip(self._step_seconds, self._data_seconds, strict=True)
-        return _median([step + data for step, data in both])
+        recent = zip(self._step_seconds[-RECENT_STEPS:], self._data_seconds[-RECENT_STEPS:], strict=True)
+        return _median([step + data for step, data in recent] or [sum(cold) for cold in self._cold_steps])
 
     def costs(self, evaluations: int) -> dict[str, float]:
         """All that was measured, by the names of metrics. An iteration is one pair of images, as in the paper."""
-        self._pause()
-        seconds = self.training_seconds + self.evaluation_seconds
-        part = self.share.gpus if self.device.type == "cuda" else 1 / self.share.slots
+        self._settle()
+        if "training_process_peak_gb" not in self.peaks:
+            self._keep_peaks("training")
+        steps = list(zip(self._step_seconds, self._data_seconds, strict=True)) or self._cold_steps
         costs = {
             **self.peaks,
-            "training_seconds": self.training_seconds,
-            "evaluation_seconds": self.evaluation_seconds,
-            "seconds_per_evaluation": self.evaluation_seconds / evaluations,
-            "device_hours": part * seconds / 3600,
+            "training_seconds": self.sums["training_seconds"],
+            "evaluation_seconds": self.sums["evaluation_seconds"],
+            "seconds_per_evaluation": self.sums["evaluation_seconds"] / evaluations,
+            "device_hours": self.sums["device_seconds"] / 3600,
         }
-        if self._step_seconds:
-            costs["seconds_per_step"] = self.seconds_per_step
-            costs["seconds_per_iteration"] = _median(self._step_seconds) / self.batch_size
-            costs["data_seconds_per_iteration"] = _median(self._data_seconds) / self.batch_size
-        if self.joules:
-            costs["joules_per_1000_iterations"] = 1000 * self.joules / (self.metered_steps * self.batch_size)
+        if steps:
+            costs["seconds_per_step"] = _median([step + data for step, data in steps])
+            costs["seconds_per_iteration"] = _median([step for step, _ in steps]) / self.batch_size
+            costs["data_seconds_per_iteration"] = _median([data for _, data in steps]) / self.batch_size
+        if self.sums["joules"] and self.sums["metered_steps"]:
+            iterations = self.sums["metered_steps"] * self.batch_size
+            costs["joules_per_1000_iterations"] = 1000 * self.sums["joules"] / iterations
         return costs
 
     def _begin(self) -> None:
-        """Training goes on from here, with counters that are its own."""
+        """Training goes on from here; behind the warm-up with counters that are its own."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         reset_peaks(self.device)
-        self._counted_from = self._counter() if self._counter else None
+        self._counted_from = self._counter() if self._counter and self._warm else None
 
-    def _pause(self) -> None:
-        """Training ends here for now."""
+    def _settle(self) -> None:
+        """Take to account what training has cost up to here."""
         self._read_laps()
-        self._keep_peaks("")
+        if self._warm:
+            self._keep_peaks("training")
         if self._counter and self._counted_from is not None:
-            self.joules += self._counter() - self._counted_from
-            self._counted_from = None
-
-    def _keep_peaks(self, prefix: str) -> None:
-        for name, value in peaks_gb(self.device).items():
-            self.peaks[prefix + name] = max(value, self.peaks.get(prefix + name, 0.0))
+            now = self._counter()
+            self.sums["joules"] += now - self._counted_from
+            self._counted_from = now
 
     def _read_laps(self) -> None:
         for report in self._unread:
-            self._step_seconds.append(report.lap.seconds)
-            self._data_seconds.append(report.data_seconds)
-            self.training_seconds += report.lap.seconds + report.data_seconds
+            step, data = report.lap.seconds, report.waiting.seconds
+            self._add("training_seconds", step + data)
+            if self._warm:
+                self._step_seconds.append(step)
+                self._data_seconds.append(data)
+            else:
+                self._cold_steps.append((step, data))
         self._unread.clear()
+
+    def _add(self, kind: str, seconds: float) -> None:
+        part = self.share.gpus if self.device.type == "cuda" else 1 / self.share.slots
+        self.sums[kind] += seconds
+        self.sums["device_seconds"] += part * seconds
+
+    def _keep_peaks(self, phase: str) -> None:
+        for name, value in peaks_gb(self.device).items():
+            self.peaks[f"{phase}_{name}"] = max(value, self.peaks.get(f"{phase}_{name}", 0.0))
 
 
 def _median(seconds: list[float]) -> float:
-    return statistics.median(seconds[WARMUP_STEPS:] or seconds or [0.0])
+    return statistics.median(seconds or [0.0])
 
 
 def held_tensors(state: TrainState) -> list[Tensor]:

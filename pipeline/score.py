@@ -1,5 +1,6 @@
 """The command that scores anything: a trial, a checkpoint of ours or of the reference code, a folder of images."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ def _split_options(overrides: list[str]) -> tuple[Options, list[str]]:
     if given.get("resize", "no") not in ("yes", "no"):
         raise UserError(f"command line: resize is {given['resize']!r}; it must be yes or no")
     options = Options(given.get("compare", ""), given.get("resize") == "yes")
-    if options.compare:
+    if "compare" in given:
         require_installed(options.compare)
     return options, [text for text in overrides if text.partition("=")[0] not in given]
 
@@ -66,7 +67,9 @@ def _evaluate_trained(trained: Trained, config: Config, options: Options) -> int
     evaluation = evaluator.evaluate(trained.generator.to(evaluator.device).translate)
     when = "" if trained.step is None else f" (step {trained.step})"
     print(f"{config.data.name}: test images of A translated by {trained.file}{when}")
-    made_with = {"evaluated": f"{trained.file}{when}"}
+    with trained.file.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    made_with = {"evaluated": f"{trained.file}{when}", "evaluated_hash": digest.hexdigest()[:16]}
     return _report(evaluation, evaluator, tracker, made_with, options, calibrates=trained.config is None)
 
 
@@ -90,7 +93,9 @@ def _evaluate_folder(folder: Path, config: Config, options: Options) -> int:
     evaluation = evaluator.evaluate_images(images)
     resized = f", resized to {evaluation.provenance['image_size']}" if options.resize else ""
     print(f"{config.data.name}: {len(images)} images of {folder}{resized}")
-    return _report(evaluation, evaluator, tracker, {"evaluated": f"{folder}{resized}"}, options, calibrates=True)
+    digest = hashlib.sha256(evaluation.outputs.tobytes())
+    made_with = {"evaluated": f"{folder}{resized}", "evaluated_hash": digest.hexdigest()[:16]}
+    return _report(evaluation, evaluator, tracker, made_with, options, calibrates=True)
 
 
 def _evaluator(config: Config) -> Evaluator:
@@ -131,15 +136,19 @@ def _report(
     said = [bias_sentence(frechet, kernel, provenance, scores[f"{kernel}_std"])]
     if calibrates and config.extractor == INCEPTION:
         said.append(calibration(tracker.experiment, provenance, scores[frechet]))
-    if options.compare:
-        theirs = their_fid(options.compare, evaluation.outputs, evaluator.test_b, config.batch_size, evaluator.device)
-        said.append(f"{options.compare}: {theirs:.6g} on the same images. {differences(options.compare)}")
-        scores = scores | {f"fid_{options.compare}": theirs}
     said = [sentence for sentence in said if sentence]
     for sentence in said:
         print(sentence)
-    device = {"device_name": device_name(evaluator.device), "torch": torch.__version__}
-    record = {**made_with, **provenance, **device, **({"remarks": " ".join(said)} if said else {})}
-    run_id = tracker.record_evaluation(f"evaluation of {made_with['evaluated']}", scores, record, evaluation.grid)
-    print(f"recorded as run {run_id} of {tracker.experiment}")
+    try:
+        if options.compare:
+            both = evaluation.outputs, evaluator.test_b
+            theirs = their_fid(options.compare, *both, config.batch_size, evaluator.device)
+            said.append(f"{options.compare}: {theirs:.6g} on the same images. {differences(options.compare)}")
+            print(said[-1])
+            scores = scores | {f"fid_{options.compare}": theirs}
+    finally:  # what was computed is kept, also where another implementation fails
+        device = {"device_name": device_name(evaluator.device), "precision": "float32", "torch": torch.__version__}
+        record = {**made_with, **provenance, **device, "remarks": " ".join(said)}
+        run_id = tracker.record_evaluation(f"evaluation of {made_with['evaluated']}", scores, record, evaluation.grid)
+        print(f"recorded as run {run_id} of {tracker.experiment}")
     return 0

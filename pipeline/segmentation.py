@@ -16,8 +16,11 @@ from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
 from pipeline.errors import UserError, first_line
+from pipeline.memory import is_out_of_memory
 
 IGNORED = 255
+# Half of a label image's pixels lie far from any edge, where neither JPEG nor a resize moves them by so much.
+MOST_LEVELS_AWAY = 20
 
 # In the order of their train ids. Poles in groups and license plates, which are void, have the colours of pole and car.
 CLASSES = {
@@ -41,7 +44,7 @@ PALETTE = (
 def class_ids(labels: Tensor) -> Tensor:
     """Coloured labels, 8-bit (B, 3, H, W) -> train ids (B, H, W) by nearest colour; IGNORED where that is void.
 
-    Nearest, since the published labels are JPEGs and are resized; any picture has ids, be it a label or not.
+    Nearest, since the published labels are JPEGs and are resized. Raises UserError for an image that is none of labels.
     """
     colours = torch.tensor([colour for colour, _ in PALETTE], dtype=torch.float32, device=labels.device)
     ids = torch.tensor([train_id for _, train_id in PALETTE], dtype=torch.uint8, device=labels.device)
@@ -52,7 +55,13 @@ def class_ids(labels: Tensor) -> Tensor:
 def _nearest(image: Tensor, colours: Tensor) -> Tensor:
     pixels = image.flatten(1).T.float()
     distances = torch.cdist(pixels, colours, compute_mode="donot_use_mm_for_euclid_dist")
-    return distances.argmin(1).view(image.shape[1:])
+    nearest = distances.min(1)
+    if (away := float(nearest.values.median())) > MOST_LEVELS_AWAY:
+        raise UserError(
+            f"metric.segmentation: an image of A is {away:.0f} levels away from the colours of Cityscapes' labels; A "
+            "must hold its coloured label maps"
+        )
+    return nearest.indices.view(image.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -72,16 +81,20 @@ class Segmenter:
         """
         try:
             logits = self.network(images.to(self.device).float() / 255)
-        except AssertionError as refusal:  # the guards of an exported program
+        except (AssertionError, RuntimeError) as refusal:  # an exported program's guards; TorchScript
+            if is_out_of_memory(refusal):
+                raise
             raise UserError(
                 f"metric.segmentation={self.path}: does not take images {tuple(images.shape)} ({first_line(refusal)}); "
-                f"export it for this height and width with a dynamic batch dimension"
+                f"save it for RGB of this height and width, with a dynamic batch dimension"
             ) from None
         if found := _amiss(logits, len(images)):
             raise UserError(
                 f"metric.segmentation={self.path}: gives {found}, not floating-point logits "
                 f"({len(images)}, {len(CLASSES)}, h, w); save a network that gives those, in the order of the train ids"
             )
+        if not logits.isfinite().all():
+            raise UserError(f"metric.segmentation={self.path}: gives logits that are not finite; save it again")
         logits = F.interpolate(logits.float(), images.shape[2:], mode="bilinear", align_corners=False)
         return logits.argmax(1).to(images.device, torch.uint8)
 

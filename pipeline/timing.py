@@ -7,7 +7,7 @@ import torch
 
 
 class Lap(Protocol):
-    """A stretch that is being timed."""
+    """A stretch that is being timed. On a GPU it is as long as the GPU needs, or stands idle, between its two ends."""
 
     def stop(self) -> None:
         """The stretch ends here; on a GPU, when it has done all that it was given so far."""

@@ -1,7 +1,6 @@
 """The training loop: one step, and the steps of a trial in order."""
 
 import hashlib
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -44,6 +43,7 @@ class Batches(Protocol):
     """Where batches come from; each is a function of its place alone, so a trial can go on anywhere."""
 
     steps_per_epoch: int
+    device: torch.device
 
     def batch(self, epoch: int, index: int, rng: torch.Generator, *, decaying: bool) -> Batch:
         """The index-th batch of an epoch, augmented with draws from rng."""
@@ -71,14 +71,14 @@ class TrainState:
 
 @dataclass(frozen=True)
 class StepReport:
-    """One finished step: its number (from 1), epoch (from 0), detached losses by name, how long it took, and the
-    seconds spent waiting for its batch before."""
+    """One finished step: its number (from 1), epoch (from 0), detached losses by name, how long it took, and how long
+    its device waited for the batch before."""
 
     step: int
     epoch: int
     losses: dict[str, Tensor]
     lap: Lap
-    data_seconds: float
+    waiting: Lap
 
 
 def make_optimizers(
@@ -106,17 +106,17 @@ def fit(state: TrainState, batches: Batches, schedule: Schedule, seed: int) -> I
     The caller decides what to record, when to evaluate and when to save; it may stop at any report.
     """
     for step in range(state.step, schedule.epochs * batches.steps_per_epoch):
-        asked = time.perf_counter()
+        waiting = start_lap(batches.device)
         epoch, index = divmod(step, batches.steps_per_epoch)
         rng = rng_for(seed, "step", step)
         batch = batches.batch(epoch, index, rng, decaying=schedule.decays(epoch))
-        data_seconds = time.perf_counter() - asked
-        lap = start_lap(batch.a.device)
+        waiting.stop()
+        lap = start_lap(batches.device)
         set_learning_rate(state.optimizers, schedule.rate(epoch))
         losses = train_step(state.objective, state.optimizers, batch, rng)
         lap.stop()
         state.step = step + 1
-        yield StepReport(state.step, epoch, losses, lap, data_seconds)
+        yield StepReport(state.step, epoch, losses, lap, waiting)
 
 
 def train_step(objective: Objective, optimizers: Optimizers, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:

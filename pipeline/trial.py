@@ -5,6 +5,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -123,12 +124,12 @@ def _train(job: TrialJob, record: TrialRun) -> Iterator[Progress]:
             step=report.step,
             steps=total,
             first_step=first_step,
-            seconds_per_step=meter.seconds_per_step,
+            seconds_per_step=meter.recent_seconds_per_step,
             seconds=time.perf_counter() - started,
             epoch=epochs_done,
             score=evaluations[max(evaluations)][metric] if evaluations else None,
             scored_now=evaluation is not None,
-            peak_live_gb=meter.peaks.get("peak_live_gb"),
+            peak_live_gb=meter.peaks.get("training_peak_live_gb"),
         )
 
     with meter.evaluation(state):
@@ -148,8 +149,12 @@ def _resume(
     if saved is None or saved["step"] > record.last_step:
         return {}, Meter(device, job.share, batch_size)
     state.load_state_dict(saved)
-    # A checkpoint from before there was a meter knows of no costs.
-    return saved["evaluations"], Meter(device, job.share, batch_size, saved.get("meter"))
+    return saved["evaluations"], Meter(device, job.share, batch_size, saved.get("meter") or _earlier_meter(saved))
+
+
+def _earlier_meter(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint from before there was a meter knows of costs."""
+    return {"sums": {name: saved.get(name, 0.0) for name in ("training_seconds", "evaluation_seconds")}}
 
 
 def _refuse_divergence(losses: Mapping[str, float], step: int) -> None:
@@ -194,7 +199,7 @@ def _device_tags(job: TrialJob) -> dict[str, str]:
 
 
 def _packed(share: Share) -> str:
-    return f"up to {share.slots} side by side" if share.packed else "alone"
+    return f"up to {share.on_one_device} side by side" if share.packed else "alone"
 
 
 def _precision(device: torch.device) -> str:

@@ -36,7 +36,7 @@ ARROWS = {
     "memory": set(),
     "trainer": {"timing"},
     "calibration": {"metrics"},
-    "segmentation": {"errors"},
+    "segmentation": {"errors", "memory"},
     "small_extractor": {"metrics"},
     "checkpoint": {"errors"},
     "claim": {"errors"},
@@ -56,10 +56,9 @@ ARROWS = {
     "features": {"errors", "extractors"},
     "measures": {"errors", "extractors", "features", "fid", "metrics", "segmentation", "settings"},
     "evaluate": {
-        *("data", "errors", "extractors", "features", "fid", "measures", "metrics", "pictures", "segmentation"),
-        "settings",
+        *("data", "errors", "extractors", "features", "fid", "measures", "metrics", "pictures", "settings"),
     },
-    "meter": {"energy", "job", "memory", "trainer"},
+    "meter": {"compute", "energy", "job", "memory", "trainer"},
     "trained": {"checkpoint", "errors", "settings", "tracking"},
     "translate": {"data", "errors", "pictures"},
     "cost": {"memory", "settings", "trainer"},
@@ -95,7 +94,7 @@ ARROWS = {
         *("apply", "calibration", "compare", "compute", "config", "data", "errors", "evaluate", "metrics"),
         *("settings", "tracking", "trained"),
     },
-    "__main__": {"apply", "bench", "conduct", "datasets", "errors", "manage", "score", "show"},
+    "__main__": {"apply", "bench", "conduct", "datasets", "errors", "manage", "memory", "score", "show"},
 }
 
 

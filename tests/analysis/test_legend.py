@@ -94,7 +94,7 @@ def test_a_table_that_mixes_weights_or_images_says_so_with_the_values() -> None:
 
 
 def test_how_times_and_memory_were_taken_is_told_where_they_are_shown() -> None:
-    measured = {"cost__seconds_per_iteration": 0.1, "cost__peak_live_gb": 1.0}
+    measured = {"cost__seconds_per_iteration": 0.1, "cost__training_peak_live_gb": 1.0}
     text = said(*(finished(row, 0, last__fid=50.0, **measured) for row in ("a_b|c", "lone")))
     assert "Seconds per iteration: median after warm-up" in text
     assert "Live tensors: bytes of storages alive at once." in text

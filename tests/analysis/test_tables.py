@@ -126,13 +126,15 @@ def test_all_that_depends_on_who_else_used_the_device_is_of_trials_that_ran_alik
     values = dict.fromkeys(TIMES, 1.0)
     found = record(
         runs=[
-            finished("a_b|c", 0, **values, cost__peak_live_gb=1.0),
-            finished("a_b|c", 1, **dict.fromkeys(TIMES, 9.0), cost__peak_live_gb=3.0, timed="up to 2 side by side"),
+            finished("a_b|c", 0, **values, cost__training_peak_live_gb=1.0),
+            finished(
+                "a_b|c", 1, **dict.fromkeys(TIMES, 9.0), cost__training_peak_live_gb=3.0, timed="up to 2 side by side"
+            ),
             finished("lone", 0, **values),
         ]
     )
     means = {metric: (mean, n) for row, metric, mean, _, n in map(astuple, summarise(found)) if row == "a_b|c"}
-    assert means == {**dict.fromkeys(TIMES, (1.0, 1)), "cost/peak_live_gb": (2.0, 2)}
+    assert means == {**dict.fromkeys(TIMES, (1.0, 1)), "cost/training_peak_live_gb": (2.0, 2)}
 
 
 def test_epoch_of_the_best_stands_behind_the_best_score() -> None:
@@ -163,8 +165,12 @@ def test_every_recorded_score_is_a_column_also_where_the_source_lacks_it() -> No
 
 
 def test_memory_of_training_is_in_the_table_and_all_that_was_recorded_in_the_csv() -> None:
-    costs = {"cost__peak_live_gb": 1.5, "cost__peak_allocated_gb": 2.0, "cost__peak_reserved_gb": 2.5}
-    rest = {"cost__evaluation_peak_live_gb": 4.0, "cost__process_peak_gb": 5.0, "last__kid_std": 0.002}
+    costs = {
+        "cost__training_peak_live_gb": 1.5,
+        "cost__training_peak_allocated_gb": 2.0,
+        "cost__training_peak_reserved_gb": 2.5,
+    }
+    rest = {"cost__evaluation_peak_live_gb": 4.0, "cost__training_process_peak_gb": 5.0, "last__kid_std": 0.002}
     rest |= {"cost__data_seconds_per_iteration": 0.01, "source__kid_std": 0.001, "best__step": 7.0}
     runs = [finished(row, 0, last__kid=0.01, **costs, **rest, train__nce=3.0) for row in ("a_b|c", "lone")]
     found = record(runs=runs)
@@ -178,8 +184,18 @@ def test_memory_of_training_is_in_the_table_and_all_that_was_recorded_in_the_csv
     assert cells.loc["lone", "CUDA reserved in training, peak GB ↓"] == "2.50 (n = 1)"
     read = pd.read_csv(io.StringIO(csv(found, {}))).set_index("row")
     assert [name.removesuffix("_mean") for name in read.columns if name.endswith("_mean")] == [
-        *("last/kid", "cost/peak_live_gb", "cost/peak_allocated_gb", "cost/peak_reserved_gb"),
-        *("best/step", "cost/data_seconds_per_iteration", "cost/evaluation_peak_live_gb", "cost/process_peak_gb"),
+        *(
+            "last/kid",
+            "cost/training_peak_live_gb",
+            "cost/training_peak_allocated_gb",
+            "cost/training_peak_reserved_gb",
+        ),
+        *(
+            "best/step",
+            "cost/data_seconds_per_iteration",
+            "cost/evaluation_peak_live_gb",
+            "cost/training_process_peak_gb",
+        ),
         *("last/kid_std", "source/kid_std"),
     ]
     assert read.loc["lone", "cost/evaluation_peak_live_gb_mean"] == 4

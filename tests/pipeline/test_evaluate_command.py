@@ -14,6 +14,7 @@ from models.configs import GeneratorConfig
 from models.generator import Generator
 from models.official import official_weights
 from pipeline.__main__ import main
+from pipeline.extractors import untrained_inception
 from pipeline.pictures import write_png
 
 Draw = Callable[..., np.ndarray]
@@ -47,6 +48,7 @@ def test_scores_and_what_they_were_made_with_are_said_and_recorded(
     assert "stripes: 5 images of images" in said
     (run,) = evaluations()
     assert run.data.tags["evaluated"] == "images"
+    assert len(run.data.tags["evaluated_hash"]) == 16
     for name, value in {"images_a": "5", "images_b": "6", "extractor": "small-conv", "kid_subset_size": "5"}.items():
         assert run.data.tags[name] == value
         assert f"{name.replace('_', ' ')}: {value}" in said
@@ -95,6 +97,7 @@ def test_gray_and_transparent_images_are_scored_as_they_look(
     [
         (["resize=perhaps"], "resize is 'perhaps'; it must be yes or no"),
         (["compare=fid-score"], "compare=fid-score: no such implementation"),
+        (["compare="], "compare=: no such implementation"),
         (["metric.also=[lpips]"], "images: nothing says which inputs its images are of"),
         (["metric.also=[lpisp]"], "metric.also.0 is 'lpisp'"),
         (["metric.weights=nowhere.pth", "metric.extractor=inception-v3-compat"], "nowhere.pth: no such file"),
@@ -159,6 +162,30 @@ def test_further_scores_of_a_done_trial_are_had_without_training_again(
     (run,) = evaluations()
     assert 0 <= run.data.metrics["eval/precision_small_conv"] <= 1
     assert run.data.tags["evaluated"] == f"trials/{key}/last.pt (step 12)"
+
+
+def test_what_was_computed_is_kept_where_another_implementation_fails(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(folder))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    assert main(["evaluate", "images", *DATA, "compare=pytorch-fid"]) == 2
+    assert "compare=pytorch-fid: its weights are not at" in capsys.readouterr().err
+    assert "eval/fd_small_conv" in evaluations()[0].data.metrics
+
+
+@pytest.mark.slow
+def test_the_fid_of_another_implementation_stands_beside_ours(
+    folder: Path, pictures: Draw, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = folder / "hub/checkpoints"
+    checkpoints.mkdir(parents=True)
+    torch.save(untrained_inception(0), checkpoints / "pt_inception-2015-12-05-6726825d.pth")
+    monkeypatch.setenv("TORCH_HOME", str(folder))
+    assert main(["evaluate", "images", *DATA, "compare=pytorch-fid"]) == 0
+    said = capsys.readouterr().out
+    metrics = evaluations()[0].data.metrics
+    assert f"pytorch-fid: {metrics['eval/fid_pytorch-fid']:.6g} on the same images. pytorch-fid resizes by" in said
 
 
 @pytest.mark.slow

@@ -87,6 +87,17 @@ def test_weights_of_something_else_are_refused_in_one_line(tmp_path: Path) -> No
         assert "\n" not in str(caught.value)
 
 
+def test_a_pickle_that_does_something_is_not_run(tmp_path: Path) -> None:
+    class Touches:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (tmp_path / "touched",)
+
+    torch.save({"a": Touches()}, tmp_path / "evil.pth")
+    with pytest.raises(UserError, match=r"evil.pth: not the weights"):
+        load_extractor(INCEPTION, str(tmp_path / "evil.pth"))
+    assert not (tmp_path / "touched").exists()
+
+
 def test_unreachable_weights_name_the_file_and_where_to_put_it(offline: Path) -> None:
     with pytest.raises(UserError) as caught:
         load_extractor(INCEPTION, None)

@@ -11,7 +11,7 @@ from pipeline.errors import UserError
 from pipeline.evaluate import Evaluator
 from pipeline.extractors import load_extractor, load_lpips
 from pipeline.measures import background_change, pair_measures, require_networks, set_measures
-from pipeline.segmentation import CLASSES, load_segmenter
+from pipeline.segmentation import CLASSES
 from pipeline.settings import Config, MetricConfig
 
 Draw = Callable[..., np.ndarray]
@@ -46,7 +46,7 @@ def test_background_change_counts_the_ground_alone() -> None:
 def test_nothing_is_measured_that_was_not_asked_for(pictures: Draw, tmp_path: Path) -> None:
     config = MetricConfig(extractor="small-conv")
     assert set_measures(config, pictures(0, striped=True, count=4), tmp_path, CPU) == []
-    assert pair_measures(config, None, None, CPU) == []
+    assert pair_measures(config, None, CPU) == []
 
 
 def test_precision_and_recall_of_the_small_extractor_have_names_of_their_own(
@@ -63,9 +63,11 @@ def test_precision_and_recall_of_the_small_extractor_have_names_of_their_own(
 
 def test_neighbourhoods_of_three_need_four_images(pictures: Draw, tmp_path: Path) -> None:
     config = MetricConfig(extractor="small-conv", also=("precision_recall",))
-    (measure,) = set_measures(config, pictures(0, striped=True, count=3), tmp_path, CPU)
-    with pytest.raises(UserError, match="5 and 3 test images; each set needs more than 3"):
-        measure(pictures(1, striped=True, count=5))
+    with pytest.raises(UserError, match="3 images; each of the two sets needs 4"):
+        set_measures(config, pictures(0, striped=True, count=3), tmp_path, CPU)
+    (measure,) = set_measures(config, pictures(0, striped=True, count=4), tmp_path, CPU)
+    with pytest.raises(UserError, match="2 images; each of the two sets needs 4"):
+        measure.score(pictures(1, striped=True, count=2))
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning")
@@ -81,13 +83,15 @@ def test_a_segmenter_finds_in_the_outputs_what_the_inputs_say(tmp_path: Path) ->
             return -(images[:, None] - self.colours[:, :, None, None]).square().sum(2)
 
     torch.jit.trace(ByColour(), torch.zeros(1, 3, 8, 8)).save(tmp_path / "net.pt")
-    (measure,) = pair_measures(MetricConfig(batch_size=2), None, load_segmenter(str(tmp_path / "net.pt"), CPU), CPU)
+    config = MetricConfig(batch_size=2, segmentation=str(tmp_path / "net.pt"))
+    (measure,) = pair_measures(config, None, CPU)
     road, car = (np.array(CLASSES[name], dtype=np.uint8) for name in ("road", "car"))
     labels = np.broadcast_to(road[:, None, None], (3, 3, 8, 8)).copy()
     labels[:, :, 4:] = car[:, None, None]
-    assert measure(labels, labels) == {"mAP": 100, "pixAcc": 100, "classAcc": 100}
+    assert measure.score(labels, labels) == {"mAP": 100, "pixAcc": 100, "classAcc": 100}
     all_road = np.broadcast_to(road[:, None, None], labels.shape).copy()
-    assert measure(labels, all_road) == {"mAP": 25, "pixAcc": 50, "classAcc": 50}
+    assert set(measure.made_with) == {"segmenter"}
+    assert measure.score(labels, all_road) == {"mAP": 25, "pixAcc": 50, "classAcc": 50}
 
 
 def test_what_cannot_be_had_is_said_before_anything_is_trained(offline: Path, tmp_path: Path) -> None:
@@ -112,11 +116,13 @@ def test_lpips_and_vggs_precision_are_torch_fidelitys_by_weights_in_torchs_folde
     plain, striped = pictures(0, striped=False, count=6), pictures(0, striped=True, count=6)
 
     config = MetricConfig(also=("lpips", "precision_recall"), batch_size=4)
-    (lpips,) = pair_measures(config, None, None, CPU)
-    assert lpips(plain, plain) == {"lpips": 0}
+    (lpips,) = pair_measures(config, None, CPU)
+    assert lpips.score(plain, plain) == {"lpips": 0}
     network = load_lpips()
     expected = network(torch.from_numpy(plain), torch.from_numpy(striped)).mean()
-    assert lpips(plain, striped)["lpips"] == pytest.approx(float(expected), rel=1e-5)
+    assert lpips.score(plain, striped)["lpips"] == pytest.approx(float(expected), rel=1e-5)
 
+    assert set(lpips.made_with) == {"lpips-vgg16"}
     (precision_recall,) = set_measures(config, striped, tmp_path, CPU)
-    assert precision_recall(striped) == {"precision": 1, "recall": 1}
+    assert set(precision_recall.made_with) == {"vgg16"}
+    assert precision_recall.score(striped) == {"precision": 1, "recall": 1}

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 from pipeline import energy, meter
 from pipeline.job import Share
-from pipeline.memory import GB
+from pipeline.memory import GB, process_peak_gb
 from pipeline.meter import WARMUP_STEPS, Meter, held_tensors
 from pipeline.settings import Config
 from pipeline.timing import start_lap
@@ -29,11 +29,11 @@ def state(tiny: Callable[..., Config]) -> TrainState:
     return build_state(tiny(), CPU)
 
 
-def steps(seconds: list[float], data_seconds: float = 0.5) -> Iterator[StepReport]:
+def steps(seconds: Iterable[float], waiting: float = 0.5) -> Iterator[StepReport]:
     """Steps of known lengths; each makes a tensor of 10^6 bytes more than the one before, and drops it."""
     for number, took in enumerate(seconds, start=1):
         torch.ones(250_000 * number)
-        yield StepReport(number, 0, {}, KnownLap(took), data_seconds)
+        yield StepReport(number, 0, {}, KnownLap(took), KnownLap(waiting))
 
 
 def run(metering: Meter, state: TrainState, seconds: list[float]) -> None:
@@ -41,21 +41,48 @@ def run(metering: Meter, state: TrainState, seconds: list[float]) -> None:
         pass
 
 
+COLD = [100.0] * WARMUP_STEPS
+COUNTED = [77.0]  # the step in which live tensors are counted says nothing of time
+
+
 def test_an_iteration_is_a_pair_of_images_behind_the_warm_up_without_the_wait_for_data(state: TrainState) -> None:
     metering = Meter(CPU, ALONE, batch_size=2)
-    run(metering, state, [100.0] * WARMUP_STEPS + [77.0] + [4.0, 6.0, 5.0])
+    run(metering, state, [*COLD, *COUNTED, 4.0, 6.0, 5.0])
     costs = metering.costs(1)
     assert costs["seconds_per_iteration"] == 5 / 2
     assert costs["data_seconds_per_iteration"] == 0.5 / 2
-    assert costs["seconds_per_step"] == 5.5
-    assert costs["training_seconds"] == 100 * WARMUP_STEPS + 77 + 15 + 0.5 * (WARMUP_STEPS + 4)
+    assert costs["seconds_per_step"] == metering.recent_seconds_per_step == 5.5
+    assert costs["training_seconds"] == sum(COLD) + 77 + 15 + 0.5 * (WARMUP_STEPS + 4)
+
+
+def test_few_steps_say_how_long_they_took(state: TrainState) -> None:
+    metering = Meter(CPU, ALONE, 1)
+    run(metering, state, [2.0, 4.0, 3.0, *COUNTED])
+    assert metering.costs(1)["seconds_per_iteration"] == 3
+
+
+def test_times_go_on_over_a_checkpoint_and_a_second_warm_up_does_not_count(state: TrainState) -> None:
+    first = Meter(CPU, ALONE, 1)
+    run(first, state, [*COLD, *COUNTED, 1.0, 1.0, 1.0])
+    again = Meter(CPU, ALONE, 1, first.kept())
+    run(again, state, [9.0] * 6)
+    assert again.costs(1)["seconds_per_iteration"] == 1
+    assert again.costs(1)["training_seconds"] == sum(COLD) + 77 + 3 + 54 + 0.5 * (WARMUP_STEPS + 10)
+
+
+def test_times_beside_others_are_not_mixed_with_times_alone(state: TrainState) -> None:
+    packed = Meter(CPU, PACKED, 1)
+    run(packed, state, [*COLD, *COUNTED, 8.0, 8.0, 8.0])
+    alone = Meter(CPU, ALONE, 1, packed.kept())
+    run(alone, state, [*COLD, 2.0])
+    assert alone.costs(1)["seconds_per_iteration"] == 2
 
 
 def test_live_tensors_are_counted_in_the_step_behind_the_warm_up(state: TrainState) -> None:
     metering = Meter(CPU, ALONE, 1)
     run(metering, state, [1.0] * (WARMUP_STEPS + 5))
     held = sum(tensor.untyped_storage().nbytes() for tensor in {t.data_ptr(): t for t in held_tensors(state)}.values())
-    assert metering.peaks["peak_live_gb"] == pytest.approx((held + (WARMUP_STEPS + 1) * 10**6) / GB)
+    assert metering.peaks["training_peak_live_gb"] == pytest.approx((held + (WARMUP_STEPS + 1) * 10**6) / GB)
 
 
 def test_live_tensors_are_counted_in_the_last_of_few_steps_and_once_a_trial(state: TrainState) -> None:
@@ -63,21 +90,49 @@ def test_live_tensors_are_counted_in_the_last_of_few_steps_and_once_a_trial(stat
     run(first, state, [1.0] * 3)
     again = Meter(CPU, ALONE, 1, first.kept())
     run(again, state, [1.0] * 8)
-    assert 0.003 < first.peaks["peak_live_gb"] < 0.004
-    assert again.peaks["peak_live_gb"] == first.peaks["peak_live_gb"]
+    assert 0.003 < first.peaks["training_peak_live_gb"] < 0.004
+    assert again.peaks["training_peak_live_gb"] == first.peaks["training_peak_live_gb"]
 
 
-def test_training_and_evaluation_have_peaks_of_their_own(state: TrainState) -> None:
+LARGE, SMALL = 50_000_000, 250_000  # elements: 0.2 GB and next to nothing
+
+
+def resident(elements: int) -> None:
+    torch.ones(elements)
+
+
+@pytest.mark.parametrize(("trained", "evaluated"), [(LARGE, SMALL), (SMALL, LARGE)])
+def test_training_and_evaluation_have_peaks_of_their_own(state: TrainState, trained: int, evaluated: int) -> None:
     metering = Meter(CPU, ALONE, 1)
-    run(metering, state, [1.0] * (WARMUP_STEPS + 2))
-    with metering.evaluation(state, [torch.ones(250_000)]):
-        torch.ones(50_000_000)
-    run(metering, state, [1.0] * (WARMUP_STEPS + 2))
+    for _ in metering.training(steps([1.0] * (WARMUP_STEPS + 3)), state, WARMUP_STEPS + 3):
+        resident(trained)
+    with metering.evaluation(state, []):
+        resident(evaluated)
     costs = metering.costs(1)
-    assert costs["evaluation_peak_live_gb"] > 0.201
-    assert costs["peak_live_gb"] < 0.02
-    assert costs["evaluation_process_peak_gb"] > costs["process_peak_gb"] + 0.15
+    more, less = ("training", "evaluation") if trained > evaluated else ("evaluation", "training")
+    assert costs[f"{more}_process_peak_gb"] > costs[f"{less}_process_peak_gb"] + 0.15
+    assert costs["evaluation_peak_live_gb"] > 0.2 if evaluated == LARGE else costs["evaluation_peak_live_gb"] < 0.1
     assert costs["evaluation_seconds"] > 0
+
+
+def test_what_was_before_the_warm_up_is_nobodys_peak(state: TrainState) -> None:
+    resident(LARGE)
+    metering = Meter(CPU, ALONE, 1)
+    with metering.evaluation(state):
+        resident(SMALL)
+    for number, _ in enumerate(metering.training(steps([1.0] * (WARMUP_STEPS + 3)), state, WARMUP_STEPS + 3)):
+        resident(LARGE if number < WARMUP_STEPS - 1 else SMALL)
+    peak = metering.costs(1)["training_process_peak_gb"]
+    resident(LARGE)
+    assert process_peak_gb() > peak + 0.15
+
+
+def test_peaks_since_the_last_evaluation_are_kept(state: TrainState) -> None:
+    metering = Meter(CPU, ALONE, 1)
+    for _ in metering.training(steps([1.0] * (WARMUP_STEPS + 3)), state, WARMUP_STEPS + 3):
+        resident(LARGE)
+    kept = metering.kept()["peaks"]["training_process_peak_gb"]
+    assert Meter(CPU, ALONE, 1, metering.kept()).costs(1)["training_process_peak_gb"] == kept
 
 
 def test_the_count_for_evaluations_is_of_the_first_whole_one(state: TrainState) -> None:
@@ -90,44 +145,61 @@ def test_the_count_for_evaluations_is_of_the_first_whole_one(state: TrainState) 
     assert 0.001 < metering.peaks["evaluation_peak_live_gb"] < 0.01
 
 
-def test_a_trial_uses_its_part_of_a_machines_hours(state: TrainState) -> None:
-    hours: list[float] = []
-    for share in (ALONE, PACKED):
-        metering = Meter(CPU, share, 1)
-        run(metering, state, [3600.0] * 4)
-        hours.append(metering.costs(1)["device_hours"])
-    assert hours[0] == pytest.approx(4, rel=1e-3)
-    assert hours[1] == pytest.approx(hours[0] / 4)
+def test_a_trial_uses_its_part_of_a_machines_hours_process_by_process(state: TrainState) -> None:
+    packed = Meter(CPU, PACKED, 1)
+    run(packed, state, [3599.5] * 4)
+    assert packed.costs(1)["device_hours"] == pytest.approx(1)
+    alone = Meter(CPU, ALONE, 1, packed.kept())
+    run(alone, state, [3599.5] * 4)
+    assert alone.costs(1)["device_hours"] == pytest.approx(1 + 4)
 
 
-def test_sums_go_on_from_a_checkpoint(state: TrainState) -> None:
-    first = Meter(CPU, ALONE, 1)
-    run(first, state, [2.0] * 3)
-    again = Meter(CPU, ALONE, 1, first.kept())
-    run(again, state, [4.0] * 3)
-    assert again.costs(1)["training_seconds"] == 18 + 6 * 0.5
-    assert again.costs(1)["seconds_per_iteration"] == 4
+@pytest.fixture
+def joules(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """What a GPU's counter says."""
+    used = {"joules": 5000.0}
+    monkeypatch.setattr(meter, "joule_counter", lambda _: lambda: used["joules"])
+    return used
 
 
 def test_energy_is_that_of_training_behind_the_warm_up_by_thousand_iterations(
-    state: TrainState, monkeypatch: pytest.MonkeyPatch
+    state: TrainState, joules: dict[str, float]
 ) -> None:
-    used = {"joules": 5000.0}
-    monkeypatch.setattr(meter, "joule_counter", lambda _: lambda: used["joules"])
     metering = Meter(CPU, ALONE, batch_size=2)
-
-    def train(count: int) -> None:
-        for _ in metering.training(steps([1.0] * count), state, count):
-            used["joules"] += 3
-
-    train(WARMUP_STEPS + 20)
     with metering.evaluation(state):
-        used["joules"] += 1000
-    train(5)
+        joules["joules"] += 1000
+    for number, _ in enumerate(metering.training(steps([1.0] * 40), state, 40)):
+        joules["joules"] += 3
+        if number == 25:
+            with metering.evaluation(state):
+                joules["joules"] += 1000
     assert metering.costs(1)["joules_per_1000_iterations"] == pytest.approx(1000 * 3 / 2)
+
+
+def test_energy_goes_on_from_a_checkpoint_however_the_process_ended(
+    state: TrainState, joules: dict[str, float]
+) -> None:
+    killed = Meter(CPU, ALONE, 1)
+    for number, _ in enumerate(killed.training(steps([1.0] * 100), state, 100)):
+        joules["joules"] += 3
+        if number == 49:
+            kept = killed.kept()
+            break
+    again = Meter(CPU, ALONE, 1, kept)
+    for _ in again.training(steps([1.0] * 50), state, 50):
+        joules["joules"] += 3
+    assert again.costs(1)["joules_per_1000_iterations"] == pytest.approx(3000, rel=0.02)
+
+
+def test_no_energy_is_told_of_trials_side_by_side_or_without_steps(state: TrainState, joules: dict[str, float]) -> None:
     packed = Meter(CPU, PACKED, 1)
-    run(packed, state, [1.0] * 20)
+    for _ in packed.training(steps([1.0] * 20), state, 20):
+        joules["joules"] += 3
     assert "joules_per_1000_iterations" not in packed.costs(1)
+    over = Meter(CPU, ALONE, 1)
+    with over.evaluation(state):
+        joules["joules"] += 3
+    assert "joules_per_1000_iterations" not in over.costs(1)
 
 
 def test_a_cpu_tells_no_energy() -> None:

@@ -210,6 +210,25 @@ def test_a_program_exported_for_one_batch_size_needs_a_dynamic_one(tmp_path) -> 
     assert "dynamic batch dimension" in in_one_line(error)
 
 
+def test_a_script_that_does_not_take_the_images_is_refused_with_their_shape(tmp_path) -> None:
+    path = save_script(nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 16, 19)), tmp_path / "net.pt")
+    with pytest.raises(UserError, match=r"net\.pt: does not take images \(2, 3, 16, 16\)") as error:
+        load_segmenter(path, CPU).predict(painted(truths(2, size=(16, 16))))
+    in_one_line(error)
+
+
+def test_logits_that_are_not_finite_are_refused(tmp_path) -> None:
+    path = save_script(Gives(torch.full((len(CLASSES), 2, 2), torch.nan)), tmp_path / "net.pt")
+    with pytest.raises(UserError, match=r"net\.pt: gives logits that are not finite"):
+        load_segmenter(path, CPU).predict(painted(truths(2)))
+
+
+def test_photographs_are_no_labels() -> None:
+    photograph = torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(UserError, match=r"levels away from the colours of Cityscapes' labels"):
+        class_ids(photograph)
+
+
 def test_rows_are_the_truth_and_columns_the_prediction() -> None:
     truth, predicted = torch.tensor([[0, 0, 1], [2, 2, 2]]), torch.tensor([[0, 1, 1], [0, 0, 2]])
     assert confusion_matrix(truth, predicted, classes=3).tolist() == [[1, 1, 0], [0, 1, 0], [2, 0, 1]]

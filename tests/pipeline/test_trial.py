@@ -53,7 +53,7 @@ def test_a_finished_trial_leaves_all_that_tables_need(project: Path, tiny: Calla
     expected = {
         f"{when}/{score}" for when in ("last", "best", "source") for score in ("fd_small_conv", "background_change")
     }
-    expected |= {"best/epoch", "cost/seconds_per_step", "cost/peak_live_gb", "cost/process_peak_gb"}
+    expected |= {"best/epoch", "cost/seconds_per_step", "cost/training_peak_live_gb", "cost/training_process_peak_gb"}
     assert expected <= set(run.data.metrics)
     assert run.data.tags["extractor"] == "small-conv"
     assert {
@@ -95,7 +95,7 @@ def test_live_peaks_are_the_same_in_every_run(project: Path, tiny: Callable[...,
         job = job_of(tiny(f"paths.trials={experiment}"), experiment)
         list(run_trial(job))
         metrics = read(job).data.metrics
-        peaks.add((metrics["cost/peak_live_gb"], metrics["cost/evaluation_peak_live_gb"]))
+        peaks.add((metrics["cost/training_peak_live_gb"], metrics["cost/evaluation_peak_live_gb"]))
     assert len(peaks) == 1
 
 
@@ -113,7 +113,7 @@ def test_interrupted_trial_goes_on_in_its_own_run_and_ends_alike(project: Path, 
     assert history(halves) == history(whole)
     weights = [load_checkpoint(Path(name) / whole.key / "last.pt")["objective"] for name in ("whole", "halves")]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    deterministic = ("last/", "best/", "source/", "cost/peak_live_gb")
+    deterministic = ("last/", "best/", "source/", "cost/training_peak_live_gb")
     metrics = [
         {name: value for name, value in read(job).data.metrics.items() if name.startswith(deterministic)}
         for job in (whole, halves)
