@@ -84,6 +84,7 @@ class Evaluator:
             "images_b": str(len(self.test_b)),
             "kid_subset_size": str(min(self.config.kid_subset_size, count, len(self.test_b))),
             "kid_subsets": str(KID_SUBSETS),
+            "arithmetic": "float32",
             "computed_by": LIBRARY,
         }
         for measure in (*self.set_measures, *self.pair_measures):

@@ -147,7 +147,7 @@ def _report(
             print(said[-1])
             scores = scores | {f"fid_{options.compare}": theirs}
     finally:  # what was computed is kept, also where another implementation fails
-        device = {"device_name": device_name(evaluator.device), "precision": "float32", "torch": torch.__version__}
+        device = {"device_name": device_name(evaluator.device), "torch": torch.__version__}
         record = {**made_with, **provenance, **device, "remarks": " ".join(said)}
         run_id = tracker.record_evaluation(f"evaluation of {made_with['evaluated']}", scores, record, evaluation.grid)
         print(f"recorded as run {run_id} of {tracker.experiment}")
