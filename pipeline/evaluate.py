@@ -13,7 +13,7 @@ from pipeline.data import Dataset, to_bits, to_model_range
 from pipeline.errors import UserError
 from pipeline.extractors import LIBRARY, load_extractor
 from pipeline.features import cached_features, extract, in_batches
-from pipeline.fid import KID_SUBSETS, frechet_distance, kernel_distance, nearest_neighbours, statistics_of
+from pipeline.fid import KID_SUBSETS, frechet_distance, kernel_distance, kid_subset, nearest_neighbours, statistics_of
 from pipeline.measures import Images, pair_measures, set_measures
 from pipeline.metrics import metric_names
 from pipeline.pictures import Picture
@@ -82,7 +82,7 @@ class Evaluator:
             "image_size": f"{height} x {width}",
             "images_a": str(count),
             "images_b": str(len(self.test_b)),
-            "kid_subset_size": str(min(self.config.kid_subset_size, count, len(self.test_b))),
+            "kid_subset_size": str(kid_subset(self.config.kid_subset_size, count, len(self.test_b))),
             "kid_subsets": str(KID_SUBSETS),
             "arithmetic": "float32",
             "computed_by": LIBRARY,

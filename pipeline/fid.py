@@ -58,12 +58,18 @@ def frechet_distance(one: Statistics, two: Statistics) -> float:
     return float((one.mean - two.mean).square().sum() - 2 * root) + one.trace + two.trace
 
 
+def kid_subset(subset_size: int, count_1: int, count_2: int) -> int:
+    """How many images a subset has: what is asked for, but no more than half of the smaller set, since subsets that are
+    nearly all of it hardly differ, and KID would seem to move by nothing."""
+    return min(subset_size, max(2, min(count_1, count_2) // 2))
+
+
 def kernel_distance(features_1: Tensor, features_2: Tensor, subset_size: int) -> KernelDistance:
     """KID (Bińkowski et al., ICLR 2018) by torch-fidelity, of features (N, D) and (M, D) on the CPU.
 
-    Subsets are no larger than the smaller set; they are drawn from torch-fidelity's fixed seed.
+    Subsets are those of `kid_subset`, drawn from torch-fidelity's fixed seed.
     """
-    subset = min(subset_size, len(features_1), len(features_2))
+    subset = kid_subset(subset_size, len(features_1), len(features_2))
     found = kid_features_to_metric(
         features_1, features_2, kid_subsets=KID_SUBSETS, kid_subset_size=subset, verbose=False
     )

@@ -88,7 +88,7 @@ def test_scores_come_with_what_they_were_made_with(evaluator: Evaluator) -> None
     assert made_with["weights"] == evaluator.extractor.weights != ""
     assert (made_with["layer"], made_with["dimensions"]) == ("144", "144")
     assert (made_with["images_a"], made_with["images_b"], made_with["image_size"]) == ("6", "6", "32 x 32")
-    assert (made_with["kid_subset_size"], made_with["kid_subsets"]) == ("6", "100")
+    assert (made_with["kid_subset_size"], made_with["kid_subsets"]) == ("3", "100")
 
 
 def test_gray_images_are_scored_as_their_gray_in_colours(tiny: Callable[..., Config], tmp_path: Path) -> None:

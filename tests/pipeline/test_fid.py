@@ -70,7 +70,13 @@ def test_kernel_distance_is_torch_fidelitys_and_says_its_subset() -> None:
     ours = kernel_distance(one, two, 20)
     assert (ours.mean, ours.deviation) == (theirs[KEY_METRIC_KID_MEAN], theirs[KEY_METRIC_KID_STD])
     assert ours.subset_size == 20
-    assert kernel_distance(one, two, 1000).subset_size == 50
+
+
+def test_subsets_are_at_most_half_of_the_smaller_set() -> None:
+    one, two = features(50, 300, 1), features(70, 300, 2)
+    assert kernel_distance(one, two, 1000).subset_size == 25
+    assert kernel_distance(one, two, 1000).deviation > 0.05 * abs(kernel_distance(one, two, 1000).mean)
+    assert kernel_distance(one[:3], two, 1000).subset_size == 2
 
 
 def test_a_set_within_the_other_is_precise_and_does_not_recall_it() -> None:
