@@ -34,6 +34,7 @@ def _sweep(name: str, overrides: list[str], console: Console, nursery: str) -> i
         console.print(f"{planned.sweep.name}: nothing to train; {', '.join(f'{n} {s}' for s, n in counts.items())}")
     table = write_tables(planned.uri, planned.sweep.name, planned.task, Path(planned.config.paths.results))
     print(table.splitlines()[-1] if console.quiet else table)
+    _say_what_is_lacking(planned)
     return _say_what_is_left(planned)
 
 
@@ -54,6 +55,7 @@ def train(overrides: list[str]) -> int:
     jobs = register(planned, find_needs(planned), retry_failed=True)
     if not jobs:
         print(f"{planned.trials[0].key} is done already; nothing to train")
+        _say_what_is_lacking(planned)
         return 0
     from pipeline.trial import run_trial  # torch-fidelity, which takes a second to import
 
@@ -92,20 +94,8 @@ def _train_left(planned: Plan, overrides: Sequence[str], console: Console, nurse
 
 
 def _say_what_is_left(planned: Plan) -> int:
-    """A line for each trial that is not at its end, and for scores asked for too late; 1 where there is one of the
-    former."""
+    """A line for each trial that is not at its end; 1 where there is one."""
     records = planned.tracker.find_trials()
-    metric = planned.config.metric
-    for score in further_scores(metric.extractor, metric.also, segmented=metric.segmentation is not None):
-        done = [
-            found.key for found in planned.trials if found.key in records and records[found.key].status == "FINISHED"
-        ]
-        lacking = [key for key in done if f"last/{score}" not in records[key].metrics]
-        if lacking:
-            print(
-                f"{score}: {len(lacking)} trials were done before it was asked for; just evaluate KEY with the same "
-                f"metric.… scores the last checkpoint of each ({', '.join(key[:8] for key in lacking)})"
-            )
     over = {"FINISHED", "KILLED"} if planned.sweep.search else {"FINISHED"}
     left = [found for found in planned.trials if found.key not in records or records[found.key].status not in over]
     for found in left:
@@ -114,3 +104,17 @@ def _say_what_is_left(planned: Plan) -> int:
     if left:
         print("the same command goes on from there; retry=failed tries the failed ones again")
     return 1 if left else 0
+
+
+def _say_what_is_lacking(planned: Plan) -> None:
+    """A line for each score that is asked for now, and was not when trials were trained that are done."""
+    metric, records = planned.config.metric, planned.tracker.find_trials()
+    done = [key for key in (found.key for found in planned.trials) if key in records]
+    done = [key for key in done if records[key].status == "FINISHED"]
+    for score in further_scores(metric.extractor, metric.also, segmented=metric.segmentation is not None):
+        lacking = [key for key in done if f"last/{score}" not in records[key].metrics]
+        if lacking:
+            print(
+                f"{score}: {len(lacking)} trials were done before it was asked for; just evaluate KEY with the same "
+                f"metric.… scores the last checkpoint of each ({', '.join(key[:8] for key in lacking)})"
+            )

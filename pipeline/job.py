@@ -32,7 +32,7 @@ class Share:
     @property
     def on_one_device(self) -> int:
         """How many such trials a GPU carries, or the machine where there is none."""
-        return math.floor(1 / self.gpus + 1e-9) if self.gpus else self.slots
+        return max(1, math.floor(1 / self.gpus + 1e-9)) if self.gpus else self.slots
 
 
 @dataclass(frozen=True)

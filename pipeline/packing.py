@@ -54,10 +54,9 @@ def share_of(machine: Machine, compute: ComputeConfig, need_gb: float, trials: i
 def retried(job: TrialJob, machine: Machine) -> TrialJob | None:
     """The job with twice the memory, up to a whole device; None where it had the whole already."""
     share = job.share
-    on_one_device = share.slots if machine.device == "cpu" else _per_gpu(share.gpus)
-    if on_one_device <= 1:
+    if not share.packed:
         return None
-    fewer = on_one_device // 2
+    fewer = share.on_one_device // 2
     # Its own failure must not keep it from being tried again.
     over = tuple(status for status in job.over if status != "FAILED")
     gpus, slots = (0.0, fewer) if machine.device == "cpu" else (_part(fewer), machine.gpus * fewer)

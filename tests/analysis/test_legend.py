@@ -3,7 +3,8 @@ from sample_records import PAPER, finished, record
 
 from analysis.legend import bias_sentence, legend
 from analysis.report import latex, markdown
-from analysis.tables import table
+from analysis.runs import TAGS
+from analysis.tables import SHARED, table
 
 INCEPTION = {"extractor": "inception-v3-compat", "weights": "6726825d", "dimensions": "2048", "kid_subset_size": "100"}
 SMALL = {"extractor": "small-conv", "weights": "0123abcd", "dimensions": "96", "kid_subset_size": "20"}
@@ -101,3 +102,10 @@ def test_how_times_and_memory_were_taken_is_told_where_they_are_shown() -> None:
     text = said(*(finished(row, 0, last__fid=50.0) for row in ("a_b|c", "lone")))
     assert "Seconds" not in text
     assert "Live" not in text
+
+
+@pytest.mark.parametrize(("tag", "name"), SHARED.items())
+def test_whatever_scores_are_made_with_must_be_the_same(tag: str, name: str) -> None:
+    assert tag in TAGS
+    runs = [finished(row, 0, last__fid=50.0, **{tag: value}) for row, value in (("a_b|c", "1"), ("lone", "2"))]
+    assert f"trials differ in {name} (1 in 1, 2 in 1)" in table(record(runs=runs), PAPER)[1][-1]

@@ -157,6 +157,8 @@ def test_further_scores_of_a_done_trial_are_had_without_training_again(
     assert main(["train", *tiny_overrides, "metric.also=[precision_recall]"]) == 0
     said = capsys.readouterr().out
     assert "is done already; nothing to train" in said
+    for score in ("precision_small_conv", "recall_small_conv"):
+        assert f"{score}: 1 trials were done before it was asked for; just evaluate KEY" in said
     (key,) = (path.parent.name for path in Path("trials").glob("*/last.pt"))
     assert main(["evaluate", key, "metric.also=[precision_recall]"]) == 0
     (run,) = evaluations()

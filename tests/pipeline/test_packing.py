@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.compute import Machine
 from pipeline.errors import UserError
-from pipeline.job import Outcome, TrialJob
+from pipeline.job import Outcome, Share, TrialJob
 from pipeline.packing import CUDA_ALLOWANCE_GB, needed_gb, next_round, retried, share_of, tensors_gb
 from pipeline.settings import ComputeConfig, Config
 
@@ -93,6 +93,21 @@ def test_what_can_never_run_is_refused(machine: Machine, compute: ComputeConfig,
 def test_a_process_needs_more_than_its_live_tensors() -> None:
     assert 2.397 + 0.75 <= needed_gb(2.397, "cuda") <= 3.4  # the paper's column says 3.33
     assert needed_gb(2.397, "cpu") > 2.397
+
+
+@pytest.mark.parametrize(
+    ("share", "sharing"),
+    [
+        (Share(cpus=1, gpus=0.0, memory_gb=8.0, slots=3), 3),
+        (Share(cpus=4, gpus=0.25, memory_gb=20.0, slots=8), 4),
+        (Share(cpus=4, gpus=0.3333, memory_gb=26.0, slots=3), 3),
+        (Share(cpus=8, gpus=1.0, memory_gb=80.0, slots=2), 1),
+        (Share(cpus=8, gpus=2.0, memory_gb=80.0, slots=1), 1),
+    ],
+)
+def test_packed_is_who_has_neighbours_on_its_own_device(share: Share, sharing: int) -> None:
+    assert share.on_one_device == sharing
+    assert share.packed == (sharing > 1)
 
 
 @pytest.fixture
