@@ -23,7 +23,7 @@ PAGE = 1000
 TAGS = (
     *("error", "stopped", "timed"),
     *("extractor", "weights", "layer", "dimensions", "resize", "image_size", "images_a", "images_b", "kid_subset_size"),
-    *("vgg16", "lpips-vgg16", "dinov2-vit-l-14", "segmenter"),
+    *("arithmetic", "vgg16", "lpips-vgg16", "dinov2-vit-l-14", "segmenter"),
 )
 
 

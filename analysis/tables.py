@@ -67,7 +67,7 @@ TIMES = (
 
 # What scores of one table must share to be comparable: the tag, and what a reader calls it.
 SHARED = {
-    **{name: name for name in ("extractor", "weights", "layer", "resize")},
+    **{name: name for name in ("extractor", "weights", "layer", "resize", "arithmetic")},
     **{"image_size": "images' size", "images_a": "images of A", "images_b": "images of B"},
     **{"kid_subset_size": "KID's subsets", "vgg16": "VGG16's weights", "lpips-vgg16": "LPIPS's weights"},
     **{"dinov2-vit-l-14": "DINOv2's weights", "segmenter": "segmentation network"},

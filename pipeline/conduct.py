@@ -109,8 +109,8 @@ def _say_what_is_left(planned: Plan) -> int:
 def _say_what_is_lacking(planned: Plan) -> None:
     """A line for each score that is asked for now, and was not when trials were trained that are done."""
     metric, records = planned.config.metric, planned.tracker.find_trials()
-    done = [key for key in (found.key for found in planned.trials) if key in records]
-    done = [key for key in done if records[key].status == "FINISHED"]
+    keys = [found.key for found in planned.trials]
+    done = [key for key in keys if key in records and records[key].status == "FINISHED"]
     for score in further_scores(metric.extractor, metric.also, segmented=metric.segmentation is not None):
         lacking = [key for key in done if f"last/{score}" not in records[key].metrics]
         if lacking:

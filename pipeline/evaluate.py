@@ -12,7 +12,7 @@ from torch import Tensor
 from pipeline.data import Dataset, to_bits, to_model_range
 from pipeline.errors import UserError
 from pipeline.extractors import LIBRARY, load_extractor
-from pipeline.features import cached_features, extract, in_batches
+from pipeline.features import cached_features, extract, in_batches, in_float32
 from pipeline.fid import KID_SUBSETS, frechet_distance, kernel_distance, kid_subset, nearest_neighbours, statistics_of
 from pipeline.measures import Images, pair_measures, set_measures
 from pipeline.metrics import metric_names
@@ -42,8 +42,8 @@ class Evaluator:
         self.test_a, self.test_b = as_seen(dataset.test_a), as_seen(dataset.test_b)
         self.features_b = self._cached(self.test_b)
         self.statistics_b = statistics_of(self.features_b)
-        self.set_measures = set_measures(config, self.test_b, cache, device)
-        self.pair_measures = pair_measures(config, dataset.background_a, device)
+        self.set_measures = set_measures(config, self.test_a, self.test_b, cache, device)
+        self.pair_measures = pair_measures(config, self.test_a, dataset.background_a, device)
 
     def evaluate(self, translate: Translate) -> Evaluation:
         """Translate every test image of A, round it to 8 bits as a PNG holds it, and score the outcome.
@@ -127,8 +127,9 @@ class Evaluator:
 
     def _pair_scores(self, outputs: Images) -> dict[str, float]:
         scores: dict[str, float] = {}
-        for measure in self.pair_measures:
-            scores |= measure.score(self.test_a, outputs)
+        with in_float32():
+            for measure in self.pair_measures:
+                scores |= measure.score(self.test_a, outputs)
         return scores
 
     def _grid(self, features: Tensor, *rows: Images) -> Images:

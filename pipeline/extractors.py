@@ -151,7 +151,7 @@ def _load_inception(place: Path) -> FeatureExtractorBase:
         named = f"does not begin with {PUBLISHED_WEIGHTS}, as its name says"
         raise UserError(f"{place}: its SHA-256 {named}; fetch it again")
     try:
-        torch.load(place, weights_only=True, mmap=True)  # since torch-fidelity would run what a pickle holds
+        torch.load(place, weights_only=True)  # since torch-fidelity would run what a pickle holds
         return _create(INCEPTION, feature_extractor_weights_path=str(place))
     except Exception as error:  # whatever a torn file makes torch raise
         raise UserError(

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +32,19 @@ def extract(extractor: Extractor, batches: Iterable[Tensor], device: torch.devic
 
     Raises UserError for features that are not finite, which only broken weights give.
     """
-    # In float32 throughout: TF32, a GPU's default, would give distances of its own. Fetched at the end, so that a GPU
-    # need not wait between batches.
-    with extractor.on(device), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    # Fetched at the end, so that a GPU need not wait between batches.
+    with extractor.on(device), in_float32():
         features = torch.cat([extractor(batch.to(device)) for batch in batches]).cpu()
     if not features.isfinite().all():
         raise UserError(
             f"{extractor.name} (weights {extractor.weights}): features that are not finite; fetch its weights again"
         )
     return features
+
+
+def in_float32() -> AbstractContextManager[None]:
+    """Convolutions without TF32, a GPU's default, which would give scores of its own."""
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 def in_batches(images: NDArray[np.uint8 | np.uint16], size: int) -> Iterable[Tensor]:

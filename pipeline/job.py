@@ -27,11 +27,16 @@ class Share:
     @property
     def packed(self) -> bool:
         """Whether others may use the device at the same time, which the time of a step depends on."""
-        return self.on_one_device > 1
+        return self.side_by_side > 1
+
+    @property
+    def side_by_side(self) -> int:
+        """How many trials may use the device at once; there may be memory for more than there are cores."""
+        return min(self.slots, self.on_one_device)
 
     @property
     def on_one_device(self) -> int:
-        """How many such trials a GPU carries, or the machine where there is none."""
+        """How many such trials a GPU's memory carries, or the machine where there is none."""
         return max(1, math.floor(1 / self.gpus + 1e-9)) if self.gpus else self.slots
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -23,30 +22,28 @@ from pipeline.segmentation import class_ids, confusion_matrix, load_segmenter, s
 from pipeline.settings import MetricConfig
 
 Images = NDArray[np.uint8]
-Score = TypeVar("Score", bound=Callable[..., dict[str, float]])
 
 
 @dataclass(frozen=True)
-class Measure(Generic[Score]):
-    """A function that gives scores by name, and the hashes of the networks that it takes, by theirs."""
+class Measure:
+    """A function that gives scores by name, of outputs alone or of inputs and their outputs; and the hashes of the
+    networks that it takes, by theirs."""
 
-    score: Score
+    score: Callable[..., dict[str, float]]
     made_with: dict[str, str]
 
 
-# Of the outputs alone, and of the inputs and their outputs.
-SetMeasure = Measure[Callable[[Images], dict[str, float]]]
-PairMeasure = Measure[Callable[[Images, Images], dict[str, float]]]
+def set_measures(
+    config: MetricConfig, sources: Images, real: Images, cache: Path, device: torch.device
+) -> list[Measure]:
+    """What `metric.also` asks for that compares the outputs, as a set, with the test images of B: of outputs alone.
 
-
-def set_measures(config: MetricConfig, real: Images, cache: Path, device: torch.device) -> list[SetMeasure]:
-    """What `metric.also` asks for that compares the outputs, as a set, with the test images of B.
-
-    Raises UserError where a network that is needed cannot be had, as does `pair_measures`, and for too few images.
+    Raises UserError, as `pair_measures` does, for test images that cannot be scored so, and where a network that is
+    needed cannot be had.
     """
-    measures: list[SetMeasure] = []
+    measures: list[Measure] = []
     if PRECISION_RECALL in config.also:
-        _require_neighbours(len(real))
+        _require_neighbours(min(len(sources), len(real)))
         extractor = load_extractor(VGG if config.extractor == INCEPTION else config.extractor, None)
         features = _Features(extractor, real, cache, config.batch_size, device)
         names = precision_recall_names(config.extractor)
@@ -60,11 +57,11 @@ def set_measures(config: MetricConfig, real: Images, cache: Path, device: torch.
 
 
 def pair_measures(
-    config: MetricConfig, background: NDArray[np.bool_] | None, device: torch.device
-) -> list[PairMeasure]:
+    config: MetricConfig, sources: Images, background: NDArray[np.bool_] | None, device: torch.device
+) -> list[Measure]:
     """What looks at each input beside its output: what `metric.also` and `metric.segmentation` ask for, and the change
     of the ground where that is known."""
-    measures: list[PairMeasure] = []
+    measures: list[Measure] = []
     if background is not None:
         measures.append(Measure(partial(background_change, background), {}))
     if LPIPS in config.also:
@@ -72,18 +69,26 @@ def pair_measures(
         hashes = {"lpips-vgg16": weights_digest(network)}
         measures.append(Measure(partial(_lpips, network, config.batch_size, device), hashes))
     if config.segmentation is not None:
-        # Loaded here for its faults and its hash, and again where it is used: its memory is not the training's.
-        hashes = {"segmenter": load_segmenter(config.segmentation, torch.device("cpu")).weights}
-        measures.append(Measure(partial(_segmentation, config.segmentation, config.batch_size, device), hashes))
+        # Loaded and tried here, and loaded again where it is used: its memory is not the training's.
+        segmenter = load_segmenter(config.segmentation, torch.device("cpu"))
+        for some in in_batches(sources[:2], 2):
+            class_ids(some)
+            segmenter.predict(some)
+        score = partial(_segmentation, config.segmentation, config.batch_size, device)
+        measures.append(Measure(score, {"segmenter": segmenter.weights}))
     return measures
 
 
 def require_networks(config: MetricConfig) -> None:
     """Raise UserError where a network that the metric needs cannot be had."""
-    cpu, some = torch.device("cpu"), np.empty((NEIGHBOURS + 1, 3, 0, 0), np.uint8)
+    cpu, enough, none = (
+        torch.device("cpu"),
+        np.empty((NEIGHBOURS + 1, 3, 0, 0), np.uint8),
+        np.empty((0, 3, 0, 0), np.uint8),
+    )
     load_extractor(config.extractor, config.weights)
-    set_measures(config, some, Path(), cpu)
-    pair_measures(config, None, cpu)
+    set_measures(config, enough, enough, Path(), cpu)
+    pair_measures(config, none, None, cpu)
 
 
 def background_change(background: NDArray[np.bool_], sources: Images, outputs: Images) -> dict[str, float]:

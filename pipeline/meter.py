@@ -9,39 +9,47 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.compute import device_name
 from pipeline.energy import joule_counter
 from pipeline.job import Share
 from pipeline.memory import GB, LiveTensors, free_spare_memory, peaks_gb, reset_peaks, tensors_in
 from pipeline.trainer import StepReport, TrainState
 
-# The first steps of a process pay for allocations and kernel choices that later ones do not, and have no negatives from
-# other images yet.
+# The first steps of a process pay for allocations and kernel choices that later ones do not; at the paper's size the
+# first of a trial have no negatives of other images either.
 WARMUP_STEPS = 10
 # How many of the latest steps say how fast a trial is now.
 RECENT_STEPS = 200
+# Peaks of the warm-up, which count where a trial has nothing behind it.
+COLD = "warm_up"
 
 
 class Meter:
     """Measures of one trial, over all processes that it has had: what checkpoints hold of it goes on here.
 
-    Peaks are of the time behind the warm-up, unless a trial has no more steps than that.
+    Times and peaks are of what lies behind the warm-up, or, of a trial that has no such steps, of those it has. timed:
+    on what, with how many threads and beside how many others; steps and joules of other circumstances are forgotten.
     """
 
     def __init__(
-        self, device: torch.device, share: Share, batch_size: int, kept: Mapping[str, Any] | None = None
+        self,
+        device: torch.device,
+        share: Share,
+        batch_size: int,
+        timed: str,
+        kept: Mapping[str, Any] | None = None,
     ) -> None:
-        self.device, self.share, self.batch_size = device, share, batch_size
+        self.device, self.share, self.batch_size, self.timed = device, share, batch_size, timed
         kept = kept or {}
         self.peaks: dict[str, float] = dict(kept.get("peaks", {}))
         sums = ("training_seconds", "evaluation_seconds", "device_seconds", "joules", "metered_steps")
         self.sums: dict[str, float] = {name: kept.get("sums", {}).get(name, 0) for name in sums}
-        # Times on another device, or beside others, are not of one kind with those to come.
-        self._circumstances = f"{device_name(device)}, {share}"
-        alike = kept.get("circumstances") == self._circumstances
-        self._step_seconds: list[float] = kept["step_seconds"].tolist() if alike else []
-        self._data_seconds: list[float] = kept["data_seconds"].tolist() if alike else []
-        self._cold_steps: list[tuple[float, float]] = []
+        # Seconds of each step, and of the wait before it.
+        self._steps: list[list[float]] = []
+        self._cold_steps: list[list[float]] = []
+        if kept.get("timed") == timed:
+            self._steps = kept["steps"].tolist()
+        else:
+            self.sums |= {"joules": 0, "metered_steps": 0}
         self._unread: list[StepReport] = []
         self._warm = False
         # The counter is the whole GPU's, so of trials side by side none can be told its own.
@@ -55,9 +63,8 @@ class Meter:
         return {
             "peaks": self.peaks,
             "sums": self.sums,
-            "circumstances": self._circumstances,
-            "step_seconds": torch.tensor(self._step_seconds),
-            "data_seconds": torch.tensor(self._data_seconds),
+            "timed": self.timed,
+            "steps": torch.tensor(self._steps),
         }
 
     def training(self, reports: Iterator[StepReport], state: TrainState, steps: int) -> Iterator[StepReport]:
@@ -102,26 +109,25 @@ class Meter:
     def recent_seconds_per_step(self) -> float:
         """The median of late with the wait for data."""
         self._read_laps()
-        recent = zip(self._step_seconds[-RECENT_STEPS:], self._data_seconds[-RECENT_STEPS:], strict=True)
-        return _median([step + data for step, data in recent] or [sum(cold) for cold in self._cold_steps])
+        return _median(map(sum, (self._steps or self._cold_steps)[-RECENT_STEPS:]))
 
     def costs(self, evaluations: int) -> dict[str, float]:
         """All that was measured, by the names of metrics. An iteration is one pair of images, as in the paper."""
         self._settle()
-        if "training_process_peak_gb" not in self.peaks:
-            self._keep_peaks("training")
-        steps = list(zip(self._step_seconds, self._data_seconds, strict=True)) or self._cold_steps
+        steps = self._steps or self._cold_steps
+        cold = {name.replace(COLD, "training"): peak for name, peak in self.peaks.items() if name.startswith(COLD)}
         costs = {
-            **self.peaks,
+            **cold,
+            **{name: peak for name, peak in self.peaks.items() if not name.startswith(COLD)},
             "training_seconds": self.sums["training_seconds"],
             "evaluation_seconds": self.sums["evaluation_seconds"],
             "seconds_per_evaluation": self.sums["evaluation_seconds"] / evaluations,
             "device_hours": self.sums["device_seconds"] / 3600,
         }
         if steps:
-            costs["seconds_per_step"] = _median([step + data for step, data in steps])
-            costs["seconds_per_iteration"] = _median([step for step, _ in steps]) / self.batch_size
-            costs["data_seconds_per_iteration"] = _median([data for _, data in steps]) / self.batch_size
+            costs["seconds_per_step"] = _median(map(sum, steps))
+            costs["seconds_per_iteration"] = _median(step for step, _ in steps) / self.batch_size
+            costs["data_seconds_per_iteration"] = _median(data for _, data in steps) / self.batch_size
         if self.sums["joules"] and self.sums["metered_steps"]:
             iterations = self.sums["metered_steps"] * self.batch_size
             costs["joules_per_1000_iterations"] = 1000 * self.sums["joules"] / iterations
@@ -137,8 +143,8 @@ class Meter:
     def _settle(self) -> None:
         """Take to account what training has cost up to here."""
         self._read_laps()
-        if self._warm:
-            self._keep_peaks("training")
+        if self._warm or self._cold_steps:
+            self._keep_peaks("training" if self._warm else COLD)
         if self._counter and self._counted_from is not None:
             now = self._counter()
             self.sums["joules"] += now - self._counted_from
@@ -148,11 +154,7 @@ class Meter:
         for report in self._unread:
             step, data = report.lap.seconds, report.waiting.seconds
             self._add("training_seconds", step + data)
-            if self._warm:
-                self._step_seconds.append(step)
-                self._data_seconds.append(data)
-            else:
-                self._cold_steps.append((step, data))
+            (self._steps if self._warm else self._cold_steps).append([step, data])
         self._unread.clear()
 
     def _add(self, kind: str, seconds: float) -> None:
@@ -165,8 +167,8 @@ class Meter:
             self.peaks[f"{phase}_{name}"] = max(value, self.peaks.get(f"{phase}_{name}", 0.0))
 
 
-def _median(seconds: list[float]) -> float:
-    return statistics.median(seconds or [0.0])
+def _median(seconds: Iterable[float]) -> float:
+    return statistics.median(list(seconds) or [0.0])
 
 
 def held_tensors(state: TrainState) -> list[Tensor]:

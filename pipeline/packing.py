@@ -54,7 +54,7 @@ def share_of(machine: Machine, compute: ComputeConfig, need_gb: float, trials: i
 def retried(job: TrialJob, machine: Machine) -> TrialJob | None:
     """The job with twice the memory, up to a whole device; None where it had the whole already."""
     share = job.share
-    if not share.packed:
+    if share.on_one_device <= 1:
         return None
     fewer = share.on_one_device // 2
     # Its own failure must not keep it from being tried again.

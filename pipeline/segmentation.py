@@ -85,7 +85,7 @@ class Segmenter:
             if is_out_of_memory(refusal):
                 raise
             raise UserError(
-                f"metric.segmentation={self.path}: does not take images {tuple(images.shape)} ({first_line(refusal)}); "
+                f"metric.segmentation={self.path}: does not take images {tuple(images.shape)} ({_last_line(refusal)}); "
                 f"save it for RGB of this height and width, with a dynamic batch dimension"
             ) from None
         if found := _amiss(logits, len(images)):
@@ -97,6 +97,11 @@ class Segmenter:
             raise UserError(f"metric.segmentation={self.path}: gives logits that are not finite; save it again")
         logits = F.interpolate(logits.float(), images.shape[2:], mode="bilinear", align_corners=False)
         return logits.argmax(1).to(images.device, torch.uint8)
+
+
+def _last_line(error: Exception) -> str:
+    """Where TorchScript says what is wrong, behind a traceback of its own."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
 def _amiss(logits: object, batch: int) -> str:

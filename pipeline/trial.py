@@ -144,17 +144,20 @@ def _resume(
 ) -> tuple[dict[int, dict[str, float]], Meter]:
     """Take up the checkpoint, unless it is ahead of the record: then the record is a new one and wants the whole. Gives
     the scores by step so far, and the meter that goes on."""
-    checkpoint, batch_size = Path(job.checkpoint), job.config.train.batch_size
+    checkpoint, batch_size, timed = Path(job.checkpoint), job.config.train.batch_size, _device_tags(job)["timed"]
     saved = load_checkpoint(checkpoint) if checkpoint.exists() else None
     if saved is None or saved["step"] > record.last_step:
-        return {}, Meter(device, job.share, batch_size)
+        return {}, Meter(device, job.share, batch_size, timed)
     state.load_state_dict(saved)
-    return saved["evaluations"], Meter(device, job.share, batch_size, saved.get("meter") or _earlier_meter(saved))
+    kept = saved.get("meter") or _earlier_meter(saved, job.share)
+    return saved["evaluations"], Meter(device, job.share, batch_size, timed, kept)
 
 
-def _earlier_meter(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint from before there was a meter knows of costs."""
-    return {"sums": {name: saved.get(name, 0.0) for name in ("training_seconds", "evaluation_seconds")}}
+def _earlier_meter(saved: Mapping[str, Any], share: Share) -> dict[str, Any]:
+    """What a checkpoint from before there was a meter knows of costs; its share is taken to have been the same."""
+    seconds = {name: saved.get(name, 0.0) for name in ("training_seconds", "evaluation_seconds")}
+    part = share.gpus or 1 / share.slots
+    return {"sums": {**seconds, "device_seconds": part * sum(seconds.values())}}
 
 
 def _refuse_divergence(losses: Mapping[str, float], step: int) -> None:
@@ -199,7 +202,7 @@ def _device_tags(job: TrialJob) -> dict[str, str]:
 
 
 def _packed(share: Share) -> str:
-    return f"up to {share.on_one_device} side by side" if share.packed else "alone"
+    return f"up to {share.side_by_side} side by side" if share.packed else "alone"
 
 
 def _precision(device: torch.device) -> str:

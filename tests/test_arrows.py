@@ -58,7 +58,7 @@ ARROWS = {
     "evaluate": {
         *("data", "errors", "extractors", "features", "fid", "measures", "metrics", "pictures", "settings"),
     },
-    "meter": {"compute", "energy", "job", "memory", "trainer"},
+    "meter": {"energy", "job", "memory", "trainer"},
     "trained": {"checkpoint", "errors", "settings", "tracking"},
     "translate": {"data", "errors", "pictures"},
     "cost": {"memory", "settings", "trainer"},

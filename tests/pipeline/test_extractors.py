@@ -148,6 +148,13 @@ def test_a_file_by_the_published_name_must_be_the_published_file(offline: Path, 
 
 
 @pytest.mark.slow
+def test_weights_in_torchs_older_format_are_taken(random_inception: Path, tmp_path: Path) -> None:
+    older = tmp_path / "older.pth"
+    torch.save(torch.load(random_inception), older, _use_new_zipfile_serialization=False)
+    load_extractor(INCEPTION, str(older))
+
+
+@pytest.mark.slow
 def test_given_weights_are_known_by_their_file(random_inception: Path) -> None:
     extractor = load_extractor(INCEPTION, str(random_inception))
     assert extractor.weights == hashlib.sha256(random_inception.read_bytes()).hexdigest()[:8]

@@ -86,6 +86,23 @@ def test_features_that_are_not_finite_are_refused(pictures: Draw, extractor: Ext
         extract(broken, in_batches(pictures(0, striped=True, count=2), 2), CPU)
 
 
+def test_extractors_run_without_tf32_and_leave_it_as_it_was(extractor: Extractor) -> None:
+    seen: list[bool] = []
+
+    class Looking(torch.nn.Module):
+        def forward(self, images: Tensor) -> tuple[Tensor]:
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return (images.float().mean((2, 3)),)
+
+    before = torch.backends.cudnn.allow_tf32
+    assert before
+    extract(replace(extractor, network=Looking()), [torch.zeros(1, 3, 4, 4)], CPU)
+    assert seen == [False]
+    with pytest.raises(RuntimeError):
+        extract(replace(extractor, network=torch.nn.Linear(3, 3)), [torch.zeros(1, 3, 4, 4)], CPU)
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
 def test_the_same_images_are_put_through_once(
     pictures: Draw, extractor: Extractor, computed: list[int], tmp_path: Path
 ) -> None:

@@ -27,16 +27,20 @@ def record(status: str = "FINISHED", device: str = HERE, threads: str = "1", **m
 def test_memory_is_counted_until_a_trial_of_its_like_has_measured_it() -> None:
     assert predict_memory(COST, CPU, []).value == needed_gb(2.0, "cpu")
     assert predict_memory(COST, CPU, []).source == "counted"
-    measured = predict_memory(COST, CPU, [record(process_peak_gb=2.5), record(process_peak_gb=2.7)])
+    measured = predict_memory(COST, CPU, [record(training_process_peak_gb=2.5), record(training_process_peak_gb=2.7)])
     assert (measured.value, measured.source) == (2.7, "measured")
 
 
+def test_older_trials_have_one_peak_for_all() -> None:
+    assert predict_memory(COST, CPU, [record(process_peak_gb=2.6)]).value == 2.6
+
+
 def test_memory_measured_on_another_device_says_nothing() -> None:
-    assert predict_memory(COST, CPU, [record(device="another", process_peak_gb=9.0)]).source == "counted"
+    assert predict_memory(COST, CPU, [record(device="another", training_process_peak_gb=9.0)]).source == "counted"
 
 
 def test_on_a_gpu_the_allocators_peak_counts_and_the_context_beside_it() -> None:
-    alike = [record(device="H100", peak_reserved_gb=3.0, process_peak_gb=9.0)]
+    alike = [record(device="H100", training_peak_reserved_gb=3.0, training_process_peak_gb=9.0)]
     assert predict_memory(COST, GPU, alike).value == needed_gb(3.0, "cuda")
 
 
@@ -88,7 +92,7 @@ def test_what_is_left_is_behind_the_steps_that_are_done(tiny: Callable[..., Conf
 
 
 def test_what_evaluation_needs_of_memory_counts_too() -> None:
-    alike = [record(device="H100", peak_reserved_gb=3.0, evaluation_peak_reserved_gb=4.0)]
+    alike = [record(device="H100", training_peak_reserved_gb=3.0, evaluation_peak_reserved_gb=4.0)]
     assert predict_memory(COST, GPU, alike).value == needed_gb(4.0, "cuda")
 
 

@@ -16,6 +16,7 @@ from pipeline.settings import Config, MetricConfig
 
 Draw = Callable[..., np.ndarray]
 CPU = torch.device("cpu")
+NOTHING = np.empty((0, 3, 0, 0), np.uint8)
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +46,8 @@ def test_background_change_counts_the_ground_alone() -> None:
 
 def test_nothing_is_measured_that_was_not_asked_for(pictures: Draw, tmp_path: Path) -> None:
     config = MetricConfig(extractor="small-conv")
-    assert set_measures(config, pictures(0, striped=True, count=4), tmp_path, CPU) == []
-    assert pair_measures(config, None, CPU) == []
+    assert set_measures(config, NOTHING, pictures(0, striped=True, count=4), tmp_path, CPU) == []
+    assert pair_measures(config, NOTHING, None, CPU) == []
 
 
 def test_precision_and_recall_of_the_small_extractor_have_names_of_their_own(
@@ -63,9 +64,12 @@ def test_precision_and_recall_of_the_small_extractor_have_names_of_their_own(
 
 def test_neighbourhoods_of_three_need_four_images(pictures: Draw, tmp_path: Path) -> None:
     config = MetricConfig(extractor="small-conv", also=("precision_recall",))
+    three, four = (pictures(0, striped=True, count=count) for count in (3, 4))
     with pytest.raises(UserError, match="3 images; each of the two sets needs 4"):
-        set_measures(config, pictures(0, striped=True, count=3), tmp_path, CPU)
-    (measure,) = set_measures(config, pictures(0, striped=True, count=4), tmp_path, CPU)
+        set_measures(config, three, four, tmp_path, CPU)
+    with pytest.raises(UserError, match="3 images; each of the two sets needs 4"):
+        set_measures(config, four, three, tmp_path, CPU)
+    (measure,) = set_measures(config, four, four, tmp_path, CPU)
     with pytest.raises(UserError, match="2 images; each of the two sets needs 4"):
         measure.score(pictures(1, striped=True, count=2))
 
@@ -83,12 +87,14 @@ def test_a_segmenter_finds_in_the_outputs_what_the_inputs_say(tmp_path: Path) ->
             return -(images[:, None] - self.colours[:, :, None, None]).square().sum(2)
 
     torch.jit.trace(ByColour(), torch.zeros(1, 3, 8, 8)).save(tmp_path / "net.pt")
-    config = MetricConfig(batch_size=2, segmentation=str(tmp_path / "net.pt"))
-    (measure,) = pair_measures(config, None, CPU)
     road, car = (np.array(CLASSES[name], dtype=np.uint8) for name in ("road", "car"))
     labels = np.broadcast_to(road[:, None, None], (3, 3, 8, 8)).copy()
     labels[:, :, 4:] = car[:, None, None]
+    config = MetricConfig(batch_size=2, segmentation=str(tmp_path / "net.pt"))
+    (measure,) = pair_measures(config, labels, None, CPU)
     assert measure.score(labels, labels) == {"mAP": 100, "pixAcc": 100, "classAcc": 100}
+    with pytest.raises(UserError, match="levels away from the colours of Cityscapes' labels"):
+        pair_measures(config, np.full_like(labels, 128), None, CPU)
     all_road = np.broadcast_to(road[:, None, None], labels.shape).copy()
     assert set(measure.made_with) == {"segmenter"}
     assert measure.score(labels, all_road) == {"mAP": 25, "pixAcc": 50, "classAcc": 50}
@@ -116,13 +122,13 @@ def test_lpips_and_vggs_precision_are_torch_fidelitys_by_weights_in_torchs_folde
     plain, striped = pictures(0, striped=False, count=6), pictures(0, striped=True, count=6)
 
     config = MetricConfig(also=("lpips", "precision_recall"), batch_size=4)
-    (lpips,) = pair_measures(config, None, CPU)
+    (lpips,) = pair_measures(config, NOTHING, None, CPU)
     assert lpips.score(plain, plain) == {"lpips": 0}
     network = load_lpips()
     expected = network(torch.from_numpy(plain), torch.from_numpy(striped)).mean()
     assert lpips.score(plain, striped)["lpips"] == pytest.approx(float(expected), rel=1e-5)
 
     assert set(lpips.made_with) == {"lpips-vgg16"}
-    (precision_recall,) = set_measures(config, striped, tmp_path, CPU)
+    (precision_recall,) = set_measures(config, striped, striped, tmp_path, CPU)
     assert set(precision_recall.made_with) == {"vgg16"}
     assert precision_recall.score(striped) == {"precision": 1, "recall": 1}

@@ -103,10 +103,11 @@ def test_a_process_needs_more_than_its_live_tensors() -> None:
         (Share(cpus=4, gpus=0.3333, memory_gb=26.0, slots=3), 3),
         (Share(cpus=8, gpus=1.0, memory_gb=80.0, slots=2), 1),
         (Share(cpus=8, gpus=2.0, memory_gb=80.0, slots=1), 1),
+        (Share(cpus=8, gpus=0.25, memory_gb=20.0, slots=1), 1),  # memory for four, cores for one
     ],
 )
 def test_packed_is_who_has_neighbours_on_its_own_device(share: Share, sharing: int) -> None:
-    assert share.on_one_device == sharing
+    assert share.side_by_side == sharing
     assert share.packed == (sharing > 1)
 
 

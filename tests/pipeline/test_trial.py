@@ -11,7 +11,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 
 from pipeline import trial as module
-from pipeline.checkpoint import load_checkpoint
+from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.config import tracking_uri
 from pipeline.data import prepare
 from pipeline.errors import UserError
@@ -119,6 +119,19 @@ def test_interrupted_trial_goes_on_in_its_own_run_and_ends_alike(project: Path, 
         for job in (whole, halves)
     ]
     assert metrics[0] == metrics[1]
+
+
+def test_a_checkpoint_from_before_there_was_a_meter_keeps_its_sums(project: Path, tiny: Callable[..., Config]) -> None:
+    job = job_of(tiny())
+    for _ in islice(run_trial(job), 3):
+        pass
+    saved = load_checkpoint(Path(job.checkpoint))
+    del saved["meter"]
+    save_checkpoint(Path(job.checkpoint), {**saved, "training_seconds": 3000.0, "evaluation_seconds": 600.0})
+    list(run_trial(job))
+    costs = read(job).data.metrics
+    assert 3000 < costs["cost/training_seconds"] < 3100
+    assert 0.5 < costs["cost/device_hours"] < 0.55  # of a machine that carries two
 
 
 def test_a_trial_stopped_before_its_record_was_closed_is_closed_without_training(
