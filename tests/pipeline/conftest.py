@@ -1,7 +1,7 @@
 """A tiny trial, and a store that is made once a session and copied for each test."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.config import compose_config
-from pipeline.extractors import untrained_inception
+from pipeline.extractors import load_extractor, load_lpips, untrained_inception
 from pipeline.settings import Config
 from pipeline.stripes import draw_pictures
 from pipeline.tracking import Tracker, store_lock
@@ -83,3 +83,20 @@ def pictures() -> Callable[..., np.ndarray]:
         return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
     return draw
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """torch's folder of weights, empty, on a machine without network, in a process that has loaded none yet."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for name in ("https_proxy", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    (tmp_path / "hub/checkpoints").mkdir(parents=True)
+    _forget_networks()
+    yield tmp_path / "hub/checkpoints"
+    _forget_networks()
+
+
+def _forget_networks() -> None:
+    load_extractor.cache_clear()
+    load_lpips.cache_clear()

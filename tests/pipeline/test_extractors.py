@@ -1,7 +1,7 @@
 import hashlib
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,20 +19,12 @@ Draw = Callable[..., np.ndarray]
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def unknown_extractors() -> None:
-    """Each test loads its own: what is at a path changes between them."""
-    load_extractor.cache_clear()
-
-
 @pytest.fixture
-def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """torch's folder, empty, on a machine without network."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    for name in ("https_proxy", "http_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    (tmp_path / "hub/checkpoints").mkdir(parents=True)
-    return tmp_path / "hub"
+def unknown() -> Iterator[None]:
+    """A process that has built no extractor, and forgets those of the test."""
+    load_extractor.cache_clear()
+    yield
+    load_extractor.cache_clear()
 
 
 def test_only_inceptions_distance_is_called_fid() -> None:
@@ -46,7 +38,7 @@ def test_an_extractor_is_built_once_a_process() -> None:
     assert load_extractor(SMALL_CONV, None) is load_extractor(SMALL_CONV, None)
 
 
-def test_weights_of_fixed_filters_are_known_by_their_content(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_of_fixed_filters_are_known_by_their_content(unknown: None, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = {load_extractor(SMALL_CONV, None).weights}
     load_extractor.cache_clear()
     weights.add(load_extractor(SMALL_CONV, None).weights)
@@ -130,8 +122,8 @@ def dinov2_vitl14():
 
 
 def test_dinov2_is_taken_from_torchs_folder_without_network(offline: Path, pictures: Draw) -> None:
-    (offline / "facebookresearch_dinov2_main").mkdir()
-    (offline / "facebookresearch_dinov2_main/hubconf.py").write_text(HUBCONF)
+    (offline.parent / "facebookresearch_dinov2_main").mkdir()
+    (offline.parent / "facebookresearch_dinov2_main/hubconf.py").write_text(HUBCONF)
     extractor = load_extractor(DINOV2, None)
     features = extract(extractor, in_batches(pictures(0, striped=True, count=3), 2), CPU)
     assert features.shape == (3, extractor.dimensions)

@@ -9,7 +9,7 @@ import torchvision
 from pipeline.data import open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.evaluate import Evaluator
-from pipeline.extractors import load_extractor, load_lpips
+from pipeline.extractors import load_lpips
 from pipeline.measures import background_change, pair_measures, require_networks, set_measures
 from pipeline.segmentation import CLASSES
 from pipeline.settings import Config, MetricConfig
@@ -17,22 +17,6 @@ from pipeline.settings import Config, MetricConfig
 Draw = Callable[..., np.ndarray]
 CPU = torch.device("cpu")
 NOTHING = np.empty((0, 3, 0, 0), np.uint8)
-
-
-@pytest.fixture(autouse=True)
-def unknown_networks() -> None:
-    load_extractor.cache_clear()
-    load_lpips.cache_clear()
-
-
-@pytest.fixture
-def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """torch's folder of weights, empty, on a machine without network."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    for name in ("https_proxy", "http_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    (tmp_path / "hub/checkpoints").mkdir(parents=True)
-    return tmp_path / "hub/checkpoints"
 
 
 def test_background_change_counts_the_ground_alone() -> None:
