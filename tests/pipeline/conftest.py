@@ -89,8 +89,9 @@ def pictures() -> Callable[..., np.ndarray]:
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """torch's folder of weights, empty, on a machine without network, in a process that has loaded none yet."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    for name in ("https_proxy", "http_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    # urllib keeps the proxies of its first use for the life of the process.
+    monkeypatch.setattr("urllib.request._opener", None)
     (tmp_path / "hub/checkpoints").mkdir(parents=True)
     _forget_networks()
     yield tmp_path / "hub/checkpoints"
