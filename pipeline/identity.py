@@ -44,6 +44,12 @@ def keyed_fields(config: Config) -> dict[str, str | int | float | bool | None]:
     return {name: value for name, value in leaves(asdict(config)) if not _excluded(name)}
 
 
+def can_change_results(override: str) -> bool:
+    """Whether an override of the command line, as 'train.batch_size=2', may change a trial's result on its task."""
+    name = override.partition("=")[0].lstrip("+~")
+    return name != "task" and not _excluded(name)
+
+
 def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every field of nested settings with its dotted name; lists as 'a, b'."""
     if isinstance(value, Mapping):

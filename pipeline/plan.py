@@ -3,7 +3,7 @@
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,13 +14,13 @@ from pipeline.cost import StepCost, step_cost
 from pipeline.data import DataConfig, PreparedData, open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.forecast import ImageCounts, Prediction, Work, predict_memory, work_left
-from pipeline.identity import RESULT_VERSION, keyed_fields, trial_key
+from pipeline.identity import RESULT_VERSION, can_change_results, keyed_fields, leaves, trial_key
 from pipeline.job import Share, TrialJob
 from pipeline.metrics import OPERATIONS_PER_IMAGE, has_weights
 from pipeline.packing import share_of
 from pipeline.search import Sample
 from pipeline.settings import Config, FolderConfig
-from pipeline.sweep import SAMPLE, Sweep, Trial, expand, with_seeds
+from pipeline.sweep import SAMPLE, SWEEPS, Row, Sweep, Trial, expand, with_seeds
 from pipeline.tracking import Tracker, TrialRecord, store_lock
 
 # training: by another process, at this moment. stopped: by a search; an ablation takes it to its end.
@@ -222,14 +222,34 @@ def manifest(plan: Plan) -> dict[str, Any]:
     keys: dict[str, dict[str, str]] = {row.row: {} for row in plan.sweep.rows}
     for planned in plan.trials:
         keys[planned.trial.row][str(planned.trial.seed)] = planned.key
+    axes = list(dict.fromkeys(name for row in plan.sweep.rows for name in row.set))
     return {
         "sweep": plan.sweep.name,
         "question": plan.sweep.question,
         "task": plan.task,
+        "default": plan.sweep.default or plan.sweep.rows[0].row,
+        "result_version": str(RESULT_VERSION),
         "price_per_hour": plan.config.compute.price_per_hour,
-        "overrides": [text for text in plan.overrides if not text.startswith("task=")],
-        "rows": [{"row": row.row, "paper": row.paper, "keys": keys[row.row]} for row in plan.sweep.rows],
+        "base": list(plan.sweep.base),
+        "overrides": [text for text in plan.overrides if can_change_results(text)],
+        "command": list(plan.overrides),
+        "file": plan.sweep.name if Path(plan.sweep.place).parent == SWEEPS else plan.sweep.place,
+        "axes": axes,
+        "rows": [
+            {"row": row.row, "paper": row.paper, "keys": keys[row.row], "settings": _settings(plan, row, axes)}
+            for row in plan.sweep.rows
+        ],
     }
+
+
+def _settings(plan: Plan, row: Row, axes: Sequence[str]) -> dict[str, Any]:
+    """What a row is: the fields that any row sets, and all of the model's; a group by the name of its choice."""
+    config = next(planned.trial.config for planned in plan.trials if planned.trial.row == row.row)
+    fields = dict(leaves(asdict(config)))
+    shared = dict(text.split("=", 1) for text in (*plan.sweep.base, *plan.overrides) if "=" in text)
+    chosen = {name: row.set.get(name, shared.get(name, "")) for name in axes if name not in fields}
+    asked = {name: value for name, value in fields.items() if name in axes or name.startswith("model.")}
+    return {**chosen, **asked}
 
 
 def _require_one_task(sweep: Sweep, trials: Sequence[Trial]) -> None:

@@ -6,6 +6,7 @@ base: [model=cut]
 seeds: [0, 1, 2]
 rows:
   - {row: internal, set: {model.negatives: [internal]}, paper: "Fig. 4: CUT (default)"}
+default: internal    # the row that the others are compared with; without it, the first
 
 A search samples further rows: search: {samples: 16, space: {model.temperature: {loguniform: [0.01, 0.5]}}}
 (`pipeline.search`).
@@ -45,13 +46,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Rows times seeds, on top of overrides that all of them share. place: what an error calls the file."""
+    """Rows times seeds, on top of overrides that all of them share. default: the row that the others are compared with
+    ('': the first). place: what an error calls the file."""
 
     name: str
     question: str
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     base: tuple[str, ...] = ()
+    default: str = ""
     search: Search | None = None
     place: str = "command line"
 
@@ -226,6 +229,8 @@ def _refuse_unusable(sweep: Sweep, path: Path) -> None:
     if any(text.partition("=")[0] == "seed" for text in sweep.base):
         raise UserError(f"{path}: base sets seed; write seeds: [0, 1, 2]")
     names = [row.row for row in sweep.rows]
+    if sweep.default and sweep.default not in names:
+        raise UserError(f"{path}: default is {sweep.default!r}, which is no row of it; {nearest(sweep.default, names)}")
     for number, name in enumerate(names, start=1):
         if sweep.search and name.startswith(SAMPLE):
             raise UserError(f"{path}: row {name!r} is called as the search calls its samples; give it another name")

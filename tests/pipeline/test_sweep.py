@@ -32,6 +32,12 @@ def test_rows_times_seeds_run_seed_by_seed(tmp_path: Path) -> None:
     assert trials[1].config.model.negatives == ("internal", "external")
 
 
+def test_the_row_that_others_are_compared_with_must_be_one(tmp_path: Path) -> None:
+    assert read_sweep(sweep_file(tmp_path, f"{GOOD}default: warm\n")).default == "warm"
+    with pytest.raises(UserError, match="default is 'wram', which is no row of it; did you mean warm"):
+        read_sweep(sweep_file(tmp_path, f"{GOOD}default: wram\n"))
+
+
 def test_overrides_reach_every_row(tmp_path: Path) -> None:
     trials = expand(read_sweep(sweep_file(tmp_path, GOOD)), ["model.num_patches=16"])
     assert {trial.config.model.num_patches for trial in trials} == {16}
@@ -76,14 +82,14 @@ def test_cuts_default_stands_in_six_ablations_and_is_one_trial() -> None:
 
 
 def test_the_papers_rows_stand_in_its_order_and_by_its_names() -> None:
-    reference = yaml.safe_load(Path("analysis/reference.yaml").read_text())
+    reference = yaml.safe_load(Path("analysis/reference.yaml").read_text())["fid"]
     figure = [name.removeprefix("Fig. 4: ") for name in reference if name.startswith("Fig. 4: ")]
     assert [row.row for row in load_sweep("ablation_paper").rows] == figure
 
 
 @pytest.mark.parametrize("name", COMMITTED)
 def test_every_row_that_names_the_papers_has_a_number_there(name: str) -> None:
-    reference = yaml.safe_load(Path("analysis/reference.yaml").read_text())
+    reference = yaml.safe_load(Path("analysis/reference.yaml").read_text())["fid"]
     assert {row.paper for row in load_sweep(name).rows} - {""} <= set(reference)
 
 
