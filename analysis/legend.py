@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from analysis.runs import SweepRecord
-from analysis.tables import COLUMNS, DASH, columns_of
+from analysis.columns import COLUMN_OF, DASH, SCORE_LABELS, columns_of
+from analysis.estimates import main_score, values_of
+from analysis.records import SweepRecord
 
 # A Fréchet distance, and the kernel distance of the same features.
 DISTANCES = (("fid", "kid"), ("fd_small_conv", "kd_small_conv"))
@@ -24,8 +25,16 @@ MEASURED = {
 
 def legend(record: SweepRecord, cells: pd.DataFrame) -> str:
     """The sentences that explain the table."""
-    shown = {column.metric for column in columns_of(record)}
+    values = values_of(record)
+    shown = {column.metric for column in columns_of(values, record.price_per_hour)}
     sentences = ["Mean ± standard deviation over n seeds; last: at the end of training, best: at the best evaluation."]
+    if main_score(values) and len(record.rows) > 1:
+        sentences.append(
+            f"Less that of {record.default}: mean of the differences seed by seed, with Student's 95 % interval, each "
+            "row by itself."
+        )
+    if "Negs" in cells and cells["Negs"].str.contains("+", regex=False).any():
+        sentences.append("Negs: internal + external.")
     sentences += [how for metric, how in MEASURED.items() if metric in shown]
     for frechet, kernel in DISTANCES:
         if f"last/{frechet}" in shown:
@@ -49,7 +58,8 @@ def bias_sentence(
     fewer = [count for count in (made_with["images_a"], made_with["images_b"]) if int(count) < dimensions]
     if not fewer:
         return ""
-    (biased, _), (unbiased, digits) = _name_and_digits(frechet), _name_and_digits(kernel)
+    kernel_column = COLUMN_OF[f"last/{kernel}"]
+    biased, unbiased, digits = SCORE_LABELS[frechet], kernel_column.label.removesuffix(", last"), kernel_column.digits
     subset = made_with.get("kid_subset_size")
     moves = f"; over subsets of {subset} images it moves by {deviation:.{digits}f} ({what})"
     return (
@@ -61,9 +71,9 @@ def bias_sentence(
 def _biases(record: SweepRecord, frechet: str, kernel: str) -> list[str]:
     """The sentence, once for each way in which the trials with this distance were counted."""
     deviations: dict[tuple[str, ...], list[float]] = {}
-    for trial in record.runs.to_dict("records"):
+    for trial in record.finished:
         if not math.isnan(trial[f"last/{frechet}"]):
-            counts = tuple(trial.get(name, "") for name in COUNTED)
+            counts = tuple(trial[name] for name in COUNTED)
             deviations.setdefault(counts, []).append(trial.get(f"last/{kernel}_std", math.nan))
     sentences: list[str] = []
     for counts, of_trials in deviations.items():
@@ -72,8 +82,3 @@ def _biases(record: SweepRecord, frechet: str, kernel: str) -> list[str]:
         made_with: dict[str, str] = dict(zip(COUNTED, counts, strict=True))
         sentences.append(bias_sentence(frechet, kernel, made_with, mean, "standard deviation, mean of the trials"))
     return [sentence for sentence in sentences if sentence]
-
-
-def _name_and_digits(score: str) -> tuple[str, int]:
-    (column,) = (column for column in COLUMNS if column.metric == f"last/{score}")
-    return column.title.removesuffix(", last ↓"), column.digits

@@ -1,14 +1,18 @@
-"""The only reader of MLflow: a sweep's list of trials, and what each of them recorded."""
+"""The only reader of MLflow: a sweep's list of trials, what each of them recorded, its course and its pictures."""
 
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -17,80 +21,103 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run, ViewType
 
+from analysis.records import TAGS, VALUES, RecordsError, SweepRecord, SweepRow
+
 MANIFEST = "sweep.json"
 PAGE = 1000
-# Of a trial's tags those that tables need; older trials lack some of them, which are then ''.
-TAGS = (
-    *("error", "stopped", "timed"),
-    *("extractor", "weights", "layer", "dimensions", "resize", "image_size", "images_a", "images_b", "kid_subset_size"),
-    *("arithmetic", "vgg16", "lpips-vgg16", "dinov2-vit-l-14", "segmenter"),
-)
 
 
-class RecordsError(Exception):
-    """The records do not hold what was asked for; the text is one line for the user."""
+def read_sweep(uri: str, sweep: str, task: str, result_version: str = "") -> SweepRecord:
+    """The newest record of a sweep on a task, or the newest by one result version of the code.
 
-
-@dataclass(frozen=True)
-class SweepRow:
-    """A row of the sweep: its name, its like in the paper ('' if none), its trials' keys by seed."""
-
-    row: str
-    paper: str
-    keys: dict[int, str]
-
-
-@dataclass(frozen=True)
-class SweepRecord:
-    """A sweep as recorded.
-
-    overrides: what its command line changed for all rows. runs: one line a trial, indexed by (row, seed), with
-    status, error, why a search stopped it, how its times were taken and its scores made, steps so far, and, where it
-    is finished, every metric. price_per_hour: of a GPU, or of the machine where there is none; None: nobody said.
+    Raises RecordsError where there is none.
     """
-
-    sweep: str
-    question: str
-    task: str
-    overrides: tuple[str, ...]
-    rows: tuple[SweepRow, ...]
-    runs: pd.DataFrame
-    price_per_hour: float | None
-
-
-def read_sweep(uri: str, sweep: str, task: str) -> SweepRecord:
-    """The newest record of a sweep on a task. Raises RecordsError where there is none."""
     with _readable(uri):
-        client = MlflowClient(uri)
+        client = _open(uri)
         experiment = client.get_experiment_by_name(task)
         if experiment is None:
             known = sorted(found.name for found in client.search_experiments() if found.name != "Default")
             raise RecordsError(
                 f"{uri}: nothing is recorded for task {task!r}; recorded: {', '.join(known) or 'nothing'}"
             )
-        manifest = _newest_manifest(client, experiment.experiment_id, sweep, uri)
-        trials = _search(client, experiment.experiment_id, "tags.kind = 'trial'")
-        by_key = {run.data.tags["trial_key"]: run for run in trials}
-    rows = tuple(
-        SweepRow(row["row"], row["paper"], {int(seed): key for seed, key in row["keys"].items()})
-        for row in manifest["rows"]
+        manifest = _manifest(client, experiment.experiment_id, sweep, result_version, uri)
+        # Whichever sweep trained it, a trial has a tag of each sweep that it belongs to.
+        trials = _search(client, experiment.experiment_id, f"tags.kind = 'trial' and tags.`row.{sweep}` LIKE '%'")
+    by_key = {run.data.tags["trial_key"]: run for run in trials}
+    rows = tuple(_row(row) for row in manifest["rows"])
+    lines = [_line(row.row, seed, key, by_key.get(key)) for row in rows for seed, key in row.keys.items()]
+    return SweepRecord(
+        sweep=sweep,
+        question=manifest["question"],
+        task=task,
+        default=manifest.get("default", rows[0].row),
+        axes=tuple(manifest.get("axes", ())),
+        base=tuple(manifest.get("base", ())),
+        overrides=tuple(manifest["overrides"]),
+        rows=rows,
+        runs=pd.DataFrame(lines).set_index(["row", "seed"]),
+        price_per_hour=manifest.get("price_per_hour"),
+        command=tuple(manifest.get("command", ())),
+        file=manifest.get("file", ""),
+        place=uri,
+        experiment_id=experiment.experiment_id,
     )
-    lines = [_line(row.row, seed, by_key.get(key)) for row in rows for seed, key in row.keys.items()]
-    runs = pd.DataFrame(lines).set_index(["row", "seed"])
-    price = manifest.get("price_per_hour")
-    return SweepRecord(sweep, manifest["question"], task, tuple(manifest["overrides"]), rows, runs, price)
 
 
 def recorded_tasks(uri: str, sweep: str) -> list[str]:
-    """The tasks that a sweep was run on. Raises RecordsError where the store cannot be read."""
+    """The tasks that a sweep was run on. Raises RecordsError where the store cannot be read, or none is recorded."""
+    with _readable(uri):
+        client = _open(uri)
+        experiments = {found.experiment_id: found.name for found in client.search_experiments()}
+        found = _search(client, list(experiments), "tags.kind = 'sweep'")
+    tasks = {experiments[run.info.experiment_id] for run in found if run.data.tags["sweep"] == sweep}
+    if not tasks:
+        known = sorted({run.data.tags["sweep"] for run in found})
+        raise RecordsError(
+            f"{uri}: no sweep {sweep!r} is recorded; recorded: {', '.join(known) or 'none'}; run it: just sweep {sweep}"
+        )
+    return sorted(tasks)
+
+
+def read_course(uri: str, record: SweepRecord, score: str) -> pd.DataFrame:
+    """Every evaluation of the finished trials by one score: a line each with row, seed, step, epoch and value.
+
+    epoch is nan for trials of before it was recorded.
+    """
+    lines: list[dict[str, Any]] = []
     with _readable(uri):
         client = MlflowClient(uri)
-        condition = f"tags.kind = 'sweep' and tags.sweep = '{sweep}'"
-        return sorted(
-            experiment.name
-            for experiment in client.search_experiments()
-            if client.search_runs([experiment.experiment_id], condition, max_results=1)
-        )
+        for trial in record.finished:
+            epochs_per_step = trial.get("last/epoch", np.nan) / trial.get("last/step", np.nan)
+            for found in client.get_metric_history(trial["run_id"], f"eval/{score}"):
+                which = {"row": trial["row"], "seed": trial["seed"], "step": found.step}
+                lines.append({**which, "epoch": found.step * epochs_per_step, "value": found.value})
+    return pd.DataFrame(lines, columns=["row", "seed", "step", "epoch", "value"])
+
+
+def read_grids(uri: str, run_ids: Sequence[str]) -> Mapping[str, NDArray[np.uint8]]:
+    """The picture (H, W, 3) of each trial's last evaluation, by its run; trials that have none are left out.
+
+    It holds the first test images of A side by side, below them their translations, below those their neighbours in B.
+    """
+    pictures: dict[str, NDArray[np.uint8]] = {}
+    with _readable(uri), TemporaryDirectory() as folder:
+        client = MlflowClient(uri)
+        for run_id in run_ids:
+            found = {_step(file.path): file.path for file in client.list_artifacts(run_id, "images")}
+            last = max((step for step in found if step is not None), default=None)
+            if last is not None:
+                path = client.download_artifacts(run_id, found[last], folder)
+                with Image.open(path) as image:
+                    pictures[run_id] = np.asarray(image.convert("RGB"))
+    return pictures
+
+
+def _open(uri: str) -> MlflowClient:
+    """Of a database that is not there, MLflow would lay out an empty one."""
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+        raise RecordsError(f"{uri}: no such database; it is made by the first trial, or name another store")
+    return MlflowClient(uri)
 
 
 @contextmanager
@@ -104,34 +131,51 @@ def _readable(uri: str) -> Iterator[None]:
         raise RecordsError(f"{uri}: the MLflow store cannot be read ({reason})") from None
 
 
-def _newest_manifest(client: MlflowClient, experiment_id: str, sweep: str, uri: str) -> dict[str, Any]:
-    found = _search(client, experiment_id, f"tags.kind = 'sweep' and tags.sweep = '{sweep}'")
+def _manifest(client: MlflowClient, experiment_id: str, sweep: str, result_version: str, uri: str) -> dict[str, Any]:
+    recorded = _search(client, [experiment_id], "tags.kind = 'sweep'")
+    found = [run for run in recorded if run.data.tags["sweep"] == sweep]
     if not found:
-        known = sorted({run.data.tags["sweep"] for run in _search(client, experiment_id, "tags.kind = 'sweep'")})
+        known = sorted({run.data.tags["sweep"] for run in recorded})
         raise RecordsError(f"{uri}: no sweep {sweep!r} is recorded; recorded: {', '.join(known) or 'none'}")
-    newest = max(found, key=lambda run: run.info.start_time)
+    # Sweeps of before it was recorded are of the first version.
+    versions = {run.info.run_id: run.data.tags.get("result_version", "1") for run in found}
+    alike = [run for run in found if result_version in ("", versions[run.info.run_id])]
+    if not alike:
+        known = ", ".join(sorted(set(versions.values())))
+        raise RecordsError(f"{uri}: sweep {sweep!r} has no result version {result_version!r}; it has {known}")
+    newest = max(alike, key=lambda run: run.info.start_time)
     path = download_artifacts(run_id=newest.info.run_id, artifact_path=MANIFEST, tracking_uri=uri)
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
-def _line(row: str, seed: int, run: Run | None) -> dict[str, Any]:
+def _row(row: Mapping[str, Any]) -> SweepRow:
+    keys = {int(seed): key for seed, key in row["keys"].items()}
+    return SweepRow(row["row"], row["paper"], keys, row.get("settings", {}))
+
+
+def _line(row: str, seed: int, key: str, run: Run | None) -> dict[str, Any]:
     status = run.info.status if run else "MISSING"
     tags, metrics = (run.data.tags, run.data.metrics) if run else ({}, {})
+    ended = {name: value for name, value in metrics.items() if name.startswith(VALUES)}
     return {
-        "row": row,
-        "seed": seed,
-        "status": status,
+        **{"row": row, "seed": seed, "status": status, "key": key, "run_id": run.info.run_id if run else ""},
         **{name: tags.get(name, "") for name in TAGS},
         "step": int(metrics.get("progress/step", 0)),
-        **(metrics if status == "FINISHED" else {}),
+        **(ended if status == "FINISHED" else {}),
     }
 
 
-def _search(client: MlflowClient, experiment_id: str, condition: str) -> list[Run]:
+def _step(path: str) -> int | None:
+    """Of a file as MLflow names an image that has a key and a step."""
+    found = re.fullmatch(r"images/grid[%+]step[%+](\d+)[%+].*\.png", path)
+    return int(found[1]) if found else None
+
+
+def _search(client: MlflowClient, experiment_ids: Sequence[str], condition: str) -> list[Run]:
     runs: list[Run] = []
     token: str | None = None
     while True:
-        page = client.search_runs([experiment_id], condition, ViewType.ACTIVE_ONLY, max_results=PAGE, page_token=token)
+        page = client.search_runs(list(experiment_ids), condition, ViewType.ACTIVE_ONLY, PAGE, page_token=token)
         runs += page
         token = page.token
         if not token:

@@ -1,10 +1,14 @@
 """Records as the reader gives them, made up."""
 
+from typing import Any
+
 import pandas as pd
 
-from analysis.runs import SweepRecord, SweepRow
+from analysis.records import TAGS, Setting, SweepRecord, SweepRow
 
-PAPER = {"Table 1: CUT": {"horse2zebra": 45.5}}
+PROTOCOL = {"extractor": "inception-v3-compat", "weights": "6726825d", "image_size": "256 x 256"}
+PAPER = {"fid": {"Table 1: CUT": {"horse2zebra": 45.5}}, "protocol": {"horse2zebra": PROTOCOL}}
+NO_PAPER = {"fid": {}, "protocol": {}}
 
 
 def record(
@@ -19,9 +23,37 @@ def record(
         {"row": "lone", "seed": 0, **done, "last/fd_small_conv": 20.0},
         {"row": "lone", "seed": 1, "status": "MISSING", "error": ""},
     ]
-    rows = (SweepRow("a_b|c", "Table 1: CUT", {0: "k0", 1: "k1", 2: "k2"}), SweepRow("lone", "", {0: "k3", 1: "k4"}))
-    frame = pd.DataFrame(runs).set_index(["row", "seed"])
-    return SweepRecord("mine", "Is it 100% right?", task, (), rows, frame, price_per_hour)
+    return make(runs, task=task, price_per_hour=price_per_hour, papers={"a_b|c": "Table 1: CUT"})
+
+
+def make(
+    runs: list[dict[str, object]],
+    *,
+    settings: dict[str, dict[str, Setting]] | None = None,
+    papers: dict[str, str] | None = None,
+    **fields: Any,
+) -> SweepRecord:
+    """A record of these trials; rows are those that the trials name, the first of them the default, and their settings
+    a number of the row."""
+    names = list(dict.fromkeys(str(run["row"]) for run in runs))
+    settings = settings or {name: {"train.number": number} for number, name in enumerate(names)}
+    axes = tuple(dict.fromkeys(field for row in settings.values() for field in row))
+    described = [
+        {**dict.fromkeys(TAGS, ""), "key": f"key{number}", "run_id": f"run{number}", "step": 0, **run}
+        for number, run in enumerate(runs)
+    ]
+    rows = tuple(
+        SweepRow(
+            name,
+            (papers or {}).get(name, ""),
+            {int(str(run["seed"])): str(run["key"]) for run in described if run["row"] == name},
+            settings[name],
+        )
+        for name in names
+    )
+    known = {"sweep": "mine", "question": "Is it 100% right?", "task": "stripes", "default": names[0], "axes": axes}
+    known |= {"base": (), "overrides": (), **fields}
+    return SweepRecord(rows=rows, runs=pd.DataFrame(described).set_index(["row", "seed"]), **known)
 
 
 def finished(row: str, seed: int, **recorded: object) -> dict[str, object]:

@@ -1,9 +1,9 @@
 import pytest
-from sample_records import PAPER, finished, record
+from sample_records import NO_PAPER, finished, make
 
 from analysis.legend import bias_sentence, legend
-from analysis.report import latex, markdown
-from analysis.runs import TAGS
+from analysis.records import TAGS
+from analysis.rendering import latex, markdown
 from analysis.tables import SHARED, table
 
 INCEPTION = {"extractor": "inception-v3-compat", "weights": "6726825d", "dimensions": "2048", "kid_subset_size": "100"}
@@ -11,9 +11,8 @@ SMALL = {"extractor": "small-conv", "weights": "0123abcd", "dimensions": "96", "
 
 
 def said(*runs: dict[str, object]) -> str:
-    found = record(runs=list(runs))
-    cells, _ = table(found, PAPER)
-    return legend(found, cells)
+    found = make(list(runs))
+    return legend(found, table(found, NO_PAPER).cells)
 
 
 def inception(row: str, seed: int, images_a: int, images_b: int, **recorded: object) -> dict[str, object]:
@@ -60,7 +59,7 @@ def test_older_records_say_nothing_of_bias_and_differ_in_nothing() -> None:
     for older in ({}, tags):
         runs = [finished(row, 0, last__fid=50.0, last__kid=0.01, **older) for row in ("a_b|c", "lone")]
         assert "biased" not in said(*runs)
-        assert table(record(runs=runs), PAPER)[1] == []
+        assert table(make(runs), NO_PAPER).notes == ()
 
 
 def test_bias_of_one_evaluation_is_told_of_itself() -> None:
@@ -74,24 +73,24 @@ def test_bias_of_one_evaluation_is_told_of_itself() -> None:
 
 
 def test_a_table_that_mixes_weights_or_images_says_so_with_the_values() -> None:
-    found = record(
-        runs=[
+    found = make(
+        [
             inception("a_b|c", 0, 120, 140),
             inception("a_b|c", 1, 120, 140),
             inception("lone", 0, 60, 140, weights="0badf00d"),
             {"row": "lone", "seed": 1, "status": "FAILED", "error": "no"},
         ]
     )
-    cells, notes = table(found, PAPER)
-    assert notes[-1] == (
+    made = table(found, NO_PAPER)
+    assert made.notes[-1] == (
         "scores are not all comparable: trials differ in weights (6726825d in 2, 0badf00d in 1); "
         "images of A (120 in 2, 60 in 1)"
     )
-    text = legend(found, cells)
+    text = legend(found, made.cells)
     assert "120 and 140 images are fewer" in text
     assert "60 and 140 images are fewer" in text
-    assert "0badf00d" in markdown(found, cells, notes)
-    assert "0badf00d" in latex(found, cells, notes)
+    assert "0badf00d" in markdown(found, made)
+    assert "0badf00d" in latex(found, made)
 
 
 def test_how_times_and_memory_were_taken_is_told_where_they_are_shown() -> None:
@@ -108,4 +107,4 @@ def test_how_times_and_memory_were_taken_is_told_where_they_are_shown() -> None:
 def test_whatever_scores_are_made_with_must_be_the_same(tag: str, name: str) -> None:
     assert tag in TAGS
     runs = [finished(row, 0, last__fid=50.0, **{tag: value}) for row, value in (("a_b|c", "1"), ("lone", "2"))]
-    assert f"trials differ in {name} (1 in 1, 2 in 1)" in table(record(runs=runs), PAPER)[1][-1]
+    assert f"trials differ in {name} (1 in 1, 2 in 1)" in table(make(runs), NO_PAPER).notes[-1]

@@ -1,0 +1,83 @@
+"""What the numbers of a sweep say, in two sentences that state what the intervals support and nothing else; pure."""
+
+from collections.abc import Mapping
+
+from analysis.columns import COLUMN_OF, SCORE_LABELS
+from analysis.estimates import Estimate, by_row, differences, main_score, values_of
+from analysis.records import SweepRecord
+from analysis.tables import signed
+
+# The memory that is told: CUDA's own count where there was one.
+MEMORY = ("cost/training_peak_allocated_gb", "cost/training_peak_live_gb")
+SECONDS = "cost/seconds_per_iteration"
+# Rows told with their numbers; the others are counted.
+MOST_NAMED = 4
+
+
+def findings(record: SweepRecord) -> tuple[str, ...]:
+    """One sentence on the quality of the rows against the default one, and one on their cost.
+
+    A row is said to be better or worse where the 95 % interval of the difference paired by seed lies on one side of 0.
+    """
+    values = values_of(record)
+    score = main_score(values)
+    if score is None:
+        return ("No trial is finished yet, so there is nothing to compare.",)
+    if len(record.rows) == 1:
+        return ("The sweep has one row, so there is nothing to compare it with.",)
+    against = {f"last/{score}": f"{SCORE_LABELS[score]} at the end of training"}
+    memory = [name for name in MEMORY if name in values][:1]
+    against |= dict.fromkeys(memory, "peak memory of training in GB")
+    against |= {SECONDS: "time per iteration in seconds"} if SECONDS in values else {}
+    quality, *costs = (
+        clause(by_row(differences(values, metric, record.default).drop(index=record.default)), metric, what)
+        for metric, what in against.items()
+    )
+    said = [f"Against {quoted(record.default)}, {quality}.", *([f"As to cost, {'; '.join(costs)}."] if costs else [])]
+    return tuple(said)
+
+
+def clause(found: Mapping[str, Estimate], metric: str, what: str) -> str:
+    """In what rows differ by a metric, from their differences as `estimates` gives them: nothing that an interval does
+    not support. what: what the metric is called."""
+    digits = COLUMN_OF[metric].digits
+    known = {row: line for row, line in found.items() if line.n > 0}
+    told = {row: line for row, line in known.items() if line.n > 1}
+    if not known:
+        return f"nothing can be said about {what}, since no seed is finished on both sides"
+    if not told:
+        return f"one seed gives no interval, so nothing can be said about {what}"
+    lower = {row: line for row, line in told.items() if line.high < 0}
+    higher = {row: line for row, line in told.items() if line.low > 0}
+    rest = {row: line for row, line in told.items() if row not in lower and row not in higher}
+    said = [f"is lower for {_listed(lower, digits)}"] if lower else []
+    said += [f"is higher for {_listed(higher, digits)}"] if higher else []
+    said += [f"is not shown to differ for {_listed(rest, digits)}"] if rest else []
+    single = [row for row in known if row not in told]
+    said += (
+        [f"has no interval for {_joined([quoted(row) for row in single[:MOST_NAMED]], len(single))}, by one seed"]
+        if single
+        else []
+    )
+    return f"{what} {', '.join(said[:-1])}{' and ' if said[:-1] else ''}{said[-1]}"
+
+
+def _listed(found: Mapping[str, Estimate], digits: int) -> str:
+    """Rows with their difference and its interval."""
+    spelt: list[str] = []
+    for row, line in list(found.items())[:MOST_NAMED]:
+        mean, low, high = (signed(value, digits) for value in (line.mean, line.low, line.high))
+        spread = "the same" if low == high else f"95 % interval {low} to {high}"
+        spelt.append(f"{quoted(row)} ({mean}, {spread}, {line.n} seeds)")
+    return _joined(spelt, len(found))
+
+
+def quoted(row: str) -> str:
+    """A row's name inside a sentence, where it may be words like any other."""
+    return f"“{row}”"
+
+
+def _joined(named: list[str], count: int) -> str:
+    more = [f"{count - len(named)} more"] if count > len(named) else []
+    parts = [*named, *more]
+    return ", ".join(parts[:-1]) + (" and " if parts[:-1] else "") + parts[-1]

@@ -1,0 +1,73 @@
+import pytest
+from sample_records import finished, make
+
+from analysis.columns import DASH
+from analysis.paper import load_paper
+from analysis.records import SweepRecord
+from analysis.tables import table
+from pipeline.metrics import INCEPTION, PUBLISHED_WEIGHTS
+
+PAPER = load_paper()
+PROTOCOL = {name: str(value) for name, value in PAPER["protocol"]["horse2zebra"].items()}
+PAPERS = {"CUT": "Table 1: CUT", "FastCUT": "Table 1: FastCUT"}
+ROWS = {"CUT": 50.0, "FastCUT": 70.0, "our own": 60.0}
+
+
+def sweep(task: str = "horse2zebra", made_with: dict[str, str] | None = None, **fields: object) -> SweepRecord:
+    runs = [
+        finished(row, seed, last__fid=fid + seed, **(PROTOCOL | (made_with or {})))
+        for row, fid in ROWS.items()
+        for seed in range(3)
+    ]
+    return make(runs, papers=PAPERS, task=task, **fields)
+
+
+def test_the_papers_value_and_ours_less_it_stand_where_data_and_protocol_are_the_papers() -> None:
+    found = table(sweep(), PAPER)
+    assert list(found.cells["paper, FID"]) == ["45.5", "73.4", DASH]
+    assert list(found.cells["FID, last, less the paper's"]) == ["+5.5", "−2.4", DASH]
+    assert found.greyed == found.notes == ()
+
+
+def test_on_other_data_the_papers_value_is_greyed_and_named_as_anothers() -> None:
+    found = table(sweep("stripes"), PAPER)
+    (title,) = found.greyed
+    assert title == "paper, FID on horse2zebra (another data set)"
+    assert list(found.cells[title]) == ["45.5", "73.4", DASH]
+    assert not any("less the paper's" in title for title in found.cells)
+
+
+@pytest.mark.parametrize(
+    ("made_with", "why"),
+    [
+        ({"images_a": "50"}, "images a 50, there 120"),
+        ({"weights": "0badf00d"}, f"weights 0badf00d, there {PUBLISHED_WEIGHTS}"),
+        ({"image_size": "128 x 128"}, "image size 128 x 128, there 256 x 256"),
+        ({"extractor": ""}, f"extractor not recorded, there {INCEPTION}"),
+    ],
+)
+def test_another_protocol_greys_the_papers_value_and_says_in_what(made_with: dict[str, str], why: str) -> None:
+    found = table(sweep(made_with=made_with), PAPER)
+    assert found.greyed == ("paper, FID (another protocol)",)
+    assert found.notes == (f"the paper's FID is of another protocol: {why}",)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"overrides": ("train.constant_epochs=1",)}, {"base": ("model=cut", "train.constant_epochs=1")}]
+)
+def test_another_training_greys_the_papers_value(fields: dict[str, object]) -> None:
+    found = table(sweep(**fields), PAPER)
+    assert found.notes == ("the paper's FID is of another protocol: trained with train.constant_epochs=1",)
+
+
+def test_a_base_that_chooses_the_model_is_no_other_training() -> None:
+    assert table(sweep(base=("model=cut",)), PAPER).greyed == ()
+
+
+def test_the_protocols_network_is_the_one_that_calibration_knows() -> None:
+    for protocol in PAPER["protocol"].values():
+        assert (protocol["extractor"], protocol["weights"]) == (INCEPTION, PUBLISHED_WEIGHTS)
+
+
+def test_a_sweep_without_a_like_in_the_paper_has_no_such_column() -> None:
+    assert not any("paper" in title for title in table(make([finished("a", 0, last__fid=1.0)]), PAPER).cells)
