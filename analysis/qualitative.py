@@ -1,0 +1,52 @@
+"""The qualitative ablation: the same test images as every row of a sweep translates them; pure."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.records import SweepRecord
+
+# (H, W, 3) of 8 bits.
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Qualitative:
+    """Test images of A by one seed: each as it is, as each row translates it (rows in the sweep's order), and, in B,
+    the neighbour of one row's translation (the default row's, where that is there) in the features of the metric."""
+
+    seed: int
+    neighbour_of: str
+    inputs: tuple[Picture, ...]
+    outputs: Mapping[str, tuple[Picture, ...]]
+    neighbours: tuple[Picture, ...]
+
+
+def best_seed(record: SweepRecord) -> int | None:
+    """The seed of which most rows have a finished trial (the first of equals); None where none is finished."""
+    counts = Counter(trial["seed"] for trial in record.finished)
+    return max(counts, key=counts.__getitem__, default=None)
+
+
+def compare_outputs(record: SweepRecord, seed: int, grids: Mapping[str, Picture]) -> Qualitative | None:
+    """Cut the last evaluation's picture of each trial of that seed, as `runs.read_grids` gives them by run, into
+    images. None where there is no picture."""
+    pictured = [trial for trial in record.finished if trial["seed"] == seed and trial["run_id"] in grids]
+    cut = {trial["row"]: _lines(grids[trial["run_id"]], trial["image_size"]) for trial in pictured}
+    if not cut:
+        return None
+    shown = record.default if record.default in cut else next(iter(cut))
+    inputs, _, neighbours = cut[shown]
+    return Qualitative(seed, shown, inputs, {row: lines[1] for row, lines in cut.items()}, neighbours)
+
+
+def _lines(grid: Picture, image_size: str) -> list[tuple[Picture, ...]]:
+    """Inputs, outputs and neighbours of a grid that has them below one another; square where no size is recorded."""
+    height = len(grid) // 3
+    width = int(image_size.partition(" x ")[2] or height)
+    count = grid.shape[1] // width
+    tiles = grid[: 3 * height, : count * width].reshape(3, height, count, width, 3).swapaxes(1, 2)
+    return [tuple(line) for line in tiles]

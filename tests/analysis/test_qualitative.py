@@ -1,0 +1,49 @@
+import numpy as np
+from sample_records import finished, make
+
+from analysis.qualitative import best_seed, compare_outputs
+
+HEIGHT, WIDTH, COUNT = 4, 6, 3
+
+
+def grid(first: int) -> np.ndarray:
+    """Tiles of one level each: inputs from `first` on, outputs from first + 10, neighbours from first + 20."""
+    levels = np.array([[first + 10 * line + at for at in range(COUNT)] for line in range(3)], np.uint8)
+    return levels.repeat(HEIGHT, axis=0).repeat(WIDTH, axis=1)[..., None].repeat(3, axis=2)
+
+
+def levels(tiles: tuple[np.ndarray, ...]) -> list[int]:
+    assert all(tile.shape == (HEIGHT, WIDTH, 3) and len(np.unique(tile)) == 1 for tile in tiles)
+    return [int(tile[0, 0, 0]) for tile in tiles]
+
+
+def test_inputs_outputs_and_neighbours_are_cut_out_of_each_rows_picture() -> None:
+    runs = [finished(row, 0, image_size=f"{HEIGHT} x {WIDTH}") for row in ("a", "b", "c")]
+    found = compare_outputs(make(runs, default="b"), 0, {"run0": grid(0), "run1": grid(100)})
+    assert found is not None
+    assert {row: levels(tiles) for row, tiles in found.outputs.items()} == {"a": [10, 11, 12], "b": [110, 111, 112]}
+    assert levels(found.inputs) == [100, 101, 102]
+    assert (found.neighbour_of, levels(found.neighbours)) == ("b", [120, 121, 122])
+
+
+def test_neighbours_are_the_first_rows_where_the_default_has_no_picture() -> None:
+    runs = [finished(row, 0, image_size=f"{HEIGHT} x {WIDTH}") for row in ("a", "b")]
+    found = compare_outputs(make(runs, default="b"), 0, {"run0": grid(0)})
+    assert found is not None and found.neighbour_of == "a"
+
+
+def test_without_a_recorded_size_images_are_taken_to_be_square() -> None:
+    square = np.zeros((12, 20, 3), np.uint8)
+    found = compare_outputs(make([finished("a", 0)]), 0, {"run0": square})
+    assert found is not None and [tile.shape for tile in found.inputs] == [(4, 4, 3)] * 5
+
+
+def test_pictures_of_other_seeds_and_of_unfinished_trials_are_no_pictures() -> None:
+    runs = [finished("a", 1), {**finished("b", 0), "status": "KILLED"}]
+    assert compare_outputs(make(runs), 0, {"run0": grid(0), "run1": grid(0)}) is None
+
+
+def test_the_seed_that_is_shown_is_the_one_with_the_most_finished_rows() -> None:
+    assert best_seed(make([finished("a", 0), finished("a", 1), finished("b", 1)])) == 1
+    assert best_seed(make([finished("a", 2), finished("a", 1)])) == 2
+    assert best_seed(make([{**finished("a", 0), "status": "FAILED"}])) is None
