@@ -1,94 +1,114 @@
-"""Writes a sweep's tables: Markdown, CSV and LaTeX, from MLflow's records alone."""
+"""From a sweep's record to what its page says; pure."""
 
-import os
-from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
+import shlex
+from collections.abc import Sequence
 
-import pandas as pd
-import yaml
-
+from analysis.figure_data import Drawing
+from analysis.findings import findings
 from analysis.legend import legend
-from analysis.runs import SweepRecord, read_sweep
-from analysis.tables import summarise, table
+from analysis.page import Picture, Report, TrialLine
+from analysis.plot_style import to_svg
+from analysis.qualitative import Qualitative
+from analysis.records import SweepRecord
+from analysis.rendering import asked, html
+from analysis.tables import Table, state_of
 
-REFERENCE = Path(__file__).parent / "reference.yaml"
-
-
-def write_tables(uri: str, sweep: str, task: str, results: Path, price_per_hour: float | None = None) -> str:
-    """Write results/<sweep>/<task>/table.md, .csv and .tex; give the Markdown with its place, to be printed.
-
-    price_per_hour: what an hour costs, in place of what the sweep's record says.
-    """
-    record = read_sweep(uri, sweep, task)
-    record = replace(record, price_per_hour=price_per_hour or record.price_per_hour)
-    folder = results / sweep / task
-    folder.mkdir(parents=True, exist_ok=True)
-    paper = yaml.safe_load(REFERENCE.read_text(encoding="utf-8"))
-    cells, notes = table(record, paper)
-    text = markdown(record, cells, notes)
-    _write(folder / "table.md", text)
-    _write(folder / "table.csv", csv(record, paper))
-    _write(folder / "table.tex", latex(record, cells, notes))
-    return f"{text}\n{folder / 'table.md'}"
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all, since tables are rebuilt while others read them."""
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.rename(path)
+# Where `just ui` shows a store that is no server's.
+LOCAL_UI = "http://127.0.0.1:5000"
+# What a page says of where its numbers come from: the tag of its trials, and what a reader calls it.
+PROVENANCE = {
+    "commit": "commit of the code",
+    "result_version": "result version",
+    "data_fingerprint": "data fingerprint",
+    "timed": "trained",
+    "torch": "torch",
+    "extractor": "features of",
+    "weights": "weights of these features",
+    "layer": "layer",
+    "resize": "resize",
+    "image_size": "images' size",
+    "images_a": "test images of A",
+    "images_b": "test images of B",
+    "computed_by": "scored by",
+}
 
 
-def markdown(record: SweepRecord, cells: pd.DataFrame, notes: list[str]) -> str:
-    """A title, the question, the table, and a footnote for each trial that is not in it."""
-    escaped = cells.rename(index=_escape_markdown).map(_escape_markdown)
-    body = escaped.reset_index().to_markdown(index=False, disable_numparse=True)
-    question = [record.question, *([_changed(record)] if record.overrides else [])]
-    lines = [f"# {record.sweep} on {record.task}", "", *question, "", body, "", legend(record, cells)]
-    lines += ["", *(f"- {_escape_markdown(note)}" for note in notes)] if notes else []
-    return "\n".join(lines) + "\n"
-
-
-def csv(record: SweepRecord, paper: Mapping[str, Mapping[str, float]]) -> str:
-    """A line a row: mean, std and n of each value that trials end with, those that the table leaves out among them, and
-    the paper's FID on each of its data sets."""
-    lines: dict[str, dict[str, str | float | int]] = {}
-    for found in summarise(record):
-        line = lines.setdefault(found.row, {"row": found.row})
-        line |= {f"{found.metric}_mean": found.mean, f"{found.metric}_std": found.std, f"{found.metric}_n": found.n}
-    for row in record.rows:
-        line = lines.setdefault(row.row, {"row": row.row})
-        line |= {f"paper/{data_set}/fid": value for data_set, value in paper.get(row.paper, {}).items()}
-    return pd.DataFrame(list(lines.values())).to_csv(index=False, lineterminator="\n")
-
-
-def latex(record: SweepRecord, cells: pd.DataFrame, notes: list[str]) -> str:
-    """A table environment for booktabs."""
-    plain = cells.map(_to_latex).rename(index=_to_latex, columns=_to_latex)
-    plain.index.name = None
-    said = [record.question, _changed(record), legend(record, cells), *(f"{note}." for note in notes)]
-    return plain.style.to_latex(
-        hrules=True,
-        column_format="l" + "r" * plain.shape[1],
-        caption=_to_latex(" ".join(said)),
-        label=f"tab:{record.sweep}",
-        position="t",
+def report(record: SweepRecord, made: Table, drawings: Sequence[Drawing], qualitative: Qualitative | None) -> Report:
+    """The page's content."""
+    return Report(
+        sweep=record.sweep,
+        task=record.task,
+        question=asked(record),
+        findings=findings(record),
+        table=html(made),
+        legend=legend(record, made.cells),
+        notes=made.notes,
+        pictures=tuple(
+            Picture(
+                drawing.name,
+                drawing.title,
+                drawing.caption,
+                drawing.alt,
+                to_svg(drawing.figure),
+                to_svg(drawing.figure, dark=True),
+            )
+            for drawing in drawings
+            if drawing.name != "qualitative"  # the page has the images themselves
+        ),
+        qualitative=qualitative,
+        settings=_settings(record),
+        provenance=_provenance(record),
+        trials=tuple(
+            TrialLine(str(run["row"]), run["seed"], state_of(run), run["key"], _run_url(record, run["run_id"]))
+            for run in record.trials
+        ),
+        commands=_commands(record),
     )
 
 
-def _changed(record: SweepRecord) -> str:
-    return f"All rows with {', '.join(record.overrides)}." if record.overrides else ""
+def _settings(record: SweepRecord) -> tuple[tuple[str, str], ...]:
+    """What all rows share, what each of them is, and the default row's model in full."""
+    shared = [("all rows", ", ".join((*record.base, *record.overrides)))] if record.base or record.overrides else []
+    rows = [
+        (row.row, ", ".join(f"{name} = {row.settings[name]}" for name in record.axes if name in row.settings))
+        for row in record.rows
+    ]
+    (default,) = (row for row in record.rows if row.row == record.default)
+    model = ", ".join(f"{name.removeprefix('model.')} = {value}" for name, value in default.settings.items())
+    return (
+        *shared,
+        *((row, text or "nothing of its own") for row, text in rows),
+        *([(f"{default.row}, in full", model)] if model else []),
+    )
 
 
-def _escape_markdown(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("_", "\\_").replace("<", "&lt;").replace("\n", " ")
+def _provenance(record: SweepRecord) -> tuple[tuple[str, str], ...]:
+    """Every value that the finished trials have for a tag, and where the records are."""
+    values = {name: dict.fromkeys(trial[tag] for trial in record.finished) for tag, name in PROVENANCE.items()}
+    told = [(name, "; ".join(value for value in found if value)) for name, found in values.items()]
+    return (*((name, text) for name, text in told if text), ("records", record.place))
 
 
-_LATEX = {"\\": r"\textbackslash{}", "–": "--", "±": r"$\pm$", "<": r"$<$", ">": r"$>$", "~": r"\textasciitilde{}"}
-_LATEX |= {"↓": r"$\downarrow$", "↑": r"$\uparrow$"}
-_LATEX |= {"^": r"\textasciicircum{}", **{character: f"\\{character}" for character in "&%$#_{}"}}
+def _run_url(record: SweepRecord, run_id: str) -> str:
+    server = record.place if record.place.startswith("http") else LOCAL_UI
+    return f"{server.rstrip('/')}/#/experiments/{record.experiment_id}/runs/{run_id}" if run_id else ""
 
 
-def _to_latex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+def _commands(record: SweepRecord) -> tuple[tuple[str, str], ...]:
+    """How to get all this again: the same trials, or the same page from the same records."""
+    seeds = ",".join(str(seed) for seed in dict.fromkeys(record.runs.index.get_level_values("seed")))
+    commits = {commit for commit in record.runs["commit"] if commit}
+    named = record.file or record.sweep
+    code = [("the code", f"git checkout {commit}") for commit in commits if len(commits) == 1 and commit.isalnum()]
+    return (
+        *code,
+        (
+            "train what is not trained, and write this page",
+            shlex.join(["just", "sweep", named, *record.command, f"seeds=[{seeds}]"]),
+        ),
+        (
+            "write this page again, from the records alone",
+            shlex.join(["just", "tables", record.sweep, f"--task={record.task}"]),
+        ),
+        ("the records themselves", "just ui"),
+    )

@@ -1,0 +1,172 @@
+"""Reports for the page, made up: a small one, a large one, and one whose every text is hard to show."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from analysis.page import Picture, Report, TrialLine
+from analysis.qualitative import Qualitative
+from analysis.tables import SOURCE_ROW
+
+HARD = r"""</script><b>&amp;"x" 'y' \ | _a_ % {{ z }} `"""
+
+NAMES = ("internal", "external", "internal and external")
+MANY = (
+    "patchnce, internal negatives (the default)",
+    "external negatives from the memory bank",
+    "internal and external",
+    "no identity loss",
+    "temperature=0.31",
+    "features=pixels+down1+down2+res1+res5",
+    "FastCUT",
+    "CycleGAN, cycle_weight=10",
+)
+COLUMNS = {
+    "FID, last ↓": 64.2,
+    "FID, best ↓": 61.9,
+    "FD (small-conv), last ↓": 12.31,
+    "FD (small-conv), best ↓": 11.84,
+    "epoch of the best": 180,
+    "KID, last ↓": 0.0213,
+    "precision, last ↑": 0.612,
+    "recall, last ↑": 0.481,
+    "LPIPS to the input, last ↓": 0.274,
+    "seconds per iteration ↓": 0.183,
+    "live tensors in training, peak GB ↓": 2.417,
+    "paper, FID on horse2zebra (another data set)": 45.5,
+}
+
+
+def sample_report(rows: tuple[str, ...] = NAMES, images: int = 4, size: int = 64, columns: int = 5) -> Report:
+    """As a sweep on stripes would have it, with three seeds a row."""
+    return Report(
+        sweep="ablation_negatives",
+        task="stripes",
+        question="Does it matter which patches a patch is told apart from: those of its own image, or of others?",
+        findings=(
+            f"With {rows[-1]}, FD (small-conv) is 2.1 lower than with {rows[0]} (95% interval 0.8 to 3.4, 3 seeds).",
+            "The other rows cannot be told from it with the seeds that there are.",
+        ),
+        table=sample_table(rows, columns),
+        legend="Mean ± standard deviation over n seeds; last: at the end of training, best: at the best evaluation. "
+        "FID is biased here: 120 and 120 images are fewer than its 2048 dimensions. KID is not; over subsets of 50 "
+        "images it moves by 0.0021 (standard deviation, mean of the trials).",
+        notes=(f"{rows[-1]}, seed 2 failed: RuntimeError: the loss is not finite",),
+        pictures=(
+            sample_picture("scores", "Scores by row", 460, 300),
+            sample_picture("course", "Course of the score", 460, 300),
+            sample_picture("cost", "Score against cost", 920, 360),
+        ),
+        qualitative=sample_images(rows, images, size),
+        settings=(("base", "model=cut data=stripes"), ("command line", "train.constant_epochs=100")),
+        provenance=(
+            ("commit", "3f9c2ab41d7e5f60918273645546372819aabbcc"),
+            ("device", "NVIDIA A100-SXM4-80GB"),
+            ("data fingerprint", "b7e23ec29af22b0b4e41da31e868d57226121c84f2a8c5f1e9d0a3b6c7d8e9f0"),
+        ),
+        trials=tuple(
+            TrialLine(row, seed, "done", f"{97 * at + seed:012x}", f"https://mlflow.example/#/runs/{at}{seed}")
+            for at, row in enumerate(rows)
+            for seed in range(3)
+        ),
+        commands=(
+            ("Train what is missing", "just sweep ablation_negatives data=stripes"),
+            ("Make this page again", "just report ablation_negatives"),
+        ),
+    )
+
+
+def large_report() -> Report:
+    """Eight rows with long names, twelve columns, and 24 trials of which two are not done."""
+    report = sample_report(MANY, images=8, columns=12)
+    trials = list(report.trials)
+    trials[5] = replace(trials[5], state="failed: RuntimeError: CUDA out of memory; tried to allocate 2.00 GiB")
+    trials[9] = replace(trials[9], state="missing", url="")
+    return replace(report, trials=tuple(trials))
+
+
+def hard_report() -> Report:
+    """Every text has characters that HTML, attributes or scripts could take for their own."""
+    report = sample_report((HARD, f"{HARD}2"))
+    pairs = ((f"{HARD} name", f"{HARD} value"),)
+    return replace(
+        report,
+        sweep=f"{HARD} sweep",
+        task=f"{HARD} task",
+        question=f"{HARD} question",
+        findings=(f"{HARD} finding",),
+        legend=f"{HARD} legend",
+        notes=(f"{HARD} note",),
+        pictures=tuple(
+            replace(picture, title=f"{HARD} title", caption=f"{HARD} caption", alt=f"{HARD} alt")
+            for picture in report.pictures
+        ),
+        settings=pairs,
+        provenance=pairs,
+        trials=(TrialLine(f"{HARD} row", 0, f"failed: {HARD}", f"{HARD} key", "https://mlflow.example/?a=1&b='\""),),
+        commands=((f"{HARD} purpose", f"{HARD} command"),),
+    )
+
+
+def bare_report() -> Report:
+    """What a sweep has of which nothing is finished."""
+    empty = replace(sample_report(), findings=(), legend="", notes=(), pictures=(), qualitative=None)
+    return replace(empty, question="", settings=(), provenance=(), trials=(), commands=())
+
+
+def sample_table(rows: tuple[str, ...], columns: int) -> str:
+    shown = list(COLUMNS.items())[-columns:]
+    cells = {
+        title: ["–", *(f"{value * (1 + at / 40):.3g} ± {value / 30:.2g} (n = 3)" for at in range(len(rows)))]
+        for title, value in shown
+    }
+    cells[shown[-1][0]] = ["–", "45.5", *["–" for _ in rows[1:]]]
+    frame = pd.DataFrame(cells, index=pd.Index([SOURCE_ROW, *rows]))
+    other = pd.DataFrame("", frame.index, frame.columns)
+    other[shown[-1][0]] = "grey"
+    styled = frame.style.set_td_classes(other)
+    styled.format(escape="html").format_index(escape="html").format_index(escape="html", axis=1)
+    return styled.to_html(table_uuid="table", cell_ids=False)
+
+
+def sample_images(rows: tuple[str, ...], count: int, size: int) -> Qualitative:
+    """Stripes of A lie, those of B stand; each image is another."""
+
+    def stripes(turned: float, number: int, red: int) -> np.ndarray:
+        y, x = np.mgrid[:size, :size] * (64 / size)
+        wave = np.sin((x * turned + y * (1 - turned)) / (1.5 + number % 3) + number)
+        light = np.clip(118 + 90 * wave, 0, 255)
+        return np.stack([light * red / 255, light * 0.8, light * (1 - number / 40)], -1).astype(np.uint8)
+
+    outputs = {row: tuple(stripes(0.8, i, 255 - 15 * at) for i in range(count)) for at, row in enumerate(rows)}
+    inputs = tuple(stripes(0, i, 150) for i in range(count))
+    return Qualitative(0, next(iter(outputs)), inputs, outputs, tuple(stripes(1, i, 251) for i in range(count)))
+
+
+def sample_picture(name: str, title: str, width: int, height: int) -> Picture:
+    return Picture(
+        name,
+        title,
+        "Mean over the seeds that are done, each seed as a dot. Lower is better.",
+        f"{title}: the last row lies lowest.",
+        _svg(width, height, "#1b1f23", "#0b6070"),
+        _svg(width, height, "#e3e6e8", "#76c5d2"),
+    )
+
+
+def _svg(width: int, height: int, ink: str, mark: str) -> bytes:
+    dots = "".join(
+        f'<circle cx="{60 + (width - 90) * at / 11:.0f}" cy="{height - 70 - (at * 37) % (height - 130)}" r="4"/>'
+        for at in range(12)
+    )
+    size = f'width="{width * 0.75}pt" height="{height * 0.75}pt" viewBox="0 0 {width} {height}"'
+    return f"""<?xml version="1.0" encoding="utf-8"?>
+<svg xmlns="http://www.w3.org/2000/svg" {size}>
+<style type="text/css">text {{ font: 12px sans-serif }}</style>
+<path d="M50 20V{height - 45}H{width - 15}" fill="none" stroke="{ink}"/>
+<g fill="{mark}">{dots}</g>
+<text x="{width / 2}" y="{height - 15}" text-anchor="middle" fill="{ink}" style="font-style: italic">epoch</text>
+<text x="16" y="{height / 2}" fill="{ink}" transform="rotate(-90 16 {height / 2})">score</text>
+</svg>
+""".encode()
