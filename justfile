@@ -34,10 +34,15 @@ drop name row *options: _setup
 promote name *options: _setup
     @{{ python }} -m pipeline promote "$@"
 
-# rebuild a sweep's tables from MLflow alone: just tables NAME [--task=TASK] [--price-per-hour=2.5]
+# rebuild a sweep's tables, figures and report from MLflow alone: just tables NAME [--task=TASK] [--price-per-hour=2.5]
 [no-exit-message]
 tables name *options: _setup
     @{{ python }} -m analysis tables "$@"
+
+# two sweeps, tasks or result versions side by side: just compare NAME[/TASK][@VERSION] OTHER [--other-store=URI]
+[no-exit-message]
+compare one other *options: _setup
+    @{{ python }} -m analysis compare "$@"
 
 # MLflow's UI on this machine's loopback
 [no-exit-message]
@@ -72,10 +77,14 @@ translate run input output *overrides: _setup
 export run folder *overrides: _setup
     @{{ python }} -m pipeline export "$@"
 
-# what evaluating (fid) or running trials (sweep) costs beside the work itself: just bench fid|sweep [--json]
+# what evaluating (fid), running trials (sweep) or tabling them (tables) costs: just bench fid|sweep|tables [--json]
 [no-exit-message]
 bench what *options: _setup
     @{{ python }} -m pipeline bench "$@"
+
+# write README's table and pictures anew from docs/results/stripes/*.csv
+docs: _setup
+    @{{ python }} -m analysis docs
 
 # lint and types
 check: _setup

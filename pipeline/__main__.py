@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from analysis.runs import RecordsError
+from analysis.records import RecordsError
 from pipeline.errors import UserError, first_line
 
 RUN = "a trial's key, its run in MLflow, or a checkpoint's path"
@@ -74,9 +74,10 @@ def _run(command: str, arguments: list[str]) -> int:
         case "bench":
             from pipeline.bench import bench
 
-            options = {"--trials": "300", "--repeats": "3"}
-            given = _parse(bench.__doc__, arguments, {"what": "fid or sweep"}, ("--json",), options, overrides=False)
-            trials, repeats = _whole(given.trials, "--trials"), _whole(given.repeats, "--repeats")
+            what, options = {"what": "fid, sweep or tables"}, {"--trials": "", "--repeats": "3"}
+            given = _parse(bench.__doc__, arguments, what, ("--json",), options, overrides=False)
+            trials = _whole(given.trials, "--trials") if given.trials else None
+            repeats = _whole(given.repeats, "--repeats")
             return bench(given.what, trials=trials, repeats=repeats, as_json=given.json)
         case "train":
             from pipeline.conduct import train

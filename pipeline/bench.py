@@ -2,11 +2,11 @@
 
 from pipeline.errors import UserError, nearest
 
-PARTS = ("fid", "sweep")
+PARTS = ("fid", "sweep", "tables")
 
 
-def bench(what: str, *, trials: int, repeats: int, as_json: bool) -> int:
-    """Measure what evaluating (fid) or running trials (sweep) costs beside the work itself."""
+def bench(what: str, *, trials: int | None, repeats: int, as_json: bool) -> int:
+    """Measure what evaluating (fid) or running trials (sweep) costs beside the work itself, or what tables cost."""
     match what:
         case "fid":
             from pipeline.bench_fid import bench_fid
@@ -15,7 +15,11 @@ def bench(what: str, *, trials: int, repeats: int, as_json: bool) -> int:
         case "sweep":
             from pipeline.bench_sweep import bench_sweep  # Ray
 
-            bench_sweep(trials, as_json=as_json)
+            bench_sweep(trials or 300, as_json=as_json)
+        case "tables":
+            from pipeline.bench_tables import bench_tables
+
+            bench_tables(trials or 10_000, as_json=as_json)
         case _:
             raise UserError(f"there is no bench {what!r}; {nearest(what, PARTS)}")
     return 0

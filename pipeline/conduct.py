@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from analysis.report import write_tables
 from pipeline.config import parse_override
 from pipeline.errors import UserError
 from pipeline.metrics import further_scores, has_weights, metric_names
@@ -32,10 +31,19 @@ def _sweep(name: str, overrides: list[str], console: Console, nursery: str) -> i
         register(planned)
         counts = Counter(trial.state for trial in planned.trials)
         console.print(f"{planned.sweep.name}: nothing to train; {', '.join(f'{n} {s}' for s, n in counts.items())}")
-    table = write_tables(planned.uri, planned.sweep.name, planned.task, Path(planned.config.paths.results))
-    print(table.splitlines()[-1] if console.quiet else table)
+    _write_results(planned, console)
     _say_what_is_lacking(planned)
     return _say_what_is_left(planned)
+
+
+def _write_results(planned: Plan, console: Console) -> None:
+    """From the records to tables, figures and the report, here and in MLflow."""
+    from analysis.results import write_results  # matplotlib, which a trial's process need not carry
+
+    written = write_results(planned.uri, planned.sweep.name, planned.task, Path(planned.config.paths.results))
+    description = "\n\n".join((planned.sweep.question, *written.findings, "Artifacts, results/index.html: the report."))
+    planned.tracker.attach_results(planned.sweep.name, written.folder, description)
+    print(written.folder / "index.html" if console.quiet else written)
 
 
 def train(overrides: list[str]) -> int:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from analysis.report import write_tables
-from analysis.runs import RecordsError
+from analysis.records import RecordsError
+from analysis.table_files import write_tables
 from pipeline.claim import is_claimed
 from pipeline.errors import UserError
 from pipeline.job import Ending, Outcome, Rungs, TrialJob

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from analysis.runs import RecordsError, SweepRecord, read_sweep, recorded_tasks
+from analysis.records import SweepRecord
+from analysis.runs import read_sweep, recorded_tasks
 from pipeline.claim import is_claimed
 from pipeline.compute import Machine
 from pipeline.config import compose_surroundings, tracking_uri
@@ -59,10 +60,7 @@ def status(name: str, overrides: list[str], *, as_json: bool) -> int:
     """Print what is done, running, failed and why, from the records alone."""
     config = compose_surroundings(overrides)
     uri, trials = tracking_uri(config), Path(config.paths.trials)
-    tasks = recorded_tasks(uri, name)
-    if not tasks:
-        raise RecordsError(f"{uri}: no sweep {name!r} is recorded; run it first: just sweep {name}")
-    lines = [line for task in tasks for line in _status_lines(read_sweep(uri, name, task), trials)]
+    lines = [line for task in recorded_tasks(uri, name) for line in _status_lines(read_sweep(uri, name, task), trials)]
     if as_json:
         print(json.dumps(lines, indent=2))
         return 0
@@ -219,14 +217,13 @@ def _plan_as_json(planned: Plan, entries: list[Entry]) -> dict[str, Any]:
 
 
 def _status_lines(record: SweepRecord, trials: Path) -> list[dict[str, Any]]:
-    keys = {(row.row, seed): key for row in record.rows for seed, key in row.keys.items()}
     return [
         {
             "task": record.task,
             "row": row,
             "seed": seed,
-            "key": keys[row, seed],
-            "state": _status(run, trials / keys[row, seed]),
+            "key": run["key"],
+            "state": _status(run, trials / run["key"]),
         }
         for (row, seed), run in record.runs.to_dict("index").items()
     ]

@@ -27,6 +27,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from pipeline.errors import UserError, first_line
 
@@ -36,6 +37,7 @@ PAGE = 1000
 ALIKE = 20
 # MLflow takes tags of 5000 characters; a reason is a line.
 TAG_LENGTH = 500
+NOTE_LENGTH = 5000
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -205,11 +207,21 @@ class Tracker:
         newest = max(known, key=lambda run: run.info.start_time, default=None)
         if newest is not None and newest.data.tags.get("manifest") == digest:
             return
-        run = self.client.create_run(self.experiment_id, run_name=name, tags={"kind": "recording", "sweep": name})
+        tags = {"kind": "recording", "sweep": name, "result_version": str(manifest["result_version"])}
+        run = self.client.create_run(self.experiment_id, run_name=f"sweep {name}", tags=tags)
         self.client.log_dict(run.info.run_id, dict(manifest), MANIFEST)
         # Last, so that a sweep that is known has its list.
         self.client.log_batch(run.info.run_id, tags=[RunTag("manifest", digest), RunTag("kind", "sweep")])
         self.client.set_terminated(run.info.run_id, "FINISHED")
+
+    @_answered
+    def attach_results(self, name: str, folder: Path, description: str) -> None:
+        """Put a sweep's tables, figures and report beside its list of trials; the UI shows the description above
+        them."""
+        known = self._search(f"tags.kind = 'sweep' and tags.sweep = '{name}'")
+        newest = max(known, key=lambda run: run.info.start_time)
+        self.client.log_artifacts(newest.info.run_id, str(folder), "results")
+        self.client.set_tag(newest.info.run_id, MLFLOW_RUN_NOTE, description[:NOTE_LENGTH])
 
     def _search(self, condition: str) -> list[Run]:
         runs: list[Run] = []

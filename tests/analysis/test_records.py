@@ -1,66 +1,110 @@
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
 from analysis.__main__ import main
-from analysis.runs import read_sweep
-
-SWEEP = {"question": "Why?", "overrides": [], "rows": [{"row": "cut", "paper": "", "keys": {"0": "k0", "1": "k1"}}]}
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Two sweeps of one finished trial and one that never ran: 'priced' and, as older ones are, 'unpriced'."""
-    folder = tmp_path_factory.mktemp("store")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    client = MlflowClient(uri)
-    experiment = client.create_experiment("stripes", (folder / "artifacts").as_uri())
-    for name, price in (("priced", {"price_per_hour": 2.5}), ("unpriced", {})):
-        sweep = client.create_run(experiment, tags={"kind": "sweep", "sweep": name}).info.run_id
-        client.log_dict(sweep, {**SWEEP, **price}, "sweep.json")
-    tags = {"kind": "trial", "trial_key": "k0", "extractor": "small-conv", "images_a": "6"}
-    trial = client.create_run(experiment, tags=tags).info.run_id
-    client.log_metric(trial, "last/fd_small_conv", 10.0)
-    client.log_metric(trial, "cost/device_hours", 2.0)
-    client.set_terminated(trial, "FINISHED")
-    return uri
+from analysis.records import TAGS
+from analysis.runs import read_course, read_grids, read_sweep
 
 
 @pytest.fixture
-def here(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+def here(stores: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", stores["now"])
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_tags_are_read_and_are_empty_where_they_are_not_recorded(store: str) -> None:
-    runs = read_sweep(store, "priced", "stripes").runs
-    assert runs.loc[("cut", 0), ["images_a", "weights", "status"]].to_list() == ["6", "", "FINISHED"]
-    assert runs.loc[("cut", 1), ["images_a", "weights", "status"]].to_list() == ["", "", "MISSING"]
-
-
-def test_price_is_the_records_unless_another_is_given(here: Path) -> None:
-    tables = here / "results/priced/stripes/table.md"
-    assert main(["tables", "priced"]) == 0
-    assert "cost a trial, at 2.5 an hour ↓" in tables.read_text()
-    assert "5.00 (n = 1)" in tables.read_text()
-    assert main(["tables", "priced", "--price-per-hour", "4"]) == 0
-    assert "cost a trial, at 4 an hour ↓" in tables.read_text()
-    assert "8.00 (n = 1)" in tables.read_text()
-
-
-def test_older_sweeps_have_no_price_but_can_be_given_one(here: Path) -> None:
-    tables = here / "results/unpriced/stripes/table.md"
-    assert main(["tables", "unpriced"]) == 0
-    assert "an hour" not in tables.read_text()
-    assert main(["tables", "unpriced", "--price-per-hour", "0.5"]) == 0
-    assert "cost a trial, at 0.5 an hour ↓" in tables.read_text()
-
-
-@pytest.mark.parametrize("price", ["0", "-1", "nan", "inf", "cheap"])
-def test_what_is_no_price_is_refused_in_one_line(here: Path, capsys: pytest.CaptureFixture[str], price: str) -> None:
-    assert main(["tables", "priced", "--price-per-hour", price]) == 2
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"{price!r} is not a finite number above 0" in line
+    assert line.startswith("error: ")
+    return line
+
+
+def test_a_trial_without_a_run_is_missing_and_has_no_tags(stores: dict[str, str]) -> None:
+    runs = read_sweep(stores["now"], "hand_made", "stripes").runs
+    assert runs.loc[("never ran", 1), ["status", "run_id", *TAGS]].to_list() == ["MISSING", "", *[""] * len(TAGS)]
+    assert runs.loc[("internal", 0), ["status", "images_a"]].to_list() == ["FINISHED", "40"]
+
+
+def test_what_a_stopped_trial_had_reached_is_not_read_as_its_end(stores: dict[str, str]) -> None:
+    runs = read_sweep(stores["now"], "hand_made", "stripes").runs
+    assert runs.loc[[("both_|<%\\>", 1)], "last/fd_small_conv"].isna().all()
+
+
+def test_the_course_is_every_evaluation_of_the_finished_trials(stores: dict[str, str]) -> None:
+    record = read_sweep(stores["now"], "hand_made", "stripes")
+    course = read_course(stores["now"], record, "fd_small_conv").set_index(["row", "seed", "step"])
+    assert len(course) == 15
+    assert course.loc[("external", 1, 512)].to_list() == [2.0, 25.0]
+
+
+def test_pictures_are_those_of_the_last_evaluation(stores: dict[str, str]) -> None:
+    record = read_sweep(stores["now"], "hand_made", "stripes")
+    run = str(record.runs.loc[("external", 0), "run_id"])
+    (picture,) = read_grids(stores["now"], [run]).values()
+    assert picture.shape == (24, 16, 3)
+    assert set(picture.flatten()) == {135}
+
+
+def test_older_records_have_no_settings_and_the_first_row_as_default(stores: dict[str, str]) -> None:
+    record = read_sweep(stores["older"], "hand_made", "stripes")
+    assert (record.default, record.axes, dict(record.rows[0].settings)) == ("internal", (), {})
+
+
+def test_older_records_are_tabled_without_settings_which_a_footnote_says(
+    stores: dict[str, str], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", stores["older"])
+    assert main(["tables", "hand_made"]) == 0
+    text = (here / "results/hand_made/stripes/table.md").read_text(encoding="utf-8")
+    assert "16.25 ± 3.89" in text
+    assert "recorded before rows' settings were" in text
+    assert (here / "results/hand_made/stripes/index.html").is_file()
+
+
+def test_two_stores_compare_row_by_row(stores: dict[str, str], here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "hand_made", "hand_made/stripes", "--other-store", stores["older"]]) == 0
+    text = capsys.readouterr().out
+    assert "“internal”, “external”, “both\\_\\|&lt;%\\\\>”, “never ran”: the very same trials on both sides" in text
+    assert "+5.00 (+5.00 to +5.00)" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["tables", "mine"], "no sweep 'mine' is recorded; recorded: hand_made; run it: just sweep mine"),
+        (["tables", "it's"], 'no sweep "it\'s" is recorded'),
+        (["tables", "hand_made", "--task", "cats"], "nothing is recorded for task 'cats'; recorded: stripes"),
+        (["compare", "hand_made", "mine"], "no sweep 'mine' is recorded"),
+        (["compare", "hand_made@7", "hand_made"], "sweep 'hand_made' has no result version '7'; it has 1"),
+        (["compare", "hand_made", "hand_made", "--other-store", "sqlite:////nowhere/x.db"], "no such database"),
+        (["compare", "hand_made"], "the following arguments are required: other"),
+        (["tables", "hand_made", "--price-per-hour", "0"], "'0' is not a finite number above 0"),
+        (["tables", "hand_made", "--price-per-hour", "nan"], "'nan' is not a finite number above 0"),
+        (["tables", "hand_made", "--price-per-hour", "cheap"], "'cheap' is not a finite number above 0"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_in_one_line(
+    here: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert main(arguments) == 2
+    assert said in error_line(capsys)
     assert not (here / "results").exists()
+
+
+def test_a_price_becomes_a_column(here: Path) -> None:
+    table = here / "results/hand_made/stripes/table.md"
+    assert main(["tables", "hand_made"]) == 0
+    assert "an hour" not in table.read_text(encoding="utf-8")
+    assert main(["tables", "hand_made", "--price-per-hour", "4"]) == 0
+    assert "cost a trial, at 4 an hour ↓" in table.read_text(encoding="utf-8")
+
+
+def test_a_store_that_is_not_there_is_not_laid_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert main(["tables", "hand_made"]) == 2
+    assert "mlflow.db" in error_line(capsys)
+    assert list(tmp_path.iterdir()) == []

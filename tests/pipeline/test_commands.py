@@ -1,6 +1,7 @@
 """The commands as a user types them, without Ray: what is refused, what is planned, what is rebuilt."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -302,11 +303,15 @@ def test_tables_of_an_unknown_sweep_say_so(project: Path, capsys: pytest.Capture
 
 def test_tables_are_rebuilt_from_the_records_byte_for_byte(trained: list[str], project: Path) -> None:
     assert analysis(["tables", "single"]) == 0
-    files = sorted((project / "results/single/stripes").iterdir())
-    assert [file.name for file in files] == ["table.csv", "table.md", "table.tex"]
-    assert "All rows with data.train_count=6" in files[1].read_text()
-    first = [file.read_bytes() for file in files]
-    for file in files:
-        file.unlink()
+    folder = project / "results/single/stripes"
+
+    def written() -> dict[str, bytes]:
+        return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+    first = written()
+    assert {"index.html", "table.md", "table.tex", "table.html", "table.csv", "trials.csv", "course.csv"} < set(first)
+    assert {"figures/course.svg", "figures/dots.png", "figures/qualitative.png"} < set(first)
+    assert "All rows with data.train\\_count=6" in (folder / "table.md").read_text()
+    shutil.rmtree(project / "results")
     assert analysis(["tables", "single"]) == 0
-    assert [file.read_bytes() for file in files] == first
+    assert written() == first

@@ -80,10 +80,15 @@ def test_a_sweep_ends_with_its_table_and_the_same_command_again_trains_nothing(p
     assert first.returncode == 0, first.stdout + first.stderr
     table = pair / "results/pair/stripes/table.md"
     written = table.read_bytes()
-    assert str(table.relative_to(pair)) in first.stdout
+    assert str(table.relative_to(pair).with_name("index.html")) in first.stdout
     for row in ("source, untranslated", "internal", "external"):
         assert f"| {row} " in written.decode()
     before = {trial.info.run_id: trial.info.end_time for trial in trials()}
+    client = MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
+    (recorded,) = client.search_runs([trials()[0].info.experiment_id], "tags.kind = 'sweep'")
+    kept = {file.path for file in client.list_artifacts(recorded.info.run_id, "results")}
+    assert {"results/table.md", "results/index.html", "results/figures"} <= kept
+    assert "one seed gives no interval" in recorded.data.tags["mlflow.note.content"]
 
     again = run("sweep", "pair")
     assert again.returncode == 0
@@ -138,7 +143,7 @@ def test_a_failing_trial_stops_no_other_and_is_tried_again(pair: Path) -> None:
     assert "remove it to train this trial from the start" in failed.stdout
     assert "Traceback" not in failed.stdout + failed.stderr
     table = (pair / "results/pair/stripes/table.md").read_text()
-    assert "- external, seed 5 failed" in table
+    assert "- [1] external, seed 5 failed" in table
     assert "| internal " in table
 
     torn.unlink()
@@ -174,7 +179,9 @@ def test_two_sweeps_at_once_train_no_trial_twice_and_both_have_their_tables(proj
     assert_no_step_stands_twice()
     for name, other in (("pair", "external"), ("other", "both")):
         rows = (project / f"results/{name}/stripes/table.md").read_text().splitlines()
-        assert all("(n = 1)" in row for row in rows if row.startswith(("| internal ", f"| {other} ")))
+        finished = [row for row in rows if row.startswith(("| internal ", f"| {other} "))]
+        assert len(finished) == 2
+        assert all("1" in [cell.strip() for cell in row.split("|")] for row in finished)
 
 
 SEARCH = """

@@ -1,0 +1,73 @@
+"""Writes all that a sweep came to, from MLflow's records alone: tables, CSV files, figures, and a page with them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from analysis.columns import SCORE_LABELS
+from analysis.estimates import main_score, values_of
+from analysis.export import to_csv
+from analysis.figure_data import Drawing
+from analysis.figures import draw
+from analysis.findings import findings
+from analysis.page import page
+from analysis.paper import load_paper
+from analysis.plot_style import to_png, to_svg
+from analysis.qualitative import Qualitative, best_seed, compare_outputs
+from analysis.records import SweepRecord
+from analysis.report import report
+from analysis.runs import read_course, read_grids, read_sweep, recorded_tasks
+from analysis.table_files import tables_of, write_files
+from analysis.tables import table
+
+# The pictures of more are too small to compare, and each is megabytes of a page.
+MOST_PICTURED = 12
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written: the folder, the table as Markdown, and what the numbers say."""
+
+    folder: Path
+    table: str
+    findings: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join((self.table, *self.findings, "", str(self.folder / "index.html")))
+
+
+def write_results(uri: str, sweep: str, task: str, results: Path, price_per_hour: float | None = None) -> Written:
+    """Write results/<sweep>/<task>: tables, CSV files, figures/, and index.html.
+
+    price_per_hour: what an hour costs, in place of what the sweep's record says.
+    """
+    record = read_sweep(uri, sweep, task)
+    record = replace(record, price_per_hour=price_per_hour or record.price_per_hour)
+    made = table(record, load_paper())
+    score = main_score(values_of(record)) or next(iter(SCORE_LABELS))
+    course, qualitative = read_course(uri, record, score), _read_pictures(uri, record)
+    others = {other: read_sweep(uri, sweep, other) for other in recorded_tasks(uri, sweep) if other != task}
+    drawings = draw(record, course, others, qualitative)
+    folder, tables = results / sweep / task, tables_of(record, made)
+    write_files(folder, {**tables, **to_csv(record, course)})
+    _write_figures(folder / "figures", drawings)
+    # Last, since it stands for the whole.
+    write_files(folder, {"index.html": page(report(record, made, drawings, qualitative))})
+    return Written(folder, tables["table.md"], findings(record))
+
+
+def _read_pictures(uri: str, record: SweepRecord) -> Qualitative | None:
+    seed = best_seed(record)
+    if seed is None:
+        return None
+    runs = [trial["run_id"] for trial in record.finished if trial["seed"] == seed]
+    return compare_outputs(record, seed, read_grids(uri, runs[:MOST_PICTURED]))
+
+
+def _write_figures(folder: Path, drawings: Sequence[Drawing]) -> None:
+    files = {f"{drawing.name}.svg": to_svg(drawing.figure) for drawing in drawings}
+    files |= {f"{drawing.name}.png": to_png(drawing.figure) for drawing in drawings}
+    write_files(folder, files)
+    for old in (*folder.glob("*.svg"), *folder.glob("*.png")):
+        if old.name not in files:
+            old.unlink()

@@ -1,0 +1,31 @@
+"""Writes a sweep's tables, from MLflow's records alone; quick enough to be done whenever a trial ends."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from analysis.paper import load_paper
+from analysis.records import SweepRecord
+from analysis.rendering import html, latex, markdown
+from analysis.runs import read_sweep
+from analysis.tables import Table, table
+
+
+def write_tables(uri: str, sweep: str, task: str, results: Path) -> None:
+    """Write results/<sweep>/<task>/table.md, .tex and .html."""
+    record = read_sweep(uri, sweep, task)
+    write_files(results / sweep / task, tables_of(record, table(record, load_paper())))
+
+
+def tables_of(record: SweepRecord, made: Table) -> Mapping[str, str]:
+    """The files' texts by their names."""
+    return {"table.md": markdown(record, made), "table.tex": latex(record, made), "table.html": html(made)}
+
+
+def write_files(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    """Each whole or not at all, since results are rebuilt while others read them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        partial = folder / f"{name}.{os.getpid()}.partial"
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.rename(folder / name)

@@ -1,0 +1,82 @@
+"""What reading and tabling a sweep of very many trials costs."""
+
+import json
+import resource
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pipeline.config import compose_config
+from pipeline.identity import RESULT_VERSION, keyed_fields
+from pipeline.tracking import Tracker, TrialRun, store_lock
+
+SEEDS = 10
+METRICS = 30
+# Reads and writes in a process of its own, so that its peak of memory is its own.
+READ = """
+import sys
+from pathlib import Path
+from analysis.table_files import write_tables
+write_tables(*sys.argv[1:4], Path("results"))
+"""
+TABLES = ("params", "tags", "metrics", "latest_metrics")
+
+
+def bench_tables(trials: int, *, as_json: bool) -> None:
+    """Fill a store of its own with copies of one trial; print the seconds and the memory that its tables take."""
+    with tempfile.TemporaryDirectory() as folder:
+        uri = f"sqlite:///{folder}/mlflow.db"
+        fill_store(uri, Path(folder), trials)
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", READ, uri, "many", "stripes"], cwd=folder, check=True)
+        seconds = time.perf_counter() - started
+    peak_gb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
+    if as_json:
+        print(json.dumps({"trials": trials, "metrics": METRICS, "seconds": seconds, "peak_gb": peak_gb}))
+    else:
+        Console().print(
+            f"{trials} trials of {METRICS} metrics, read and tabled: {seconds:.1f} s, peak {peak_gb:.2f} GB"
+        )
+
+
+def fill_store(uri: str, folder: Path, trials: int) -> None:
+    """A finished sweep 'many' on 'stripes', of rows of ten seeds: one trial as the tracker writes it, and copies of
+    what the database holds of it."""
+    config = compose_config(["task=stripes"])
+    tracker = Tracker(uri, "stripes", folder.as_uri(), store_lock(uri, folder))
+    run_id = tracker.create_trial("key 0", "row 0, seed 0")
+    described = {f"tag{number}": "as long as such a tag mostly is" for number in range(20)}
+    tracker.describe_trial(run_id, keyed_fields(config), {"row.many": "row 0", **described})
+    record = TrialRun(uri, run_id)
+    names = ["last/fd_small_conv", "best/fd_small_conv", "cost/seconds_per_iteration", "cost/training_peak_live_gb"]
+    names += [f"last/score{number}" for number in range(METRICS - len(names) - 1)]  # and progress/step
+    record.log(1536, {})
+    record.finish({name: float(number) for number, name in enumerate(names)}, {})
+    rows: list[dict[str, Any]] = []
+    for number, first in enumerate(range(0, trials, SEEDS)):
+        keys = {str(seed): f"key {first + seed}" for seed in range(min(SEEDS, trials - first))}
+        settings = {"model.temperature": 0.01 * (number + 1)}
+        rows.append({"row": f"row {number}", "paper": "", "settings": settings, "keys": keys})
+    shared = {"question": "How fast?", "overrides": [], "axes": ["model.temperature"]}
+    tracker.record_sweep("many", {**shared, "result_version": str(RESULT_VERSION), "rows": rows})
+    _copy(uri.removeprefix("sqlite:///"), run_id, trials)
+
+
+def _copy(database: str, run_id: str, trials: int) -> None:
+    """Rows of the run in each table, again for each further trial."""
+    with sqlite3.connect(database) as store:
+        ids = [(f"{number:032x}", number) for number in range(1, trials)]
+        for table in ("runs", *TABLES):
+            columns = [column for _, column, *_ in store.execute(f"PRAGMA table_info({table})")]
+            taken = ", ".join("?" if column == "run_uuid" else column for column in columns)
+            copy = f"INSERT INTO {table} ({', '.join(columns)}) SELECT {taken} FROM {table} WHERE run_uuid = '{run_id}'"
+            store.executemany(copy, [(copied,) for copied, _ in ids])
+        named = [(f"key {number}", copied, "trial_key") for copied, number in ids]
+        named += [(f"row {number // SEEDS}", copied, "row.many") for copied, number in ids]
+        store.executemany("UPDATE tags SET value = ? WHERE run_uuid = ? AND key = ?", named)

@@ -1,0 +1,86 @@
+import pytest
+from sample_records import finished, make
+
+from analysis.comparison import Side, comparison
+from analysis.records import RecordsError, SweepRecord
+
+
+def side(name: str, of_rows: dict[str, list[float]], keys: str = "", **made_with: str) -> Side:
+    """Rows with a FID a seed. keys: how the trials' keys begin; the same is the same trials."""
+    runs = [
+        {
+            **finished(row, seed, last__fid=fid, **{"data_fingerprint": "d", **made_with}),
+            "key": f"{keys or name}{row}{seed}",
+        }
+        for row, values in of_rows.items()
+        for seed, fid in enumerate(values)
+    ]
+    return Side(name, make(runs))
+
+
+ONE = {"internal": [50.0, 60.0, 70.0], "external": [45.0, 59.0, 72.0]}
+
+
+def cells(text: str, row: str) -> list[str]:
+    (line,) = (line for line in text.splitlines() if line.startswith(f"| {row} "))
+    return [cell.strip() for cell in line.strip("|").split("|")][1:]
+
+
+def test_both_stand_side_by_side_with_their_paired_difference() -> None:
+    text = comparison(side("v1", ONE), side("v2", {"internal": [51.0, 61.5, 71.0], "external": [40.0, 70.0, 71.0]}))
+    assert cells(text, "internal") == ["60.0 ± 10.0 (n = 3)", "61.2 ± 10.0 (n = 3)", "+1.2 (+0.4 to +1.9)"]
+    assert "B against A: FID at the end of training is higher for “internal”" in text
+    assert "is not shown to differ for “external”" in text
+
+
+def test_the_same_trials_are_said_to_be_the_same() -> None:
+    text = comparison(side("one", ONE, keys="k"), side("other", ONE, keys="k"))
+    assert "“internal”, “external”: the very same trials on both sides." in text
+    assert cells(text, "internal")[2] == "+0.0 (+0.0 to +0.0)"
+
+
+def test_rows_of_one_side_alone_have_dashes_on_the_other() -> None:
+    text = comparison(side("one", ONE), side("other", {"internal": [50.0, 60.0], "new": [1.0, 2.0]}))
+    assert cells(text, "external") == ["58.7 ± 13.5 (n = 3)", "–", "–"]
+    assert cells(text, "new") == ["–", "1.5 ± 0.7 (n = 2)", "–"]
+
+
+@pytest.mark.parametrize("made_with", [{"data_fingerprint": "e"}, {"extractor": "other"}, {"images_a": "5"}])
+def test_scores_that_were_not_taken_alike_are_not_subtracted(made_with: dict[str, str]) -> None:
+    text = comparison(side("one", ONE), side("other", ONE, **made_with))
+    assert len(cells(text, "internal")) == 2
+    assert "not subtracted" in text
+
+
+def test_what_was_made_otherwise_is_told() -> None:
+    text = comparison(
+        side("one", ONE, commit="abc", result_version="1"), side("other", ONE, commit="def", result_version="2")
+    )
+    assert "- commit: abc and def" in text
+    assert "- result version: 1 and 2" in text
+    assert "+0.0" in text
+
+
+def test_times_of_trials_that_ran_otherwise_are_not_subtracted() -> None:
+    def timed(how: str) -> Side:
+        runs = [finished("a", seed, last__fid=1.0, cost__seconds_per_iteration=0.5, timed=how) for seed in range(2)]
+        return Side(how, make(runs))
+
+    text = comparison(timed("alone"), timed("beside others"))
+    assert "seconds per iteration, B less A" not in text
+    assert "seconds per iteration, B less A" in comparison(timed("alone"), timed("alone"))
+
+
+def test_sweeps_without_a_row_in_common_are_refused_with_their_rows() -> None:
+    with pytest.raises(RecordsError, match="no row in common; internal, external here, new there"):
+        comparison(side("one", ONE), side("other", {"new": [1.0]}))
+
+
+def test_one_seed_has_no_verdict() -> None:
+    text = comparison(side("one", {"a": [1.0]}), side("other", {"a": [9.0]}))
+    assert "one seed gives no interval" in text
+
+
+def test_nothing_finished_has_no_verdict() -> None:
+    none: SweepRecord = make([{"row": "a", "seed": 0, "status": "FAILED", "error": "no"}])
+    assert "No seed is finished" in comparison(Side("one", none), Side("other", none))
