@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
     try:
         options = _parser().parse_args(arguments)
         options.run(options)
-    except RecordsError as error:
+    except (RecordsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

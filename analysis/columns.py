@@ -71,11 +71,12 @@ def columns_of(values: pd.DataFrame, price_per_hour: float | None) -> list[Colum
 def setting_columns(record: SweepRecord) -> pd.DataFrame:
     """The settings by which the sweep's rows differ: a line a row, a column a setting, first those of the paper's
     Fig. 4 under its names and in its order (Id, Negs, Layers, Int, Ext)."""
-    settings = pd.DataFrame([dict(row.settings) for row in record.rows], index=[row.row for row in record.rows])
+    rows = [row.row for row in record.rows]
+    settings = pd.DataFrame([dict(row.settings) for row in record.rows], index=rows, dtype=object)
     shown: dict[str, list[str]] = {}
     asked = list(record.axes)
     if "model" in asked:
-        shown["method"] = [METHODS.get(str(value), str(value)) for value in settings["model"]]
+        shown["method"] = [METHODS.get(str(value), _text(value)) for value in settings["model"]]
     if "model.identity_weight" in asked:
         weights = settings["model.identity_weight"]
         only_on_or_off = set(weights) <= {0, 1}
@@ -84,15 +85,17 @@ def setting_columns(record: SweepRecord) -> pd.DataFrame:
         ]
     if {"model.num_patches", "model.external.num_negatives"} & set(asked):
         shown["Negs"] = [
-            _negatives(row.settings) if "model.num_patches" in row.settings else DASH for row in record.rows
+            _negatives(row.settings) if row.settings.get("model.num_patches") else DASH for row in record.rows
         ]
     if "model.places" in asked:
         shown["Layers"] = [LAYERS.get(str(places), _text(places)) for places in settings["model.places"]]
     if "model.negatives" in asked:
-        sources = [str(value).split(", ") for value in settings["model.negatives"]]
+        negatives = list(settings["model.negatives"])
         for source, title in (("internal", "Int"), ("external", "Ext"), ("minibatch", "Batch")):
-            if title != "Batch" or any(source in of_row for of_row in sources):
-                shown[title] = [_yes(source in of_row) for of_row in sources]
+            if title != "Batch" or any(source in str(of_row) for of_row in negatives):
+                shown[title] = [
+                    _yes(source in of_row.split(", ")) if isinstance(of_row, str) else DASH for of_row in negatives
+                ]
     known = {"model", "model.identity_weight", "model.num_patches", "model.external.num_negatives"}
     known |= {"model.places", "model.negatives"}
     for field in asked:
@@ -119,4 +122,4 @@ def _text(value: object) -> str:
     """As a person writes it; a dash where the row's method has no such setting."""
     if value is None or value != value:
         return DASH
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

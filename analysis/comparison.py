@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.columns import COLUMN_OF, DASH, SCORE_LABELS
+from analysis.comparability import SHARED, told
 from analysis.estimates import TIMES, between, by_row, main_score, summary, timed_alike, values_of
 from analysis.findings import clause, quoted
 from analysis.records import RecordsError, SweepRecord
-from analysis.rendering import asked, in_markdown, markdown_table
-from analysis.tables import SHARED, difference, mean_and_spread
+from analysis.rendering import in_markdown, markdown_table
+from analysis.tables import difference, mean_and_spread
 
 # What is shown of both, where both have it.
 COMPARED = (
@@ -39,7 +40,8 @@ def comparison(one: Side, other: Side) -> str:
     others = [row.row for row in other.record.rows]
     if not set(rows) & set(others):
         raise RecordsError(
-            f"{one.name} and {other.name} have no row in common; {', '.join(rows)} here, {', '.join(others)} there"
+            f"{one.name} and {other.name} have no row of one name; {', '.join(map(quoted, rows))} here, "
+            f"{', '.join(map(quoted, others))} there"
         )
     values = (values_of(one.record), values_of(other.record))
     metrics = [name for name in COMPARED if all(name in found for found in values)]
@@ -56,49 +58,51 @@ def comparison(one: Side, other: Side) -> str:
             less = by_row(between(*values, metric))
             cells[f"{column.label}, B less A"] = [difference(less[row], column) for row in rows_of_both]
     said = [_verdict(one, other, values, compared), *_notes(one, other)]
-    lines = [f"# A: {in_markdown(one.name)}; B: {in_markdown(other.name)}", "", in_markdown(asked(one.record)), ""]
+    lines = [f"# A: {in_markdown(one.name)}; B: {in_markdown(other.name)}", "", in_markdown(one.record.question), ""]
     lines += [markdown_table(cells), ""]
     return "\n".join([*lines, *(f"- {in_markdown(text)}" for text in said)]) + "\n"
 
 
 def _comparable(metric: str, one: SweepRecord, other: SweepRecord) -> bool:
     if metric in TIMES:
-        return timed_alike(one) == timed_alike(other)
+        return timed_alike(one)[0] == timed_alike(other)[0]
     if metric.startswith("cost/"):
         return True
-    return all(_told(one, tag) == _told(other, tag) for tag in ("data_fingerprint", *SHARED) if tag != "result_version")
+    return all(told(one, tag) == told(other, tag) for tag in ("data_fingerprint", *SHARED) if tag != "result_version")
 
 
 def _verdict(one: Side, other: Side, values: tuple[pd.DataFrame, pd.DataFrame], compared: list[str]) -> str:
     """Whether results differ, by the score that rows are compared by."""
-    score = main_score(values[0])
+    score, others = (main_score(found) for found in values)
     metric = f"last/{score}"
-    if score is None:
+    if score is None or others is None:
         return "No seed is finished on both sides."
     if metric not in compared:
         return "Scores are shown side by side and not subtracted: they are not of the same data, taken in the same way."
-    same = [row for row in _keys(one.record) if _keys(one.record)[row] == _keys(other.record).get(row)]
+    same = _same_trials(one.record, other.record)
     found = {row: line for row, line in by_row(between(*values, metric)).items() if line.n and row not in same}
-    told = [f"{', '.join(map(quoted, same))}: the very same trials on both sides"] if same else []
+    said = [f"{', '.join(map(quoted, same))}: the very same trials on both sides"] if same else []
     if found:
         clauses = clause(found, metric, f"{SCORE_LABELS[score]} at the end of training")
-        told.append(f"B against A: {clauses}")
-    return f"{'; '.join(told)}." if told else "No seed is finished on both sides."
+        said.append(f"B against A: {clauses}")
+    return f"{'; '.join(said)}." if said else "No seed is finished on both sides."
+
+
+def _same_trials(one: SweepRecord, other: SweepRecord) -> list[str]:
+    """The rows of which every seed that is finished on both sides is one run of one store."""
+    ours, theirs = (
+        {(trial["row"], trial["seed"]): (record.place, trial["run_id"]) for trial in record.finished}
+        for record in (one, other)
+    )
+    shared = {which: ours[which] == theirs[which] for which in ours if which in theirs}
+    rows = dict.fromkeys(row for row, _ in shared)
+    return [row for row in rows if all(same for (of_row, _), same in shared.items() if of_row == row)]
 
 
 def _notes(one: Side, other: Side) -> list[str]:
     """A line for each thing in which the two were made otherwise."""
-    found = {name: (_told(one.record, tag), _told(other.record, tag)) for tag, name in TOLD.items()}
+    found = {name: (told(one.record, tag), told(other.record, tag)) for tag, name in TOLD.items()}
     found["task"] = (one.record.task, other.record.task)
     ours, theirs = (", ".join((*side.record.base, *side.record.overrides)) for side in (one, other))
     found["all rows with"] = (ours, theirs)
     return [f"{name}: {ours or DASH} and {theirs or DASH}" for name, (ours, theirs) in found.items() if ours != theirs]
-
-
-def _told(record: SweepRecord, tag: str) -> str:
-    """The values of a tag among the finished trials."""
-    return ", ".join(dict.fromkeys(trial[tag] for trial in record.finished if trial[tag]))
-
-
-def _keys(record: SweepRecord) -> dict[str, dict[int, str]]:
-    return {row.row: dict(row.keys) for row in record.rows}

@@ -19,7 +19,7 @@ FILES = ("trials.csv", "table.csv", "course.csv")
 # How the columns of a row's settings begin.
 SETTING = "set:"
 # What is kept of a trial beside its values.
-KEPT = ("status", "key", *TAGS, "step")
+KEPT = ("status", "key", *TAGS, "not_finite", "step")
 
 
 def to_csv(record: SweepRecord, course: pd.DataFrame) -> Mapping[str, str]:
@@ -42,7 +42,7 @@ def read_csv(folder: Path) -> tuple[SweepRecord, pd.DataFrame]:
         if not (folder / name).is_file():
             raise RecordsError(f"{folder / name}: no such file; the table is made of {', '.join(FILES)}")
     trials = pd.read_csv(folder / "trials.csv", dtype=str, keep_default_na=False).astype({"seed": int, "step": int})
-    values, course = (pd.read_csv(folder / name) for name in FILES[1:])
+    values, course = (_read_numbers(folder / name) for name in FILES[1:])
     sweep = trials.iloc[0].to_dict()
     rows = tuple(_row(str(row), of_row.to_dict("records")) for row, of_row in trials.groupby("row", sort=False))
     ended = values.pivot(index=["row", "seed"], columns="metric", values="value")
@@ -61,6 +61,12 @@ def read_csv(folder: Path) -> tuple[SweepRecord, pd.DataFrame]:
         price_per_hour=float(sweep["price_per_hour"]) if sweep["price_per_hour"] else None,
     )
     return record, course
+
+
+def _read_numbers(path: Path) -> pd.DataFrame:
+    """A row may be called '1' or 'nan', and is text."""
+    missing = {name: [""] for name in ("value", "step", "epoch")}
+    return pd.read_csv(path, dtype={"row": str, "metric": str}, keep_default_na=False, na_values=missing)
 
 
 def _trial(record: SweepRecord, row: SweepRow, trial: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,7 +90,7 @@ def _row(name: str, trials: list[dict[str, Any]]) -> SweepRow:
 def _spelt(value: Setting) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) and _meant(value) == value else json.dumps(value)
 
 
 def _meant(text: str) -> Setting:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from analysis.columns import COLUMN_OF, DASH, SCORE_LABELS, columns_of
-from analysis.estimates import main_score, values_of
+from analysis.estimates import values_of
 from analysis.records import SweepRecord
 
 # A Fréchet distance, and the kernel distance of the same features.
@@ -28,7 +28,7 @@ def legend(record: SweepRecord, cells: pd.DataFrame) -> str:
     values = values_of(record)
     shown = {column.metric for column in columns_of(values, record.price_per_hour)}
     sentences = ["Mean ± standard deviation over n seeds; last: at the end of training, best: at the best evaluation."]
-    if main_score(values) and len(record.rows) > 1:
+    if any(f"less that of {record.default}" in title for title in cells):
         sentences.append(
             f"Less that of {record.default}: mean of the differences seed by seed, with Student's 95 % interval, each "
             "row by itself."

@@ -33,8 +33,8 @@ def load_paper() -> Mapping[str, Any]:
 def beside(record: SweepRecord, paper: Mapping[str, Any]) -> Beside | None:
     """What the paper has for the record's rows; None where it has nothing.
 
-    Ours are comparable on the paper's data set, scored by its protocol, where nothing but the rows' own settings
-    departs from what was published.
+    Ours are comparable on the paper's data set (known by its name and its numbers of images), scored by its protocol,
+    where nothing but the rows' own models departs from what was published.
     """
     known = {row.row: paper["fid"].get(row.paper, {}) for row in record.rows}
     here = any(record.task in fids for fids in known.values())
@@ -55,10 +55,13 @@ def ours_less_papers(values: pd.DataFrame, found: Beside) -> pd.DataFrame:
 def _differences(record: SweepRecord, protocol: Mapping[str, str]) -> str:
     """In what the trials depart from the published protocol, and in what their training does."""
     changed = [*(text for text in record.base if not text.startswith("model=")), *record.overrides]
+    # How often scores are taken changes neither the training nor the last of them.
+    changed = [text for text in changed if not text.startswith("metric.every_epochs=")]
+    changed += [f"{name} by row" for name in record.axes if not name.startswith("model")]
     found = [f"trained with {', '.join(changed)}"] if changed else []
     for name, published in protocol.items():
         ours = sorted({trial[name] for trial in record.finished})
-        if ours != [published]:
+        if ours and ours != [published]:
             spelt = " or ".join(value or "not recorded" for value in ours)
             found.append(f"{name.replace('_', ' ')} {spelt}, there {published}")
     return "; ".join(found)

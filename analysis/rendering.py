@@ -1,5 +1,7 @@
 """A table as Markdown, LaTeX and HTML, through pandas and its Styler; pure."""
 
+import re
+import unicodedata
 from textwrap import wrap
 
 import pandas as pd
@@ -13,17 +15,24 @@ PACKAGES = r"\usepackage{booktabs,graphicx,xcolor}"
 # Letters of a line of a column's title in LaTeX.
 TITLE_WIDTH = 13
 
-_MARKDOWN = str.maketrans({**{mark: f"\\{mark}" for mark in "\\`*_|"}, "<": "&lt;", "\n": " "})
-_LATEX = {**{mark: f"\\{mark}" for mark in "&%$#_{}"}, "\\": r"\textbackslash{}", "\n": " ", "\N{NO-BREAK SPACE}": "~"}
-_LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "…": r"\ldots{}"}
-_LATEX |= {mark: f"${mark}$" for mark in "<>|"} | {"−": "$-$", "±": r"$\pm$", "×": r"$\times$"}
-_LATEX |= {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "τ": r"$\tau$", "λ": r"$\lambda$", "μ": r"$\mu$", "σ": r"$\sigma$"}
-_LATEX |= {"α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "≤": r"$\le$", "≥": r"$\ge$"}
+# What Markdown would take for its own.
+_MARKDOWN = str.maketrans({**{mark: f"\\{mark}" for mark in "\\`*_|~$"}, "<": "&lt;", "&": "&amp;"})
+# What LaTeX would: its own characters, those that its fonts have elsewhere, and those that join to others.
+_LATEX = {**{mark: f"\\{mark}" for mark in "&%$#_{}"}, **{mark: f"{{{mark}}}" for mark in "[]*-"}}
+_LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "`": r"\textasciigrave{}"}
+_LATEX |= {'"': r"{\ttfamily\char34}", "\N{NO-BREAK SPACE}": "~", "–": "--", "…": r"\ldots{}", "“": "``", "”": "''"}
+_LATEX |= {mark: f"${mark}$" for mark in "<>|"} | {"−": "$-$", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$"}
+_LATEX |= {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "→": r"$\to$", "←": r"$\leftarrow$", "∞": r"$\infty$"}
+_LATEX |= {"≤": r"$\le$", "≥": r"$\ge$", "≈": r"$\approx$", "≠": r"$\ne$", "√": r"$\surd$"}
+# Letters that pdfLaTeX sets by itself end here (Latin, extended).
+LATIN = 0x180
+# Greek capitals that do not look like Latin ones.
+CAPITALS = ("gamma", "delta", "theta", "lambda", "xi", "pi", "sigma", "upsilon", "phi", "psi", "omega")
 
 
 def markdown(record: SweepRecord, made: Table) -> str:
     """A title, the question, the table, its legend, and its footnotes."""
-    lines = [f"# {record.sweep} on {in_markdown(record.task)}", "", in_markdown(asked(record)), ""]
+    lines = [f"# {in_markdown(record.sweep)} on {in_markdown(record.task)}", "", in_markdown(asked(record)), ""]
     lines += [markdown_table(made.cells), "", in_markdown(legend(record, made.cells))]
     lines += ["", *(f"- {in_markdown(note)}" for note in made.notes)] if made.notes else []
     return "\n".join(lines) + "\n"
@@ -42,12 +51,13 @@ def latex(record: SweepRecord, made: Table) -> str:
     styled.format(in_latex).format_index(in_latex, axis=0).format_index(_in_lines, axis=1)
     tabular = styled.to_latex(hrules=True, column_format="l" + "r" * cells.shape[1])
     said = [asked(record), legend(record, cells), *(f"{note}." for note in made.notes)]
+    task = re.sub(r"[^A-Za-z0-9.:-]", "-", record.task)
     lines = [
         f"% {PACKAGES}",
         r"\begin{table}[t]",
         r"\centering",
         rf"\caption{{{in_latex(' '.join(said))}}}",
-        rf"\label{{tab:{record.sweep}:{record.task}}}",
+        rf"\label{{tab:{record.sweep}:{task}}}",
         r"\smallskip",
         r"\setlength{\tabcolsep}{3pt}",
         r"\resizebox{\linewidth}{!}{%",
@@ -72,7 +82,8 @@ def html(made: Table) -> str:
     styled = cells.style.set_td_classes(grey).set_table_attributes('class="results"')
     styled.format(escape="html").format_index(escape="html", axis=0).format_index(escape="html", axis=1)
     written = styled.to_html(table_uuid="results", cell_ids=False)
-    return written[written.index("<table") :]  # before it Styler has styles, of which there are none
+    # Styler begins with styles, of which there are none; a file must say in what it is written.
+    return f'<meta charset="utf-8">\n{written[written.index("<table") :]}'
 
 
 def asked(record: SweepRecord) -> str:
@@ -82,9 +93,22 @@ def asked(record: SweepRecord) -> str:
 
 def in_markdown(text: str) -> str:
     """The text so that Markdown shows it as it is, also inside a table."""
-    return text.translate(_MARKDOWN)
+    return " ".join(text.split()).translate(_MARKDOWN)
 
 
 def in_latex(text: str) -> str:
-    """The text so that LaTeX sets it as it is."""
-    return text.translate(str.maketrans(_LATEX))
+    """The text so that pdfLaTeX sets it as it is; letters that its fonts lack by their code point."""
+    return "".join(_LATEX.get(letter) or _letter_in_latex(letter) for letter in " ".join(text.split(" ")))
+
+
+def _letter_in_latex(letter: str) -> str:
+    if ord(letter) < LATIN:
+        return letter if letter.isprintable() else " "
+    name = unicodedata.name(letter, "")
+    if found := re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER (\w+)", name):
+        greek = "lambda" if found[2] == "LAMDA" else found[2].lower()
+        if found[1] == "SMALL" and greek != "omicron":
+            return rf"$\{greek}$"
+        if greek in CAPITALS:
+            return rf"$\{greek.capitalize()}$"
+    return f"U+{ord(letter):04X}"

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,8 @@ from analysis.records import TAGS, VALUES, RecordsError, SweepRecord, SweepRow
 
 MANIFEST = "sweep.json"
 PAGE = 1000
+# Any value that a trial can end with is smaller.
+LARGEST = 1e300
 
 
 def read_sweep(uri: str, sweep: str, task: str, result_version: str = "") -> SweepRecord:
@@ -38,30 +41,37 @@ def read_sweep(uri: str, sweep: str, task: str, result_version: str = "") -> Swe
         if experiment is None:
             known = sorted(found.name for found in client.search_experiments() if found.name != "Default")
             raise RecordsError(
-                f"{uri}: nothing is recorded for task {task!r}; recorded: {', '.join(known) or 'nothing'}"
+                f"{without_password(uri)}: nothing is recorded for task {task!r}; recorded: "
+                f"{', '.join(known) or 'nothing'}"
             )
         manifest = _manifest(client, experiment.experiment_id, sweep, result_version, uri)
         # Whichever sweep trained it, a trial has a tag of each sweep that it belongs to.
         trials = _search(client, experiment.experiment_id, f"tags.kind = 'trial' and tags.`row.{sweep}` LIKE '%'")
-    by_key = {run.data.tags["trial_key"]: run for run in trials}
-    rows = tuple(_row(row) for row in manifest["rows"])
-    lines = [_line(row.row, seed, key, by_key.get(key)) for row in rows for seed, key in row.keys.items()]
-    return SweepRecord(
-        sweep=sweep,
-        question=manifest["question"],
-        task=task,
-        default=manifest.get("default", rows[0].row),
-        axes=tuple(manifest.get("axes", ())),
-        base=tuple(manifest.get("base", ())),
-        overrides=tuple(manifest["overrides"]),
-        rows=rows,
-        runs=pd.DataFrame(lines).set_index(["row", "seed"]),
-        price_per_hour=manifest.get("price_per_hour"),
-        command=tuple(manifest.get("command", ())),
-        file=manifest.get("file", ""),
-        place=uri,
-        experiment_id=experiment.experiment_id,
-    )
+        by_key = {run.data.tags["trial_key"]: run for run in trials}
+        rows = tuple(_row(row) for row in manifest["rows"])
+        lines = [_line(row.row, seed, key, by_key.get(key)) for row in rows for seed, key in row.keys.items()]
+        return SweepRecord(
+            sweep=sweep,
+            question=manifest["question"],
+            task=task,
+            default=manifest.get("default", rows[0].row),
+            axes=tuple(manifest.get("axes", ())),
+            base=tuple(manifest.get("base", ())),
+            overrides=tuple(manifest["overrides"]),
+            rows=rows,
+            runs=pd.DataFrame(lines).set_index(["row", "seed"]),
+            price_per_hour=manifest.get("price_per_hour"),
+            command=tuple(manifest.get("command", ())),
+            file=manifest.get("file", ""),
+            place=without_password(uri),
+            experiment_id=experiment.experiment_id,
+        )
+
+
+def without_password(uri: str) -> str:
+    """A store's address as it may be shown to anybody."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
 
 
 def recorded_tasks(uri: str, sweep: str) -> list[str]:
@@ -74,7 +84,8 @@ def recorded_tasks(uri: str, sweep: str) -> list[str]:
     if not tasks:
         known = sorted({run.data.tags["sweep"] for run in found})
         raise RecordsError(
-            f"{uri}: no sweep {sweep!r} is recorded; recorded: {', '.join(known) or 'none'}; run it: just sweep {sweep}"
+            f"{without_password(uri)}: no sweep {sweep!r} is recorded; recorded: {', '.join(known) or 'none'}; "
+            f"run it: just sweep {sweep}"
         )
     return sorted(tasks)
 
@@ -91,7 +102,8 @@ def read_course(uri: str, record: SweepRecord, score: str) -> pd.DataFrame:
             epochs_per_step = trial.get("last/epoch", np.nan) / trial.get("last/step", np.nan)
             for found in client.get_metric_history(trial["run_id"], f"eval/{score}"):
                 which = {"row": trial["row"], "seed": trial["seed"], "step": found.step}
-                lines.append({**which, "epoch": found.step * epochs_per_step, "value": found.value})
+                value = found.value if abs(found.value) < LARGEST else np.nan
+                lines.append({**which, "epoch": found.step * epochs_per_step, "value": value})
     return pd.DataFrame(lines, columns=["row", "seed", "step", "epoch", "value"])
 
 
@@ -116,7 +128,9 @@ def read_grids(uri: str, run_ids: Sequence[str]) -> Mapping[str, NDArray[np.uint
 def _open(uri: str) -> MlflowClient:
     """Of a database that is not there, MLflow would lay out an empty one."""
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
-        raise RecordsError(f"{uri}: no such database; it is made by the first trial, or name another store")
+        raise RecordsError(
+            f"{without_password(uri)}: no such database; it is made by the first trial, or name another store"
+        )
     return MlflowClient(uri)
 
 
@@ -128,7 +142,7 @@ def _readable(uri: str) -> Iterator[None]:
         raise
     except Exception as error:  # MLflow's, the database's and the network's own kinds, many of them
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise RecordsError(f"{uri}: the MLflow store cannot be read ({reason})") from None
+        raise RecordsError(f"{without_password(uri)}: the MLflow store cannot be read ({reason})") from None
 
 
 def _manifest(client: MlflowClient, experiment_id: str, sweep: str, result_version: str, uri: str) -> dict[str, Any]:
@@ -136,13 +150,17 @@ def _manifest(client: MlflowClient, experiment_id: str, sweep: str, result_versi
     found = [run for run in recorded if run.data.tags["sweep"] == sweep]
     if not found:
         known = sorted({run.data.tags["sweep"] for run in recorded})
-        raise RecordsError(f"{uri}: no sweep {sweep!r} is recorded; recorded: {', '.join(known) or 'none'}")
+        raise RecordsError(
+            f"{without_password(uri)}: no sweep {sweep!r} is recorded; recorded: {', '.join(known) or 'none'}"
+        )
     # Sweeps of before it was recorded are of the first version.
     versions = {run.info.run_id: run.data.tags.get("result_version", "1") for run in found}
     alike = [run for run in found if result_version in ("", versions[run.info.run_id])]
     if not alike:
         known = ", ".join(sorted(set(versions.values())))
-        raise RecordsError(f"{uri}: sweep {sweep!r} has no result version {result_version!r}; it has {known}")
+        raise RecordsError(
+            f"{without_password(uri)}: sweep {sweep!r} has no result version {result_version!r}; it has {known}"
+        )
     newest = max(alike, key=lambda run: run.info.start_time)
     path = download_artifacts(run_id=newest.info.run_id, artifact_path=MANIFEST, tracking_uri=uri)
     return json.loads(Path(path).read_text(encoding="utf-8"))
@@ -157,9 +175,13 @@ def _line(row: str, seed: int, key: str, run: Run | None) -> dict[str, Any]:
     status = run.info.status if run else "MISSING"
     tags, metrics = (run.data.tags, run.data.metrics) if run else ({}, {})
     ended = {name: value for name, value in metrics.items() if name.startswith(VALUES)}
+    # MLflow writes an infinite value as the largest that its database takes.
+    not_finite = [name for name, value in ended.items() if not abs(value) < LARGEST]
+    ended = {name: value for name, value in ended.items() if name not in not_finite}
     return {
         **{"row": row, "seed": seed, "status": status, "key": key, "run_id": run.info.run_id if run else ""},
         **{name: tags.get(name, "") for name in TAGS},
+        "not_finite": ", ".join(not_finite) if status == "FINISHED" else "",
         "step": int(metrics.get("progress/step", 0)),
         **(ended if status == "FINISHED" else {}),
     }

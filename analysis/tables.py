@@ -2,27 +2,22 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from analysis.columns import COLUMN_OF, DASH, Column, columns_of, setting_columns
+from analysis.columns import DASH, Column, columns_of, setting_columns
+from analysis.comparability import differing, taken_otherwise
 from analysis.estimates import Estimate, by_row, differences, main_score, summary, timed_alike, values_of
 from analysis.paper import beside, ours_less_papers
 from analysis.records import SweepRecord
 
 SOURCE_ROW = "source, untranslated"
 
-# What scores of one table must share to be comparable: the tag, and what a reader calls it.
-SHARED = {
-    **{name: name for name in ("extractor", "weights", "layer", "resize", "arithmetic")},
-    **{"image_size": "images' size", "images_a": "images of A", "images_b": "images of B"},
-    **{"kid_subset_size": "KID's subsets", "vgg16": "VGG16's weights", "lpips-vgg16": "LPIPS's weights"},
-    **{"dinov2-vit-l-14": "DINOv2's weights", "segmenter": "segmentation network"},
-    **{"result_version": "result version"},
-}
+# How the rows of a search's samples begin (`pipeline.sweep.SAMPLE`); most of them are stopped and have nothing to show.
+SAMPLE = "sample "
 # What became of a trial, by the status of its run.
 REASONS = {
     "FINISHED": "done",
@@ -47,43 +42,51 @@ class Table:
 def table(record: SweepRecord, paper: Mapping[str, Any]) -> Table:
     """Settings that differ, seeds, scores, costs, the difference to the default row, and the paper's FID."""
     values = values_of(record)
-    marks, notes = _footnotes(record)
-    # Of a search's rows most are stopped, and have nothing to show.
-    states: dict[str, list[str]] = {row.row: [] for row in record.rows}
-    for run in record.trials:
-        states[run["row"]].append(run["status"])
-    shown = [row for row, of_row in states.items() if set(of_row) != {"KILLED"}]
+    hidden = _stopped_samples(record)
+    shown = [row.row for row in record.rows if row.row not in hidden]
+    marks, notes = _footnotes(record, hidden)
     cells = setting_columns(record).loc[shown]
-    finished = {row: states[row].count("FINISHED") for row in shown}
-    cells["n"] = [_count(finished[row], len(states[row]), marks.get(row, "")) for row in shown]
+    finished = Counter(trial["row"] for trial in record.finished)
+    asked = Counter(trial["row"] for trial in record.trials)
+    cells["n"] = [_count(finished[row], asked[row], marks.get(row, "")) for row in shown]
     score, source = main_score(values), {"n": DASH}
     for column in columns_of(values, record.price_per_hour):
         statistics = by_row(summary(values, column.metric))
         cells[column.title] = [mean_and_spread(statistics[row], column, finished[row]) for row in shown]
         source[column.title] = _source_cell(values, column)
-        if score and column.metric == f"best/{score}" and len(shown) > 1:
-            title = f"{COLUMN_OF[f'last/{score}'].label}, less that of {record.default} ↓"
-            found = by_row(differences(values, f"last/{score}", record.default))
-            cells[title] = ["default" if row == record.default else difference(found[row], column) for row in shown]
+        if column.metric == f"last/{score}" and len(shown) > 1:
+            cells[f"{column.label}, less that of {record.default} ↓"] = _differences(record, values, column, shown)
     greyed: list[str] = []
     if papers := beside(record, paper):
         of_rows = [f"{papers.fids[row]:.1f}" if row in papers.fids else DASH for row in shown]
-        if papers.why_not:
-            which = (
-                f" on {papers.data_set} (another data set)" if papers.data_set != record.task else " (another protocol)"
-            )
-            greyed.append(f"paper, FID{which}")
-            cells[greyed[0]] = of_rows
-            if papers.data_set == record.task:
-                notes.append(f"the paper's FID is of another protocol: {papers.why_not}")
-        else:
+        if papers.data_set != record.task:
+            greyed.append(f"paper, FID on {papers.data_set} (another data set)")
+        elif papers.why_not:
+            greyed.append("paper, FID (another protocol)")
+            notes.append(f"the paper's FID is of another protocol: {papers.why_not}")
+        cells[greyed[0] if greyed else "paper, FID"] = of_rows
+        if not greyed and "last/fid" in values:
             less = by_row(ours_less_papers(values, papers))
-            cells["paper, FID"] = of_rows
             cells["FID, last, less the paper's"] = [signed(less[row].mean, 1) for row in shown]
     if any(name.startswith("source/") for name in values):
-        first = pd.DataFrame([source], index=[SOURCE_ROW]).reindex(columns=cells.columns, fill_value=DASH)
+        # A row of the sweep may be called so, too.
+        name = SOURCE_ROW if SOURCE_ROW not in shown else f"{SOURCE_ROW} (A as it is)"
+        first = pd.DataFrame([source], index=[name]).reindex(columns=cells.columns, fill_value=DASH)
         cells = pd.concat([first, cells])
     return Table(cells.rename_axis("row"), tuple(greyed), tuple(notes))
+
+
+def _stopped_samples(record: SweepRecord) -> set[str]:
+    """The samples of a search that were all stopped."""
+    going_on = {trial["row"] for trial in record.trials if trial["status"] != "KILLED"} | {record.default}
+    return {row.row for row in record.rows if row.row.startswith(SAMPLE)} - going_on
+
+
+def _differences(record: SweepRecord, values: pd.DataFrame, column: Column, shown: Sequence[str]) -> list[str]:
+    """To the default row; of rows whose scores were taken otherwise there is none."""
+    found, otherwise = by_row(differences(values, column.metric, record.default)), taken_otherwise(record)
+    cells = {row: DASH if row in otherwise else difference(found[row], column) for row in shown}
+    return ["default" if row == record.default else cells[row] for row in shown]
 
 
 def state_of(run: Mapping[Any, Any]) -> str:
@@ -127,33 +130,34 @@ def signed(value: float, digits: int) -> str:
     return DASH if math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
 
 
-def _footnotes(record: SweepRecord) -> tuple[dict[str, str], list[str]]:
-    """A mark for each row that lacks a seed, and why, a line a seed; which times are left out; what scores do not
-    share; and what older records do not hold."""
+def _footnotes(record: SweepRecord, hidden: Set[str]) -> tuple[dict[str, str], list[str]]:
+    """A mark for each row that lacks a seed, and why, a line a seed; how many rows are not shown; which values and
+    times are left out; what scores do not share; and what older records do not hold."""
     marks: dict[str, str] = {}
     notes: list[str] = []
     for run in record.trials:
-        if run["status"] == "FINISHED":
+        if run["status"] == "FINISHED" or run["row"] in hidden:
             continue
         mark = marks.setdefault(run["row"], f" [{len(marks) + 1}]")
         notes.append(f"{mark.strip()} {run['row']}, seed {run['seed']} {state_of(run)}")
+    if hidden:
+        notes.append(f"{len(hidden)} of the search's samples were stopped and are not shown")
+    notes += [
+        f"{trial['row']}, seed {trial['seed']}: not finite, and left out: {trial['not_finite']}"
+        for trial in record.finished
+        if trial["not_finite"]
+    ]
     timed, left_out = timed_alike(record)
     if left_out:
         how = timed or "before it was recorded how"
         notes.append(
             f"times, energy and cost are those of trials that ran {how}; {left_out} that ran otherwise are left out"
         )
-    differing = [f"{name} ({values})" for tag, name in SHARED.items() if (values := _differing(record, tag))]
-    notes += [f"scores are not all comparable: trials differ in {'; '.join(differing)}"] if differing else []
+    if unlike := differing(record):
+        notes.append(f"scores are not all comparable: trials differ in {'; '.join(unlike)}")
     if not record.axes and len(record.rows) > 1:
         notes.append(
             "the sweep was recorded before rows' settings were, and the first row is taken to be the default; "
             f"just sweep {record.sweep} records them, and trains nothing that is done"
         )
     return marks, notes
-
-
-def _differing(record: SweepRecord, tag: str) -> str:
-    """The values of a tag among the finished trials, each with the number of its trials; '' where they are one."""
-    counts = Counter(trial[tag] for trial in record.finished if trial[tag])
-    return ", ".join(f"{value} in {count}" for value, count in counts.items()) if len(counts) > 1 else ""

@@ -1,6 +1,7 @@
 """A store filled by hand, as the tracker leaves one behind a sweep of which not everything went well."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mlflow import MlflowClient
@@ -46,9 +47,8 @@ def fill(folder: Path, task: str = "stripes", shift: float = 0.0, *, older: bool
     manifest = {"question": "Is it 100 % <right>?", "overrides": [], "rows": rows, "price_per_hour": None}
     if not older:
         manifest |= {"default": "internal", "axes": ["model.negatives"], "base": ["model=cut"], "command": []}
-    sweep = client.create_run(experiment, tags={"kind": "sweep", "sweep": "hand_made"}).info.run_id
-    client.log_dict(sweep, manifest, "sweep.json")
-    client.set_terminated(sweep)
+    _sweep(client, experiment, {**manifest, "question": "What did it ask before?"}, start_time=1, result_version="0")
+    _sweep(client, experiment, manifest, start_time=2)
     for (row, seed), course in COURSES.items():
         run_id = _trial(client, experiment, task, row, seed)
         costs = {"cost/seconds_per_iteration": 0.05, "cost/training_peak_live_gb": 0.02 if row == "internal" else 0.06}
@@ -69,6 +69,13 @@ def fill(folder: Path, task: str = "stripes", shift: float = 0.0, *, older: bool
     failed = _trial(client, experiment, task, "never ran", 0, error="RuntimeError: no_room & <none> | 5%")
     client.set_terminated(failed, "FAILED")
     return uri
+
+
+def _sweep(client: MlflowClient, experiment: str, manifest: dict[str, Any], start_time: int, **tags: str) -> None:
+    named = {"kind": "sweep", "sweep": "hand_made", **tags}
+    run_id = client.create_run(experiment, start_time=start_time, tags=named).info.run_id
+    client.log_dict(run_id, manifest, "sweep.json")
+    client.set_terminated(run_id)
 
 
 def _trial(client: MlflowClient, experiment: str, task: str, row: str, seed: int, **tags: str) -> str:

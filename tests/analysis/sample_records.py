@@ -36,10 +36,10 @@ def make(
     """A record of these trials; rows are those that the trials name, the first of them the default, and their settings
     a number of the row."""
     names = list(dict.fromkeys(str(run["row"]) for run in runs))
-    settings = settings or {name: {"train.number": number} for number, name in enumerate(names)}
+    settings = settings or {name: {"model.number": number} for number, name in enumerate(names)}
     axes = tuple(dict.fromkeys(field for row in settings.values() for field in row))
     described = [
-        {**dict.fromkeys(TAGS, ""), "key": f"key{number}", "run_id": f"run{number}", "step": 0, **run}
+        {**dict.fromkeys(TAGS, ""), "key": f"key{number}", "run_id": f"run{number}", "step": 0, "not_finite": "", **run}
         for number, run in enumerate(runs)
     ]
     rows = tuple(

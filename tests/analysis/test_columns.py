@@ -69,5 +69,18 @@ def test_a_method_without_the_setting_has_a_dash() -> None:
     assert setting_columns(found)["τ"].to_list() == ["0.07", "–"]
 
 
+def test_a_method_without_negatives_has_dashes_for_them() -> None:
+    rows = {"a": {**CUT, "model.negatives": "internal"}, "b": {"model": "cyclegan"}}
+    found = make([finished(row, 0) for row in rows], settings=rows)
+    cells = setting_columns(SweepRecord(**{**vars(found), "axes": ("model.negatives", "model.num_patches")}))
+    assert cells.loc["b"].to_list() == ["–", "–", "–"]
+
+
+def test_settings_keep_their_digits() -> None:
+    rows = {"a": {"train.learning_rate": 0.00012345678}, "b": {"train.learning_rate": 1234567}, "c": {}}
+    found = make([finished(row, 0) for row in rows], settings=rows)
+    assert setting_columns(found)["train.learning_rate"].to_list() == ["0.00012345678", "1234567", "–"]
+
+
 def test_settings_that_no_row_sets_are_no_columns() -> None:
     assert list(setting_columns(sweep("model.temperature", a={}, b={"model.temperature": 0.5}))) == ["τ"]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from sample_records import finished, make
 
@@ -15,7 +17,7 @@ def side(name: str, of_rows: dict[str, list[float]], keys: str = "", **made_with
         for row, values in of_rows.items()
         for seed, fid in enumerate(values)
     ]
-    return Side(name, make(runs))
+    return Side(name, make(runs, place=keys or name))
 
 
 ONE = {"internal": [50.0, 60.0, 70.0], "external": [45.0, 59.0, 72.0]}
@@ -37,6 +39,43 @@ def test_the_same_trials_are_said_to_be_the_same() -> None:
     text = comparison(side("one", ONE, keys="k"), side("other", ONE, keys="k"))
     assert "“internal”, “external”: the very same trials on both sides." in text
     assert cells(text, "internal")[2] == "+0.0 (+0.0 to +0.0)"
+
+
+def test_equal_trials_of_two_stores_are_compared_and_not_called_the_same() -> None:
+    one, other = side("one", ONE, keys="k"), side("other", ONE, keys="k")
+    elsewhere = Side("other", replace(other.record, place="another store"))
+    assert "B against A: FID at the end of training is not shown to differ" in comparison(one, elsewhere)
+
+
+def test_trials_in_common_are_the_same_also_where_one_side_has_more_seeds() -> None:
+    more = side("other", {**ONE, "internal": [*ONE["internal"], 1.0]}, keys="k")
+    more.record.runs["run_id"] = ["run0", "run1", "run2", "more", "run3", "run4", "run5"]
+    text = comparison(side("one", ONE, keys="k"), more)
+    assert "“internal”, “external”: the very same trials on both sides." in text
+
+
+def test_the_order_in_which_a_tag_occurs_does_not_matter() -> None:
+    def mixed(name: str, *extractors: str) -> Side:
+        return Side(
+            name, make([finished("a", seed, last__fid=1.0, extractor=found) for seed, found in enumerate(extractors)])
+        )
+
+    assert "not subtracted" not in comparison(mixed("one", "x", "y"), mixed("other", "y", "x"))
+
+
+@pytest.mark.parametrize("unfinished", [0, 1])
+def test_a_side_without_a_finished_trial_is_said_to_have_none(unfinished: int) -> None:
+    sides = [side("one", ONE), side("other", ONE)]
+    none = make([{"row": "internal", "seed": 0, "status": "FAILED", "error": "no"}])
+    sides[unfinished] = Side("none", none)
+    assert "No seed is finished on both sides." in comparison(*sides)
+
+
+def test_what_one_side_changed_is_not_said_of_both() -> None:
+    one = side("one", ONE)
+    text = comparison(Side("one", replace(one.record, overrides=("train.batch_size=2",))), side("other", ONE))
+    assert "All rows with" not in text
+    assert "- all rows with: train.batch\\_size=2 and –" in text
 
 
 def test_rows_of_one_side_alone_have_dashes_on_the_other() -> None:
@@ -67,12 +106,15 @@ def test_times_of_trials_that_ran_otherwise_are_not_subtracted() -> None:
         return Side(how, make(runs))
 
     text = comparison(timed("alone"), timed("beside others"))
+    mixed = [finished("a", seed, last__fid=1.0, cost__seconds_per_iteration=0.5, timed="alone") for seed in range(2)]
+    mixed += [finished("a", 2, last__fid=1.0, cost__seconds_per_iteration=0.9, timed="beside others")]
+    assert "seconds per iteration, B less A" in comparison(timed("alone"), Side("mixed", make(mixed)))
     assert "seconds per iteration, B less A" not in text
     assert "seconds per iteration, B less A" in comparison(timed("alone"), timed("alone"))
 
 
 def test_sweeps_without_a_row_in_common_are_refused_with_their_rows() -> None:
-    with pytest.raises(RecordsError, match="no row in common; internal, external here, new there"):
+    with pytest.raises(RecordsError, match="no row of one name; “internal”, “external” here, “new” there"):
         comparison(side("one", ONE), side("other", {"new": [1.0]}))
 
 

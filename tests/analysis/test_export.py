@@ -54,6 +54,16 @@ def test_the_table_has_a_line_a_trial_and_metric_that_it_ended_with() -> None:
     assert values.groupby(["row", "seed"]).size().to_dict() == {('a, "b"\n_|', 0): 2, ('a, "b"\n_|', 1): 1, ("c", 0): 2}
 
 
+@pytest.mark.parametrize("names", [("1", "2"), ("0.10", "0.2"), ("None", "nan"), ("true", "1e3")])
+def test_a_row_may_be_called_as_a_number_or_as_nothing(names: tuple[str, str], tmp_path: Path) -> None:
+    found = make(
+        [finished(row, 0, last__fid=9.0) for row in names], settings={row: {"model.word": row} for row in names}
+    )
+    read, _ = read_csv(exported(found, tmp_path))
+    assert markdown(read, table(read, PAPER)) == markdown(found, table(found, PAPER))
+    assert read.rows == found.rows
+
+
 def test_a_trial_that_is_not_finished_has_its_reason() -> None:
     trials = pd.read_csv(io.StringIO(to_csv(sweep(), COURSE)["trials.csv"]), keep_default_na=False)
     assert trials.loc[trials["status"] == "FAILED", "error"].to_list() == ["no, 'none'"]

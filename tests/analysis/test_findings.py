@@ -41,7 +41,7 @@ def test_a_tie_is_said_to_show_no_difference() -> None:
 
 def test_equal_rows_are_not_shown_to_differ() -> None:
     (quality,) = findings(sweep(internal=[50.0, 60.0], external=[50.0, 60.0]))
-    assert "is not shown to differ for “external” (+0.0, the same, 2 seeds)." in quality
+    assert "is not shown to differ for “external” (+0.0, in every seed, 2 seeds)." in quality
 
 
 @pytest.mark.parametrize("distance", [0.1, 1000.0])
@@ -69,7 +69,28 @@ def test_many_rows_are_counted_behind_the_first_ones() -> None:
 
 def test_cost_is_told_of_what_does_not_vary_without_an_interval() -> None:
     _, cost = findings(sweep({"internal": 1.0, "external": 1.5}, internal=[5.0, 6.0], external=[5.0, 6.0]))
-    assert cost == "As to cost, peak memory of training in GB is higher for “external” (+0.500, the same, 2 seeds)."
+    assert (
+        cost == "As to cost, peak memory of training in GB is higher for “external” (+0.500, in every seed, 2 seeds)."
+    )
+
+
+def test_what_the_digits_do_not_show_is_no_difference() -> None:
+    _, cost = findings(sweep({"internal": 1.0, "external": 1.000012}, internal=[5.0, 6.0], external=[5.0, 6.0]))
+    assert "is not shown to differ for “external” (+0.000, in every seed, 2 seeds)." in cost
+
+
+def test_a_row_without_a_seed_in_common_is_said_to_be_unknown() -> None:
+    runs = [finished(row, seed, last__fid=1.0 + seed) for row in ("a", "b") for seed in range(2)]
+    (quality,) = findings(make([*runs, {"row": "c", "seed": 0, "status": "FAILED", "error": "no"}]))
+    assert quality.endswith("and is not known for “c”, by no seed on both sides.")
+
+
+def test_a_row_that_was_scored_in_another_way_is_not_compared() -> None:
+    runs = [
+        finished(row, seed, last__fid=fid, extractor=row) for row, fid in (("a", 9.0), ("b", 1.0)) for seed in range(2)
+    ]
+    (quality,) = findings(make(runs))
+    assert quality == "Against “a”, FID at the end of training is not compared for “b”, scored in another way."
 
 
 def test_rows_are_compared_with_the_default_row_alone() -> None:

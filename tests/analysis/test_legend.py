@@ -1,10 +1,11 @@
 import pytest
 from sample_records import NO_PAPER, finished, make
 
+from analysis.comparability import SHARED
 from analysis.legend import bias_sentence, legend
 from analysis.records import TAGS
 from analysis.rendering import latex, markdown
-from analysis.tables import SHARED, table
+from analysis.tables import table
 
 INCEPTION = {"extractor": "inception-v3-compat", "weights": "6726825d", "dimensions": "2048", "kid_subset_size": "100"}
 SMALL = {"extractor": "small-conv", "weights": "0123abcd", "dimensions": "96", "kid_subset_size": "20"}

@@ -42,6 +42,7 @@ def test_on_other_data_the_papers_value_is_greyed_and_named_as_anothers() -> Non
     [
         ({"images_a": "50"}, "images a 50, there 120"),
         ({"weights": "0badf00d"}, f"weights 0badf00d, there {PUBLISHED_WEIGHTS}"),
+        ({"resize": "none"}, "resize none, there bilinearly as TensorFlow 1 does, not antialiased"),
         ({"image_size": "128 x 128"}, "image size 128 x 128, there 256 x 256"),
         ({"extractor": ""}, f"extractor not recorded, there {INCEPTION}"),
     ],
@@ -58,6 +59,27 @@ def test_another_protocol_greys_the_papers_value_and_says_in_what(made_with: dic
 def test_another_training_greys_the_papers_value(fields: dict[str, object]) -> None:
     found = table(sweep(**fields), PAPER)
     assert found.notes == ("the paper's FID is of another protocol: trained with train.constant_epochs=1",)
+
+
+def test_a_row_that_trains_otherwise_greys_the_papers_value() -> None:
+    rows = {row: {"train.constant_epochs": epochs} for epochs, row in enumerate(ROWS)}
+    assert "trained with train.constant_epochs by row" in table(sweep(settings=rows), PAPER).notes[0]
+
+
+def test_how_often_scores_are_taken_is_no_other_training() -> None:
+    assert table(sweep(overrides=("metric.every_epochs=10",)), PAPER).greyed == ()
+
+
+def test_before_anything_is_finished_nothing_is_said_of_protocols() -> None:
+    runs = [{"row": "CUT", "seed": 0, "status": "FAILED", "error": "no"}]
+    found = table(make(runs, papers=PAPERS, task="horse2zebra"), PAPER)
+    assert list(found.cells["paper, FID"]) == ["45.5"]
+    assert (found.greyed, len(found.notes)) == ((), 1)
+
+
+def test_trials_without_an_fid_are_not_subtracted_from() -> None:
+    runs = [finished("CUT", 0, last__kid=0.1, **PROTOCOL)]
+    assert "FID, last, less the paper's" not in table(make(runs, papers=PAPERS, task="horse2zebra"), PAPER).cells
 
 
 def test_a_base_that_chooses_the_model_is_no_other_training() -> None:

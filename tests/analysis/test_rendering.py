@@ -18,6 +18,10 @@ NAMES = (
     "#1 {x} ~y^2 $z$",
     "τ = 0.07 ± 1 ≤ 2 − 3",
     "*bold* `code`",
+    "[1] foo --x",
+    "η Δ Ω ≈ 1 → 2 ∞",
+    "猫 é",
+    'a "b" [x](y) ~~z~~ &lt;',
 )
 
 
@@ -55,14 +59,14 @@ def test_names_show_literally_in_markdown() -> None:
     for line in rows:
         assert line.replace("\\|", "").count("|") == header.replace("\\|", "").count("|")
     text = "\n".join(rows)
-    for shown in (r"a\_b\|c", "&lt;script>", r"C:\\new & 100%", r"\*bold\* \`code\`"):
+    for shown in (r"a\_b\|c", "&lt;script>", r"C:\\new &amp; 100%", r"\*bold\* \`code\`", r"\~\~z\~\~ &amp;lt;"):
         assert shown in text
 
 
 def test_names_show_literally_in_html() -> None:
     page = Texts(html(table(named(*NAMES), NO_PAPER)))
     assert set(NAMES) <= set(page.texts)
-    assert set(page.tags) <= {"table", "thead", "tbody", "tr", "th", "td"}
+    assert set(page.tags) <= {"meta", "table", "thead", "tbody", "tr", "th", "td"}
 
 
 def test_names_show_literally_in_latex() -> None:

@@ -12,7 +12,7 @@ def made(*runs: dict[str, object]) -> Table:
 
 def scores(cells: pd.DataFrame) -> list[str]:
     """The titles of the columns behind settings and n."""
-    return [title for title in cells if title not in ("train.number", "n")]
+    return [title for title in cells if title not in ("number", "n")]
 
 
 def test_table_keeps_the_sweeps_rows_behind_the_source() -> None:
@@ -105,8 +105,8 @@ def test_packed_and_unpacked_seconds_are_not_compared() -> None:
 def test_stopped_trials_never_enter() -> None:
     stopped = {"status": "KILLED", "error": "", "stopped": "by the search after epoch 2", "timed": "alone"}
     # A score of a stopped trial would be no end of a training; the reader has none, and nobody looks at it here.
-    found = made({"row": "a_b|c", "seed": 0, **stopped, "last/fd_small_conv": 1.0}, timed("lone", 0, "alone", 0.03))
-    assert list(found.cells.index) == ["lone"]
+    found = made(timed("lone", 0, "alone", 0.03), {"row": "a_b|c", "seed": 0, **stopped, "last/fd_small_conv": 1.0})
+    assert list(found.cells["FD (small-conv), last ↓"]) == ["10.00", DASH]
     assert found.notes == ("[1] a_b|c, seed 0 was stopped by the search after epoch 2",)
     some = made(
         {"row": "a_b|c", "seed": 0, **stopped, "last/fd_small_conv": 1.0},
@@ -176,6 +176,42 @@ def test_what_a_trial_costs_is_the_hours_of_its_device_times_the_price() -> None
     runs = [finished("a", 0, cost__device_hours=2.0)]
     assert table(make(runs, price_per_hour=2.5), NO_PAPER).cells.loc["a", "cost a trial, at 2.5 an hour ↓"] == "5.00"
     assert scores(table(make(runs), NO_PAPER).cells) == []
+
+
+def test_rows_whose_scores_were_taken_otherwise_have_no_difference() -> None:
+    recorded = {"last__fid": 60.0, "best__fid": 50.0}
+    runs = [finished("a", seed, **recorded, arithmetic="float32") for seed in range(2)]
+    runs += [finished(row, seed, **recorded, arithmetic=row) for row in ("TF32", "float32") for seed in range(2)]
+    found = made(*runs)
+    assert list(found.cells["FID, last, less that of a ↓"]) == ["default", DASH, "+0.0 (+0.0 to +0.0)"]
+    assert "trials differ in arithmetic (float32 in 4, TF32 in 2)" in found.notes[-1]
+
+
+def test_samples_that_a_search_stopped_are_counted_and_a_stopped_row_of_the_sweep_stays() -> None:
+    stopped = {"status": "KILLED", "error": "", "stopped": "by the search after epoch 1"}
+    runs = [finished("a", 0, last__fid=1.0), {"row": "b", "seed": 0, **stopped}, finished("sample 0", 0, last__fid=2.0)]
+    runs += [{"row": f"sample {number}", "seed": 0, **stopped} for number in (1, 2)]
+    found = made(*runs)
+    assert list(found.cells.index) == ["a", "b", "sample 0"]
+    assert found.notes == (
+        "[1] b, seed 0 was stopped by the search after epoch 1",
+        "2 of the search's samples were stopped and are not shown",
+    )
+
+
+def test_difference_stands_also_where_no_best_is_recorded() -> None:
+    cells = made(*(finished(row, 0, last__fid=1.0) for row in ("a", "b"))).cells
+    assert scores(cells) == ["FID, last ↓", "FID, last, less that of a ↓"]
+
+
+def test_a_score_that_is_not_finite_is_left_out_with_a_footnote() -> None:
+    found = made(finished("a", 0, last__kid=0.5, not_finite="last/fid, best/fid"))
+    assert found.notes == ("a, seed 0: not finite, and left out: last/fid, best/fid",)
+
+
+def test_a_row_that_is_called_as_the_source_is_keeps_its_name() -> None:
+    cells = made(finished(SOURCE_ROW, 0, last__fid=1.0, source__fid=9.0)).cells
+    assert list(cells.index) == [f"{SOURCE_ROW} (A as it is)", SOURCE_ROW]
 
 
 def test_records_from_before_settings_were_recorded_say_so_and_how_to_mend_it() -> None:
