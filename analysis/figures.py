@@ -1,45 +1,50 @@
 """From a sweep's records to its figures; pure, and without pyplot, so that it may run in a thread beside training."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import count
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.columns import COLUMN_OF
-from analysis.estimates import by_row, summary
+from analysis.estimates import Estimate, by_row, summary
 from analysis.figure_data import (
-    IN_INK,
-    LOG,
+    MOST_ROWS,
     Drawing,
     Scored,
+    best_rows,
     count_seeds,
     file_stem,
     paired,
     pareto_front,
+    remarks,
     row_courses,
     scored,
 )
+from analysis.findings import MEMORY, SECONDS
 from analysis.interval_figures import draw_curves, draw_dots
 from analysis.plot_style import (
     INK,
+    LEGEND_MANY,
     LETTER,
     NARROW,
     WIDTH,
+    Along,
     Look,
     add_legend,
     axis_limits,
     drawing_style,
     freeze,
     legend_height,
+    mark_bar,
     mark_best,
-    mark_deviation,
     needs_log,
     row_looks,
-    scale_x,
-    scale_y,
-    shorten,
-    spread_limits,
+    scale,
+    tell_apart,
     to_png,
     to_svg,
     wrap,
@@ -47,9 +52,6 @@ from analysis.plot_style import (
 from analysis.qualitative import Qualitative
 from analysis.records import SweepRecord
 
-# The first of these that is recorded.
-MEMORY = ("cost/training_peak_allocated_gb", "cost/training_peak_live_gb")
-SPEED = "cost/seconds_per_iteration"
 MOST_THIN_LINES = 60
 MOST_PICTURES = 4
 MOST_ROWS_OF_PICTURES = 10
@@ -67,62 +69,81 @@ def draw(
     others: the same sweep's records on other tasks.
     """
     drawings: list[Drawing] = []
-    looks = row_looks(record)
     with drawing_style():
         if (its := scored(record)) is not None:
-            drawings += _draw_course(its, looks, course)
-            drawings += _draw_cost(its, looks)
-            drawings += [draw_dots(its, looks)]
+            best = best_rows(its)
+            # Rows that only curves show come last: the others' looks are then all different.
+            rows = sorted((row.row for row in record.rows), key=lambda row: row in its.means and row not in best.means)
+            looks = row_looks(rows, record.default)
+            drawings += _draw_course(best, looks, course)
+            drawings += _draw_cost(best, looks)
+            drawings += [draw_dots(best, looks)]
             drawings += draw_curves(its, looks)
             for task, other in others.items():
-                drawings += _draw_tasks(its, looks, task, scored(other))
+                drawings += _draw_tasks(best, looks, task, scored(other))
         if qualitative is not None and qualitative.inputs:
             drawings += [_draw_qualitative(qualitative)]
         for drawing in drawings:
             freeze(drawing.figure)
-    return drawings
+    names: dict[str, Drawing] = {}
+    for drawing in drawings:
+        spare = (f"{drawing.name}_{number}" for number in count(2))
+        name = drawing.name if drawing.name not in names else next(name for name in spare if name not in names)
+        names[name] = replace(drawing, name=name)
+    return list(names.values())
 
 
 def _draw_course(its: Scored, looks: Mapping[str, Look], course: pd.DataFrame) -> list[Drawing]:
-    along, courses = row_courses(its.record, course)
+    # A row of few enough has a course even where it has no last score.
+    rows = its.means if len(its.record.rows) > MOST_ROWS else looks
+    along, courses, dropped = row_courses(its.record, course, rows)
     if not courses:
         return []
     trials = sum(len(of_row.seeds) for of_row in courses.values())
+    few = trials <= MOST_THIN_LINES
     drawn = [looks[row] for row in courses]
     figure = Figure((WIDTH, 3.0 + legend_height(drawn, WIDTH)), layout="constrained")
     axes = figure.subplots()
     for row, of_row in courses.items():
         look, mean = looks[row], of_row.mean
-        for seed in of_row.seeds if trials <= MOST_THIN_LINES else []:
-            axes.plot(seed.x, seed.y, color=look.color, linewidth=0.6, alpha=0.55, zorder=1.5, label="seed")
-            mark_best(axes, *seed.best, look)
-        if trials > MOST_THIN_LINES and mean.x:
+        for seed in of_row.seeds if few or not mean.x else []:
+            thin = axes.plot(seed.x, seed.y, color=look.color, linewidth=0.5, zorder=1.5, label="seed")
+            if len(seed.x) == 1:
+                thin[0].set(marker=look.marker, markersize=3.5)
+            else:
+                mark_best(axes, *seed.best, look)
+        if not few and len(mean.x) > 1:
             mark_best(axes, *mean.best, look)
-        bold = axes.plot(mean.x, mean.y, color=look.color, linestyle=look.line, linewidth=1.5, label="mean")
-        bold[0].set(marker=look.marker, markersize=3.5, markevery=max(1, len(mean.x) // 8))
-        # The row that the others are compared with lies on top.
-        bold[0].set(zorder=3 if row == its.record.default else 2)
-    lines = [line for of_row in courses.values() for line in (of_row.mean, *of_row.seeds)]
-    log = needs_log(value for line in lines for value in line.y)
-    if log:
-        scale_y(axes, axis_limits([y for line in lines for y in line.y], log=True), log=True)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if mean.x:
+            bold = axes.plot(mean.x, mean.y, color=look.color, linestyle=look.line, linewidth=1.7, label="mean")
+            bold[0].set(marker=look.marker, markersize=3.5, markevery=max(1, len(mean.x) // 8))
+            # The row that the others are compared with lies on top.
+            bold[0].set(zorder=3 if row == its.record.default else 2)
+    lines = [line for of_row in courses.values() for line in of_row.seeds]
+    x, y = [x for line in lines for x in line.x], [y for line in lines for y in line.y]
+    log = needs_log(y)
+    scale(axes, "y", axis_limits(y, log=log), log=log)
+    if min(x) == max(x):
+        axes.set_xlim(x[0] - 0.5, x[0] + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=all(value.is_integer() for value in x), min_n_ticks=1))
     axes.set_xlabel(along)
     axes.set_ylabel(f"{its.label} ↓")
     add_legend(figure, drawn, lines=True)
-    what = (
-        "Thin: each seed; bold: the mean, where all seeds of a row have a value; a star: a seed's best evaluation."
-        if trials <= MOST_THIN_LINES
-        else f"Only means, since {trials} trials are too many to draw each; a star: a row's best mean."
-    )
     best = {row: of_row.mean.best for row, of_row in courses.items() if of_row.mean.x}
     named = "; ".join(f"{row} {y:.3g} at {along} {x:.4g}" for row, (x, y) in best.items())
+    notes = [
+        "Thin: each seed; bold: the mean, where all seeds of a row have a value; a star: a seed's best evaluation."
+        if few
+        else f"Only means, since {trials} trials are too many to draw each; a star: a row's best mean.",
+        *(["Rows whose seeds share no step are drawn without a mean."] if len(best) < len(courses) else []),
+        remarks(its, dropped, [its.label] if log else []),
+    ]
     return [
         Drawing(
             "course",
             f"{its.label} over training",
-            f"{its.label} over training; lower is better. {what} {IN_INK}{LOG if log else ''}",
-            f"Lines of {its.label} over {along}. Lowest means: {named}.",
+            f"{its.label} over training; lower is better. {' '.join(notes)}",
+            f"Lines of {its.label} over {along}.{f' Lowest means: {named}.' if named else ''}",
             figure,
         )
     ]
@@ -130,42 +151,28 @@ def _draw_course(its: Scored, looks: Mapping[str, Look], course: pd.DataFrame) -
 
 def _draw_cost(its: Scored, looks: Mapping[str, Look]) -> list[Drawing]:
     memory = [metric for metric in MEMORY if metric in its.values][:1]
-    costs = [*memory, *(metric for metric in (SPEED,) if metric in its.values)]
+    costs = [*memory, *(metric for metric in (SECONDS,) if metric in its.values)]
     panels = {COLUMN_OF[metric].label: paired(by_row(summary(its.values, metric)), its.means) for metric in costs}
     panels = {label: pairs for label, pairs in panels.items() if pairs}
     if not panels:
         return []
-    means = {row: mean for row, mean in its.means.items() if any(row in pairs for pairs in panels.values())}
-    drawn = [looks[row] for row in means]
-    width = WIDTH if len(panels) > 1 else NARROW
-    figure = Figure((width, 2.6 + legend_height(drawn, width)), layout="constrained")
-    all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    log = needs_log(mean.mean for mean in means.values())
-    low, high = spread_limits(means.values(), log=log)
-    scale_y(all_axes[0], (low, high), log=log)
-    all_axes[0].set_ylabel(f"{its.label}, last ↓")
+    dropped = sum(its.dropped[metric] for metric in (f"last/{its.score}", *costs))
+    figure, said = _scatter(its, panels, f"last {its.label}", looks, dropped)
     fronts: list[str] = []
-    for axes, (label, pairs) in zip(all_axes, panels.items(), strict=True):
-        for row, pair in pairs.items():
-            mark_deviation(axes, *pair, looks[row])
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.set_xlabel(f"{label} ↓")
+    for axes, (label, pairs) in zip(figure.axes, panels.items(), strict=True):
         front = pareto_front({row: (cost.mean, score.mean) for row, (cost, score) in pairs.items()})
         x, y = [pairs[row][0].mean for row in front], [pairs[row][1].mean for row in front]
-        left, right = axes.get_xlim()
-        step = axes.plot([x[0], *x, right], [high, *y, y[-1]], color=INK, drawstyle="steps-post", label="front")
-        step[0].set(linewidth=0.8, alpha=0.5, zorder=1)
-        axes.set_xlim(left, right)
-        axes.set_ylim(low, high)
+        ends = axes.get_xlim()[1], axes.get_ylim()[1]
+        step = axes.plot([x[0], *x, ends[0]], [ends[1], *y, y[-1]], color=INK, drawstyle="steps-post", label="front")
+        step[0].set(linewidth=0.8, alpha=0.6, zorder=1)
         fronts.append(f"{label}: {', '.join(front)}")
-    add_legend(figure, drawn, lines=False)
     return [
         Drawing(
             "cost",
             f"{its.label} against cost",
-            f"The last {its.label} against what training costs; lower is better in both. Means over seeds "
-            f"({count_seeds(means)}) ± one standard deviation. The step line is the Pareto front: the rows that no "
-            f"other row's means beat in both. {IN_INK}{LOG if log else ''}",
+            f"The last {its.label} against what training costs; lower is better in both. The step line is the "
+            "Pareto front: the rows for which no other row is at least as good in both and better in one. "
+            f"{said}",
             f"Scatter of the last {its.label} against cost. On the front for {'; for '.join(fronts)}.",
             figure,
         )
@@ -173,42 +180,74 @@ def _draw_cost(its: Scored, looks: Mapping[str, Look]) -> list[Drawing]:
 
 
 def _draw_tasks(its: Scored, looks: Mapping[str, Look], task: str, other: Scored | None) -> list[Drawing]:
-    pairs = paired(other.means, its.means) if other is not None else {}
+    pairs = paired(its.means, other.means) if other is not None else {}
     if other is None or not pairs:
         return []
-    drawn = [looks[row] for row in pairs]
-    here, there = {row: its.means[row] for row in pairs}, {row: other.means[row] for row in pairs}
-    figure = Figure((NARROW, 3.0 + legend_height(drawn, NARROW)), layout="constrained")
-    axes = figure.subplots()
-    for row in pairs:
-        mark_deviation(axes, here[row], there[row], looks[row])
-    log_x, log_y = needs_log(x.mean for x in here.values()), needs_log(y.mean for y in there.values())
-    scale_x(axes, spread_limits(here.values(), log=log_x), log=log_x)
-    scale_y(axes, spread_limits(there.values(), log=log_y), log=log_y)
-    axes.set_xlabel(f"{its.label} on {shorten(its.record.task, 40)}, last ↓")
-    axes.set_ylabel(f"{other.label} on {shorten(task, 25)}, last ↓")
-    add_legend(figure, drawn, lines=False)
-    named = "; ".join(f"{row} {here[row].mean:.3g} and {there[row].mean:.3g}" for row in pairs)
+    here, there = tell_apart([its.record.task, task], 25)
+    dropped = its.dropped[f"last/{its.score}"] + other.dropped[f"last/{other.score}"]
+    panels = {f"last {its.label} on {here}": pairs}
+    figure, said = _scatter(its, panels, f"last {other.label} on {there}", looks, dropped)
+    named = "; ".join(f"{row} {x.mean:.3g} and {y.mean:.3g}" for row, (x, y) in pairs.items())
     return [
         Drawing(
             f"tasks_{file_stem(task)}",
             f"{its.record.task} and {task}",
-            f"Each row on both tasks; lower is better. Means over seeds ({count_seeds(here)} on {its.record.task}, "
-            f"{count_seeds(there)} on {task}) ± one standard deviation. {IN_INK}{LOG if log_x or log_y else ''}",
+            f"Each row on both tasks; lower is better. {said}",
             f"Scatter of {its.label} on {its.record.task} and {other.label} on {task}. Means: {named}.",
             figure,
         )
     ]
 
 
+def _scatter(
+    its: Scored,
+    panels: Mapping[str, Mapping[str, tuple[Estimate, Estimate]]],
+    label: str,
+    looks: Mapping[str, Look],
+    dropped: int,
+) -> tuple[Figure, str]:
+    """Rows at two means ± a standard deviation, a panel for each x beside one y, called label; what a reader must know
+    of it."""
+    drawn = [look for row, look in looks.items() if any(row in pairs for pairs in panels.values())]
+    width = WIDTH if len(panels) > 1 or len(drawn) >= LEGEND_MANY else NARROW
+    figure = Figure((width, 2.8 + legend_height(drawn, width)), layout="constrained")
+    all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    y_means = [y for pairs in panels.values() for _, y in pairs.values()]
+    logs = _scale_to(all_axes[0], "y", label, y_means)
+    all_axes[0].set_ylabel(f"{label} ↓")
+    cut = False
+    for axes, (name, pairs) in zip(all_axes, panels.items(), strict=True):
+        logs += _scale_to(axes, "x", name, [x for x, _ in pairs.values()])
+        axes.set_xlabel(f"{name} ↓")
+        for row, (x, y) in pairs.items():
+            marker = axes.plot(x.mean, y.mean, color=looks[row].color, marker=looks[row].marker, label="means")
+            marker[0].set(markersize=6, zorder=3)
+            cut |= mark_bar(axes, "x", y.mean, (x.mean - x.std, x.mean + x.std), looks[row], 0.7)
+            cut |= mark_bar(axes, "y", x.mean, (y.mean - y.std, y.mean + y.std), looks[row], 0.7)
+    add_legend(figure, drawn, lines=False)
+    sides = {name: [x for x, _ in pairs.values()] for name, pairs in panels.items()}
+    seeds = count_seeds({label: y_means, **sides})
+    return figure, f"Means over seeds ({seeds}) ± one standard deviation. {remarks(its, dropped, logs, cut=cut)}"
+
+
+def _scale_to(axes: Axes, along: Along, label: str, means: Sequence[Estimate]) -> list[str]:
+    """Scale an axis to means and deviations; its label where it is logarithmic."""
+    log = needs_log(mean.mean for mean in means)
+    bounds = [bound for mean in means for bound in (mean.mean - mean.std, mean.mean + mean.std)]
+    scale(axes, along, axis_limits([mean.mean for mean in means], bounds, log=log), log=log)
+    return [label] if log else []
+
+
 def _draw_qualitative(qualitative: Qualitative) -> Drawing:
     rows = list(qualitative.outputs)[:MOST_ROWS_OF_PICTURES]
+    if qualitative.neighbour_of in list(qualitative.outputs)[MOST_ROWS_OF_PICTURES:]:
+        rows[-1] = qualitative.neighbour_of
     columns = [qualitative.inputs, *(qualitative.outputs[row] for row in rows), qualitative.neighbours]
     lines = min(MOST_PICTURES, len(qualitative.inputs))
     height, width = qualitative.inputs[0].shape[:2]
     side = min(1.3, WIDTH / len(columns))
     letters = int(side / LETTER)
-    heads = [wrap(head, letters, 4) for head in ("source", *rows, "nearest in B")]
+    heads = [wrap(head, letters, 4) for head in ("source", *tell_apart(rows, letters * 3), "nearest in B")]
     above = 0.15 * max(1 + head.count("\n") for head in heads) + 0.05
     figure = Figure((side * len(columns), side * height / width * lines + above))
     # One axes with all pictures: their places are then exact, and it is fast.
@@ -225,13 +264,13 @@ def _draw_qualitative(qualitative: Qualitative) -> Drawing:
             )
     axes.set_xlim(0, len(columns))
     axes.set_ylim(lines, 0)
-    left_out = len(qualitative.outputs) > len(rows)
+    hidden = qualitative.left_out + len(qualitative.outputs) - len(rows)
+    said = f" {hidden} of the sweep's rows {'is' if hidden == 1 else 'are'} not shown." if hidden else ""
     return Drawing(
         "qualitative",
         "The same images by every row",
         f"Test images of A as each row translates them (seed {qualitative.seed}, last evaluation), and the neighbour "
-        f"in B of the translation by “{qualitative.neighbour_of}”, by the features of the metric."
-        f"{f' The first {len(rows)} of {len(qualitative.outputs)} rows.' if left_out else ''}",
+        f"in B of the translation by “{qualitative.neighbour_of}”, by the features of the metric.{said}",
         f"Grid of {lines} test images in {len(columns)} columns: source; {'; '.join(rows)}; nearest in B.",
         figure,
     )

@@ -1,36 +1,25 @@
 """Figures of every seed, the means, and what the seeds leave open of these (t-intervals): dots and curves; pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib import markers
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from analysis.estimates import Estimate
-from analysis.figure_data import (
-    IN_INK,
-    LOG,
-    Drawing,
-    Scored,
-    count_seeds,
-    file_stem,
-    interval_notes,
-    name_means,
-    rows_along,
-)
+from analysis.figure_data import Drawing, Scored, count_seeds, file_stem, name_means, remarks, rows_along
 from analysis.plot_style import (
     INK,
+    LETTER,
     NARROW,
     WIDTH,
+    Along,
     Look,
     axis_limits,
-    mark_clipped,
-    mark_mean,
-    mark_seeds,
+    mark_bar,
     needs_log,
-    scale_x,
-    scale_y,
+    scale,
+    spell,
     write_above,
 )
 
@@ -46,39 +35,26 @@ FEWEST_POINTS = 3  # of a curve
 def draw_dots(its: Scored, looks: Mapping[str, Look]) -> Drawing:
     """Each row's seeds, mean and interval side by side, rows from the top in the sweep's order."""
     column = f"source/{its.score}"
-    source = its.values[column].mean().item() if column in its.values else None
-    seeds = [value for values in its.seeds.values() for value in values]
-    log = needs_log(seeds)
-    low, high = axis_limits(seeds, _bounds(its.means), source, log=log)
-    figure = Figure((WIDTH, 0.75 + 0.25 * len(its.means)), layout="constrained")
+    sources = its.values[column].dropna() if column in its.values else ()
+    source = float(np.mean(sources)) if len(sources) else None
+    figure = Figure((WIDTH, 0.75 + 0.22 * len(its.means)), layout="constrained")
     axes = figure.subplots()
-    for y, (row, mean) in enumerate(its.means.items()):
-        look = looks[row]
-        mark_seeds(axes, its.seeds[row], [y] * mean.n, look)
-        mark_mean(axes, mean.mean, y, look)
-        if mean.n > 1:
-            ends = [max(mean.low, low), min(mean.high, high)]
-            axes.plot(ends, [y, y], color=look.color, linewidth=1.4, zorder=2, label="interval")
-        if mean.low < low:
-            mark_clipped(axes, low, y, markers.CARETLEFT, look)
-        if mean.high > high:
-            mark_clipped(axes, high, y, markers.CARETRIGHT, look)
-    scale_x(axes, (low, high), log=log)
+    dropped = its.dropped[f"last/{its.score}"] + its.dropped.get(column, 0)
+    said = _mark_rows(axes, "x", its, dict(enumerate(its.means)), looks, dropped, source)
     axes.set_ylim(len(its.means) - 0.5, -0.5)
     axes.set_yticks(range(len(its.means)), [looks[row].name for row in its.means])
     axes.tick_params("y", length=0)
     axes.set_xlabel(f"{its.label}, last ↓")
-    notes = interval_notes(its.means, low, high)
+    low, high = axes.get_xlim()
     if source is not None and low <= source <= high:
         axes.axvline(source, color=INK, linestyle="--", linewidth=0.9, zorder=1, label="source")
         write_above(axes, source, "source, untranslated")
     elif source is not None:
-        notes.append(f"The untranslated source's, {source:.4g}, lies beyond the axis.")
+        said += f" The untranslated source's, {source:.4g}, lies beyond the axis."
     return Drawing(
         "dots",
         f"{its.label} of each seed",
-        f"The last {its.label} of each seed (open), their mean (filled) and its 95 % t-interval (line), "
-        f"{count_seeds(its.means)}; lower is better. {' '.join([*notes, IN_INK])}{LOG if log else ''}",
+        f"The last {its.label} of {said}",
         f"Dot plot of the last {its.label}. Means: {name_means(its.means)}.",
         figure,
     )
@@ -100,56 +76,76 @@ def draw_curves(its: Scored, looks: Mapping[str, Look]) -> list[Drawing]:
 
 
 def _draw_curve(its: Scored, looks: Mapping[str, Look], name: str, field: str, rows: Mapping[float, str]) -> Drawing:
-    x = list(rows)
-    means = {row: its.means[row] for row in rows.values()}
-    seeds = [value for row in means for value in its.seeds[row]]
-    log_x, log_y = x[0] > 0 and x[-1] / x[0] >= 10, needs_log(seeds)
-    low, high = axis_limits(seeds, _bounds(means), log=log_y)
+    x, middle = list(rows), [its.means[row].mean for row in rows.values()]
+    spelt = spell(x)
     figure = Figure((NARROW, 2.8), layout="constrained")
     axes = figure.subplots()
-    bottoms, tops = [mean.low for mean in means.values()], [mean.high for mean in means.values()]
-    axes.fill_between(x, np.maximum(bottoms, low), np.minimum(tops, high), color=INK, alpha=0.1, linewidth=0)
-    middle = [mean.mean for mean in means.values()]
-    axes.plot(x, middle, color=INK, linewidth=1.1, alpha=0.6, zorder=2, label="means")
-    for at, (row, mean) in zip(x, means.items(), strict=True):
-        mark_seeds(axes, [at] * mean.n, its.seeds[row], looks[row])
-        mark_mean(axes, at, mean.mean, looks[row])
-        if mean.low < low:
-            mark_clipped(axes, at, low, markers.CARETDOWN, looks[row])
-        if mean.high > high:
-            mark_clipped(axes, at, high, markers.CARETUP, looks[row])
-        if row == its.record.default:
-            axes.axvline(at, color=INK, linestyle=":", linewidth=0.9, zorder=1, label="default")
-            write_above(axes, at, "default")
-    if log_x:
+    axes.plot(x, middle, color=INK, linewidth=1.1, alpha=0.6, zorder=1.5, label="means")
+    said = _mark_rows(axes, "y", its, rows, looks, its.dropped[f"last/{its.score}"])
+    for at in (at for at, row in rows.items() if row == its.record.default):
+        axes.axvline(at, color=INK, linestyle=":", linewidth=0.9, zorder=1, label="default")
+        write_above(axes, at, "default")
+    log = x[0] > 0 and x[-1] / x[0] >= 10
+    if log:
         axes.set_xscale("log")
-    scale_y(axes, (low, high), log=log_y)
-    axes.xaxis.set_major_locator(FixedLocator(_spaced(x, log=log_x)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    shown = _spaced(x, spelt, log=log)
+    axes.xaxis.set_major_locator(FixedLocator([x[at] for at in shown]))
+    axes.xaxis.set_major_formatter(FixedFormatter([spelt[at] for at in shown]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(field)
     axes.set_ylabel(f"{its.label}, last ↓")
-    named = "; ".join(f"{value:g}: {mean:.3g}" for value, mean in zip(x, middle, strict=True))
+    named = "; ".join(f"{value}: {mean:.3g}" for value, mean in zip(spelt, middle, strict=True))
     return Drawing(
         name,
         f"{its.label} along {field}",
-        f"The last {its.label} along {field}{' (logarithmic axis)' if log_x else ''}, all else as the default row has "
-        f"it: each seed (open), the mean (filled) and the band of its 95 % t-interval, {count_seeds(means)}; lower is "
-        f"better. {' '.join([*interval_notes(means, low, high), IN_INK])}{LOG if log_y else ''}",
+        f"The last {its.label} along {field}{' (logarithmic axis)' if log else ''}, all else as the default row has "
+        f"it: {said}",
         f"Curve of the last {its.label} along {field}. Means: {named}.",
         figure,
     )
 
 
-def _bounds(means: Mapping[str, Estimate]) -> list[float]:
-    return [bound for mean in means.values() for bound in (mean.low, mean.high)]
+def _mark_rows(
+    axes: Axes,
+    along: Along,
+    its: Scored,
+    rows: Mapping[float, str],
+    looks: Mapping[str, Look],
+    dropped: int,
+    near: float | None = None,
+) -> str:
+    """Scores along one axis, which is scaled to them, of rows at places of the other; what a reader must know of it."""
+    means, seeds = (
+        [its.means[row] for row in rows.values()],
+        [value for row in rows.values() for value in its.seeds[row]],
+    )
+    log = needs_log(seeds)
+    bounds = [bound for mean in means for bound in (mean.low, mean.high)]
+    scale(axes, along, axis_limits(seeds, bounds, near, log=log), log=log)
+    cut = False
+    for at, row in rows.items():
+        look, mean, scores = looks[row], its.means[row], its.seeds[row]
+        places = [at] * len(scores)
+        rings = axes.plot(*((scores, places) if along == "x" else (places, scores)), color=look.color, label="seeds")
+        rings[0].set(marker=look.marker, linestyle="none", markersize=5, markerfacecolor="none", zorder=3)
+        # A tick across the bar, since a marker would hide seeds beside the mean.
+        tick = axes.plot(*((mean.mean, at) if along == "x" else (at, mean.mean)), color=look.color, label="mean")
+        tick[0].set(marker="|" if along == "x" else "_", markersize=10, markeredgewidth=2.2, zorder=2.5)
+        cut |= mark_bar(axes, along, at, (mean.low, mean.high), look, 1.3)
+    single = " A row of one seed has no interval." if any(mean.n == 1 for mean in means) else ""
+    return (
+        f"each seed (open), their mean (short bar) and its 95 % t-interval (line), {count_seeds({its.label: means})}; "
+        f"lower is better.{single} {remarks(its, dropped, [its.label] if log else [], cut=cut)}"
+    )
 
 
-def _spaced(values: list[float], *, log: bool) -> list[float]:
-    """Of values in their order, those whose numbers have room beside one another."""
+def _spaced(values: Sequence[float], spelt: Sequence[str], *, log: bool) -> list[int]:
+    """Of values in their order, the places of those whose numbers have room beside one another on a narrow figure."""
     places = np.log(values) if log else np.array(values)
+    inches = (NARROW - 1.2) / (places[-1] - places[0]) * places
     kept = [0]
     for at in range(1, len(values)):
-        if places[at] - places[kept[-1]] > 0.07 * (places[-1] - places[0]):
+        letters = (len(spelt[at]) + len(spelt[kept[-1]])) / 2 + 1.5
+        if inches[at] - inches[kept[-1]] > letters * LETTER:
             kept.append(at)
-    return [values[at] for at in kept]
+    return kept

@@ -2,22 +2,21 @@
 
 import io
 import math
+import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from matplotlib import style
+from matplotlib import font_manager, markers, style
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-from analysis.estimates import Estimate
-from analysis.records import SweepRecord
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 WIDTH = 6.5  # inches: a page's text width
 NARROW = 4.5
@@ -32,7 +31,12 @@ COLORS = ("#0064d2", "#db7612", "#01a87e", "#7d5796", "#2099de", "#b14448", "#a9
 MARKERS = ("s", "^", "D", "v", "<", "p", ">")
 LineStyle = Literal["-", "--", "-.", ":"]
 LINES: tuple[LineStyle, ...] = ("-", "--", "-.", ":")
-SPREAD = 20.0  # the factor above which an axis of distances is logarithmic
+SPREAD = 20.0  # the factor above which an axis is logarithmic
+TINY = 1e-100  # values below are as 0 on any axis
+Along = Literal["x", "y"]
+
+# For letters that DejaVu lacks, where they are installed.
+FALLBACKS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Noto Emoji")
 
 LETTER = 0.068  # inches: a letter's mean width at 8 points
 LEGEND_LINE = 0.175  # inches
@@ -42,7 +46,7 @@ LEGEND_LETTERS = 30  # of a name among many
 LEGEND_MANY = 7
 
 _STYLE: Mapping[str, Any] = {
-    **{"font.family": "DejaVu Sans", "font.size": 8, "text.color": INK, "text.parse_math": False},
+    **{"font.size": 8, "text.color": INK, "text.parse_math": False},
     **{"axes.labelsize": 8, "axes.titlesize": 8, "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8},
     **{"axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.linewidth": 0.7},
     **{"axes.facecolor": "none", "figure.facecolor": "none", "figure.dpi": DPI},
@@ -52,9 +56,14 @@ _STYLE: Mapping[str, Any] = {
 }
 
 
-def drawing_style() -> AbstractContextManager[None]:
+@contextmanager
+def drawing_style() -> Iterator[None]:
     """What figures are made and written under, whatever the user's own matplotlibrc says."""
-    return style.context(["default", dict(_STYLE)])
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    family = ["DejaVu Sans", *(name for name in FALLBACKS if name in installed)]
+    with style.context(["default", {**_STYLE, "font.family": family}]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        yield
 
 
 @dataclass(frozen=True)
@@ -67,28 +76,54 @@ class Look:
     line: LineStyle
 
 
-def row_looks(record: SweepRecord) -> dict[str, Look]:
-    """A look for each row, in the sweep's order; the default row is in ink."""
+def row_looks(rows: Sequence[str], default: str) -> dict[str, Look]:
+    """A look for each row, in their order; the default row is in ink."""
     looks: dict[str, Look] = {}
-    others = [row.row for row in record.rows if row.row != record.default]
-    for row in (row.row for row in record.rows):
-        if row == record.default:
-            looks[row] = Look(shorten(row, NAME_LETTERS), INK, "o", "-")
-        else:
-            at = others.index(row)
-            line = LINES[(at + at // len(COLORS)) % len(LINES)]
-            color, marker = COLORS[at % len(COLORS)], MARKERS[at % len(MARKERS)]
-            looks[row] = Look(shorten(row, NAME_LETTERS), color, marker, line)
+    for row, name in zip(rows, tell_apart(rows, NAME_LETTERS), strict=True):
+        at = len(looks) - (default in looks)
+        color, marker = COLORS[at % len(COLORS)], MARKERS[at % len(MARKERS)]
+        line = LINES[(at + at // len(COLORS)) % len(LINES)]
+        looks[row] = Look(name, INK, "o", "-") if row == default else Look(name, color, marker, line)
     return looks
+
+
+def tell_apart(texts: Sequence[str], letters: int) -> list[str]:
+    """Each in one line of so many letters, and no two alike: too long ones lose first the words that all of them share,
+    and what is alike even then is numbered."""
+    plain = [_in_one_line(text) for text in texts]
+    words = {text: re.findall(r"[^,;\s]+[,;\s]*", text) for text in plain if len(text) > letters}
+    shared = set[str]().union(*words.values()).intersection(*words.values()) if len(words) > 1 else set[str]()
+    counts = Counter[str]()
+    names: dict[str, None] = {}
+    for text in plain:
+        kept = re.sub("…+", "…", "".join("…" if word in shared else word for word in words.get(text, [text])))
+        name = same = shorten(kept, letters)
+        counts[same] += 1
+        while name in names:
+            mark = f" ({max(counts[same], 2)})"
+            name = shorten(kept, letters - len(mark)) + mark
+            counts[same] += name in names
+        names[name] = None
+    return list(names)
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def shorten(text: str, letters: int) -> str:
     """In one line; a longer text keeps both its ends, since names of rows often differ in their last letters only."""
-    plain = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    plain = _in_one_line(text)
     if len(plain) <= letters:
         return plain
     head = (letters - 1) // 2
     return f"{plain[:head]}…{plain[len(plain) - (letters - 1 - head) :]}"
+
+
+def spell(values: Sequence[float]) -> list[str]:
+    """As a person writes numbers, with as many digits as tell them apart."""
+    spelt = [[f"{value:.{digits}g}" for value in values] for digits in range(6, 18)]
+    return next((texts for texts in spelt if len(set(texts)) == len(set(values))), spelt[-1])
 
 
 def wrap(text: str, letters: int, lines: int) -> str:
@@ -120,7 +155,7 @@ def add_legend(figure: Figure, looks: Sequence[Look], *, lines: bool) -> None:
 
 
 def _legend_names(looks: Sequence[Look]) -> list[str]:
-    return [shorten(look.name, LEGEND_LETTERS if len(looks) >= LEGEND_MANY else NAME_LETTERS) for look in looks]
+    return tell_apart([look.name for look in looks], LEGEND_LETTERS if len(looks) >= LEGEND_MANY else NAME_LETTERS)
 
 
 def _legend_columns(names: Sequence[str], width: float) -> int:
@@ -133,43 +168,34 @@ def _legend_columns(names: Sequence[str], width: float) -> int:
 
 
 def needs_log(values: Iterable[float]) -> bool:
-    """Whether distances are so far apart that a linear axis would press the small ones together."""
+    """Whether values are so far apart that a linear axis would press the small ones together."""
     known = np.asarray(list(values), float)
-    return bool(known.min() > 0 and known.max() / known.min() > SPREAD)
+    return bool(known.min() > TINY and np.ptp(np.log(known)) > math.log(SPREAD))
 
 
-def scale_x(axes: Axes, limits: tuple[float, float], *, log: bool) -> None:
-    """The x axis from limit to limit."""
+def scale(axes: Axes, along: Along, limits: tuple[float, float], *, log: bool) -> None:
+    """An axis from limit to limit; a logarithmic one has 1, 2 and 5 of each power of ten, or 1 alone over many powers,
+    as plain numbers."""
+    axis = axes.xaxis if along == "x" else axes.yaxis
     if log:
-        axes.set_xscale("log")
-        _set_log_ticks(axes.xaxis, *limits)
-    axes.set_xlim(limits)
-
-
-def scale_y(axes: Axes, limits: tuple[float, float], *, log: bool) -> None:
-    """The y axis from limit to limit."""
-    if log:
-        axes.set_yscale("log")
-        _set_log_ticks(axes.yaxis, *limits)
-    axes.set_ylim(limits)
-
-
-def _set_log_ticks(axis: Axis, low: float, high: float) -> None:
-    """1, 2 and 5 of each power of ten, or 1 alone over three powers and more, as plain numbers."""
-    axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 1000 else (1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+        axes.set(**{f"{along}scale": "log"})
+        axis.set_major_locator(LogLocator(subs=(1.0,) if limits[1] / limits[0] > 1000 else (1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
+    else:
+        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axes.set(**{f"{along}lim": limits})
 
 
 def axis_limits(
     points: Iterable[float], bounds: Iterable[float] = (), near: float | None = None, *, log: bool
 ) -> tuple[float, float]:
-    """Ends of an axis that holds all points, and bounds of intervals (nan: none) as far as half the points' range away.
+    """Ends of an axis that holds all points, and bounds of bars (nan: none) as far as half the points' range away.
 
-    near: a value that is taken in where it is less than a third of the axis away. Never below 0 for points above it.
+    near: a value that is taken in where it is less than a third of the axis away. Where no point is below 0, the axis
+    ends there, or as far below as a point at 0 needs to be seen whole.
     """
     known = np.asarray(list(points), float)
-    known = known[~np.isnan(known)]
     wanted = np.asarray([*bounds, *known], float)
     if log:
         tiny = known.min() / 1e9
@@ -182,18 +208,24 @@ def axis_limits(
         low, high = min(low, near - 0.06 * room), max(high, near + 0.06 * room)
     if log:
         return 10**low, 10**high
-    return (max(low, 0.0) if known.min() >= 0 else low), high
+    return (max(low, min(0.0, float(known.min()) - 0.04 * room)) if known.min() >= 0 else low), high
 
 
-def mark_seeds(axes: Axes, x: Sequence[float], y: Sequence[float], look: Look) -> None:
-    """An open marker a seed."""
-    rings = axes.plot(x, y, color=look.color, marker=look.marker, linestyle="none", markersize=5, label="seeds")
-    rings[0].set(markerfacecolor="none", alpha=0.65, zorder=3)
-
-
-def mark_mean(axes: Axes, x: float, y: float, look: Look) -> None:
-    """A filled marker over those of the seeds."""
-    axes.plot(x, y, color=look.color, marker=look.marker, linestyle="none", markersize=7, zorder=4, label="mean")
+def mark_bar(axes: Axes, along: Along, at: float, ends: tuple[float, float], look: Look, width: float) -> bool:
+    """A bar along one axis, whose limits are set, at a place of the other; an arrow head where it goes on beyond the
+    axis, and whether it does. Nothing where the ends are nan."""
+    if math.isnan(ends[0]):
+        return False
+    low, high = axes.get_xlim() if along == "x" else axes.get_ylim()
+    seen = [max(ends[0], low), min(ends[1], high)]
+    line = axes.plot(*((seen, [at, at]) if along == "x" else ([at, at], seen)), color=look.color, label="bar")
+    line[0].set(linewidth=width, zorder=2)
+    left, right = (markers.CARETLEFT, markers.CARETRIGHT) if along == "x" else (markers.CARETDOWN, markers.CARETUP)
+    cut = [*([(low, left)] if ends[0] < low else []), *([(high, right)] if ends[1] > high else [])]
+    for end, marker in cut:
+        tip = axes.plot(*((end, at) if along == "x" else (at, end)), color=look.color, marker=marker, label="arrow")
+        tip[0].set(markersize=5, clip_on=False)
+    return bool(cut)
 
 
 def mark_best(axes: Axes, x: float, y: float, look: Look) -> None:
@@ -202,38 +234,9 @@ def mark_best(axes: Axes, x: float, y: float, look: Look) -> None:
     star[0].set(markeredgecolor=INK, markeredgewidth=0.5)
 
 
-def mark_clipped(axes: Axes, x: float, y: float, marker: int, look: Look) -> None:
-    """An arrow head with its tip at an end of an axis."""
-    axes.plot(x, y, color=look.color, marker=marker, linestyle="none", markersize=5, clip_on=False, label="arrow")
-
-
-def mark_deviation(axes: Axes, x: Estimate, y: Estimate, look: Look) -> None:
-    """A marker at two means, with thin bars of ± their standard deviations where there are any."""
-    axes.errorbar(
-        x.mean,
-        y.mean,
-        xerr=None if math.isnan(x.std) else x.std,
-        yerr=None if math.isnan(y.std) else y.std,
-        color=look.color,
-        marker=look.marker,
-        linestyle="none",
-        markersize=6,
-        elinewidth=0.7,
-        zorder=3,
-        label="means",
-    )
-
-
 def write_above(axes: Axes, x: float, text: str) -> None:
     """Over the axes, at a place of the x axis."""
     axes.annotate(text, (x, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center", va="bottom")
-
-
-def spread_limits(means: Iterable[Estimate], *, log: bool) -> tuple[float, float]:
-    """Ends of an axis that holds means, and their standard deviations as far as `axis_limits` lets them."""
-    known = list(means)
-    tops, bottoms = [mean.mean + mean.std for mean in known], [mean.mean - mean.std for mean in known]
-    return axis_limits([*(mean.mean for mean in known), *tops], bottoms, log=log)
 
 
 def freeze(figure: Figure) -> Figure:

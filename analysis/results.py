@@ -13,7 +13,7 @@ from analysis.findings import findings
 from analysis.page import page
 from analysis.paper import load_paper
 from analysis.plot_style import to_png, to_svg
-from analysis.qualitative import Qualitative, best_seed, compare_outputs
+from analysis.qualitative import Qualitative, best_seed, compare_outputs, pictured
 from analysis.records import SweepRecord
 from analysis.report import report
 from analysis.runs import read_course, read_grids, read_sweep, recorded_tasks
@@ -46,10 +46,10 @@ def write_results(uri: str, sweep: str, task: str, results: Path, price_per_hour
     made = table(record, load_paper())
     score = main_score(values_of(record)) or next(iter(SCORE_LABELS))
     course, qualitative = read_course(uri, record, score), _read_pictures(uri, record)
-    others = {other: read_sweep(uri, sweep, other) for other in recorded_tasks(uri, sweep) if other != task}
-    drawings = draw(record, course, others, qualitative)
     folder, tables = results / sweep / task, tables_of(record, made)
     write_files(folder, {**tables, **to_csv(record, course)})
+    others = {other: read_sweep(uri, sweep, other) for other in recorded_tasks(uri, sweep) if other != task}
+    drawings = draw(record, course, others, qualitative)
     _write_figures(folder / "figures", drawings)
     # Last, since it stands for the whole.
     write_files(folder, {"index.html": page(report(record, made, drawings, qualitative))})
@@ -60,8 +60,7 @@ def _read_pictures(uri: str, record: SweepRecord) -> Qualitative | None:
     seed = best_seed(record)
     if seed is None:
         return None
-    runs = [trial["run_id"] for trial in record.finished if trial["seed"] == seed]
-    return compare_outputs(record, seed, read_grids(uri, runs[:MOST_PICTURED]))
+    return compare_outputs(record, seed, read_grids(uri, pictured(record, seed, MOST_PICTURED)))
 
 
 def _write_figures(folder: Path, drawings: Sequence[Drawing]) -> None:

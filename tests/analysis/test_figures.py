@@ -4,8 +4,9 @@ import math
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,9 +21,20 @@ from matplotlib.lines import Line2D
 from PIL import Image
 from sample_records import finished, make
 
-from analysis.figure_data import Line, pareto_front, row_courses
+from analysis.figure_data import MOST_ROWS, Line, pareto_front, row_courses
 from analysis.figures import MOST_ROWS_OF_PICTURES, MOST_THIN_LINES, Drawing, draw, to_png, to_svg
-from analysis.plot_style import COLORS, INK, LIGHT_INK, axis_limits, needs_log, row_looks, shorten, wrap
+from analysis.plot_style import (
+    COLORS,
+    INK,
+    LIGHT_INK,
+    axis_limits,
+    needs_log,
+    row_looks,
+    shorten,
+    spell,
+    tell_apart,
+    wrap,
+)
 from analysis.qualitative import Qualitative
 from analysis.records import Setting, SweepRecord
 
@@ -75,7 +87,7 @@ def everything(row: str = "other") -> list[Drawing]:
     ]
     record = make(runs, settings=settings)
     picture = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
-    qualitative = Qualitative(0, "a", (picture,), dict.fromkeys(settings, (picture,)), (picture,))
+    qualitative = Qualitative(0, "a", (picture,), dict.fromkeys(settings, (picture,)), (picture,), 0)
     return draw(record, course(record), {f"of {row}": make(runs, settings=settings)}, qualitative)
 
 
@@ -90,7 +102,7 @@ def hard() -> dict[str, Drawing]:
 
 
 def test_figures_stand_in_the_reports_order(hard: dict[str, Drawing]) -> None:
-    names = ["course", "cost", "dots", "curve_temperature", f"tasks_{re.sub('[^A-Za-z0-9]', '_', f'of {HARD}')}"]
+    names = ["course", "cost", "dots", "curve_temperature", f"tasks_{re.sub('[^A-Za-z0-9τ]', '_', f'of {HARD}')}"]
     assert list(hard) == [*names, "qualitative"]
 
 
@@ -122,20 +134,23 @@ def test_sweeps_first_row_is_at_the_top() -> None:
 
 
 def test_default_row_alone_is_in_ink() -> None:
-    looks = row_looks(sweep({"a": [1], "b": [2], "c": [3]}, default="b"))
+    looks = row_looks(["a", "b", "c"], "b")
     assert [row for row, look in looks.items() if look.color == INK] == ["b"]
 
 
 def test_no_two_of_forty_rows_look_alike() -> None:
-    looks = row_looks(sweep({f"row {number}": [1] for number in range(40)}))
+    looks = row_looks([f"row {number}" for number in range(40)], "row 0")
     assert len({(look.color, look.marker) for look in looks.values()}) == 40
 
 
 def test_row_has_one_look_in_every_figure(hard: dict[str, Drawing]) -> None:
-    axes = [hard[name].figure.axes[0] for name in ("course", "dots", "curve_temperature")]
-    found = [[(line.get_color(), line.get_marker()) for line in lines(each, "mean")] for each in axes]
+    shown = {"course": "mean", "dots": "seeds", "curve_temperature": "seeds", "cost": "means"}
+    axes = {name: hard[name].figure.axes[0] for name in shown}
+    found = [
+        [(line.get_color(), line.get_marker()) for line in lines(axes[name], label)] for name, label in shown.items()
+    ]
     of_legend = [(handle.get_color(), handle.get_marker()) for handle in hard["cost"].figure.legends[0].get_lines()]
-    assert found[0] == found[1] == found[2] == of_legend
+    assert all(looks == of_legend for looks in found)
 
 
 @pytest.mark.parametrize("page", ["#ffffff", DARK_PAGE])
@@ -145,7 +160,41 @@ def test_colors_stand_out_from_the_page(page: str) -> None:
     assert contrast(ink, page) >= 7
 
 
-def contrast(one: str, other: str) -> float:
+def test_lines_stand_out_from_the_page_blended_as_they_are(hard: dict[str, Drawing]) -> None:
+    axes = [axes for drawing in hard.values() for axes in drawing.figure.axes]
+    for line in (line for each in axes for line in each.lines):
+        for page, ink in (("#ffffff", INK), (DARK_PAGE, LIGHT_INK)):
+            alpha, color = line.get_alpha() or 1.0, ink if line.get_color() == INK else line.get_color()
+            assert contrast(tuple(alpha * np.array(to_rgb(color)) + (1 - alpha) * np.array(to_rgb(page))), page) >= 3
+    (seed, *_), (mean, *_) = (lines(hard["course"].figure.axes[0], label) for label in ("seed", "mean"))
+    assert mean.get_linewidth() > 3 * seed.get_linewidth()
+
+
+# Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.
+SIGHT = {
+    "all": np.eye(3),
+    "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+}
+TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def lab(color: str, sight: object) -> np.ndarray:
+    rgb = np.array(to_rgb(color))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    xyz = TO_XYZ @ np.clip(np.asarray(sight) @ linear, 0, 1) / [0.9505, 1.0, 1.089]
+    x, y, z = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("sight", SIGHT.values(), ids=SIGHT)
+@pytest.mark.parametrize("ink", [INK, LIGHT_INK])
+def test_colors_differ_for_readers_who_see_no_red_or_no_green(sight: object, ink: str) -> None:
+    seen = [lab(color, sight) for color in (*COLORS, ink)]
+    assert min(np.linalg.norm(one - other) for one, other in combinations(seen, 2)) >= 20
+
+
+def contrast(one: str | tuple[float, ...], other: str) -> float:
     """By WCAG 2: of relative luminances."""
     linear = [
         [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(each)] for each in (one, other)
@@ -157,10 +206,79 @@ def contrast(one: str, other: str) -> float:
 def test_mean_is_drawn_where_all_seeds_have_a_value() -> None:
     record = sweep({"a": [1, 2]})
     known = course(record).query("seed == 0 or step < 200")
-    along, courses = row_courses(record, known)
+    along, courses, _ = row_courses(record, known, ["a"])
     assert along == "epoch" and courses["a"].mean == Line([0.0, 1.0], [13.5, 12.5])
     axes = drawn(record, known)["course"].figure.axes[0]
     assert points(axes, "mean") == [(0.0, 13.5), (1.0, 12.5)]
+
+
+@pytest.mark.parametrize("seeds", [2, MOST_THIN_LINES + 1])
+def test_seeds_without_a_common_step_are_drawn_without_a_mean(seeds: int) -> None:
+    record = sweep({"a": [1.0] * seeds})
+    known = course(record)
+    known["step"] += known["seed"]
+    drawing = drawn(record, known)["course"]
+    axes = drawing.figure.axes[0]
+    assert len(lines(axes, "seed")) == seeds and not lines(axes, "mean")
+    assert "Rows whose seeds share no step" in drawing.caption and drawing.alt == "Lines of FID over epoch."
+
+
+def test_single_evaluation_is_a_point_at_a_whole_epoch() -> None:
+    record = sweep({"a": [1, 2]})
+    figure = drawn(record, course(record, 1))["course"].figure
+    axes = figure.axes[0]
+    assert axes.get_xlim() == (-0.5, 0.5)
+    assert [label.get_text() for label in axes.get_xticklabels() if abs(label.get_position()[0]) <= 0.5] == ["0"]
+    assert all(line.get_marker() == "o" for line in lines(axes, "seed")) and not lines(axes, "best")
+
+
+def test_evaluations_of_one_step_keep_their_order() -> None:
+    record = sweep({"a": [1]})
+    many = pd.DataFrame([("a", 0, at % 2, math.nan, float(at)) for at in range(100)], columns=NO_COURSE.columns)
+    assert row_courses(record, many, ["a"])[1]["a"].mean == Line([0.0, 1.0], [98.0, 99.0])
+
+
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan, 1.7976931348623157e308])
+def test_values_that_are_not_finite_are_left_out_and_counted(bad: float) -> None:
+    record = make([finished("a", seed, last__fid=[5.0, bad][seed], source__fid=9.0) for seed in (0, 1)])
+    known = course(record)
+    known.loc[0, "value"] = bad
+    figures = drawn(record, known, t=record)
+    assert "1 value that is not finite is left out." in figures["course"].caption
+    assert points(figures["dots"].figure.axes[0], "seeds") == [(5.0, 0.0)]
+    if not math.isnan(bad):  # a value that is not recorded is nan as well
+        assert "1 value that is not finite is left out." in figures["dots"].caption
+        assert "2 values that are not finite are left out." in figures["tasks_t"].caption
+    assert drawn(make([finished("a", 0, last__fid=bad)])) == {}
+
+
+@pytest.mark.parametrize("values", [(5e-324, 1e99), (-1e99, 1e99), (0.0, 1e99), (1e-99, 1e99), (0.0, 0.0)])
+def test_no_ratio_of_values_is_too_large_to_draw(values: tuple[float, float]) -> None:
+    runs = [
+        finished(row, seed, last__fid=value, cost__seconds_per_iteration=value)
+        for row, value in zip("ab", values, strict=True)
+        for seed in (0, 1)
+    ]
+    record = make(runs)
+    assert list(drawn(record, course(record), t=record)) == ["course", "cost", "dots", "tasks_t"]
+
+
+def test_of_many_rows_the_default_and_the_best_are_drawn_in_figures_of_bounded_height() -> None:
+    scores = {f"model=cut, temperature={row}, layers=all of them": [1000.0 - row, 1001.0 - row] for row in range(300)}
+    runs = [
+        finished(row, seed, last__fid=score, cost__seconds_per_iteration=score)
+        for row, of_row in scores.items()
+        for seed, score in enumerate(of_row)
+    ]
+    record = make(runs)
+    figures = drawn(record, course(record), t=record)
+    figures.pop("curve_number")  # of all rows
+    names = [label.get_text() for label in figures["dots"].figure.axes[0].get_yticklabels()]
+    assert names == [f"…temperature={row}, …" for row in (0, *range(300 - MOST_ROWS + 1, 300))]
+    for name, drawing in figures.items():
+        assert "The default and the best 39 of 300 rows." in drawing.caption
+        assert drawing.figure.get_figheight() <= 10
+        assert name == "dots" or len(set(legend(drawing.figure))) == MOST_ROWS
 
 
 def test_star_is_at_each_seeds_best() -> None:
@@ -200,15 +318,14 @@ def test_logarithmic_axis_is_labelled_in_plain_numbers() -> None:
 
 def test_one_seed_has_no_interval() -> None:
     drawing = drawn(sweep({"a": [5], "b": [6, 7, 8]}))["dots"]
-    (interval,) = lines(drawing.figure.axes[0], "interval")
+    (interval,) = lines(drawing.figure.axes[0], "bar")
     assert set(interval.get_ydata()) == {1}
     assert "A row of one seed has no interval." in drawing.caption
 
 
 def test_interval_is_students() -> None:
-    (left, _), (right, _) = points(drawn(sweep({"a": [10, 11, 12], "b": [20, 0]}))["dots"].figure.axes[0], "interval")[
-        :2
-    ]
+    axes = drawn(sweep({"a": [10, 11, 12], "b": [20, 0]}))["dots"].figure.axes[0]
+    (left, _), (right, _) = points(axes, "bar")[:2]
     assert (left, right) == pytest.approx((11 - 4.3027 / 3**0.5, 11 + 4.3027 / 3**0.5), abs=1e-3)
 
 
@@ -228,6 +345,17 @@ def test_whole_interval_has_no_arrow_head() -> None:
 def test_axis_of_distances_does_not_go_below_zero() -> None:
     assert axis_limits([1.0, 9.0], [-30.0, 40.0], log=False)[0] == 0
     assert axis_limits([1.0, 100.0], [-30.0, 400.0], log=True)[0] == pytest.approx(0.1)
+
+
+def test_point_at_zero_is_not_cut() -> None:
+    low, high = axis_limits([0.0, 10.0], [-30.0, 40.0], log=False)
+    assert -0.1 * high < low < 0
+
+
+def test_every_seed_is_seen_beside_the_mean() -> None:
+    axes = drawn(sweep({"a": [3, 3, 3], "b": [1, 2, 3]}))["dots"].figure.axes[0]
+    for mean, seeds in zip(lines(axes, "mean"), lines(axes, "seeds"), strict=True):
+        assert mean.get_marker() == "|" and mean.get_zorder() < seeds.get_zorder()
 
 
 def test_axis_holds_every_point_of_one_value() -> None:
@@ -271,6 +399,34 @@ def test_cost_has_a_panel_for_each_that_is_recorded(hard: dict[str, Drawing]) ->
     assert "cost" not in drawn(sweep({"a": [1, 2]}))
 
 
+def test_cost_counts_the_seeds_of_both_sides() -> None:
+    runs = [finished("a", seed, last__fid=9.0) | {"cost/training_peak_live_gb": 2.0} for seed in range(3)]
+    assert "(n = 3)" in drawn(make(runs))["cost"].caption
+    del runs[0]["cost/training_peak_live_gb"]
+    assert "(n = 3 of last FID; 2 of live tensors in training, peak GB)" in drawn(make(runs))["cost"].caption
+
+
+def test_cut_deviation_ends_in_arrow_heads_on_the_axis() -> None:
+    runs = [finished("a", at, last__fid=9.0 + 20 * at, cost__seconds_per_iteration=0.1 + at) for at in range(2)]
+    drawing = drawn(make([*runs, finished("b", 0, last__fid=20.0, cost__seconds_per_iteration=0.7)]))["cost"]
+    (axes,) = drawing.figure.axes
+    heads = points(axes, "arrow")
+    assert "An arrow head" in drawing.caption and len(heads) == 4
+    assert {x for x, _ in heads} >= set(axes.get_xlim()) and {y for _, y in heads} >= set(axes.get_ylim())
+
+
+def test_cost_is_logarithmic_beyond_a_factor_of_20_and_never_below_zero() -> None:
+    for most, log in ((1.0, False), (5.0, True)):
+        costs = {"a": (0.1, 0.1), "b": (most, most / 9)}
+        runs = [
+            finished(r, s, last__fid=1.0, cost__seconds_per_iteration=c[s]) for r, c in costs.items() for s in (0, 1)
+        ]
+        drawing = drawn(make(runs))["cost"]
+        (axes,) = drawing.figure.axes
+        assert axes.get_xscale() == ("log" if log else "linear") and axes.get_xlim()[0] >= 0
+        assert ("On a logarithmic axis: seconds per iteration." in drawing.caption) == log
+
+
 def test_cost_prefers_allocated_memory() -> None:
     memory = {"cost__training_peak_allocated_gb": 3.0, "cost__training_peak_live_gb": 2.0}
     (axes,) = drawn(make([finished("a", 0, last__fid=1.0, **memory)]))["cost"].figure.axes
@@ -280,7 +436,7 @@ def test_cost_prefers_allocated_memory() -> None:
 def test_one_seed_has_no_error_bar() -> None:
     runs = [finished(row, seed, last__fid=9.0 + seed, cost__seconds_per_iteration=1.0 + seed) for row, seed in TRIALS]
     (axes,) = drawn(make(runs))["cost"].figure.axes
-    assert [len(container.lines[2]) for container in axes.containers] == [0, 2]
+    assert len(lines(axes, "means")) == 2 and len(lines(axes, "bar")) == 2
 
 
 TRIALS = (("one", 0), ("two", 0), ("two", 1))
@@ -312,6 +468,16 @@ def test_curves_axis_is_linear_within_one_power_of_ten_or_from_zero(values: Sequ
     assert drawing.figure.axes[0].get_xscale() == "linear"
 
 
+def test_curves_ticks_are_told_apart_and_do_not_overlap() -> None:
+    assert spell([0.1, 1.0, 1e-7]) == ["0.1", "1", "1e-07"]
+    assert spell([12345678.0, 12345680.0]) == ["12345678", "12345680"]
+    for values in ([0.0001, 0.00012, 0.00015], [12345678, 12345680, 12345800], [1, 1.000001, 1.1, 1.2, 100]):
+        (drawing,) = curve({f"{row}": {"model.n": value} for row, value in enumerate(values)}).values()
+        drawing.figure.draw_without_rendering()
+        boxes = [label.get_window_extent() for label in drawing.figure.axes[0].get_xticklabels()]
+        assert len(boxes) > 1 and all(one.x1 < other.x0 for one, other in pairwise(boxes))
+
+
 def test_curves_of_fields_that_end_alike_have_names_apart() -> None:
     fields = [(1, 1), (2, 1), (3, 1), (1, 2), (1, 3)]
     figures = curve({f"{row}": {"a.rate": one, "b.rate": two} for row, (one, two) in enumerate(fields)})
@@ -321,9 +487,21 @@ def test_curves_of_fields_that_end_alike_have_names_apart() -> None:
 def test_tasks_show_the_rows_that_both_have() -> None:
     here, there = sweep({"a": [1, 3], "b": [5, 7]}), sweep({"b": [50, 70], "c": [1, 2]}, task="cats/dogs")
     drawing = drawn(here, **{"cats/dogs": there})["tasks_cats_dogs"]
-    (container,) = drawing.figure.axes[0].containers
-    assert container.lines[0].get_xydata().tolist() == [[6.0, 60.0]]
+    assert points(drawing.figure.axes[0], "means") == [(6.0, 60.0)]
     assert legend(drawing.figure) == ["b"]
+
+
+def test_no_two_figures_have_one_name() -> None:
+    record = sweep({"a": [1, 2]})
+    names = list(drawn(record, NO_COURSE, **dict.fromkeys(("猫", "狗", "🐱", "🐶", "a b", "a/b"), record)))
+    assert names == ["dots", "tasks_猫", "tasks_狗", "tasks__", "tasks___2", "tasks_a_b", "tasks_a_b_2"]
+
+
+def test_letters_without_a_glyph_give_no_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for drawing in drawn(sweep({"猫 🐱": [1, 2]})).values():
+            to_png(drawing.figure), to_svg(drawing.figure)
 
 
 def test_tasks_without_common_rows_are_not_drawn() -> None:
@@ -332,12 +510,11 @@ def test_tasks_without_common_rows_are_not_drawn() -> None:
     ]
 
 
-def pictures(rows: int, lines_of: int = 6, side: int = 8) -> Drawing:
+def pictures(rows: int, lines_of: int = 6, side: int = 8, default: int = 0, left_out: int = 0) -> Drawing:
     shown = tuple(np.full((side, side, 3), at, np.uint8) for at in range(lines_of))
-    record = sweep({f"row {row}": [1] for row in range(rows)})
-    return draw(
-        record, NO_COURSE, {}, Qualitative(4, record.default, shown, {row.row: shown for row in record.rows}, shown)
-    )[-1]
+    outputs = {f"row {row}": shown for row in range(rows)}
+    qualitative = Qualitative(4, f"row {default}", shown, outputs, shown, left_out)
+    return draw(sweep({"a": [1]}), NO_COURSE, {}, qualitative)[-1]
 
 
 def test_pictures_are_four_lines_of_source_rows_and_nearest() -> None:
@@ -349,10 +526,19 @@ def test_pictures_are_four_lines_of_source_rows_and_nearest() -> None:
     assert [right - left for left, right in pairwise(lefts)] == pytest.approx([1.0] * 4)
 
 
-def test_pictures_of_too_many_rows_say_what_is_left_out() -> None:
-    drawing = pictures(rows=MOST_ROWS_OF_PICTURES + 3)
-    assert len(drawing.figure.axes[0].texts) == MOST_ROWS_OF_PICTURES + 2
-    assert f"The first {MOST_ROWS_OF_PICTURES} of {MOST_ROWS_OF_PICTURES + 3} rows." in drawing.caption
+@pytest.mark.parametrize(
+    ("rows", "left_out", "said"),
+    [(3, 0, ""), (3, 1, "1 of the sweep's rows is not shown."), (13, 2, "5 of the sweep's rows are not shown.")],
+)
+def test_pictures_say_how_many_rows_are_not_shown(rows: int, left_out: int, said: str) -> None:
+    drawing = pictures(rows, left_out=left_out)
+    assert len(drawing.figure.axes[0].texts) == min(rows, MOST_ROWS_OF_PICTURES) + 2
+    assert drawing.caption.endswith(said) and ("not shown" in drawing.caption) == bool(said)
+
+
+def test_default_row_is_among_the_pictures() -> None:
+    heads = [text.get_text() for text in pictures(rows=13, default=12).figure.axes[0].texts]
+    assert heads[-3:] == ["row 8", "row 12", "nearest\nin B"]
 
 
 @pytest.mark.parametrize(("side", "kept"), [(64, True), (128, False)])
@@ -370,7 +556,7 @@ def test_names_are_drawn_as_they_are(hard: dict[str, Drawing]) -> None:
 
 
 def test_no_name_is_cut_by_the_figures_edge() -> None:
-    names = [f"{letter} " + "long name " * 12 + str(number) for number, letter in enumerate("WMWM")]
+    names = [f"{letter} " + f"long_name{letter}" * 12 + str(number) for number, letter in enumerate("WMWM")]
     record = sweep({name: [1, 2] for name in names})
     for drawing in draw(record, course(record), {"t": record}, None):
         box = drawing.figure.get_tightbbox()
@@ -381,6 +567,19 @@ def test_no_name_is_cut_by_the_figures_edge() -> None:
 def test_shortened_names_keep_both_ends() -> None:
     assert shorten("abcdefghij", 5) == "ab…ij" and shorten("abcde", 5) == "abcde"
     assert shorten("a\n\x00b", 9) == "a b"
+
+
+def test_long_names_that_differ_in_the_middle_are_told_apart() -> None:
+    names = [f"model=cut,temperature={value},queue=False,patches=256,w=1" for value in (0.01, 0.02, 0.03)]
+    assert tell_apart(["short", *names], 40) == ["short", *(f"…temperature={value},…" for value in (0.01, 0.02, 0.03))]
+    assert tell_apart(["x" * 90, "x" * 50 + "y" + "x" * 39, "a\nb", "a b"], 9) == [
+        "xxxx…xxxx",
+        "xx…xx (2)",
+        "a b",
+        "a b (2)",
+    ]
+    same = tell_apart([f"{'x' * 40}{number}{'x' * 40}" for number in range(1000, 2000)], 30)
+    assert len(set(same)) == 1000 and max(map(len, same)) <= 30
 
 
 def test_wrapped_names_keep_their_box() -> None:

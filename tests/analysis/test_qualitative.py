@@ -1,7 +1,7 @@
 import numpy as np
 from sample_records import finished, make
 
-from analysis.qualitative import best_seed, compare_outputs
+from analysis.qualitative import best_seed, compare_outputs, pictured
 
 HEIGHT, WIDTH, COUNT = 4, 6, 3
 
@@ -24,6 +24,16 @@ def test_inputs_outputs_and_neighbours_are_cut_out_of_each_rows_picture() -> Non
     assert {row: levels(tiles) for row, tiles in found.outputs.items()} == {"a": [10, 11, 12], "b": [110, 111, 112]}
     assert levels(found.inputs) == [100, 101, 102]
     assert (found.neighbour_of, levels(found.neighbours)) == ("b", [120, 121, 122])
+
+
+def test_the_default_row_is_pictured_wherever_it_stands_and_what_is_not_is_counted() -> None:
+    names = [f"row {number}" for number in range(5)]
+    record = make([finished(row, 0, image_size=f"{HEIGHT} x {WIDTH}") for row in names], default="row 3")
+    runs = pictured(record, 0, 3)
+    assert runs == ["run0", "run1", "run3"]
+    found = compare_outputs(record, 0, {run: grid(0) for run in runs})
+    assert found is not None
+    assert (list(found.outputs), found.neighbour_of, found.left_out) == (["row 0", "row 1", "row 3"], "row 3", 2)
 
 
 def test_neighbours_are_the_first_rows_where_the_default_has_no_picture() -> None:
