@@ -6,7 +6,6 @@ from base64 import b64encode
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -17,21 +16,21 @@ from PIL import Image
 from analysis.qualitative import Qualitative
 
 TEMPLATE = "page.html.jinja"
-# Trials that are shown at once; more of them are folded away.
-TRIALS_AT_ONCE = 12
+# Trials, and settings, that are shown at once; more of them are folded away.
+AT_ONCE = 12
 # Lines of a table that is longer than a screen: it scrolls by itself, below its heading.
 LONG = 40
 # Figures of this many CSS pixels take a line of their own.
-WIDE = 700
+WIDE = 600
+# No figure is shown at less than this part of its size: its text, of 8 pt, is then 9 CSS pixels high.
+LEAST = 0.85
 # Images with a shorter side show their pixels when enlarged.
 COARSE = 128
-# CSS pixels of the units that an SVG's size may have.
-PIXELS = {"": 1, "px": 1, "pt": 4 / 3, "pc": 16, "mm": 96 / 25.4, "cm": 96 / 2.54, "in": 96}
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A figure as the page shows it: two SVG files, for a light and for a dark page, both of one size."""
+class FigureView:
+    """A figure as the page shows it: two SVG files, for a light and for a dark page, both of one size in CSS pixels."""
 
     name: str
     title: str
@@ -39,6 +38,8 @@ class Picture:
     alt: str
     light: bytes
     dark: bytes
+    width: float
+    height: float
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Report:
     table: str
     legend: str
     notes: tuple[str, ...]
-    pictures: tuple[Picture, ...]
+    figures: tuple[FigureView, ...]
     qualitative: Qualitative | None
     settings: tuple[tuple[str, str], ...]
     provenance: tuple[tuple[str, str], ...]
@@ -86,7 +87,7 @@ class Tile:
 
 
 def page(report: Report) -> str:
-    """The page's HTML; the same report gives the same text. Raises ValueError where a figure's size is not known."""
+    """The page's HTML; the same report gives the same text."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -99,11 +100,12 @@ def page(report: Report) -> str:
     return environment.get_template(TEMPLATE).render(
         report=report,
         table=_bare(report.table),
-        pictures=[(picture, _figure(picture.light), _figure(picture.dark)) for picture in report.pictures],
+        figures=[(figure, _drawn(figure, figure.light), _drawn(figure, figure.dark)) for figure in report.figures],
         images=_lines(report.qualitative) if report.qualitative else [],
         long=report.table.count("<tr") > LONG,
-        trials_at_once=TRIALS_AT_ONCE,
+        at_once=AT_ONCE,
         wide=WIDE,
+        least=LEAST,
         coarse=COARSE,
     )
 
@@ -138,21 +140,8 @@ def _tile(image: NDArray[np.uint8]) -> Tile:
     return Tile(_address("image/png", file.getvalue()), width, height)
 
 
-def _figure(svg: bytes) -> Tile:
-    root = ElementTree.fromstring(svg)
-    sizes = [_pixels(root.get(side, "")) for side in ("width", "height")]
-    if None in sizes:
-        sizes = [float(size) for size in re.split(r"[\s,]+", root.get("viewBox", "").strip())[2:] if size]
-    if len(sizes) != 2 or not all(sizes):
-        raise ValueError("a figure's SVG needs a width and a height, or a viewBox")
-    width, height = (round(size or 0) for size in sizes)
-    return Tile(_address("image/svg+xml", svg), width, height)
-
-
-def _pixels(length: str) -> float | None:
-    """A length of SVG in CSS pixels; None where it is none, or relative."""
-    found = re.fullmatch(r"\s*([\d.]+)([a-z]*)\s*", length)
-    return float(found[1]) * PIXELS[found[2]] if found and found[2] in PIXELS else None
+def _drawn(figure: FigureView, svg: bytes) -> Tile:
+    return Tile(_address("image/svg+xml", svg), round(figure.width), round(figure.height))
 
 
 def _address(media_type: str, file: bytes) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from analysis.figure_data import Drawing
 from analysis.findings import findings
 from analysis.legend import legend
-from analysis.page import Picture, Report, TrialLine
+from analysis.page import FigureView, Report, TrialLine
 from analysis.plot_style import to_svg
 from analysis.qualitative import Qualitative
 from analysis.records import SweepRecord
@@ -15,6 +15,8 @@ from analysis.tables import Table, state_of
 
 # Where `just ui` shows a store that is no server's.
 LOCAL_UI = "http://127.0.0.1:5000"
+# What `just train` records its trial as.
+SINGLE = "single"
 # What a page says of where its numbers come from: the tag of its trials, and what a reader calls it.
 PROVENANCE = {
     "commit": "commit of the code",
@@ -43,18 +45,8 @@ def report(record: SweepRecord, made: Table, drawings: Sequence[Drawing], qualit
         table=html(made),
         legend=legend(record, made.cells),
         notes=made.notes,
-        pictures=tuple(
-            Picture(
-                drawing.name,
-                drawing.title,
-                drawing.caption,
-                drawing.alt,
-                to_svg(drawing.figure),
-                to_svg(drawing.figure, dark=True),
-            )
-            for drawing in drawings
-            if drawing.name != "qualitative"  # the page has the images themselves
-        ),
+        # The page has the qualitative images themselves.
+        figures=tuple(_view(drawing) for drawing in drawings if drawing.name != "qualitative"),
         qualitative=qualitative,
         settings=_settings(record),
         provenance=_provenance(record),
@@ -64,6 +56,13 @@ def report(record: SweepRecord, made: Table, drawings: Sequence[Drawing], qualit
         ),
         commands=_commands(record),
     )
+
+
+def _view(drawing: Drawing) -> FigureView:
+    """A figure for the page, on which an inch is 96 CSS pixels."""
+    width, height = drawing.figure.get_size_inches() * 96
+    light, dark = to_svg(drawing.figure), to_svg(drawing.figure, dark=True)
+    return FigureView(drawing.name, drawing.title, drawing.caption, drawing.alt, light, dark, width, height)
 
 
 def _settings(record: SweepRecord) -> tuple[tuple[str, str], ...]:
@@ -98,13 +97,15 @@ def _commands(record: SweepRecord) -> tuple[tuple[str, str], ...]:
     """How to get all this again: the same trials, or the same page from the same records."""
     seeds = ",".join(str(seed) for seed in dict.fromkeys(record.runs.index.get_level_values("seed")))
     commits = {commit for commit in record.runs["commit"] if commit}
-    named = record.file or record.sweep
+    again = ["just", "sweep", record.file or record.sweep, *record.command, f"seeds=[{seeds}]"]
+    if record.sweep == SINGLE:
+        again = ["just", "train", *record.command, f"seed={seeds}"]
     code = [("the code", f"git checkout {commit}") for commit in commits if len(commits) == 1 and commit.isalnum()]
     return (
         *code,
         (
             "train what is not trained, and write this page",
-            shlex.join(["just", "sweep", named, *record.command, f"seeds=[{seeds}]"]),
+            shlex.join(again),
         ),
         (
             "write this page again, from the records alone",

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis.page import Picture, Report, TrialLine
+from analysis.page import FigureView, Report, TrialLine
 from analysis.qualitative import Qualitative
 from analysis.tables import SOURCE_ROW
 
@@ -53,10 +53,10 @@ def sample_report(rows: tuple[str, ...] = NAMES, images: int = 4, size: int = 64
         "FID is biased here: 120 and 120 images are fewer than its 2048 dimensions. KID is not; over subsets of 50 "
         "images it moves by 0.0021 (standard deviation, mean of the trials).",
         notes=(f"{rows[-1]}, seed 2 failed: RuntimeError: the loss is not finite",),
-        pictures=(
-            sample_picture("scores", "Scores by row", 460, 300),
-            sample_picture("course", "Course of the score", 460, 300),
-            sample_picture("cost", "Score against cost", 920, 360),
+        figures=(
+            sample_figure("scores", "Scores by row", 432, 288),
+            sample_figure("course", "Course of the score", 432, 288),
+            sample_figure("cost", "Score against cost", 624, 320),
         ),
         qualitative=sample_images(rows, images, size),
         settings=(("base", "model=cut data=stripes"), ("command line", "train.constant_epochs=100")),
@@ -78,12 +78,16 @@ def sample_report(rows: tuple[str, ...] = NAMES, images: int = 4, size: int = 64
 
 
 def large_report() -> Report:
-    """Eight rows with long names, twelve columns, and 24 trials of which two are not done."""
+    """Eight rows with long names, and two more that have no images; twelve columns, many settings, and 24 trials of
+    which two are not done."""
     report = sample_report(MANY, images=8, columns=12)
     trials = list(report.trials)
     trials[5] = replace(trials[5], state="failed: RuntimeError: CUDA out of memory; tried to allocate 2.00 GiB")
     trials[9] = replace(trials[9], state="missing", url="")
-    return replace(report, trials=tuple(trials))
+    settings = (*report.settings, *((row, f"model.{row} = {at}") for at in range(2) for row in MANY))
+    assert report.qualitative is not None
+    left_out = replace(report.qualitative, left_out=2)
+    return replace(report, trials=tuple(trials), settings=settings, qualitative=left_out)
 
 
 def hard_report() -> Report:
@@ -98,9 +102,9 @@ def hard_report() -> Report:
         findings=(f"{HARD} finding",),
         legend=f"{HARD} legend",
         notes=(f"{HARD} note",),
-        pictures=tuple(
-            replace(picture, title=f"{HARD} title", caption=f"{HARD} caption", alt=f"{HARD} alt")
-            for picture in report.pictures
+        figures=tuple(
+            replace(figure, title=f"{HARD} title", caption=f"{HARD} caption", alt=f"{HARD} alt")
+            for figure in report.figures
         ),
         settings=pairs,
         provenance=pairs,
@@ -111,7 +115,7 @@ def hard_report() -> Report:
 
 def bare_report() -> Report:
     """What a sweep has of which nothing is finished."""
-    empty = replace(sample_report(), findings=(), legend="", notes=(), pictures=(), qualitative=None)
+    empty = replace(sample_report(), findings=(), legend="", notes=(), figures=(), qualitative=None)
     return replace(empty, question="", settings=(), provenance=(), trials=(), commands=())
 
 
@@ -141,17 +145,20 @@ def sample_images(rows: tuple[str, ...], count: int, size: int) -> Qualitative:
 
     outputs = {row: tuple(stripes(0.8, i, 255 - 15 * at) for i in range(count)) for at, row in enumerate(rows)}
     inputs = tuple(stripes(0, i, 150) for i in range(count))
-    return Qualitative(0, next(iter(outputs)), inputs, outputs, tuple(stripes(1, i, 251) for i in range(count)))
+    neighbours = tuple(stripes(1, i, 251) for i in range(count))
+    return Qualitative(0, next(iter(outputs)), inputs, outputs, neighbours, left_out=0)
 
 
-def sample_picture(name: str, title: str, width: int, height: int) -> Picture:
-    return Picture(
+def sample_figure(name: str, title: str, width: int, height: int) -> FigureView:
+    return FigureView(
         name,
         title,
         "Mean over the seeds that are done, each seed as a dot. Lower is better.",
         f"{title}: the last row lies lowest.",
         _svg(width, height, "#1b1f23", "#0b6070"),
         _svg(width, height, "#e3e6e8", "#76c5d2"),
+        width,
+        height,
     )
 
 

@@ -119,35 +119,28 @@ def test_each_picture_says_what_it_is_and_how_large() -> None:
     assert all(image["alt"] and int(image["width"]) > 0 and int(image["height"]) > 0 for image in images)
 
 
-@pytest.mark.parametrize(
-    ("size", "pixels"),
-    [
-        ('width="345.6pt" height="230.4pt"', ("461", "307")),
-        ('width="640" height="480px"', ("640", "480")),
-        ('width="100%" height="100%" viewBox="0 0 300 200"', ("300", "200")),
-        ('viewBox="0,0,300,200"', ("300", "200")),
-    ],
-)
-def test_figures_size_is_the_svgs(size: str, pixels: tuple[str, str]) -> None:
-    image = _with_figure(f'<svg xmlns="http://www.w3.org/2000/svg" {size}/>')
-    assert (image["width"], image["height"]) == pixels
-
-
-def test_a_figure_without_a_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="needs a width and a height, or a viewBox"):
-        _with_figure('<svg xmlns="http://www.w3.org/2000/svg"/>')
+@pytest.mark.parametrize(("size", "pixels"), [((624, 276), ("624", "276")), ((432.0, 230.4), ("432", "230"))])
+def test_figures_have_the_size_that_they_are_given(size: tuple[float, float], pixels: tuple[str, str]) -> None:
+    report = sample_report()
+    figure = replace(report.figures[0], width=size[0], height=size[1])
+    read = Read(page(replace(report, figures=(figure,), qualitative=None)))
+    (dark,), (light,) = read.attributes("source"), read.attributes("img")
+    assert (dark["width"], dark["height"]) == (light["width"], light["height"]) == pixels
 
 
 @pytest.mark.parametrize("size", [64, 128])
 def test_only_small_images_show_their_pixels(size: int) -> None:
-    tables = Read(page(sample_report(images=1, size=size))).attributes("table")
-    assert ["coarse" in table.get("class", "").split() for table in tables][1] == (size < 128)
+    classes = [
+        division.get("class", "").split()
+        for division in Read(page(sample_report(images=1, size=size))).attributes("div")
+    ]
+    assert ["coarse" in found for found in classes if {"tiles", "viewer"} & {*found}] == [size < 128] * 2
 
 
 def test_a_page_without_some_of_its_parts_is_still_whole() -> None:
     whole = sample_report()
     empty = [replace(whole, qualitative=None)] + [
-        replace(whole, **{part: ()}) for part in ("findings", "notes", "pictures", "settings", "provenance", "trials")
+        replace(whole, **{part: ()}) for part in ("findings", "notes", "figures", "settings", "provenance", "trials")
     ]
     for report in (*empty, replace(whole, commands=()), bare_report()):
         read = Read(page(report))
@@ -159,9 +152,27 @@ def test_a_page_without_some_of_its_parts_is_still_whole() -> None:
         assert {*aims, *named} <= set(ids)
 
 
-def test_many_trials_are_folded_away_and_counted() -> None:
+def test_many_trials_and_settings_are_folded_away_and_counted() -> None:
     assert "details" not in [tag for tag, _ in Read(page(sample_report())).tags]
-    assert Read(page(large_report())).texts["summary"] == "24 trials, 22 of them done"
+    assert Read(page(large_report())).texts["summary"] == "18 entries" + "24 trials, 22 of them done"
+
+
+def test_twelve_settings_are_shown_at_once_and_provenance_always_is() -> None:
+    pairs = tuple((f"name {at}", f"value {at}") for at in range(13))
+    report = replace(sample_report(), provenance=pairs)
+    assert "summary" not in Read(page(replace(report, settings=pairs[:12]))).texts
+    assert Read(page(replace(report, settings=pairs))).texts["summary"] == "13 entries"
+
+
+@pytest.mark.parametrize(
+    ("left_out", "said"),
+    [(0, ""), (1, "1 of the sweep's rows is not shown."), (12, "12 of the sweep's rows are not shown.")],
+)
+def test_rows_that_are_not_among_the_images_are_counted(left_out: int, said: str) -> None:
+    report = sample_report()
+    assert report.qualitative is not None
+    text = Read(page(replace(report, qualitative=replace(report.qualitative, left_out=left_out)))).text
+    assert (f"in the features of the metric. {said}" in text) if said else ("of the sweep's rows" not in text)
 
 
 def test_a_trial_without_a_run_has_no_link() -> None:
@@ -169,13 +180,11 @@ def test_a_trial_without_a_run_has_no_link() -> None:
     assert "" not in links and len([link for link in links if link.startswith("https://mlflow.example")]) == 23
 
 
+def test_runs_open_beside_the_page_and_cannot_reach_it() -> None:
+    links = [link for link in Read(page(large_report())).attributes("a") if not link["href"].startswith("#")]
+    assert {(link["target"], link["rel"]) for link in links} == {("_blank", "noopener")}
+
+
 def test_style_that_pandas_puts_before_the_table_is_left_out() -> None:
     assert sample_report().table.startswith("<style")
     assert page(sample_report()).count("<style") == 1
-
-
-def _with_figure(svg: str) -> dict[str, str]:
-    report = sample_report()
-    picture = replace(report.pictures[0], light=svg.encode(), dark=svg.encode())
-    (image,) = Read(page(replace(report, pictures=(picture,), qualitative=None))).attributes("img")
-    return image
