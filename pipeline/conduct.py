@@ -1,7 +1,7 @@
 """The commands that train: a sweep, in rounds, its tables kept fresh; and a single trial in this process."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,9 +9,11 @@ from rich.console import Console
 
 from pipeline.config import parse_override
 from pipeline.errors import UserError
+from pipeline.identity import keyed_fields
 from pipeline.metrics import further_scores, has_weights, metric_names
-from pipeline.plan import Plan, find_needs, plan_sweep, register
+from pipeline.plan import Plan, find_needs, manifest, plan_sweep, register
 from pipeline.sweep import Row, Sweep, load_sweep, retries_failed
+from pipeline.ui_views import saved_views, view_address
 from pipeline.worker import forked_nursery
 
 
@@ -42,8 +44,22 @@ def _write_results(planned: Plan, console: Console) -> None:
 
     written = write_results(planned.uri, planned.sweep.name, planned.task, Path(planned.config.paths.results))
     description = "\n\n".join((planned.sweep.question, *written.findings, "Artifacts, results/index.html: the report."))
-    planned.tracker.attach_results(planned.sweep.name, written.folder, description)
+    planned.tracker.attach_results(planned.sweep.name, written.folder, description, _views(planned))
+    console.print(
+        f"in MLflow (just ui): {view_address(planned.tracker.experiment_id, planned.sweep.name)}", soft_wrap=True
+    )
     print(written.folder / "index.html" if console.quiet else written)
+
+
+def _views(planned: Plan) -> Mapping[str, str]:
+    """What MLflow's UI is to show of the sweep."""
+    metric, _ = metric_names(planned.config.metric.extractor)
+    parameters = keyed_fields(planned.config)
+    axes = manifest(planned)["axes"]
+    fields = [name for name in axes if name in parameters] + (["model.method"] if "model" in axes else [])
+    train = planned.config.train
+    last_step = planned.steps_per_epoch * (train.constant_epochs + train.decay_epochs)
+    return saved_views(planned.sweep.name, fields, metric, last_step)
 
 
 def train(overrides: list[str]) -> int:

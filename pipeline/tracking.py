@@ -201,7 +201,9 @@ class Tracker:
     @_answered
     def record_sweep(self, name: str, manifest: Mapping[str, Any]) -> None:
         """Write what the sweep consists of; a sweep of the same trials is written once."""
-        content = json.dumps(manifest, sort_keys=True)
+        # How the command was written changes nothing of the sweep.
+        told = {name: value for name, value in manifest.items() if name not in ("command", "file")}
+        content = json.dumps(told, sort_keys=True)
         digest = hashlib.sha256(content.encode()).hexdigest()[:16]
         known = self._search(f"tags.kind = 'sweep' and tags.sweep = '{name}'")
         newest = max(known, key=lambda run: run.info.start_time, default=None)
@@ -215,13 +217,15 @@ class Tracker:
         self.client.set_terminated(run.info.run_id, "FINISHED")
 
     @_answered
-    def attach_results(self, name: str, folder: Path, description: str) -> None:
+    def attach_results(self, name: str, folder: Path, description: str, views: Mapping[str, str]) -> None:
         """Put a sweep's tables, figures and report beside its list of trials; the UI shows the description above
-        them."""
+        them. views: saved views of the UI, by their tags."""
         known = self._search(f"tags.kind = 'sweep' and tags.sweep = '{name}'")
         newest = max(known, key=lambda run: run.info.start_time)
         self.client.log_artifacts(newest.info.run_id, str(folder), "results")
         self.client.set_tag(newest.info.run_id, MLFLOW_RUN_NOTE, description[:NOTE_LENGTH])
+        for tag, view in views.items():
+            self.client.set_experiment_tag(self.experiment_id, tag, view)
 
     def _search(self, condition: str) -> list[Run]:
         runs: list[Run] = []

@@ -1,0 +1,92 @@
+"""What MLflow's UI shows of a sweep at once: saved views, as the UI itself would save them; pure but for the time.
+
+MLflow keeps a saved view as a tag of the experiment. Its form is MLflow's own and in no document: that of 3.17, which
+`tests/test_ui.py` opens in a browser.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+TAG = "mlflow.sharedViewState."
+# Sections that the UI makes by itself.
+GENERATED = ("Model metrics", "System metrics")
+# Sections of metrics that every trial has, folded below what a view is about.
+FOLDED = ("best", "cost", "eval", "last", "source", "progress", "train/discriminator", "train/generator")
+
+
+def saved_views(sweep: str, fields: Sequence[str], score: str, last_step: int) -> Mapping[str, str]:
+    """Two views by their tags: of the sweep's rows, means over seeds in bars and curves; and of its single trials,
+    with parallel coordinates and the images of the last evaluation.
+
+    fields: the parameters by which rows differ. score: the distance, as 'fid'.
+    """
+    last, by_step = f"last/{score}", f"eval/{score}"
+    rows = [
+        _chart("BAR", metricKey=last),
+        _chart("LINE", metricKey=by_step, **_LINE),
+        _chart("BAR", metricKey=f"best/{score}"),
+        _chart("BAR", metricKey="cost/seconds_per_iteration"),
+        _chart("BAR", metricKey="cost/training_peak_live_gb"),
+    ]
+    trials = [
+        _chart("PARALLEL", selectedParams=list(fields), selectedMetrics=[last], showAllRuns=True),
+        _chart("LINE", metricKey=by_step, **_LINE),
+        _chart("IMAGE", imageKeys=["grid"], step=last_step, showRunParams=False),
+    ]
+    columns = [*(f"params.`{field}`" for field in fields), "params.`seed`"]
+    columns += [f"metrics.`{name}`" for name in (last, f"best/{score}", "cost/seconds_per_iteration")]
+    by_row = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": f"row.{sweep}"}]}
+    return {
+        f"{TAG}{sweep}": _view(sweep, sweep, columns, rows, by_row, per_line=2),
+        f"{TAG}{sweep}-trials": _view(f"{sweep}, trials", sweep, columns, trials, None, per_line=1),
+    }
+
+
+def view_address(experiment_id: str, key: str) -> str:
+    """Where the UI shows a saved view, below the address of the UI itself."""
+    shown = f"viewStateShareKey={key}&compareRunsMode=CHART&workflowType=machine_learning"
+    return f"#/experiments/{experiment_id}/runs?{shown}"
+
+
+_LINE = {"xAxisKey": "step", "yAxisKey": "metric", "xAxisScaleType": "linear", "scaleType": "linear", "range": {}}
+_LINE |= {"lineSmoothness": 0, "useGlobalXaxisKey": True, "useGlobalLineSmoothing": True, "yAxisExpressions": []}
+
+
+def _chart(kind: str, **settings: Any) -> dict[str, Any]:
+    shared = {"metricSectionId": "result", "runsCountToCompare": 100, "deleted": False, "isGenerated": False}
+    return {"type": kind, **shared, **settings}
+
+
+def _view(
+    name: str,
+    sweep: str,
+    columns: Sequence[str],
+    charts: Sequence[Mapping[str, Any]],
+    group_by: Mapping[str, Any] | None,
+    *,
+    per_line: int,
+) -> str:
+    sections = [
+        {**_section("result", "Results", shown=True), "columns": per_line, "cardHeight": 320 if group_by else 420}
+    ]
+    sections += [_section(folded, folded, shown=False) for folded in FOLDED]
+    sections += [{**_section(title, title, shown=False), "isGenerated": True} for title in GENERATED]
+    state = {
+        **{"searchFilter": f"tags.`row.{sweep}` LIKE '%'", "orderByKey": "attributes.start_time", "orderByAsc": True},
+        **{"startTime": "ALL", "lifecycleFilter": "Active", "datasetsFilter": [], "modelVersionFilter": "All Runs"},
+        **{"selectedColumns": list(columns), "runsHiddenMode": "SHOW_ALL", "hideEmptyCharts": True},
+        **{"groupBy": group_by, "groupsExpanded": {}, "useGroupedValuesInCharts": True},
+        "compareRunCharts": [{"uuid": f"chart{number}", **chart} for number, chart in enumerate(charts)],
+        "compareRunSections": sections,
+        # Otherwise sections are sorted by name.
+        "isAccordionReordered": True,
+    }
+    now = int(time.time() * 1000)
+    return json.dumps({"name": name, "createdAt": now, "updatedAt": now, "state": json.dumps(state)})
+
+
+def _section(identity: str, name: str, *, shown: bool) -> dict[str, Any]:
+    fixed = {"isReordered": True, "deleted": False, "isGenerated": False}
+    return {"uuid": identity.replace("/", "-"), "name": name, "display": shown, **fixed}
