@@ -247,7 +247,9 @@ def _settings(plan: Plan, row: Row, axes: Sequence[str]) -> dict[str, Any]:
     config = next(planned.trial.config for planned in plan.trials if planned.trial.row == row.row)
     fields = dict(leaves(asdict(config)))
     shared = dict(text.split("=", 1) for text in (*plan.sweep.base, *plan.overrides) if "=" in text)
-    chosen = {name: row.set.get(name, shared.get(name, "")) for name in axes if name not in fields}
+    # The model that is trained where nothing else is said.
+    shared.setdefault("model", "cut")
+    chosen = {name: row.set.get(name, shared.get(name)) for name in axes if name not in fields}
     asked = {name: value for name, value in fields.items() if name in axes or name.startswith("model.")}
     return {**chosen, **asked}
 

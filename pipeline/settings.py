@@ -1,6 +1,7 @@
 """What one trial is: frozen settings, checked when they are made. How they are composed is `config.py`'s."""
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal, cast
 
@@ -9,6 +10,14 @@ from pydantic import BeforeValidator, Field, TypeAdapter
 from models.configs import CUTConfig, CycleGANConfig, ImageShape, require
 
 Channels = Literal[1, 3]
+
+
+def _require_name(name: str) -> None:
+    """A task's name is an experiment's and a folder's, too."""
+    require(
+        re.fullmatch(r"\w[\w .+-]*", name) is not None,
+        f"name is {name!r}; letters, digits, '_', '-', '.', '+' and spaces make a name",
+    )
 
 
 def _as_pair(value: Any) -> Any:
@@ -42,6 +51,7 @@ class StripesConfig:
     channels_b: Channels
 
     def __post_init__(self) -> None:
+        _require_name(self.name)
         require(min(self.train_count, self.test_count) >= 2, "train_count and test_count must be at least 2")
         require(self.drawing_seed >= 0, f"drawing_seed is {self.drawing_seed}; it must not be negative")
         require(min(self.size) >= 16, f"size is {_spelt(self.size)}; each side must be at least 16")
@@ -70,6 +80,7 @@ class FolderConfig:
     expected_images: tuple[int, int, int, int] | None = None
 
     def __post_init__(self) -> None:
+        _require_name(self.name)
         require(min(self.size) >= 16, f"size is {_spelt(self.size)}; each side must be at least 16")
         require(
             min(self.expected_images or (2,)) >= 2,

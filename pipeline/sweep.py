@@ -236,6 +236,8 @@ def _refuse_unusable(sweep: Sweep, path: Path) -> None:
             raise UserError(f"{path}: row {name!r} is called as the search calls its samples; give it another name")
         if not name.strip():
             raise UserError(f"{path}: row {number} has an empty name")
+        if not name.isprintable():
+            raise UserError(f"{path}: row {name!r} has a line break or another sign that is not printed; remove it")
         if names.count(name) > 1:
             raise UserError(f"{path}: row {name!r} stands {names.count(name)} times; rows need names of their own")
 

@@ -38,6 +38,11 @@ def test_the_row_that_others_are_compared_with_must_be_one(tmp_path: Path) -> No
         read_sweep(sweep_file(tmp_path, f"{GOOD}default: wram\n"))
 
 
+def test_a_rows_name_is_one_line_of_what_can_be_printed(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has a line break or another sign that is not printed"):
+        read_sweep(sweep_file(tmp_path, GOOD.replace("row: cold", 'row: "co\\rld"')))
+
+
 def test_overrides_reach_every_row(tmp_path: Path) -> None:
     trials = expand(read_sweep(sweep_file(tmp_path, GOOD)), ["model.num_patches=16"])
     assert {trial.config.model.num_patches for trial in trials} == {16}

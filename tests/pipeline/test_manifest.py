@@ -1,0 +1,83 @@
+"""What is recorded of a sweep, so that its tables can be made without it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from analysis.columns import setting_columns
+from analysis.runs import read_sweep
+from pipeline.identity import RESULT_VERSION, can_change_results
+from pipeline.plan import manifest, plan_sweep
+from pipeline.sweep import Row, Sweep, load_sweep
+
+DONE = ["data.train_count=4", "data.test_count=4", "data.size=32"]
+
+
+def recorded(sweep: Sweep, *overrides: str) -> dict[str, Any]:
+    return manifest(plan_sweep(sweep, [*DONE, *overrides]))
+
+
+def test_the_papers_ablation_is_recorded_with_what_fig_4_has_columns_for(project: Path) -> None:
+    planned = plan_sweep(load_sweep("ablation_paper"), DONE)
+    planned.tracker.record_sweep("ablation_paper", manifest(planned))
+    record = read_sweep(planned.uri, "ablation_paper", "stripes")
+    cells = setting_columns(record)
+    assert list(cells) == ["Id", "Negs", "Layers", "Int", "Ext"]
+    assert cells.loc["CUT (default)"].to_list() == ["yes", "63", "all", "yes", "no"]
+    assert cells.loc["no id, 15 neg, last"].to_list() == ["no", "15", "last", "yes", "no"]
+    assert cells.loc["ext only, last"].to_list() == ["yes", "255", "last", "no", "yes"]
+
+
+def test_a_row_that_leaves_the_model_as_it_is_has_the_one_that_is_trained(project: Path) -> None:
+    rows = (Row("default", {}), Row("fast", {"model": "fastcut"}))
+    for base, model in (((), "cut"), (("model=cyclegan",), "cyclegan")):
+        found = recorded(Sweep("mine", "Which?", (0,), rows, base=base))
+        assert [row["settings"]["model"] for row in found["rows"]] == [model, "fastcut"]
+
+
+def test_the_default_row_is_the_one_that_the_file_names_else_the_first(project: Path) -> None:
+    rows = (Row("a", {}), Row("b", {"model.temperature": 0.5}))
+    assert recorded(Sweep("mine", "Which?", (0,), rows))["default"] == "a"
+    assert recorded(Sweep("mine", "Which?", (0,), rows, default="b"))["default"] == "b"
+
+
+def test_of_the_command_line_what_can_change_results_is_told_apart(project: Path) -> None:
+    found = recorded(Sweep("mine", "Which?", (0,), (Row("a", {}),)), "train.batch_size=2", "compute.device=cpu")
+    assert found["command"] == [*DONE, "train.batch_size=2", "compute.device=cpu"]
+    assert found["overrides"] == [*DONE, "train.batch_size=2"]
+    assert found["result_version"] == str(RESULT_VERSION)
+
+
+@pytest.mark.parametrize(
+    ("override", "can"),
+    [
+        ("train.batch_size=2", True),
+        ("+model.temperature=1", True),
+        ("model=fastcut", True),
+        ("task=cat2dog", False),
+        ("compute.device=cpu", False),
+        ("paths.results=x", False),
+        ("metric.also=[lpips]", False),
+    ],
+)
+def test_what_stays_out_of_a_trials_identity_cannot_change_results(override: str, can: bool) -> None:
+    assert can_change_results(override) == can
+
+
+def test_a_sweep_is_recorded_again_only_where_it_is_another(project: Path) -> None:
+    sweep = Sweep("mine", "Which?", (0,), (Row("a", {}), Row("b", {"model.temperature": 0.5})))
+    planned = plan_sweep(sweep, DONE)
+    client = MlflowClient(planned.uri)
+
+    def count() -> int:
+        return len(client.search_runs([planned.tracker.experiment_id], "tags.kind = 'sweep'"))
+
+    for overrides in ((), (), ("compute.device=cpu",), ("paths.logs=elsewhere",)):
+        again = plan_sweep(sweep, [*DONE, *overrides])
+        again.tracker.record_sweep("mine", manifest(again))
+    assert count() == 1
+    other = plan_sweep(sweep, [*DONE, "train.batch_size=2"])
+    other.tracker.record_sweep("mine", manifest(other))
+    assert count() == 2
