@@ -36,7 +36,7 @@ TINY = 1e-100  # values below are as 0 on any axis
 Along = Literal["x", "y"]
 
 # For letters that DejaVu lacks, where they are installed.
-FALLBACKS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Noto Emoji")
+FALLBACKS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei", "Droid Sans Fallback", "Noto Emoji")
 
 LETTER = 0.068  # inches: a letter's mean width at 8 points
 LEGEND_LINE = 0.175  # inches
@@ -59,7 +59,8 @@ _STYLE: Mapping[str, Any] = {
 @contextmanager
 def drawing_style() -> Iterator[None]:
     """What figures are made and written under, whatever the user's own matplotlibrc says."""
-    installed = {font.name for font in font_manager.fontManager.ttflist}
+    # Of a font in no normal weight, matplotlib would log that it takes another.
+    installed = {font.name for font in font_manager.fontManager.ttflist if font.weight == 400}
     family = ["DejaVu Sans", *(name for name in FALLBACKS if name in installed)]
     with style.context(["default", {**_STYLE, "font.family": family}]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
