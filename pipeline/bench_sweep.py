@@ -12,7 +12,8 @@ from rich.table import Column, Table
 
 from pipeline.job import Outcome, Progress
 from pipeline.launch import Events, cluster, run_jobs
-from pipeline.plan import find_needs, plan_sweep, register
+from pipeline.plan import find_needs, plan_sweep
+from pipeline.register import register
 from pipeline.sweep import Row, Sweep
 from pipeline.worker import forked_nursery
 

@@ -11,7 +11,8 @@ from pipeline.config import parse_override
 from pipeline.errors import UserError
 from pipeline.identity import keyed_fields
 from pipeline.metrics import further_scores, has_weights, metric_names
-from pipeline.plan import Plan, find_needs, manifest, plan_sweep, register
+from pipeline.plan import Plan, find_needs, plan_sweep
+from pipeline.register import manifest, register
 from pipeline.sweep import Row, Sweep, load_sweep, retries_failed
 from pipeline.ui_views import saved_views, view_address
 from pipeline.worker import forked_nursery

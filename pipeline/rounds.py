@@ -17,8 +17,9 @@ from pipeline.job import Ending, Outcome, Rungs, TrialJob
 from pipeline.launch import Events, run_jobs
 from pipeline.metrics import metric_names
 from pipeline.packing import next_round
-from pipeline.plan import Need, Plan, PlannedTrial, find_needs, plan_sweep, register, score_of
+from pipeline.plan import Need, Plan, PlannedTrial, find_needs, plan_sweep, score_of
 from pipeline.progress import Line, LiveView, open_log
+from pipeline.register import register
 from pipeline.search import Search, next_sample
 from pipeline.sweep import sampled_row
 

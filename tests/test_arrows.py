@@ -74,6 +74,7 @@ ARROWS = {
     },
     "worker": {"job", "tracking", "trial"},
     "sweep": {"config", "errors", "identity", "search", "settings"},
+    "register": {"identity", "job", "plan", "sweep"},
     "plan": {
         *("claim", "compute", "config", "cost", "data", "errors", "extractors", "forecast", "identity", "job"),
         *("metrics", "packing", "search", "settings", "sweep", "tracking"),
@@ -84,16 +85,17 @@ ARROWS = {
         *("claim", "compute", "config", "cost", "eta", "forecast", "job", "packing", "plan", "settings", "sweep"),
     },
     "bench_fid": {"compute", "data", "evaluate", "extractors", "features", "metrics", "settings"},
-    "bench_sweep": {"job", "launch", "plan", "sweep", "worker"},
+    "bench_sweep": {"job", "launch", "plan", "register", "sweep", "worker"},
     "bench_tables": {"config", "identity", "tracking"},
     "bench": {"bench_fid", "bench_sweep", "bench_tables", "errors"},
     "manage": {"claim", "errors", "metrics", "plan", "sweep"},
     "rounds": {
-        *("claim", "errors", "job", "launch", "metrics", "packing", "plan", "progress", "search", "sweep"),
+        *("claim", "errors", "job", "launch", "metrics", "packing", "plan", "progress", "register", "search"),
+        "sweep",
     },
     "conduct": {
-        *("config", "errors", "identity", "launch", "measures", "metrics", "plan", "rounds", "sweep", "trial"),
-        *("ui_views", "worker"),
+        *("config", "errors", "identity", "launch", "measures", "metrics", "plan", "register", "rounds", "sweep"),
+        *("trial", "ui_views", "worker"),
     },
     "apply": {"checkpoint", "compute", "config", "trained", "translate"},
     "score": {
