@@ -141,7 +141,7 @@ def _footnotes(record: SweepRecord, hidden: Set[str]) -> tuple[dict[str, str], l
         mark = marks.setdefault(run["row"], f" [{len(marks) + 1}]")
         notes.append(f"{mark.strip()} {run['row']}, seed {run['seed']} {state_of(run)}")
     if hidden:
-        notes.append(f"{len(hidden)} of the search's samples were stopped and are not shown")
+        notes.append(f"samples that the search stopped, which are not shown: {len(hidden)}")
     notes += [
         f"{trial['row']}, seed {trial['seed']}: not finite, and left out: {trial['not_finite']}"
         for trial in record.finished

@@ -195,7 +195,7 @@ def test_samples_that_a_search_stopped_are_counted_and_a_stopped_row_of_the_swee
     assert list(found.cells.index) == ["a", "b", "sample 0"]
     assert found.notes == (
         "[1] b, seed 0 was stopped by the search after epoch 1",
-        "2 of the search's samples were stopped and are not shown",
+        "samples that the search stopped, which are not shown: 2",
     )
 
 
