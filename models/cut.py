@@ -115,16 +115,20 @@ class CUTObjective(nn.Module):
             with torch.no_grad():
                 features = self.generator.encode(source, self.positions)
 
+        keys: dict[str, Tensor] = {}
+        if self.domain_weights:
+            ids = self._ids_of_images(draws.patch_ids, len(batch.a))
+            with torch.no_grad():
+                keys = self.projector({place: feature.detach() for place, feature in features.items()}, ids)
+
         in_batch = [IN_BATCH[name] for name in self.config.negatives if name in IN_BATCH]
         contrasts: dict[str, Contrast] = {}
         size = len(batch.a)
         for number, domain in enumerate(self.domain_weights):
             rows = slice(number * size, (number + 1) * size)
-            ids = draws.patch_ids[domain]
-            with torch.no_grad():
-                keys = self.projector({place: feature.detach()[rows] for place, feature in features.items()}, ids)
             negatives = {place: [*in_batch, *external.get(domain, {}).get(place, [])] for place in keys}
-            contrasts[domain] = Contrast(output[rows], ids, keys, negatives)
+            of_domain = {place: key[rows] for place, key in keys.items()}
+            contrasts[domain] = Contrast(output[rows], draws.patch_ids[domain], of_domain, negatives)
         return CUTFakes(output[:size], draws.flipped, contrasts)
 
     def losses(self, phase: str, batch: Batch, fakes: CUTFakes) -> dict[str, Tensor]:
@@ -152,14 +156,21 @@ class CUTObjective(nn.Module):
         features = self.generator.encode(with_channels(outputs, self.shape.channels_a), self.positions)
         if fakes.flipped:
             features = {place: feature.flip(-1) for place, feature in features.items()}
+        drawn = {domain: contrast.ids for domain, contrast in fakes.contrasts.items()}
+        queries = self.projector(features, self._ids_of_images(drawn, len(fakes.b)))
         losses: dict[str, Tensor] = {}
         size = len(fakes.b)
         for number, (domain, contrast) in enumerate(fakes.contrasts.items()):
             rows = slice(number * size, (number + 1) * size)
-            queries = self.projector({place: feature[rows] for place, feature in features.items()}, contrast.ids)
             terms = [
-                patch_nce(query, contrast.keys[place], contrast.negatives[place], self.config.temperature)
+                patch_nce(query[rows], contrast.keys[place], contrast.negatives[place], self.config.temperature)
                 for place, query in queries.items()
             ]
             losses[f"nce_{domain}"] = self.domain_weights[domain] * torch.stack(terms).mean()
         return losses
+
+    def _ids_of_images(self, patch_ids: Mapping[str, PatchIds], size: int) -> dict[str, Tensor]:
+        """For each place the ids (B, P) of all images, where `size` images of a domain share the domain's."""
+        return {
+            place: torch.cat([ids[place].expand(size, -1) for ids in patch_ids.values()]) for place in self.positions
+        }

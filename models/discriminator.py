@@ -6,14 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from models.configs import DiscriminatorConfig
-from models.layers import BlurDown, InstanceNorm
+from models.layers import BlurDown, InstanceNorm, run_layers
 
 
 class Discriminator(nn.Module):
     """Scores overlapping patches: (B, C, H, W) -> (B, 1, H', W'), higher for more real (Isola et al., CVPR 2017).
 
-    With three layers a score sees 70 x 70 pixels.
+    With three layers a score sees 70 x 70 pixels. recompute: see `run_layers`.
     """
+
+    recompute = False
 
     def __init__(self, config: DiscriminatorConfig, in_channels: int = 3) -> None:
         super().__init__()
@@ -31,7 +33,7 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.layers(image)
+        return run_layers(list(self.layers), image, recompute=self.recompute)
 
 
 def judged(discriminator: Discriminator, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:

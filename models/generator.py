@@ -1,17 +1,19 @@
 """The ResNet generator: image and named features in one pass."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Set
 
 import torch
 from torch import Tensor, nn
 
 from models.configs import GeneratorConfig
 from models.images import check_images, check_shape
-from models.layers import BlurDown, BlurUp, InstanceNorm
+from models.layers import BlurDown, BlurUp, InstanceNorm, run_layers
 
 
 class ResidualBlock(nn.Module):
     """x + conv(relu(conv(x))), each convolution 3 x 3, reflected and normalised; (B, C, H, W) kept."""
+
+    recompute = False
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -26,7 +28,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.branch(x)
+        return x + run_layers(list(self.branch), x, recompute=self.recompute)
 
 
 class Generator(nn.Module):
@@ -34,7 +36,10 @@ class Generator(nn.Module):
 
     A chain of named stages; the output of each that PatchNCE may look at is a *place*
     (`GeneratorConfig.place_channels`). Johnson et al. (ECCV 2016) with anti-aliasing, as CUT uses it.
+    recompute: see `run_layers`.
     """
+
+    recompute = False
 
     def __init__(self, config: GeneratorConfig, in_channels: int = 3, out_channels: int = 3) -> None:
         super().__init__()
@@ -62,18 +67,13 @@ class Generator(nn.Module):
         Raises ValueError for an image of a shape that cannot be translated.
         """
         check_shape("image", image, self.in_channels)
-        wanted = set(places)
-        features: dict[str, Tensor] = {}
-        x = image
-        for name, x in run_stages(self.stages, image):
-            if name in wanted:
-                features[name] = x
-        return x, features
+        translation, features = _run_stages(self.stages.items(), image, set(places), recompute=self.recompute)
+        return translation.float(), features
 
     def encode(self, image: Tensor, places: Iterable[str]) -> dict[str, Tensor]:
         """The features at the places asked for, without what lies behind the last of them."""
         check_shape("image", image, self.in_channels)
-        return encode(self.stages, image, places)
+        return encode(self.stages, image, places, recompute=self.recompute)
 
     @torch.no_grad()
     def translate(self, image: Tensor) -> Tensor:
@@ -82,30 +82,36 @@ class Generator(nn.Module):
         return self(image)[0]
 
 
-def encode(stages: nn.ModuleDict, image: Tensor, places: Iterable[str]) -> dict[str, Tensor]:
+def encode(
+    stages: nn.ModuleDict, image: Tensor, places: Iterable[str], *, recompute: bool = False
+) -> dict[str, Tensor]:
     """Features at the places, in running order; stops behind the last one."""
     wanted = set(places)
-    features: dict[str, Tensor] = {}
-    for name, x in run_stages(stages, image):
-        if name in wanted:
-            features[name] = x
-        if len(features) == len(wanted):
-            break
-    return features
-
-
-def run_stages(stages: nn.ModuleDict, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Each stage's name and output, lazily and in running order."""
-    for name, stage in stages.items():
-        x = stage(x)
-        yield name, x
+    return _run_stages(_up_to_last(stages, wanted), image, wanted, recompute=recompute)[1]
 
 
 def encoder_stages(generator: Generator, places: Iterable[str]) -> nn.ModuleDict:
     """The generator's own stages up to the last of the places (shared, not copied)."""
-    names = list(generator.stages)
-    last = max(names.index(place) for place in places)
-    return nn.ModuleDict({name: generator.stages[name] for name in names[: last + 1]})
+    return nn.ModuleDict(dict(_up_to_last(generator.stages, places)))
+
+
+def _up_to_last(stages: nn.ModuleDict, places: Iterable[str]) -> list[tuple[str, nn.Module]]:
+    last = max(list(stages).index(place) for place in places)
+    return list(stages.items())[: last + 1]
+
+
+def _run_stages(
+    stages: Iterable[tuple[str, nn.Module]], x: Tensor, wanted: Set[str], *, recompute: bool
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The last stage's output, and those of the stages that are wanted; what is wanted is kept, whatever it costs."""
+    features: dict[str, Tensor] = {}
+    layers: list[nn.Module] = []
+    for name, stage in stages:
+        layers += stage if isinstance(stage, nn.Sequential) else [stage]
+        if name in wanted:
+            features[name] = x = run_layers(layers, x, recompute=recompute)
+            layers = []
+    return run_layers(layers, x, recompute=recompute), features
 
 
 def _normalised() -> list[nn.Module]:

@@ -1,8 +1,18 @@
-"""Blur pooling, its inverse, normalisation and initialisation, as the reference code has them."""
+"""Blur pooling, its inverse, normalisation and initialisation, as the reference code has them.
+
+Each layer takes images channels first or channels last, and answers in the same layout, by the operation that is fast
+there (docs/performance.md).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
+
+EPSILON = 1e-5
 
 
 class BlurDown(nn.Module):
@@ -19,7 +29,11 @@ class BlurDown(nn.Module):
         self.register_buffer("filt", _binomial([1.0, 2.0, 1.0]).repeat(channels, 1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), self.filt, stride=2, groups=self.channels)
+        padded = F.pad(x, (1, 1, 1, 1), mode="reflect")
+        filt = self.filt.to(x.dtype)
+        if is_channels_last(x):
+            return _BlurChannelsLast.apply(padded, filt)  # pyright: ignore[reportUnknownMemberType]
+        return F.conv2d(padded, filt, stride=2, groups=self.channels)
 
 
 class BlurUp(nn.Module):
@@ -36,20 +50,72 @@ class BlurUp(nn.Module):
         self.register_buffer("filt", 4 * _binomial([1.0, 3.0, 3.0, 1.0]).repeat(channels, 1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        if is_channels_last(x):
+            # The same filter and border by another name.
+            return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
         # Padding 3 of the transposed convolution trims the replicated border's share of the output.
-        return F.conv_transpose2d(padded, self.filt, stride=2, padding=3, groups=self.channels)
+        return F.conv_transpose2d(padded, self.filt.to(x.dtype), stride=2, padding=3, groups=self.channels)
 
 
 class InstanceNorm(nn.Module):
     """Normalise each channel of each image (B, C, H, W) by its own mean and variance; nothing learned, nothing kept.
 
-    Layer normalisation over (H, W) is the same function. torch's own instance norm is not used: on the CPU its
-    backward pass is wrong for a single image whose gradient arrives channels-last (docs/decisions.md).
+    Layer normalisation over (H, W) is the same function, and so is batch normalisation of one image. torch's own
+    instance norm is not used: on the CPU its backward pass is wrong for a single image whose gradient arrives
+    channels-last (docs/decisions.md). Statistics are float32's whatever x is of.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, x.shape[-2:], eps=1e-5)
+        if not is_channels_last(x):
+            return F.layer_norm(x, x.shape[-2:], eps=EPSILON)
+        return _NormChannelsLast.apply(x)  # pyright: ignore[reportUnknownMemberType]
+
+
+def run_layers(layers: Sequence[nn.Module], x: Tensor, *, recompute: bool) -> Tensor:
+    """Each layer in turn. recompute: layers without weights are cheap, so what lies between two convolutions is not
+    kept for the backward pass but computed again there, from what the first of them gave."""
+    if not (recompute and torch.is_grad_enabled()):
+        return _in_turn(layers, x)
+    for group in _between_convolutions(layers):
+        # Recomputation stops as soon as it has what the backward pass needs: ahead of the convolution.
+        x = checkpoint(_in_turn, group, x, use_reentrant=False, preserve_rng_state=False) if group[1:] else group[0](x)
+    return x
+
+
+def _between_convolutions(layers: Iterable[nn.Module]) -> Iterator[list[nn.Module]]:
+    """Each convolution with what lies ahead of it. A block has convolutions of its own, and sees to them."""
+    group: list[nn.Module] = []
+    for layer in layers:
+        if group and _has_weights(layer) and not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            yield group
+            group = []
+        group.append(layer)
+        if _has_weights(layer):
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _in_turn(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+    for layer in layers:
+        if torch.is_autocast_enabled(x.device.type) and not _has_weights(layer):
+            # Some of these autocast would take to float32, each device others.
+            with torch.autocast(x.device.type, enabled=False):
+                x = layer(x)
+        else:
+            x = layer(x)
+    return x
+
+
+def _has_weights(layer: nn.Module) -> bool:
+    return next(layer.parameters(), None) is not None
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether the values of a pixel (of B, C, H, W) lie side by side, and not those of a channel."""
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def initialise(network: nn.Module, rng: torch.Generator) -> None:
@@ -59,6 +125,65 @@ def initialise(network: nn.Module, rng: torch.Generator) -> None:
             nn.init.xavier_normal_(module.weight, gain=0.02, generator=rng)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+class _BlurChannelsLast(torch.autograd.Function):
+    """The convolution of `BlurDown`, which keeps nothing for its gradient and takes it by linear interpolation.
+
+    Each number that comes back goes to its own place whole and to both neighbours halved, per axis: that is the
+    interpolation of a map between zeros. torch's gradient of such a convolution takes ten times as long in bf16.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, padded: Tensor, filt: Tensor) -> Tensor:
+        ctx.size = padded.shape[-2:]
+        return F.conv2d(padded, filt, stride=2, groups=len(filt))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        between_zeros = F.pad(gradient / 4, (1, 1, 1, 1))
+        size = [2 * extent - 1 for extent in between_zeros.shape[-2:]]
+        whole = F.interpolate(between_zeros, size=size, mode="bilinear", align_corners=True)
+        given = whole[..., 1:-1, 1:-1]
+        # Of an even extent the last row is not looked at.
+        missing = [wanted - found for wanted, found in zip(ctx.size, given.shape[-2:], strict=True)]
+        return F.pad(given, (0, missing[1], 0, missing[0])), None
+
+
+class _NormChannelsLast(torch.autograd.Function):
+    """torch's batch normalisation of each image by itself, into one result: joining them afterwards would cost as much
+    as the norm."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        normalised = torch.empty_like(x)
+        # Of float32 like the scale: without one, the statistics of bf16 images would be bf16 themselves.
+        scale, means, inverse_deviations = _ones(x), *torch.empty(2, *x.shape[:2], device=x.device)
+        for image, *made in zip(_each(x), _each(normalised), means, inverse_deviations, strict=True):
+            torch.native_batch_norm(image, scale, 0 * scale, None, None, True, 0.0, EPSILON, out=tuple(made))
+        ctx.save_for_backward(x, means, inverse_deviations)
+        return normalised
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, means, inverse_deviations = ctx.saved_tensors
+        images = [
+            torch.ops.aten.native_batch_norm_backward(
+                arriving, image, _ones(x), None, None, mean, inverse_deviation, True, EPSILON, [True, False, False]
+            )[0]
+            for arriving, image, mean, inverse_deviation in zip(
+                _each(gradient), _each(x), means, inverse_deviations, strict=True
+            )
+        ]
+        return torch.cat(images) if len(images) > 1 else images[0]
+
+
+def _each(images: Tensor) -> list[Tensor]:
+    return [images[number : number + 1] for number in range(len(images))]
+
+
+def _ones(x: Tensor) -> Tensor:
+    return torch.ones(x.shape[1], device=x.device)
 
 
 def _binomial(taps: list[float]) -> Tensor:

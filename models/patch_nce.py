@@ -17,7 +17,8 @@ def patch_nce(query_BPD: Tensor, key_BPD: Tensor, negatives: Sequence[Negatives]
 
     Each source of negatives turns queries and keys into similarities (B, P, N); all stand in one softmax.
     """
-    positive_BP1 = (query_BPD * key_BPD).sum(-1, keepdim=True)
-    logits_BPN = torch.cat([positive_BP1, *(similarities(query_BPD, key_BPD) for similarities in negatives)], -1)
+    with torch.autocast(query_BPD.device.type, enabled=False):
+        positive_BP1 = (query_BPD * key_BPD).sum(-1, keepdim=True)
+        logits_BPN = torch.cat([positive_BP1, *(similarities(query_BPD, key_BPD) for similarities in negatives)], -1)
     targets = torch.zeros(logits_BPN.shape[:2].numel(), dtype=torch.long, device=logits_BPN.device)
     return F.cross_entropy(logits_BPN.flatten(0, 1) / temperature, targets)

@@ -1,6 +1,6 @@
 """Patches of feature maps, and the two-layer heads that embed them.
 
-B batch, C channels, P patches, D embedding units.
+B batch, C channels, S positions of a map, N of all maps, P patches, D embedding units.
 """
 
 from collections.abc import Mapping
@@ -8,6 +8,8 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+
+from models.layers import is_channels_last
 
 PatchIds = Mapping[str, Tensor]
 
@@ -22,9 +24,19 @@ def draw_patch_ids(
     return {place: torch.randperm(total, generator=rng)[:count].to(device) for place, total in positions.items()}
 
 
-def sample_patches(features_BCHW: Tensor, ids_P: Tensor) -> Tensor:
-    """The feature vectors at the given positions of the flattened map: (B, C, H, W) -> (B, P, C)."""
-    return features_BCHW.flatten(2).index_select(2, ids_P).transpose(1, 2)
+def sample_patches(features_BCHW: Tensor, ids: Tensor) -> Tensor:
+    """The feature vectors at the given positions of the flattened maps: (B, C, H, W) -> (B, P, C).
+
+    ids are (P,), the same for all images, or each image's own (B, P).
+    """
+    size, channels = features_BCHW.shape[:2]
+    ids_BP = ids.expand(size, -1)
+    # Each way gives a gradient in the layout of the features.
+    if is_channels_last(features_BCHW):
+        pixels_NC = features_BCHW.permute(0, 2, 3, 1).flatten(0, 2)
+        first_B = torch.arange(0, len(pixels_NC), len(pixels_NC) // size, device=ids.device)
+        return pixels_NC.index_select(0, (ids_BP + first_B[:, None]).flatten()).view(*ids_BP.shape, channels)
+    return features_BCHW.flatten(2).gather(2, ids_BP[:, None].expand(-1, channels, -1)).transpose(1, 2)
 
 
 class Projector(nn.Module):
@@ -40,13 +52,14 @@ class Projector(nn.Module):
         )
 
     def forward(self, features: Mapping[str, Tensor], ids: PatchIds) -> dict[str, Tensor]:
-        """Features (B, C, H, W) and ids (P,) of each place -> embeddings (B, P, D) of each place."""
+        """Features (B, C, H, W) and ids (P,) or (B, P) of each place -> embeddings (B, P, D) of each place."""
         return {
             place: normalise(head(sample_patches(features[place], ids[place]))) for place, head in self.heads.items()
         }
 
 
 def normalise(x_BPD: Tensor) -> Tensor:
-    """Divide by the length; the reference's 1e-7 keeps a zero vector finite."""
+    """Divide by the length, in float32; the reference's 1e-7 keeps a zero vector finite."""
+    x_BPD = x_BPD.float()
     length_BP1 = cast(Tensor, torch.linalg.vector_norm(x_BPD, dim=-1, keepdim=True))  # pyright: ignore[reportUnknownMemberType]
     return x_BPD / (length_BP1 + 1e-7)

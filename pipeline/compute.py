@@ -9,8 +9,9 @@ from typing import Literal
 import torch
 from threadpoolctl import threadpool_limits
 
+from models.execution import Execution
 from pipeline.errors import UserError
-from pipeline.settings import ComputeConfig
+from pipeline.settings import ComputeConfig, TrainConfig
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
@@ -46,6 +47,13 @@ def find_machine(config: ComputeConfig) -> Machine:
         return Machine("cuda", device_name(device), cores, torch.cuda.device_count(), memory / 1e9)
     memory_gb = _main_memory_bytes() / 1e9 if config.memory_gb == "auto" else config.memory_gb
     return Machine("cpu", device_name(device), cores, 0, memory_gb)
+
+
+def execution_of(train: TrainConfig, device: str) -> Execution:
+    """How steps are carried out on a kind of device. 'auto' is what was measured to be fastest there, and the reference
+    where nothing was measured (docs/performance.md)."""
+    channels_last = device == "cpu" if train.channels_last == "auto" else train.channels_last
+    return Execution(train.precision, channels_last, train.recompute)
 
 
 def use_threads(count: int) -> None:

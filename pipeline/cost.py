@@ -16,9 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode
 import models
 from models.build import build_objective
 from models.configs import CUTConfig, CycleGANConfig, ModelConfig
+from models.execution import REFERENCE, Execution, prepare
 from models.negatives import PatchQueue
 from models.objective import Batch
 from models.plain import build_plain, plain_optimizers, plain_step
+from pipeline.compute import execution_of, resolve_device
 from pipeline.memory import GB, LiveTensors, tensors_in
 from pipeline.settings import Config
 from pipeline.trainer import make_optimizers, train_step
@@ -45,6 +47,7 @@ def step_cost(config: Config, cache: Path, *, plain: bool = False) -> StepCost:
     config = replace(config, model=_what_costs(config.model))
     model, shape = asdict(config.model), asdict(config.data.shape)
     counted_from = [model, shape, config.train.batch_size, plain, _code(), torch.__version__]
+    counted_from.append(asdict(_execution(config, plain=plain)))
     name = hashlib.sha256(json.dumps(counted_from, sort_keys=True).encode()).hexdigest()[:16]
     file = cache / "costs" / f"{name}.json"
     if not file.exists():
@@ -65,12 +68,18 @@ def count_step(config: Config, *, plain: bool = False) -> StepCost:
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     build = build_plain if plain else build_objective
     objective = build(config.model, config.data.shape, torch.Generator().manual_seed(0))
+    execution = _execution(config, plain=plain)
+    prepare(objective, execution)
     _hollow(objective, fake)
-    make, step = (plain_optimizers, plain_step) if plain else (make_optimizers, train_step)
+    make = plain_optimizers if plain else make_optimizers
     optimizers = make(objective, config.train.learning_rate, (config.train.beta1, config.train.beta2))
 
     def run() -> None:
-        step(objective, optimizers, _batch(config, fake), _rng(flipping=not plain))
+        batch, rng = _batch(config, fake), _rng(flipping=not plain)
+        if plain:
+            plain_step(objective, optimizers, batch, rng)
+        else:
+            train_step(objective, optimizers, batch, rng, execution)
 
     with FlopCounterMode(display=False) as operations:
         run()
@@ -80,6 +89,10 @@ def count_step(config: Config, *, plain: bool = False) -> StepCost:
     with FlopCounterMode(display=False) as translation, torch.no_grad():
         objective.translator(_batch(config, fake).a[:1])
     return StepCost(operations.get_total_flops(), live.peak_bytes / GB, translation.get_total_flops())
+
+
+def _execution(config: Config, *, plain: bool) -> Execution:
+    return REFERENCE if plain else execution_of(config.train, resolve_device(config.compute.device).type)
 
 
 def _what_costs(model: ModelConfig) -> ModelConfig:

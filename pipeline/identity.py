@@ -27,7 +27,12 @@ NOT_IN_KEY = (
     "metric.segmentation",
     "train.checkpoint_every_epochs",
     "train.log_every_steps",
+    # The same values but for rounding, as by another device or number of threads.
+    "train.channels_last",
+    "train.recompute",
 )
+# Fields of a later day, with what holds for all trials from before: at that value they are left out.
+ADDED = {"train.precision": "float32"}
 
 
 def trial_key(config: Config, data: str, weights: str) -> str:
@@ -41,7 +46,8 @@ def trial_key(config: Config, data: str, weights: str) -> str:
 
 def keyed_fields(config: Config) -> dict[str, str | int | float | bool | None]:
     """The fields that can change a trial's result, under their dotted names; lists as 'a, b'."""
-    return {name: value for name, value in leaves(asdict(config)) if not _excluded(name)}
+    fields = {name: value for name, value in leaves(asdict(config)) if not _excluded(name)}
+    return {name: value for name, value in fields.items() if ADDED.get(name) != value}
 
 
 def can_change_results(override: str) -> bool:

@@ -97,9 +97,13 @@ class FolderConfig:
         return ImageShape(*self.size, self.channels_a, self.channels_b)
 
 
+Auto = Literal["auto"]
+
+
 @dataclass(frozen=True)
 class TrainConfig:
-    """The schedule and the optimiser; rates as in `pipeline.trainer.Schedule`."""
+    """The schedule and the optimiser; rates as in `pipeline.trainer.Schedule`. How a step is carried out:
+    `models.execution.Execution`; 'auto' is worked out in `pipeline.compute`."""
 
     constant_epochs: int = 200
     decay_epochs: int = 200
@@ -109,6 +113,9 @@ class TrainConfig:
     beta2: float = 0.999
     checkpoint_every_epochs: int = 1
     log_every_steps: int = 100
+    precision: Literal["float32", "bf16"] = "float32"
+    channels_last: bool | Auto = "auto"
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         require(self.constant_epochs + self.decay_epochs >= 1, "constant_epochs + decay_epochs must be at least 1")
@@ -145,9 +152,6 @@ class MetricConfig:
         for name in ("every_epochs", "batch_size", "grid_images"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
         require(self.kid_subset_size >= 2, f"kid_subset_size is {self.kid_subset_size}; it must be at least 2")
-
-
-Auto = Literal["auto"]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from models.execution import REFERENCE, Execution, arithmetic
 from models.objective import Batch, Objective
 from pipeline.timing import Lap, start_lap
 
@@ -52,11 +53,12 @@ class Batches(Protocol):
 
 @dataclass
 class TrainState:
-    """All that changes while a trial trains; `step` counts the steps that are done."""
+    """All that changes while a trial trains, and how its steps are carried out; `step` counts those that are done."""
 
     objective: Objective
     optimizers: Optimizers
     step: int = 0
+    execution: Execution = REFERENCE
 
     def state_dict(self) -> dict[str, Any]:
         optimizers = {phase: optimizer.state_dict() for phase, optimizer in self.optimizers.items()}
@@ -66,6 +68,7 @@ class TrainState:
         self.objective.load_state_dict(state["objective"])
         for phase, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][phase])
+            _lay_out_as_weights(optimizer)
         self.step = state["step"]
 
 
@@ -113,29 +116,48 @@ def fit(state: TrainState, batches: Batches, schedule: Schedule, seed: int) -> I
         waiting.stop()
         lap = start_lap(batches.device)
         set_learning_rate(state.optimizers, schedule.rate(epoch))
-        losses = train_step(state.objective, state.optimizers, batch, rng)
+        losses = train_step(state.objective, state.optimizers, batch, rng, state.execution)
         lap.stop()
         state.step = step + 1
         yield StepReport(state.step, epoch, losses, lap, waiting)
 
 
-def train_step(objective: Objective, optimizers: Optimizers, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+def train_step(
+    objective: Objective,
+    optimizers: Optimizers,
+    batch: Batch,
+    rng: torch.Generator,
+    execution: Execution = REFERENCE,
+) -> dict[str, Tensor]:
     """One step of every phase, in the objective's order; the detached losses as 'phase/name'."""
-    return update(objective, optimizers, batch, objective.generate(batch, rng))
+    with arithmetic(execution, batch.a.device):
+        fakes = objective.generate(batch, rng)
+    return update(objective, optimizers, batch, fakes, execution)
 
 
-def update(objective: Objective, optimizers: Optimizers, batch: Batch, fakes: Any) -> dict[str, Tensor]:
+def update(
+    objective: Objective, optimizers: Optimizers, batch: Batch, fakes: Any, execution: Execution = REFERENCE
+) -> dict[str, Tensor]:
     """The deterministic rest of a step, once all draws are made."""
     report: dict[str, Tensor] = {}
     for optimizer in optimizers.values():
         # Before any loss: the last step's gradients would stand beside this one's graph at its widest.
         optimizer.zero_grad(set_to_none=True)
     for phase in objective.phases:
-        losses = objective.losses(phase, batch, fakes)
+        with arithmetic(execution, batch.a.device):
+            losses = objective.losses(phase, batch, fakes)
         torch.stack(list(losses.values())).sum().backward()
         optimizers[phase].step()
         report |= {f"{phase}/{name}": loss.detach() for name, loss in losses.items()}
     return report
+
+
+def _lay_out_as_weights(optimizer: torch.optim.Optimizer) -> None:
+    """Give each moment the layout of its weight: a checkpoint may be of another, and fused Adam takes it on trust."""
+    for weight, moments in optimizer.state.items():
+        for name, moment in moments.items():
+            if moment.shape == weight.shape:
+                moments[name] = torch.empty_like(weight).copy_(moment)
 
 
 def set_learning_rate(optimizers: Optimizers, rate: float) -> None:

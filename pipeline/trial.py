@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from models.build import build_objective
+from models.execution import prepare
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.claim import TakenError, claimed
-from pipeline.compute import device_name, resolve_device, use_threads
+from pipeline.compute import device_name, execution_of, resolve_device, use_threads
 from pipeline.data import UnpairedBatches, open_dataset
 from pipeline.errors import UserError, first_line
 from pipeline.evaluate import Evaluator
@@ -73,9 +74,11 @@ def run_trial(job: TrialJob) -> Iterator[Progress]:
 def build_state(config: Config, device: torch.device) -> TrainState:
     """A trial's networks, initialised from its seed, and their optimisers."""
     objective = build_objective(config.model, config.data.shape, rng_for(config.seed, "weights"))
+    execution = execution_of(config.train, device.type)
+    prepare(objective, execution)
     objective.to(device)
     optimizers = make_optimizers(objective, config.train.learning_rate, (config.train.beta1, config.train.beta2))
-    return TrainState(objective, optimizers)
+    return TrainState(objective, optimizers, execution=execution)
 
 
 def _train(job: TrialJob, record: TrialRun) -> Iterator[Progress]:
@@ -195,8 +198,11 @@ def _device_tags(job: TrialJob) -> dict[str, str]:
         "threads": str(job.share.cpus),
         "gpu_part": f"{job.share.gpus:g}",
         "packed": _packed(job.share),
-        "precision": _precision(device),
-        "timed": f"on {device_name(device)} with {job.share.cpus} threads, {_precision(device)}, {_packed(job.share)}",
+        "precision": _precision(device, job.config),
+        "timed": (
+            f"on {device_name(device)} with {job.share.cpus} threads, {_carried_out(device, job.config)}, "
+            f"{_packed(job.share)}"
+        ),
         "torch": torch.__version__,
     }
 
@@ -205,6 +211,14 @@ def _packed(share: Share) -> str:
     return f"up to {share.side_by_side} side by side" if share.packed else "alone"
 
 
-def _precision(device: torch.device) -> str:
+def _carried_out(device: torch.device, config: Config) -> str:
+    """All of a step's execution that its time depends on."""
+    execution = execution_of(config.train, device.type)
+    switches = [name.replace("_", " ") for name in ("channels_last", "recompute") if getattr(execution, name)]
+    return ", ".join([_precision(device, config), *switches])
+
+
+def _precision(device: torch.device, config: Config) -> str:
     tf32 = device.type == "cuda" and torch.backends.cudnn.allow_tf32
-    return "float32 (convolutions in TF32)" if tf32 else "float32"
+    wide = "float32 (convolutions in TF32)" if tf32 else "float32"
+    return f"bf16 and {wide}" if config.train.precision == "bf16" else wide

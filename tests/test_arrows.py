@@ -65,7 +65,7 @@ ARROWS = {
     "meter": {"energy", "job", "memory", "trainer"},
     "trained": {"checkpoint", "errors", "settings", "tracking"},
     "translate": {"data", "errors", "pictures"},
-    "cost": {"memory", "settings", "trainer"},
+    "cost": {"compute", "memory", "settings", "trainer"},
     "packing": {"compute", "errors", "job", "settings"},
     "forecast": {"compute", "cost", "packing", "settings", "tracking"},
     "trial": {

@@ -96,6 +96,9 @@ SAME_TRIAL = [
     "compute.most_per_gpu=2",
     "paths.logs=elsewhere",
     "train.checkpoint_every_epochs=2",
+    "train.channels_last=false",
+    "train.recompute=true",
+    "train.precision=float32",
 ]
 ANOTHER_TRIAL = [
     "seed=1",
@@ -103,6 +106,7 @@ ANOTHER_TRIAL = [
     "model.places=[pixels]",
     "model.external.momentum=0.9",
     "train.learning_rate=0.001",
+    "train.precision=bf16",
     "train.batch_size=2",
     "metric.every_epochs=2",
     "data.drawing_seed=1",

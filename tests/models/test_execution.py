@@ -1,0 +1,83 @@
+"""Every way of carrying out a step against the exact reference."""
+
+from typing import Any
+
+import pytest
+import torch
+from test_golden import CASES, CUT_CASES, cut_of, cyclegan_of, draws_of, follows
+
+from models.execution import Execution, prepare
+from models.layers import BlurDown, BlurUp, InstanceNorm, is_channels_last
+from models.objective import Batch
+from models.official import networks, official_weights
+from pipeline.memory import LiveTensors
+from pipeline.trainer import make_optimizers, train_step
+
+RATE, BETAS = 2e-4, (0.5, 0.999)
+EXACT = {
+    "channels last": Execution(channels_last=True),
+    "recompute": Execution(recompute=True),
+    "both": Execution(channels_last=True, recompute=True),
+}
+
+
+def stepped(case: dict[str, Any], name: str, execution: Execution) -> tuple[Any, dict[str, float], int]:
+    """The objective after a step, its losses, and the bytes that lived at most."""
+    objective: Any = cut_of(case) if name in CUT_CASES else cyclegan_of(case)
+    if name in CUT_CASES:
+        objective.draw = lambda _: draws_of(case, objective)
+    prepare(objective, execution)
+    optimizers = make_optimizers(objective, RATE, BETAS)
+    with LiveTensors() as live:
+        report = train_step(objective, optimizers, Batch(case["real_A"], case["real_B"]), torch.Generator(), execution)
+    return objective, {key: float(loss) for key, loss in report.items()}, live.peak_bytes
+
+
+@pytest.mark.parametrize("execution", EXACT.values(), ids=EXACT.keys())
+@pytest.mark.parametrize("name", CASES)
+def test_an_exact_switch_changes_neither_losses_nor_weights(name: str, execution: Execution) -> None:
+    expected, losses, _ = stepped(CASES[name], name, Execution())
+    found, found_losses, _ = stepped(CASES[name], name, execution)
+    assert found_losses == pytest.approx(losses, rel=1e-4)
+    for key, network in networks(expected).items():
+        assert not follows(networks(found)[key], official_weights(network), RATE), key
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bf16_loses_as_much_as_float32_within_its_rounding(name: str) -> None:
+    _, losses, _ = stepped(CASES[name], name, Execution())
+    _, found, _ = stepped(CASES[name], name, Execution(precision="bf16", channels_last=True))
+    assert found == pytest.approx(losses, rel=0.05)
+    assert found != losses
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_recomputed_layers_are_not_kept(name: str) -> None:
+    kept = stepped(CASES[name], name, Execution(channels_last=True))[2]
+    recomputed = stepped(CASES[name], name, Execution(channels_last=True, recompute=True))[2]
+    assert recomputed < 0.9 * kept
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 9), (9, 8), (64, 30)])
+@pytest.mark.parametrize("layer", [BlurDown(5), BlurUp(5), InstanceNorm()])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_layer_and_its_gradient_are_the_same_in_both_layouts(
+    layer: torch.nn.Module, size: tuple[int, int], batch: int
+) -> None:
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(batch, 5, *size, generator=rng)
+    layouts = (torch.contiguous_format, torch.channels_last)
+    first, last = (x.contiguous(memory_format=layout).requires_grad_() for layout in layouts)
+    one, two = layer(first), layer(last)
+    assert is_channels_last(two) and not is_channels_last(one)
+    arriving = torch.randn(one.shape, generator=rng)
+    torch.testing.assert_close(two, one, rtol=1e-5, atol=1e-5, check_stride=False)
+    (expected,), (found,) = torch.autograd.grad(one, first, arriving), torch.autograd.grad(two, last, arriving)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5, check_stride=False)
+
+
+def test_the_statistics_of_bf16_images_are_float32s() -> None:
+    x = (50 + torch.randn(2, 8, 32, 32, generator=torch.Generator().manual_seed(0))).bfloat16()
+    variance, mean = torch.var_mean(x.double(), (2, 3), correction=0, keepdim=True)
+    found = InstanceNorm()(x.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(found.double(), (x - mean) * torch.rsqrt(variance + 1e-5), rtol=0.005, atol=0.005)
