@@ -130,7 +130,7 @@ def test_the_papers_ablation_is_planned_without_its_data(
     row, _, key, state, _, _, ours, reference, _ = lines[0]
     assert (row, key, state) == ("CUT (default)", "–", "to train")
     assert float(reference) == pytest.approx(2.40, rel=0.03)
-    assert 2 < float(ours) < float(reference)
+    assert 1.9 < float(ours) < float(reference)
     assert "24 trials, 0 done, 24 to train" in said
     assert "datasets/horse2zebra is not here" in said
     assert "just data horse2zebra fetches it" in said
