@@ -78,6 +78,33 @@ def test_resumed_run_equals_uninterrupted_run(
     assert all(torch.equal(expected_weights[name], found_weights[name]) for name in expected_weights)
 
 
+def test_a_checkpoint_of_one_layout_goes_on_in_the_other(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    first, last = (tiny(f"train.channels_last={layout}") for layout in ("false", "true"))
+    batches, schedule = setting(first, tmp_path)
+    written = build_state(first, CPU)
+    for _ in islice(fit(written, batches, schedule, first.seed), 2):
+        pass
+    save_checkpoint(tmp_path / "last.pt", written.state_dict())
+    moments: list[dict[str, torch.Tensor]] = []
+    for config in (first, last):
+        state = build_state(config, CPU)
+        state.load_state_dict(load_checkpoint(tmp_path / "last.pt"))
+        next(iter(fit(state, batches, schedule, config.seed)))
+        optimizer = state.optimizers["generator"]
+        moments.append(
+            {
+                str(number): optimizer.state[weight]["exp_avg_sq"]
+                for number, weight in enumerate(state.objective.parameters_of("generator"))
+                if weight.dim() > 1  # the gradient of a bias before a norm is rounding alone
+            }
+        )
+        for weight in state.objective.parameters_of("generator"):
+            assert optimizer.state[weight]["exp_avg"].stride() == weight.stride()
+    for name, expected in moments[0].items():
+        largest = float(expected.max())
+        torch.testing.assert_close(moments[1][name], expected, rtol=1e-3, atol=1e-3 * largest, check_stride=False)
+
+
 @pytest.mark.parametrize("overrides", TRIALS.values(), ids=TRIALS.keys())
 def test_training_moves_every_trained_weight(
     tiny: Callable[..., Config], tmp_path: Path, overrides: tuple[str, ...]
