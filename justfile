@@ -77,7 +77,7 @@ translate run input output *overrides: _setup
 export run folder *overrides: _setup
     @{{ python }} -m pipeline export "$@"
 
-# what evaluating (fid), running trials (sweep) or tabling them (tables) costs: just bench fid|sweep|tables [--json]
+# what steps, data, trials side by side, evaluating, sweeping, tabling cost: just bench step|data|pack|fid|sweep|tables [--json]
 [no-exit-message]
 bench what *options: _setup
     @{{ python }} -m pipeline bench "$@"

@@ -15,7 +15,7 @@ from models.layers import initialise
 from models.negatives import IN_BATCH, ExternalNegatives, Negatives
 from models.objective import Batch, check_batch, frozen
 from models.patch_nce import patch_nce
-from models.projector import PatchIds, Projector, draw_patch_ids
+from models.projector import PatchIds, Projector, draw_patch_ids, ids_of_images
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,7 @@ class CUTObjective(nn.Module):
         fakes = self.forward(batch, draws, external)
         if self.external:
             self.external.follow(self.generator, self.projector)
-            for domain, ids in draws.patch_ids.items():
-                self.external.push(domain, self._sources(batch)[domain], ids)
+            self.external.push(self._sources(batch), draws.patch_ids)
         return fakes
 
     def draw(self, rng: torch.Generator) -> Draws:
@@ -117,7 +116,7 @@ class CUTObjective(nn.Module):
 
         keys: dict[str, Tensor] = {}
         if self.domain_weights:
-            ids = self._ids_of_images(draws.patch_ids, len(batch.a))
+            ids = ids_of_images(draws.patch_ids, len(batch.a))
             with torch.no_grad():
                 keys = self.projector({place: feature.detach() for place, feature in features.items()}, ids)
 
@@ -157,7 +156,7 @@ class CUTObjective(nn.Module):
         if fakes.flipped:
             features = {place: feature.flip(-1) for place, feature in features.items()}
         drawn = {domain: contrast.ids for domain, contrast in fakes.contrasts.items()}
-        queries = self.projector(features, self._ids_of_images(drawn, len(fakes.b)))
+        queries = self.projector(features, ids_of_images(drawn, len(fakes.b)))
         losses: dict[str, Tensor] = {}
         size = len(fakes.b)
         for number, (domain, contrast) in enumerate(fakes.contrasts.items()):
@@ -168,9 +167,3 @@ class CUTObjective(nn.Module):
             ]
             losses[f"nce_{domain}"] = self.domain_weights[domain] * torch.stack(terms).mean()
         return losses
-
-    def _ids_of_images(self, patch_ids: Mapping[str, PatchIds], size: int) -> dict[str, Tensor]:
-        """For each place the ids (B, P) of all images, where `size` images of a domain share the domain's."""
-        return {
-            place: torch.cat([ids[place].expand(size, -1) for ids in patch_ids.values()]) for place in self.positions
-        }

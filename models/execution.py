@@ -10,6 +10,7 @@ from torch import nn
 
 from models.discriminator import Discriminator
 from models.generator import Generator, ResidualBlock
+from models.projector import Projector
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,19 @@ class Execution:
     precision: of the networks' convolutions and products, and of what lies between them; losses, the statistics of
     norms, NCE's logits, weights and optimisers are float32's always. channels_last: the layout of features in memory.
     recompute: what is cheap is computed again in the backward pass instead of kept for it (`models.layers.run_layers`).
+    compile: each network by torch.compile, once for each shape; translating for evaluation stays as it is.
     """
 
     precision: Literal["float32", "bf16"] = "float32"
     channels_last: bool = False
     recompute: bool = False
+    compile: bool = False
+
+    @property
+    def switches(self) -> list[str]:
+        """What differs from the reference beside the precision, in words."""
+        words = {"channels_last": "channels last", "recompute": "with recomputation", "compile": "compiled"}
+        return [word for name, word in words.items() if getattr(self, name)]
 
 
 REFERENCE = Execution()
@@ -43,6 +52,11 @@ def prepare(objective: nn.Module, execution: Execution) -> None:
                 module.inplace = False
             case _:
                 pass
+        if execution.compile and isinstance(module, Generator | Discriminator | Projector):
+            # Shapes are few and known: a kernel for any shape would be slower for each.
+            module.compile(dynamic=False)  # pyright: ignore[reportUnknownMemberType]
+            if isinstance(module, Generator):
+                module.encode = torch.compile(module.encode, dynamic=False)
 
 
 @contextmanager

@@ -79,7 +79,7 @@ class Generator(nn.Module):
     def translate(self, image: Tensor) -> Tensor:
         """The translation alone, without a graph. Raises ValueError for what is no image of this domain."""
         check_images("image", image, self.in_channels)
-        return self(image)[0]
+        return self.forward(image)[0]  # not as a compiled call: batches are of other sizes here
 
 
 def encode(

@@ -31,7 +31,7 @@ class BlurDown(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         padded = F.pad(x, (1, 1, 1, 1), mode="reflect")
         filt = self.filt.to(x.dtype)
-        if is_channels_last(x):
+        if _by_pixels(x):
             return _BlurChannelsLast.apply(padded, filt)  # pyright: ignore[reportUnknownMemberType]
         return F.conv2d(padded, filt, stride=2, groups=self.channels)
 
@@ -50,8 +50,8 @@ class BlurUp(nn.Module):
         self.register_buffer("filt", 4 * _binomial([1.0, 3.0, 3.0, 1.0]).repeat(channels, 1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        if is_channels_last(x):
-            # The same filter and border by another name.
+        if is_channels_last(x) or torch.compiler.is_compiling():
+            # The same filter and border by another name; the compiler takes the gradient of replicating amiss.
             return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
         # Padding 3 of the transposed convolution trims the replicated border's share of the output.
@@ -67,9 +67,15 @@ class InstanceNorm(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not is_channels_last(x):
+        if not _by_pixels(x):
             return F.layer_norm(x, x.shape[-2:], eps=EPSILON)
-        return _NormChannelsLast.apply(x)  # pyright: ignore[reportUnknownMemberType]
+        # Without a scale of float32 the statistics of bf16 images would be bf16 themselves.
+        one = torch.ones(x.shape[1], device=x.device)
+        images = [
+            F.batch_norm(x[number : number + 1], None, None, one, training=True, eps=EPSILON)
+            for number in range(len(x))
+        ]
+        return torch.cat(images) if len(images) > 1 else images[0]
 
 
 def run_layers(layers: Sequence[nn.Module], x: Tensor, *, recompute: bool) -> Tensor:
@@ -99,8 +105,9 @@ def _between_convolutions(layers: Iterable[nn.Module]) -> Iterator[list[nn.Modul
 
 
 def _in_turn(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+    casting = torch.is_autocast_enabled(x.device.type)
     for layer in layers:
-        if torch.is_autocast_enabled(x.device.type) and not _has_weights(layer):
+        if casting and not _has_weights(layer):
             # Some of these autocast would take to float32, each device others.
             with torch.autocast(x.device.type, enabled=False):
                 x = layer(x)
@@ -116,6 +123,11 @@ def _has_weights(layer: nn.Module) -> bool:
 def is_channels_last(x: Tensor) -> bool:
     """Whether the values of a pixel (of B, C, H, W) lie side by side, and not those of a channel."""
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
+def _by_pixels(x: Tensor) -> bool:
+    """Whether an operation of its own pays for x; the compiler makes its own of those of torch."""
+    return is_channels_last(x) and not torch.compiler.is_compiling()
 
 
 def initialise(network: nn.Module, rng: torch.Generator) -> None:
@@ -144,46 +156,9 @@ class _BlurChannelsLast(torch.autograd.Function):
         between_zeros = F.pad(gradient / 4, (1, 1, 1, 1))
         size = [2 * extent - 1 for extent in between_zeros.shape[-2:]]
         whole = F.interpolate(between_zeros, size=size, mode="bilinear", align_corners=True)
-        given = whole[..., 1:-1, 1:-1]
-        # Of an even extent the last row is not looked at.
-        missing = [wanted - found for wanted, found in zip(ctx.size, given.shape[-2:], strict=True)]
-        return F.pad(given, (0, missing[1], 0, missing[0])), None
-
-
-class _NormChannelsLast(torch.autograd.Function):
-    """torch's batch normalisation of each image by itself, into one result: joining them afterwards would cost as much
-    as the norm."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        normalised = torch.empty_like(x)
-        # Of float32 like the scale: without one, the statistics of bf16 images would be bf16 themselves.
-        scale, means, inverse_deviations = _ones(x), *torch.empty(2, *x.shape[:2], device=x.device)
-        for image, *made in zip(_each(x), _each(normalised), means, inverse_deviations, strict=True):
-            torch.native_batch_norm(image, scale, 0 * scale, None, None, True, 0.0, EPSILON, out=tuple(made))
-        ctx.save_for_backward(x, means, inverse_deviations)
-        return normalised
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, means, inverse_deviations = ctx.saved_tensors
-        images = [
-            torch.ops.aten.native_batch_norm_backward(
-                arriving, image, _ones(x), None, None, mean, inverse_deviation, True, EPSILON, [True, False, False]
-            )[0]
-            for arriving, image, mean, inverse_deviation in zip(
-                _each(gradient), _each(x), means, inverse_deviations, strict=True
-            )
-        ]
-        return torch.cat(images) if len(images) > 1 else images[0]
-
-
-def _each(images: Tensor) -> list[Tensor]:
-    return [images[number : number + 1] for number in range(len(images))]
-
-
-def _ones(x: Tensor) -> Tensor:
-    return torch.ones(x.shape[1], device=x.device)
+        # Of an even extent the filter does not look at the last row, and the interpolation's last is zeros.
+        height, width = ctx.size
+        return whole[..., 1 : 1 + height, 1 : 1 + width], None
 
 
 def _binomial(taps: list[float]) -> Tensor:

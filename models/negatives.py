@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from models.configs import ExternalConfig
 from models.generator import Generator, encode, encoder_stages
-from models.projector import PatchIds, Projector
+from models.projector import PatchIds, Projector, ids_of_images
 
 Negatives = Callable[[Tensor, Tensor], Tensor]
 
@@ -105,11 +105,13 @@ class ExternalNegatives(nn.Module):
         }
 
     @torch.no_grad()
-    def push(self, domain: str, source: Tensor, ids: PatchIds) -> None:
-        """Embed the patches of the source images with the momentum copies and remember them."""
-        embeddings = self.projector(encode(self.stages, source, self.places), ids)
-        for place, queue in self._queues(domain).items():
-            queue.push(embeddings[place])
+    def push(self, sources: Mapping[str, Tensor], patch_ids: Mapping[str, PatchIds]) -> None:
+        """Embed patches of each domain's source images with the momentum copies, all in one pass, and remember them."""
+        images, size = torch.cat(list(sources.values())), len(next(iter(sources.values())))
+        embeddings = self.projector(encode(self.stages, images, self.places), ids_of_images(patch_ids, size))
+        for number, domain in enumerate(sources):
+            for place, queue in self._queues(domain).items():
+                queue.push(embeddings[place][number * size : (number + 1) * size])
 
     @torch.no_grad()
     def follow(self, generator: Generator, projector: Projector) -> None:

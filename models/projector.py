@@ -24,6 +24,12 @@ def draw_patch_ids(
     return {place: torch.randperm(total, generator=rng)[:count].to(device) for place, total in positions.items()}
 
 
+def ids_of_images(patch_ids: Mapping[str, PatchIds], size: int) -> dict[str, Tensor]:
+    """For each place the ids (B, P) of all images of a batch, in which each domain has `size` that share its ids."""
+    places = next(iter(patch_ids.values()))
+    return {place: torch.cat([ids[place].expand(size, -1) for ids in patch_ids.values()]) for place in places}
+
+
 def sample_patches(features_BCHW: Tensor, ids: Tensor) -> Tensor:
     """The feature vectors at the given positions of the flattened maps: (B, C, H, W) -> (B, P, C).
 

@@ -74,11 +74,11 @@ def _run(command: str, arguments: list[str]) -> int:
         case "bench":
             from pipeline.bench import bench
 
-            what, options = {"what": "fid, sweep or tables"}, {"--trials": "", "--repeats": "3"}
-            given = _parse(bench.__doc__, arguments, what, ("--json",), options, overrides=False)
+            what, options = {"what": "step, data, pack, fid, sweep or tables"}, {"--trials": "", "--repeats": "3"}
+            given = _parse(bench.__doc__, arguments, what, ("--json",), options)
             trials = _whole(given.trials, "--trials") if given.trials else None
             repeats = _whole(given.repeats, "--repeats")
-            return bench(given.what, trials=trials, repeats=repeats, as_json=given.json)
+            return bench(given.what, given.overrides, trials=trials, repeats=repeats, as_json=given.json)
         case "train":
             from pipeline.conduct import train
 

@@ -75,7 +75,7 @@ def count_step(config: Config, *, plain: bool = False) -> StepCost:
     optimizers = make(objective, config.train.learning_rate, (config.train.beta1, config.train.beta2))
 
     def run() -> None:
-        batch, rng = _batch(config, fake), _rng(flipping=not plain)
+        batch, rng = _batch(config, fake), rng_where(flipping=not plain)
         if plain:
             plain_step(objective, optimizers, batch, rng)
         else:
@@ -92,7 +92,10 @@ def count_step(config: Config, *, plain: bool = False) -> StepCost:
 
 
 def _execution(config: Config, *, plain: bool) -> Execution:
-    return REFERENCE if plain else execution_of(config.train, resolve_device(config.compute.device).type)
+    """Without compiling, which would ask for values."""
+    if plain:
+        return REFERENCE
+    return replace(execution_of(config.train, resolve_device(config.compute.device).type), compile=False)
 
 
 def _what_costs(model: ModelConfig) -> ModelConfig:
@@ -139,7 +142,7 @@ def _batch(config: Config, fake: FakeTensorMode) -> Batch:
         )
 
 
-def _rng(*, flipping: bool) -> torch.Generator:
+def rng_where(*, flipping: bool) -> torch.Generator:
     """A stream whose first number makes FastCUT flip, or not."""
 
     def flips(seed: int) -> bool:

@@ -122,11 +122,16 @@ class UnpairedBatches:
 
     def _augmented(self, images: Picture, rng: torch.Generator) -> torch.Tensor:
         cropped = [self._flipped(_crop(image, self.size, rng), rng) for image in torch.from_numpy(images)]
-        return to_model_range(torch.stack(cropped).to(self.device))
+        return to_model_range(_moved(torch.stack(cropped), self.device))
 
     @staticmethod
     def _flipped(image: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         return image.flip(-1) if torch.rand((), generator=rng) < 0.5 else image
+
+
+def _moved(images: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The images on the device. Out of pinned memory a GPU fetches them itself, while the host goes on."""
+    return images.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else images
 
 
 def to_model_range(images: torch.Tensor) -> torch.Tensor:

@@ -30,6 +30,7 @@ NOT_IN_KEY = (
     # The same values but for rounding, as by another device or number of threads.
     "train.channels_last",
     "train.recompute",
+    "train.compile",
 )
 # Fields of a later day, with what holds for all trials from before: at that value they are left out.
 ADDED = {"train.precision": "float32"}

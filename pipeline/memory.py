@@ -1,5 +1,6 @@
 """Peak memory, three ways: live tensors on any device, CUDA's counters, and the process."""
 
+import ctypes
 import resource
 import weakref
 from collections.abc import Iterable
@@ -13,6 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 GB = 1e9
+# glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 # Linux: VmHWM is the most that was resident since a 5 was written into the other file.
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -77,10 +80,24 @@ def reset_peaks(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
+def keep_freed_memory() -> None:
+    """Let this process keep the memory of tensors that died for those to come, as on a GPU, until `free_spare_memory`.
+
+    glibc gives tensors above 32 MB back to the system at once, and the next one's pages are zeroed first: a ReLU of a
+    map of 33 MB takes six times as long. Other C libraries are left as they are.
+    """
+    with suppress(AttributeError, OSError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
 def free_spare_memory(device: torch.device) -> None:
-    """Give back what torch's allocator holds of a GPU for later."""
+    """Give back what torch's allocator holds of a GPU for later, and glibc's of the machine."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def process_peak_gb() -> float:

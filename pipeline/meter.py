@@ -55,6 +55,7 @@ class Meter:
         # The counter is the whole GPU's, so of trials side by side none can be told its own.
         self._counter = None if share.packed else joule_counter(device)
         self._counted_from: float | None = None
+        free_spare_memory(device)
         reset_peaks(device)
 
     def kept(self) -> dict[str, Any]:

@@ -116,6 +116,7 @@ class TrainConfig:
     precision: Literal["float32", "bf16"] = "float32"
     channels_last: bool | Auto = "auto"
     recompute: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         require(self.constant_epochs + self.decay_epochs >= 1, "constant_epochs + decay_epochs must be at least 1")

@@ -13,7 +13,7 @@ from rich.text import Text
 from analysis.records import SweepRecord
 from analysis.runs import read_sweep, recorded_tasks
 from pipeline.claim import is_claimed
-from pipeline.compute import Machine
+from pipeline.compute import Machine, execution_of
 from pipeline.config import compose_surroundings, tracking_uri
 from pipeline.cost import StepCost, step_cost
 from pipeline.eta import wall_seconds
@@ -157,6 +157,11 @@ def _notes(planned: Plan, entries: list[Entry]) -> list[str]:
         notes.append("m: measured on trials of the same work on this kind of device")
     if "after running out" in sources:
         notes.append("o: a trial of this work ran out of half of it")
+    executions = {execution_of(entry.planned.trial.config.train, machine.device) for entry in entries}
+    ways = {", ".join([execution.precision, *execution.switches]) for execution in executions}
+    notes.append(
+        f"steps are taken in {'; in '.join(sorted(ways))} (train.precision, channels_last, recompute, compile)"
+    )
     notes.append(
         "live, ref.: GB of live tensors at the peak of a step as it is taken here, and as the reference code takes it"
     )

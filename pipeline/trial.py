@@ -4,6 +4,8 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,12 @@ from models.build import build_objective
 from models.execution import prepare
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.claim import TakenError, claimed
-from pipeline.compute import device_name, execution_of, resolve_device, use_threads
+from pipeline.compute import device_name, execution_of, keep_compiled, resolve_device, use_threads
 from pipeline.data import UnpairedBatches, open_dataset
 from pipeline.errors import UserError, first_line
 from pipeline.evaluate import Evaluator
 from pipeline.job import Outcome, Progress, Share, TrialJob, job_from_json
-from pipeline.memory import is_out_of_memory, limit_cuda
+from pipeline.memory import is_out_of_memory, keep_freed_memory, limit_cuda
 from pipeline.meter import Meter
 from pipeline.metrics import metric_names
 from pipeline.packing import tensors_gb
@@ -86,6 +88,7 @@ def _train(job: TrialJob, record: TrialRun) -> Iterator[Progress]:
     config = job.config
     device = resolve_device(config.compute.device)
     limit_cuda(device, tensors_gb(job.share))
+    keep_freed_memory()
     use_threads(job.share.cpus)
     dataset = open_dataset(Path(job.data_folder))
     batches = UnpairedBatches(dataset, config.data.size, config.train.batch_size, config.seed, device)
@@ -100,7 +103,10 @@ def _train(job: TrialJob, record: TrialRun) -> Iterator[Progress]:
     first_step = state.step
     total = schedule.epochs * batches.steps_per_epoch
     pending: list[StepReport] = []
-    for report in meter.training(fit(state, batches, schedule, config.seed), state, total - state.step):
+    reports = fit(state, batches, schedule, config.seed)
+    if state.execution.compile:
+        reports = _first_under(keep_compiled(Path(job.cache), job.share.cpus), reports)
+    for report in meter.training(reports, state, total - state.step):
         pending.append(report)
         epoch_ends = report.step % batches.steps_per_epoch == 0
         if not epoch_ends and report.step % config.train.log_every_steps != 0:
@@ -140,6 +146,12 @@ def _train(job: TrialJob, record: TrialRun) -> Iterator[Progress]:
     costs = meter.costs(len(evaluations))
     tags = {**_device_tags(job), **evaluator.provenance(len(dataset.test_a))}
     record.finish(_summary(evaluations, source, costs, metric, batches.steps_per_epoch), tags)
+
+
+def _first_under(lock: AbstractContextManager[Any], reports: Iterator[StepReport]) -> Iterator[StepReport]:
+    with lock:
+        first = list(islice(reports, 1))
+    yield from chain(first, reports)
 
 
 def _resume(
@@ -213,9 +225,7 @@ def _packed(share: Share) -> str:
 
 def _carried_out(device: torch.device, config: Config) -> str:
     """All of a step's execution that its time depends on."""
-    execution = execution_of(config.train, device.type)
-    switches = [name.replace("_", " ") for name in ("channels_last", "recompute") if getattr(execution, name)]
-    return ", ".join([_precision(device, config), *switches])
+    return ", ".join([_precision(device, config), *execution_of(config.train, device.type).switches])
 
 
 def _precision(device: torch.device, config: Config) -> str:

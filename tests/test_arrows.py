@@ -87,7 +87,10 @@ ARROWS = {
     "bench_fid": {"compute", "data", "evaluate", "extractors", "features", "metrics", "settings"},
     "bench_sweep": {"job", "launch", "plan", "register", "sweep", "worker"},
     "bench_tables": {"config", "identity", "tracking"},
-    "bench": {"bench_fid", "bench_sweep", "bench_tables", "errors"},
+    "bench_step": {"compute", "config", "cost", "memory", "settings", "timing", "trainer", "trial"},
+    "bench_data": {"compute", "data", "settings", "stripes", "trainer"},
+    "bench_pack": {"compute", "config", "memory", "settings", "trainer", "trial"},
+    "bench": {"bench_data", "bench_fid", "bench_pack", "bench_step", "bench_sweep", "bench_tables", "errors"},
     "manage": {"claim", "errors", "metrics", "plan", "sweep"},
     "rounds": {
         *("claim", "errors", "job", "launch", "metrics", "packing", "plan", "progress", "register", "search"),

@@ -1,5 +1,6 @@
 """Every way of carrying out a step against the exact reference."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +42,17 @@ def test_an_exact_switch_changes_neither_losses_nor_weights(name: str, execution
     assert found_losses == pytest.approx(losses, rel=1e-4)
     for key, network in networks(expected).items():
         assert not follows(networks(found)[key], official_weights(network), RATE), key
+
+
+# Compiling takes a minute for each; the others were held the same way by hand (docs/performance.md).
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cut", "cyclegan_no_identity"])
+def test_compiled_networks_change_neither_losses_nor_weights(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    test_an_exact_switch_changes_neither_losses_nor_weights(name, Execution(compile=True))
+    assert list(tmp_path.rglob("*.so")), "something was compiled"
 
 
 @pytest.mark.parametrize("name", CASES)

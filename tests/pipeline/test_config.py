@@ -98,6 +98,7 @@ SAME_TRIAL = [
     "train.checkpoint_every_epochs=2",
     "train.channels_last=false",
     "train.recompute=true",
+    "train.compile=true",
     "train.precision=float32",
 ]
 ANOTHER_TRIAL = [

@@ -1,10 +1,18 @@
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 
 import pytest
 import torch
 from torch import Tensor
 
-from pipeline.memory import GB, LiveTensors, is_out_of_memory, process_peak_gb, tensors_in
+from pipeline.memory import (
+    GB,
+    LiveTensors,
+    is_out_of_memory,
+    process_peak_gb,
+    tensors_in,
+)
 
 MEGA = 250_000  # float32 elements of 10^6 bytes
 
@@ -84,3 +92,26 @@ def test_the_cpus_own_allocator_says_so_too() -> None:
 
 def test_process_has_a_peak() -> None:
     assert 0.05 < process_peak_gb() < 100
+
+
+KEPT = """
+import torch
+from pipeline.memory import STATUS, free_spare_memory, keep_freed_memory
+
+def resident_gb():
+    (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) * 1024 / 1e9
+
+keep_freed_memory()
+before = resident_gb()
+torch.ones(50_000_000)
+kept = resident_gb()
+free_spare_memory(torch.device("cpu"))
+print(kept - before, kept - resident_gb())
+"""
+
+
+def test_memory_of_dead_tensors_stays_for_those_to_come_until_it_is_freed() -> None:
+    # In a process of its own: glibc has other rules for one that was once refused memory, as above.
+    ran = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True)
+    assert [float(word) for word in ran.stdout.split()] == pytest.approx([0.2, 0.2], abs=0.01)

@@ -6,12 +6,14 @@ import torch
 
 from pipeline import energy, meter
 from pipeline.job import Share
-from pipeline.memory import GB, process_peak_gb
+from pipeline.memory import GB, keep_freed_memory, process_peak_gb
 from pipeline.meter import WARMUP_STEPS, Meter, held_tensors
 from pipeline.settings import Config
 from pipeline.timing import start_lap
 from pipeline.trainer import StepReport, TrainState
 from pipeline.trial import build_state
+
+keep_freed_memory()  # as trials do
 
 CPU = torch.device("cpu")
 ALONE, PACKED = Share(1, 0.0, 1.0, 1), Share(1, 0.0, 1.0, 4)
