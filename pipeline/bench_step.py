@@ -105,6 +105,7 @@ def measure(model: str, overrides: Sequence[str], repeats: int) -> list[Measured
         for _ in range(repeats):
             for way, config in configs.items():
                 took, peak = processes.submit(time_step, config, threads, plain=way == PLAIN).result()
+                print(f"{model}, {way}: {took:.3f} s", file=sys.stderr)
                 seconds[way].append(took)
                 peaks[way] = max(peak, peaks[way])
     return [Measured(model, way, tuple(seconds[way]), peaks[way], costs[way]) for way in configs]

@@ -89,6 +89,26 @@ def test_every_evaluation_leaves_its_scores_and_what_they_were_made_with(
         assert all(kept[name] for name in made_with)
 
 
+@pytest.mark.slow
+def test_what_one_trial_has_compiled_the_next_one_finds(project: Path, tiny: Callable[..., Config]) -> None:
+    kernels: list[set[Path]] = []
+    for seed in (0, 1):
+        job = job_of(tiny("train.compile=true", f"seed={seed}", "train.decay_epochs=0"), str(seed))
+        list(run_trial(job))
+        assert read(job).info.status == "FINISHED"
+        assert "compiled" in read(job).data.tags["timed"]
+        kernels.append(set(Path(".cache/compiled").rglob("*.so")))
+    assert kernels[0] and kernels[1] == kernels[0]
+
+
+def test_compiling_without_a_compiler_is_refused_in_one_line(
+    project: Path, tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UserError, match="there is no no-such-compiler here"):
+        list(run_trial(job_of(tiny("train.compile=true"))))
+
+
 def test_live_peaks_are_the_same_in_every_run(project: Path, tiny: Callable[..., Config]) -> None:
     peaks: set[tuple[float, float]] = set()
     for experiment in ("first", "second", "third"):
