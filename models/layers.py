@@ -5,6 +5,7 @@ there (docs/performance.md).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -71,11 +72,11 @@ class InstanceNorm(nn.Module):
             return F.layer_norm(x, x.shape[-2:], eps=EPSILON)
         # Without a scale of float32 the statistics of bf16 images would be bf16 themselves.
         one = torch.ones(x.shape[1], device=x.device)
-        images = [
-            F.batch_norm(x[number : number + 1], None, None, one, training=True, eps=EPSILON)
-            for number in range(len(x))
-        ]
-        return torch.cat(images) if len(images) > 1 else images[0]
+        normalise = partial(F.batch_norm, running_mean=None, running_var=None, weight=one, training=True, eps=EPSILON)
+        if len(x) == 1:
+            return normalise(x)
+        # Chunks, since the gradient of a slice lies channels first.
+        return torch.cat([normalise(image) for image in x.chunk(len(x))])
 
 
 def run_layers(layers: Sequence[nn.Module], x: Tensor, *, recompute: bool) -> Tensor:

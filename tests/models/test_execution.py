@@ -84,7 +84,9 @@ def test_a_layer_and_its_gradient_are_the_same_in_both_layouts(
     assert is_channels_last(two) and not is_channels_last(one)
     arriving = torch.randn(one.shape, generator=rng)
     torch.testing.assert_close(two, one, rtol=1e-5, atol=1e-5, check_stride=False)
-    (expected,), (found,) = torch.autograd.grad(one, first, arriving), torch.autograd.grad(two, last, arriving)
+    (expected,) = torch.autograd.grad(one, first, arriving)
+    (found,) = torch.autograd.grad(two, last, arriving.contiguous(memory_format=torch.channels_last))
+    assert is_channels_last(found), "what comes before would turn it over again"
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5, check_stride=False)
 
 
