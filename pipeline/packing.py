@@ -15,7 +15,7 @@ CUDA_ALLOWANCE_GB = 0.95
 # What a process holds in main memory beside its tensors (Python, torch, MLflow), and by how much an allocator and the
 # convolutions' workspaces exceed what lives; measured (docs/sweeps.md).
 PROCESS_ALLOWANCE_GB = 0.75
-WORKSPACE_FACTOR = 1.25
+WORKSPACE_FACTOR = 2.0
 
 
 def needed_gb(live_gb: float, device: str) -> float:
