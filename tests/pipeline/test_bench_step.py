@@ -21,9 +21,10 @@ def test_ways_that_are_one_on_a_device_are_measured_once() -> None:
 
 @pytest.mark.slow
 def test_the_bench_of_steps_measures_every_way_and_compares_it_to_the_plain_one(
-    project: Path, capsys: pytest.CaptureFixture[str]
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert main(["bench", "step", *SMALL, "model=cut", "--repeats=2", "--json"]) == 0
+    monkeypatch.delitem(WAYS, "compile")  # a minute; test_trial.py compiles
+    assert main(["bench", "step", *SMALL, "model=cut", "--repeats=1", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     steps = {step["way"]: step for step in report["steps"]}
     assert set(steps) == set(ways_on("cpu", SMALL))
@@ -34,4 +35,4 @@ def test_the_bench_of_steps_measures_every_way_and_compares_it_to_the_plain_one(
     assert default["cost"]["live_gb"] == counted.live_gb
     assert default["live_ratio"] == counted.live_gb / plain["cost"]["live_gb"]
     for step in steps.values():
-        assert len(step["seconds"]) == 2 and min(step["seconds"]) > 0 and step["process_peak_gb"] > 0.1
+        assert len(step["seconds"]) == 1 and min(step["seconds"]) > 0 and step["process_peak_gb"] > 0.1
