@@ -1,10 +1,11 @@
 """CUT and FastCUT: one GAN, and PatchNCE between what goes into the generator and what comes out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import register_dataclass
 
 from models.adversarial import lsgan
 from models.configs import CUTConfig, ImageShape, domain_weights, map_positions
@@ -12,18 +13,22 @@ from models.discriminator import Discriminator, judged
 from models.generator import Generator
 from models.images import with_channels
 from models.layers import initialise
-from models.negatives import IN_BATCH, ExternalNegatives, Negatives
-from models.objective import Batch, check_batch, frozen
+from models.negatives import IN_BATCH, ExternalNegatives, Negatives, QueueDraw
+from models.objective import Batch, frozen
 from models.patch_nce import patch_nce
 from models.projector import PatchIds, Projector, draw_patch_ids, ids_of_images
 
 
 @dataclass(frozen=True)
-class Draws:
-    """Everything random in a step: whether the sources are flipped, and the patches looked at in each domain."""
+class CUTDraws:
+    """Whether a step's sources are flipped, the patches looked at in each domain, and the slots of the queues."""
 
     flipped: bool
     patch_ids: Mapping[str, PatchIds]
+    external: Mapping[str, Mapping[str, QueueDraw]] = field(default_factory=dict[str, Mapping[str, QueueDraw]])
+
+
+register_dataclass(CUTDraws)
 
 
 @dataclass(frozen=True)
@@ -86,26 +91,19 @@ class CUTObjective(nn.Module):
     def translator(self) -> Generator:
         return self.generator
 
-    def generate(self, batch: Batch, rng: torch.Generator) -> CUTFakes:
-        check_batch(batch, self.shape)
-        draws = self.draw(rng)
-        external = {domain: self.external.draw(domain, rng) for domain in self.domain_weights} if self.external else {}
-        fakes = self.forward(batch, draws, external)
+    def draw(self, size: int, rng: torch.Generator) -> CUTDraws:
+        flipped = self.config.flip_equivariance and bool(torch.rand((), generator=rng) < 0.5)
+        ids = {domain: draw_patch_ids(self.positions, self.config.num_patches, rng) for domain in self.domain_weights}
+        return CUTDraws(flipped, ids, self.external.draw(size, ids, rng) if self.external else {})
+
+    def generate(self, batch: Batch, draws: CUTDraws) -> CUTFakes:
+        fakes = self.forward(batch, draws, self.external.drawn(draws.external) if self.external else {})
         if self.external:
             self.external.follow(self.generator, self.projector)
-            self.external.push(self._sources(batch), draws.patch_ids)
+            self.external.remember(self._sources(batch), draws.patch_ids, draws.external)
         return fakes
 
-    def draw(self, rng: torch.Generator) -> Draws:
-        flipped = self.config.flip_equivariance and bool(torch.rand((), generator=rng) < 0.5)
-        device = next(self.parameters()).device
-        ids = {
-            domain: draw_patch_ids(self.positions, self.config.num_patches, rng, device)
-            for domain in self.domain_weights
-        }
-        return Draws(flipped, ids)
-
-    def forward(self, batch: Batch, draws: Draws, external: dict[str, dict[str, list[Negatives]]]) -> CUTFakes:
+    def forward(self, batch: Batch, draws: CUTDraws, external: dict[str, dict[str, list[Negatives]]]) -> CUTFakes:
         """Translate, and take the keys from the features that the translation met on its way."""
         source = torch.cat(list(self._sources(batch).values()))
         output, features = self.generator(source.flip(-1) if draws.flipped else source, self.positions)

@@ -5,15 +5,27 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import register_dataclass
 
 from models.adversarial import lsgan
 from models.configs import CycleGANConfig, ImageShape
 from models.discriminator import Discriminator, judged
 from models.generator import Generator
-from models.image_pool import ImagePool
+from models.image_pool import ImagePool, PoolDraw
 from models.images import with_channels
 from models.layers import initialise
-from models.objective import Batch, check_batch, frozen
+from models.objective import Batch, frozen
+
+
+@dataclass(frozen=True)
+class CycleGANDraws:
+    """What becomes of a step's fakes in the pools."""
+
+    pool_b: PoolDraw
+    pool_a: PoolDraw
+
+
+register_dataclass(CycleGANDraws)
 
 
 @dataclass(frozen=True)
@@ -58,13 +70,16 @@ class CycleGANObjective(nn.Module):
     def translator(self) -> Generator:
         return self.a_to_b
 
-    def generate(self, batch: Batch, rng: torch.Generator) -> CycleGANFakes:
-        check_batch(batch, self.shape)
+    def draw(self, size: int, rng: torch.Generator) -> CycleGANDraws:
+        return CycleGANDraws(self.pool_b.draw(size, rng), self.pool_a.draw(size, rng))
+
+    def generate(self, batch: Batch, draws: CycleGANDraws) -> CycleGANFakes:
         b, _ = self.a_to_b(batch.a)
         a, _ = self.b_to_a(batch.b)
         a_again, _ = self.b_to_a(b)
         b_again, _ = self.a_to_b(a)
-        return CycleGANFakes(b, a, a_again, b_again, self.pool_b.query(b, rng), self.pool_a.query(a, rng))
+        pooled_b, pooled_a = self.pool_b.exchange(b, draws.pool_b), self.pool_a.exchange(a, draws.pool_a)
+        return CycleGANFakes(b, a, a_again, b_again, pooled_b, pooled_a)
 
     def losses(self, phase: str, batch: Batch, fakes: CycleGANFakes) -> dict[str, Tensor]:
         match phase:

@@ -20,18 +20,25 @@ class Execution:
     precision: of the networks' convolutions and products, and of what lies between them; losses, the statistics of
     norms, NCE's logits, weights and optimisers are float32's always. channels_last: the layout of features in memory.
     recompute: what is cheap is computed again in the backward pass instead of kept for it (`models.layers.run_layers`).
-    compile: each network by torch.compile, once for each shape; translating for evaluation stays as it is.
+    compile: each network by torch.compile, once for each shape; translating for evaluation stays as it is. cuda_graphs:
+    a whole step is one launch (`pipeline.graphs`).
     """
 
     precision: Literal["float32", "bf16"] = "float32"
     channels_last: bool = False
     recompute: bool = False
     compile: bool = False
+    cuda_graphs: bool = False
 
     @property
     def switches(self) -> list[str]:
         """What differs from the reference beside the precision, in words."""
-        words = {"channels_last": "channels last", "recompute": "with recomputation", "compile": "compiled"}
+        words = {
+            "channels_last": "channels last",
+            "recompute": "with recomputation",
+            "compile": "compiled",
+            "cuda_graphs": "as CUDA graphs",
+        }
         return [word for name, word in words.items() if getattr(self, name)]
 
 

@@ -1,7 +1,25 @@
 """CycleGAN's buffer of earlier fakes."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import register_dataclass
+
+
+@dataclass(frozen=True)
+class PoolDraw:
+    """For each fake of a batch (B,) a slot of the pool, whether the image there is handed out in the fake's stead, and
+    whether the fake takes its place."""
+
+    slots: Tensor
+    hands_out: Tensor
+    keeps: Tensor
+
+
+register_dataclass(PoolDraw)
 
 
 class ImagePool(nn.Module):
@@ -15,23 +33,42 @@ class ImagePool(nn.Module):
 
     def __init__(self, size: int, image_shape: tuple[int, int, int]) -> None:
         super().__init__()
+        self.size = size
         self.register_buffer("images", torch.zeros(size, *image_shape))
         self.register_buffer("filled", torch.zeros((), dtype=torch.long))
 
-    @torch.no_grad()
-    def query(self, fakes: Tensor, rng: torch.Generator) -> Tensor:
-        """For each fake (of B, C, H, W) itself or an earlier one, whose place it then takes."""
-        return torch.stack([self._exchange(fake, rng) for fake in fakes.detach()])
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        filled = self.filled
+        super()._apply(fn, recurse)  # pyright: ignore[reportUnknownMemberType]
+        # The count stays with the host, which would have to wait for a device to read it.
+        self.filled = filled
+        return self
 
-    def _exchange(self, fake: Tensor, rng: torch.Generator) -> Tensor:
-        size, filled = len(self.images), int(self.filled)
-        if filled < size:
-            self.images[filled] = fake
+    def draw(self, count: int, rng: torch.Generator) -> PoolDraw:
+        """What becomes of the next `count` fakes."""
+        slots, hands_out, keeps = zip(*(self._draw_one(rng) for _ in range(count)), strict=True)
+        return PoolDraw(torch.tensor(slots), torch.tensor(hands_out), torch.tensor(keeps))
+
+    def _draw_one(self, rng: torch.Generator) -> tuple[int, bool, bool]:
+        filled = int(self.filled)
+        if filled < self.size:
             self.filled += 1
-            return fake
-        if size == 0 or torch.rand((), generator=rng) < 0.5:
-            return fake
-        slot = int(torch.randint(size, (), generator=rng))
-        earlier = self.images[slot].clone()
-        self.images[slot] = fake
-        return earlier
+            return filled, False, True
+        if self.size == 0 or torch.rand((), generator=rng) < 0.5:
+            return 0, False, False
+        return int(torch.randint(self.size, (), generator=rng)), True, True
+
+    @torch.no_grad()
+    def exchange(self, fakes: Tensor, draw: PoolDraw) -> Tensor:
+        """For each fake (of B, C, H, W) itself or an earlier one, whose place it then takes."""
+        if self.size == 0:
+            return fakes.detach()
+        handed: list[Tensor] = []
+        # One after the other: a fake may be handed out to the next of its own batch.
+        for fake, slot, hands_out, keeps in zip(
+            fakes.detach().chunk(len(fakes)), draw.slots.chunk(len(fakes)), draw.hands_out, draw.keeps, strict=True
+        ):
+            earlier = self.images.index_select(0, slot)
+            self.images.index_copy_(0, slot, torch.where(keeps, fake, earlier))
+            handed.append(torch.where(hands_out, earlier, fake))
+        return torch.cat(handed)

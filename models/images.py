@@ -41,7 +41,8 @@ def with_channels(images: Tensor, count: int) -> Tensor:
         case 1, 3:
             return images.expand(-1, 3, -1, -1)
         case 3, 1:
-            return (images * images.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+            red, green, blue = (weight * channel for weight, channel in zip(LUMA, images.chunk(3, 1), strict=True))
+            return red + green + blue
         case _:
             raise ValueError(f"images are {_spelt(images)}; only 1 and 3 channels can be turned into each other")
 

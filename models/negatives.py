@@ -5,10 +5,13 @@ B batch, P patches, N negatives, D embedding units, Q queue length.
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import register_dataclass
 
 from models.configs import ExternalConfig
 from models.generator import Generator, encode, encoder_stages
@@ -53,21 +56,44 @@ class PatchQueue(nn.Module):
         self.register_buffer("keys_QD", torch.zeros(size, units))
         self.register_buffer("pushed", torch.zeros((), dtype=torch.long))
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        pushed = self.pushed
+        super()._apply(fn, recurse)  # pyright: ignore[reportUnknownMemberType]
+        # The count stays with the host, which would have to wait for a device to read it.
+        self.pushed = pushed
+        return self
+
     @property
     def filled(self) -> int:
-        """Patches held so far, at most Q."""
+        """Patches held, or about to be, at most Q."""
         return min(int(self.pushed), len(self.keys_QD))
 
-    def push(self, keys_BPD: Tensor) -> None:
-        """Overwrite the oldest embeddings; of more than Q the last Q stay."""
-        size, keys_ND = len(self.keys_QD), keys_BPD.flatten(0, 1)
-        slots = (int(self.pushed) + torch.arange(len(keys_ND))) % size
-        self.keys_QD[slots[-size:]] = keys_ND[-size:]
-        self.pushed += len(keys_ND)
-
     def draw(self, count: int, rng: torch.Generator) -> Tensor:
-        """`count` different embeddings (N, D); a copy, so that later pushes leave it alone."""
-        return self.keys_QD[torch.randperm(self.filled, generator=rng)[:count]]
+        """`count` different slots of those that are filled."""
+        # A copy, since the step would keep the whole permutation otherwise.
+        return torch.randperm(self.filled, generator=rng)[:count].clone()
+
+    def reserve(self, count: int) -> Tensor:
+        """The slots of the oldest embeddings, for `count` new ones; at most Q."""
+        slots = (int(self.pushed) + torch.arange(count)) % len(self.keys_QD)
+        self.pushed += count
+        return slots[-len(self.keys_QD) :]
+
+    def fill(self, slots: Tensor, keys_BPD: Tensor) -> None:
+        """Put new embeddings into the slots; of more than there are slots the last stay."""
+        self.keys_QD.index_copy_(0, slots, keys_BPD.flatten(0, 1)[-len(slots) :])
+
+
+@dataclass(frozen=True)
+class QueueDraw:
+    """Slots of one queue: those whose embeddings are a step's negatives, none while it is too short; and those that the
+    step's own patches will fill."""
+
+    negatives: Tensor | None
+    reserved: Tensor
+
+
+register_dataclass(QueueDraw)
 
 
 class ExternalNegatives(nn.Module):
@@ -93,25 +119,47 @@ class ExternalNegatives(nn.Module):
             }
         )
 
-    @torch.no_grad()
-    def draw(self, domain: str, rng: torch.Generator) -> dict[str, list[Negatives]]:
-        """For each place the drawn negatives; none at all until the queue holds `warmup` patches."""
-        queues = self._queues(domain)
+    def draw(
+        self, size: int, patch_ids: Mapping[str, PatchIds], rng: torch.Generator
+    ) -> dict[str, dict[str, QueueDraw]]:
+        """For each domain and place what a step over `size` images takes from its queue and brings to it; nothing is
+        taken until the queue holds `warmup` patches."""
         return {
-            place: [partial(given, queue.draw(self.config.num_negatives, rng))]
-            if queue.filled >= self.config.warmup
-            else []
-            for place, queue in queues.items()
+            domain: {
+                place: QueueDraw(
+                    queue.draw(self.config.num_negatives, rng) if queue.filled >= self.config.warmup else None,
+                    queue.reserve(size * len(patch_ids[domain][place])),
+                )
+                for place, queue in self._queues(domain).items()
+            }
+            for domain in self.queues
+        }
+
+    def drawn(self, draws: Mapping[str, Mapping[str, QueueDraw]]) -> dict[str, dict[str, list[Negatives]]]:
+        """The negatives (N, D) of each domain and place; copies, which later embeddings leave alone."""
+        return {
+            domain: {
+                place: [] if draw.negatives is None else [partial(given, queues[place].keys_QD[draw.negatives])]
+                for place, draw in places.items()
+            }
+            for domain, places in draws.items()
+            for queues in [self._queues(domain)]
         }
 
     @torch.no_grad()
-    def push(self, sources: Mapping[str, Tensor], patch_ids: Mapping[str, PatchIds]) -> None:
-        """Embed patches of each domain's source images with the momentum copies, all in one pass, and remember them."""
+    def remember(
+        self,
+        sources: Mapping[str, Tensor],
+        patch_ids: Mapping[str, PatchIds],
+        draws: Mapping[str, Mapping[str, QueueDraw]],
+    ) -> None:
+        """Embed patches of each domain's source images with the momentum copies, all in one pass, and keep them in the
+        slots that were reserved."""
         images, size = torch.cat(list(sources.values())), len(next(iter(sources.values())))
         embeddings = self.projector(encode(self.stages, images, self.places), ids_of_images(patch_ids, size))
         for number, domain in enumerate(sources):
             for place, queue in self._queues(domain).items():
-                queue.push(embeddings[place][number * size : (number + 1) * size])
+                queue.fill(draws[domain][place].reserved, embeddings[place][number * size : (number + 1) * size])
 
     @torch.no_grad()
     def follow(self, generator: Generator, projector: Projector) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import register_dataclass, tree_map_only
 
 from models.configs import ImageShape
 from models.generator import Generator
@@ -22,8 +23,17 @@ class Batch:
     b: Tensor
 
 
+register_dataclass(Batch)
+
+
+def on_device(draws: Any, device: torch.device) -> Any:
+    """The draws of a step with their tensors on the device."""
+    return tree_map_only(Tensor, lambda tensor: tensor.to(device, non_blocking=True), draws)
+
+
 def check_batch(batch: Batch, shape: ImageShape) -> None:
-    """Raise ValueError, naming the domain, for images that a model of that shape cannot train on."""
+    """Raise ValueError, naming the domain, for images that a model of that shape cannot train on. Whether their values
+    are finite is asked on a CPU alone."""
     check_shape("a", batch.a, shape.channels_a)
     check_shape("b", batch.b, shape.channels_b)
     if len(batch.a) != len(batch.b):
@@ -33,20 +43,21 @@ def check_batch(batch: Batch, shape: ImageShape) -> None:
             raise ValueError(
                 f"{name} is of {images.shape[-2]} x {images.shape[-1]}; expected {shape.height} x {shape.width}"
             )
-    if batch.a.untyped_storage().device.type == "meta":
-        return  # a stand-in with a shape and no values
-    # Both at once, since asking waits for the device.
-    if not bool(torch.isfinite(batch.a).all() & torch.isfinite(batch.b).all()):
-        check_finite("a", batch.a)
-        check_finite("b", batch.b)
+    if batch.a.untyped_storage().device.type != "cpu":
+        # A stand-in without values, or a device that the host would wait for; there a loss tells.
+        return
+    check_finite("a", batch.a)
+    check_finite("b", batch.b)
 
 
 class Objective(Protocol):
     """A model with its losses.
 
-    All that is random or stateful happens in `generate`; `losses` is pure and names weighted losses whose
-    sum is what the phase minimises.
+    All that is random or counted happens on the host, in `draw`. `generate` and `losses` are the device's: they ask it
+    for nothing and give it nothing but their arguments, so that their operations can be recorded and done again.
     """
+
+    shape: ImageShape
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -57,12 +68,17 @@ class Objective(Protocol):
         """What the phase's optimiser updates."""
         ...
 
-    def generate(self, batch: Batch, rng: torch.Generator) -> Any:
-        """Translate the batch and make every draw of the step. Raises ValueError for a batch that cannot be."""
+    def draw(self, size: int, rng: torch.Generator) -> Any:
+        """Every draw of a step over so many images of each domain, on the CPU, so that a seed means the same on every
+        device; and the slots of pools and queues that the step will fill, which are taken then."""
+        ...
+
+    def generate(self, batch: Batch, draws: Any) -> Any:
+        """Translate the batch with these draws, which lie on its device, and fill the slots."""
         ...
 
     def losses(self, phase: str, batch: Batch, fakes: Any) -> dict[str, Tensor]:
-        """The phase's losses, weighted, by name."""
+        """The phase's losses, weighted, by name; their sum is what the phase minimises. Changes nothing."""
         ...
 
     @property

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from models.adversarial import lsgan
 from models.configs import CUTConfig, CycleGANConfig, ImageShape, ModelConfig
-from models.cut import Contrast, CUTFakes, CUTObjective, Draws
+from models.cut import Contrast, CUTDraws, CUTFakes, CUTObjective
 from models.cyclegan import CycleGANFakes, CycleGANObjective
 from models.discriminator import Discriminator
-from models.image_pool import ImagePool
+from models.image_pool import ImagePool, PoolDraw
 from models.images import with_channels
 from models.negatives import IN_BATCH, Negatives
-from models.objective import Batch, Objective, frozen
+from models.objective import Batch, Objective, frozen, on_device
 from models.patch_nce import patch_nce
 
 
@@ -48,7 +48,7 @@ def plain_step(
 
     A phase drops its own gradients before its losses: those of the others stand beside its graph.
     """
-    fakes = objective.generate(batch, rng)
+    fakes = objective.generate(batch, objective.draw(len(batch.a), rng))
     report: dict[str, Tensor] = {}
     for phase in objective.phases:
         optimizers[phase].zero_grad()
@@ -62,7 +62,10 @@ def plain_step(
 class PlainCUT(CUTObjective):
     """CUT that encodes its sources once more for the keys, and takes one domain and one judgement at a time."""
 
-    def forward(self, batch: Batch, draws: Draws, external: dict[str, dict[str, list[Negatives]]]) -> CUTFakes:
+    def draw(self, size: int, rng: torch.Generator) -> CUTDraws:
+        return on_device(super().draw(size, rng), next(self.parameters()).device)
+
+    def forward(self, batch: Batch, draws: CUTDraws, external: dict[str, dict[str, list[Negatives]]]) -> CUTFakes:
         """Translate; keys are left to the losses."""
         source = torch.cat(list(self._sources(batch).values()))
         output, _ = self.generator(source.flip(-1) if draws.flipped else source)
@@ -149,15 +152,14 @@ class GrowingPool(ImagePool):
         self.size = size
         self.earlier: list[Tensor] = []
 
-    def _exchange(self, fake: Tensor, rng: torch.Generator) -> Tensor:
-        if len(self.earlier) < self.size:
-            self.earlier.append(fake)
-            return fake
-        if self.size == 0 or torch.rand((), generator=rng) < 0.5:
-            return fake
-        slot = int(torch.randint(self.size, (), generator=rng))
-        earlier, self.earlier[slot] = self.earlier[slot], fake
-        return earlier
+    def exchange(self, fakes: Tensor, draw: PoolDraw) -> Tensor:
+        handed: list[Tensor] = []
+        for number, fake in enumerate(fakes.detach()):
+            slot = int(draw.slots[number])
+            handed.append(self.earlier[slot] if draw.hands_out[number] else fake)
+            if draw.keeps[number]:
+                self.earlier[slot : slot + 1] = [fake]
+        return torch.stack(handed)
 
 
 def _judged_apart(discriminator: Discriminator, real: Tensor, fake: Tensor) -> dict[str, Tensor]:

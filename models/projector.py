@@ -14,14 +14,9 @@ from models.layers import is_channels_last
 PatchIds = Mapping[str, Tensor]
 
 
-def draw_patch_ids(
-    positions: Mapping[str, int], count: int, rng: torch.Generator, device: torch.device
-) -> dict[str, Tensor]:
-    """At each place, `count` different positions of its map; the same ids serve every image of a batch.
-
-    Drawn on the CPU, so that a seed means the same on every device, and moved there.
-    """
-    return {place: torch.randperm(total, generator=rng)[:count].to(device) for place, total in positions.items()}
+def draw_patch_ids(positions: Mapping[str, int], count: int, rng: torch.Generator) -> dict[str, Tensor]:
+    """At each place, `count` different positions of its map; the same ids serve every image of a batch."""
+    return {place: torch.randperm(total, generator=rng)[:count] for place, total in positions.items()}
 
 
 def ids_of_images(patch_ids: Mapping[str, PatchIds], size: int) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from pipeline.compute import device_name, resolve_device, use_threads
 from pipeline.config import compose_config
 from pipeline.memory import keep_freed_memory
 from pipeline.settings import Config
-from pipeline.trainer import rng_for, train_step
+from pipeline.trainer import rng_for, step_taker
 from pipeline.trial import build_state
 
 SIDE_BY_SIDE = (1, 2, 4)
@@ -100,14 +100,14 @@ def _count_steps(config: Config, threads: int, seconds: float, start: Barrier, t
         torch.zeros(size, channels, shape.height, shape.width, device=device)
         for channels in (shape.channels_a, shape.channels_b)
     )
-    batch = Batch(a, b)
+    batch, take_step = Batch(a, b), step_taker(state, device)
     for step in range(WARMUP_STEPS):
-        train_step(state.objective, state.optimizers, batch, rng_for(0, "step", step), state.execution)
+        take_step(batch, rng_for(0, "step", step))
     _finish(device)
     start.wait()
     started, step = time.perf_counter(), WARMUP_STEPS
     while time.perf_counter() - started < seconds:
-        train_step(state.objective, state.optimizers, batch, rng_for(0, "step", step), state.execution)
+        take_step(batch, rng_for(0, "step", step))
         step += 1
     _finish(device)
     told.send((step - WARMUP_STEPS) / (time.perf_counter() - started))

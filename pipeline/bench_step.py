@@ -21,10 +21,11 @@ from models.plain import build_plain, plain_optimizers, plain_step
 from pipeline.compute import device_name, execution_of, keep_compiled, resolve_device, use_threads
 from pipeline.config import compose_config
 from pipeline.cost import StepCost, count_step, rng_where
+from pipeline.graphs import WARM_UP
 from pipeline.memory import keep_freed_memory, process_peak_gb
 from pipeline.settings import Config
 from pipeline.timing import Lap, start_lap
-from pipeline.trainer import rng_for, train_step
+from pipeline.trainer import rng_for, step_taker
 from pipeline.trial import build_state
 
 Step = Callable[[torch.Generator], object]
@@ -42,8 +43,14 @@ WAYS = {
     "default, bf16": ("train.precision=bf16",),
     "default, bf16, recompute": ("train.precision=bf16", "train.recompute=true"),
 }
-# Timed steps of a process, behind the one that warms up; a GPU's are short.
+CUDA_WAYS = {
+    "default, CUDA graphs": ("train.cuda_graphs=true",),
+    "default, bf16, CUDA graphs": ("train.precision=bf16", "train.cuda_graphs=true"),
+    "default, bf16, compile, CUDA graphs": ("train.precision=bf16", "train.compile=true", "train.cuda_graphs=true"),
+}
+# Timed steps of a process, behind those that warm up or are recorded; a GPU's are short.
 STEPS = {"cpu": 1, "cuda": 20}
+FIRST_STEPS = {"cpu": 1, "cuda": WARM_UP + 1}
 
 
 @dataclass(frozen=True)
@@ -113,15 +120,16 @@ def measure(model: str, overrides: Sequence[str], repeats: int) -> list[Measured
 
 def ways_on(device: str, given: Sequence[str]) -> dict[str, Config]:
     """Each way's trial; ways that on this kind of device are one are named together."""
-    configs = {way: compose_config([*given, *switches]) for way, switches in WAYS.items()}
+    ways = WAYS | (CUDA_WAYS if device == "cuda" else {})
+    configs = {way: compose_config([*given, *switches]) for way, switches in ways.items()}
     same: dict[Execution, list[str]] = {}
     for way, config in configs.items():
         same.setdefault(execution_of(config.train, device), []).append(way)
-    return {PLAIN: compose_config(given), **{" = ".join(ways): configs[ways[0]] for ways in same.values()}}
+    return {PLAIN: compose_config(given), **{" = ".join(names): configs[names[0]] for names in same.values()}}
 
 
 def time_step(config: Config, threads: int, *, plain: bool) -> tuple[float, float]:
-    """Seconds of a step behind a first one, which pays for allocations, kernels and compiling; and the process's peak
+    """Seconds of a step behind the first, which pay for allocations, kernels and compiling; and the process's peak
     of memory (10^9 bytes). Of a model that flips its sources now and then, the mean of an unflipped and a flipped one.
     """
     device = resolve_device("auto")
@@ -129,7 +137,7 @@ def time_step(config: Config, threads: int, *, plain: bool) -> tuple[float, floa
     flipping = isinstance(config.model, CUTConfig) and config.model.flip_equivariance
     kinds = [rng_where(flipping=flips).get_state() for flips in ((False, True) if flipping else (False,))]
     step = _plain_step(config, device) if plain else _own_step(config, device, threads)
-    for kind in kinds:
+    for kind in kinds * FIRST_STEPS[device.type]:
         step(_rng(kind))
     laps: list[Lap] = []
     for _ in range(STEPS[device.type]):
@@ -155,7 +163,7 @@ def _own_step(config: Config, device: torch.device, threads: int) -> Step:
         keep_compiled(Path(config.paths.cache), threads)
     state = build_state(config, device)
     batch = _batch(config, device)
-    return lambda rng: train_step(state.objective, state.optimizers, batch, rng, state.execution)
+    return partial(step_taker(state, device), batch)
 
 
 def _batch(config: Config, device: torch.device) -> Batch:

@@ -53,12 +53,14 @@ def find_machine(config: ComputeConfig) -> Machine:
 
 def execution_of(train: TrainConfig, device: str) -> Execution:
     """How steps are carried out on a kind of device. 'auto' is what was measured to be fastest there, and the reference
-    where nothing was measured (docs/performance.md). Raises UserError where compiling needs what is not here."""
+    where nothing was measured (docs/performance.md). Raises UserError for a way that needs what is not here."""
     compiler = os.environ.get("CXX", "g++")
     if train.compile and not shutil.which(compiler):
         raise UserError(f"train.compile=true needs a C++ compiler: there is no {compiler} here; install it, or set CXX")
+    if train.cuda_graphs and device != "cuda":
+        raise UserError(f"train.cuda_graphs=true needs CUDA, and this trial would run on {device}; leave it out")
     channels_last = device == "cpu" if train.channels_last == "auto" else train.channels_last
-    return Execution(train.precision, channels_last, train.recompute, train.compile)
+    return Execution(train.precision, channels_last, train.recompute, train.compile, train.cuda_graphs)
 
 
 def keep_compiled(cache: Path, threads: int) -> FileLock:

@@ -92,10 +92,11 @@ def count_step(config: Config, *, plain: bool = False) -> StepCost:
 
 
 def _execution(config: Config, *, plain: bool) -> Execution:
-    """Without compiling, which would ask for values."""
+    """Without compiling or recording, which would ask for values."""
     if plain:
         return REFERENCE
-    return replace(execution_of(config.train, resolve_device(config.compute.device).type), compile=False)
+    execution = execution_of(config.train, resolve_device(config.compute.device).type)
+    return replace(execution, compile=False, cuda_graphs=False)
 
 
 def _what_costs(model: ModelConfig) -> ModelConfig:

@@ -31,6 +31,7 @@ NOT_IN_KEY = (
     "train.channels_last",
     "train.recompute",
     "train.compile",
+    "train.cuda_graphs",
 )
 # Fields of a later day, with what holds for all trials from before: at that value they are left out.
 ADDED = {"train.precision": "float32"}

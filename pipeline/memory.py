@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_leaves
 
 GB = 1e9
@@ -55,6 +55,11 @@ class LiveTensors(TorchDispatchMode):
     def _forget(self, identity: int, size: int) -> None:
         self._seen.pop(identity, None)
         self.live_bytes -= size
+
+
+def is_counting_tensors() -> bool:
+    """Whether this stands in the body of a `LiveTensors`, which sees only what is done operation by operation."""
+    return any(isinstance(mode, LiveTensors) for mode in _get_current_dispatch_mode_stack())
 
 
 def tensors_in(tree: Any) -> list[Tensor]:

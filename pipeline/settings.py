@@ -117,6 +117,7 @@ class TrainConfig:
     channels_last: bool | Auto = "auto"
     recompute: bool = False
     compile: bool = False
+    cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
         require(self.constant_epochs + self.decay_epochs >= 1, "constant_epochs + decay_epochs must be at least 1")

@@ -159,9 +159,8 @@ def _notes(planned: Plan, entries: list[Entry]) -> list[str]:
         notes.append("o: a trial of this work ran out of half of it")
     executions = {execution_of(entry.planned.trial.config.train, machine.device) for entry in entries}
     ways = {", ".join([execution.precision, *execution.switches]) for execution in executions}
-    notes.append(
-        f"steps are taken in {'; in '.join(sorted(ways))} (train.precision, channels_last, recompute, compile)"
-    )
+    settings = "train.precision, channels_last, recompute, compile, cuda_graphs"
+    notes.append(f"steps are taken in {'; in '.join(sorted(ways))} ({settings})")
     notes.append(
         "live, ref.: GB of live tensors at the peak of a step as it is taken here, and as the reference code takes it"
     )

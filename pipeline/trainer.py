@@ -1,15 +1,17 @@
 """The training loop: one step, and the steps of a trial in order."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from models.execution import REFERENCE, Execution, arithmetic
-from models.objective import Batch, Objective
+from models.objective import Batch, Objective, check_batch, on_device
+from pipeline.graphs import CUDARecorder, Recorded, Recorder
 from pipeline.timing import Lap, start_lap
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
@@ -67,7 +69,8 @@ class TrainState:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.objective.load_state_dict(state["objective"])
         for phase, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][phase])
+            # Its groups are settings, which stay this trial's; a checkpoint may be of another way to take steps.
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state["optimizers"][phase]["state"]})
             _lay_out_as_weights(optimizer)
         self.step = state["step"]
 
@@ -85,13 +88,18 @@ class StepReport:
 
 
 def make_optimizers(
-    objective: Objective, learning_rate: float, betas: tuple[float, float]
+    objective: Objective, learning_rate: float, betas: tuple[float, float], execution: Execution = REFERENCE
 ) -> dict[str, torch.optim.Adam]:
     """One Adam a phase; fused: all of a phase's weights in one pass."""
-    return {
-        phase: torch.optim.Adam(objective.parameters_of(phase), lr=learning_rate, betas=betas, fused=True)
-        for phase in objective.phases
-    }
+    optimizers: dict[str, torch.optim.Adam] = {}
+    for phase in objective.phases:
+        weights = objective.parameters_of(phase)
+        # A recorded step finds the rate of the day where it found the first.
+        rate = torch.tensor(learning_rate, device=weights[0].device) if execution.cuda_graphs else learning_rate
+        optimizers[phase] = torch.optim.Adam(
+            weights, lr=rate, betas=betas, fused=True, capturable=execution.cuda_graphs
+        )
+    return optimizers
 
 
 def rng_for(seed: int, *purpose: object) -> torch.Generator:
@@ -108,6 +116,7 @@ def fit(state: TrainState, batches: Batches, schedule: Schedule, seed: int) -> I
 
     The caller decides what to record, when to evaluate and when to save; it may stop at any report.
     """
+    take_step = step_taker(state, batches.device)
     for step in range(state.step, schedule.epochs * batches.steps_per_epoch):
         waiting = start_lap(batches.device)
         epoch, index = divmod(step, batches.steps_per_epoch)
@@ -116,10 +125,27 @@ def fit(state: TrainState, batches: Batches, schedule: Schedule, seed: int) -> I
         waiting.stop()
         lap = start_lap(batches.device)
         set_learning_rate(state.optimizers, schedule.rate(epoch))
-        losses = train_step(state.objective, state.optimizers, batch, rng, state.execution)
+        losses = take_step(batch, rng)
         lap.stop()
         state.step = step + 1
         yield StepReport(state.step, epoch, losses, lap, waiting)
+
+
+def step_taker(
+    state: TrainState, device: torch.device, recorder: Recorder | None = None
+) -> Callable[[Batch, torch.Generator], dict[str, Tensor]]:
+    """What takes one step of the state, whenever it is called, in the state's way; it gives `train_step`'s losses.
+    recorder: what records steps where they are to be recorded, else CUDA's."""
+    if not state.execution.cuda_graphs:
+        return partial(train_step, state.objective, state.optimizers, execution=state.execution)
+    compute = partial(compute_step, state.objective, state.optimizers, execution=state.execution)
+    recorded = Recorded(compute, device, recorder or CUDARecorder(device))
+
+    def take_step(batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        check_batch(batch, state.objective.shape)
+        return recorded(batch, state.objective.draw(len(batch.a), rng))
+
+    return take_step
 
 
 def train_step(
@@ -129,16 +155,26 @@ def train_step(
     rng: torch.Generator,
     execution: Execution = REFERENCE,
 ) -> dict[str, Tensor]:
-    """One step of every phase, in the objective's order; the detached losses as 'phase/name'."""
+    """One step of every phase, in the objective's order; the detached losses as 'phase/name'. Raises ValueError for a
+    batch that cannot be."""
+    check_batch(batch, objective.shape)
+    draws = on_device(objective.draw(len(batch.a), rng), batch.a.device)
+    return compute_step(objective, optimizers, batch, draws, execution)
+
+
+def compute_step(
+    objective: Objective, optimizers: Optimizers, batch: Batch, draws: Any, execution: Execution = REFERENCE
+) -> dict[str, Tensor]:
+    """The device's part of a step, once all draws are made."""
     with arithmetic(execution, batch.a.device):
-        fakes = objective.generate(batch, rng)
+        fakes = objective.generate(batch, draws)
     return update(objective, optimizers, batch, fakes, execution)
 
 
 def update(
     objective: Objective, optimizers: Optimizers, batch: Batch, fakes: Any, execution: Execution = REFERENCE
 ) -> dict[str, Tensor]:
-    """The deterministic rest of a step, once all draws are made."""
+    """The rest of it, once the images are made."""
     report: dict[str, Tensor] = {}
     for optimizer in optimizers.values():
         # Before any loss: the last step's gradients would stand beside this one's graph at its widest.
@@ -164,7 +200,10 @@ def set_learning_rate(optimizers: Optimizers, rate: float) -> None:
     """Give every optimiser the same rate."""
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
 
 def mean_losses(reports: Sequence[StepReport]) -> dict[str, float]:

@@ -79,7 +79,8 @@ def build_state(config: Config, device: torch.device) -> TrainState:
     execution = execution_of(config.train, device.type)
     prepare(objective, execution)
     objective.to(device)
-    optimizers = make_optimizers(objective, config.train.learning_rate, (config.train.beta1, config.train.beta2))
+    betas = (config.train.beta1, config.train.beta2)
+    optimizers = make_optimizers(objective, config.train.learning_rate, betas, execution)
     return TrainState(objective, optimizers, execution=execution)
 
 

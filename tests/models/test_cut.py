@@ -6,6 +6,7 @@ from torch import nn
 
 from models.build import build_objective
 from models.configs import CUT, FASTCUT, CUTConfig, DiscriminatorConfig, GeneratorConfig, ImageShape
+from models.cut import CUTFakes, CUTObjective
 from models.objective import Batch
 
 TINY = replace(
@@ -22,6 +23,10 @@ def batch(size: int = 1) -> Batch:
     return Batch(torch.rand(size, 3, 16, 16, generator=rng), torch.rand(size, 3, 16, 16, generator=rng))
 
 
+def generated(objective: CUTObjective, images: Batch, seed: int = 0) -> CUTFakes:
+    return objective.generate(images, objective.draw(len(images.a), torch.Generator().manual_seed(seed)))
+
+
 def count_calls(module: nn.Module) -> list[int]:
     calls: list[int] = []
     module.register_forward_hook(lambda *_: calls.append(1))
@@ -31,7 +36,7 @@ def count_calls(module: nn.Module) -> list[int]:
 @pytest.mark.parametrize("size", [1, 2])
 def test_keys_come_from_the_features_of_the_forward_pass_and_equal_encoding_again(size: int) -> None:
     objective, images = objective_of(), batch(size)
-    draws = objective.draw(torch.Generator().manual_seed(1))
+    draws = objective.draw(size, torch.Generator().manual_seed(1))
     fakes = objective.forward(images, draws, {})
     for domain, image in (("a", images.a), ("b", images.b)):
         again = objective.projector(objective.generator.encode(image, objective.positions), draws.patch_ids[domain])
@@ -50,21 +55,21 @@ def test_encoder_runs_once_on_the_sources_and_once_on_the_outputs(
     )
     objective = objective_of(tiny)
     calls = count_calls(objective.generator.stages["res1"])
-    draws = replace(objective.draw(torch.Generator()), flipped=flipped)
+    draws = replace(objective.draw(1, torch.Generator()), flipped=flipped)
     objective.losses("generator", batch(), objective.forward(batch(), draws, {}))
     assert len(calls) == passes
 
 
 def test_losses_are_pure() -> None:
     objective, images = objective_of(), batch()
-    fakes = objective.generate(images, torch.Generator().manual_seed(1))
+    fakes = generated(objective, images, 1)
     for phase in objective.phases:
         first, second = (objective.losses(phase, images, fakes) for _ in range(2))
         assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_same_draws_give_the_same_step() -> None:
-    one, two = (objective_of().generate(batch(), torch.Generator().manual_seed(5)) for _ in range(2))
+    one, two = (generated(objective_of(), batch(), 5) for _ in range(2))
     assert torch.equal(one.b, two.b)
     assert all(torch.equal(one.contrasts["a"].ids[place], two.contrasts["a"].ids[place]) for place in CUT.places)
 
@@ -75,7 +80,7 @@ def test_contrastive_terms_are_weighted_as_the_formula_says(weight: float, ident
 
     def terms(config: CUTConfig) -> dict[str, float]:
         objective = objective_of(config)
-        fakes = objective.generate(batch(), torch.Generator().manual_seed(1))
+        fakes = generated(objective, batch(), 1)
         return {name: float(loss.detach()) for name, loss in objective.losses("generator", batch(), fakes).items()}
 
     plain = terms(replace(TINY, nce_weight=2.0))  # weighs both terms by one
@@ -89,28 +94,28 @@ def test_contrastive_terms_are_weighted_as_the_formula_says(weight: float, ident
 
 def test_weight_zero_is_a_plain_gan() -> None:
     objective = objective_of(replace(TINY, nce_weight=0.0))
-    fakes = objective.generate(batch(), torch.Generator())
+    fakes = generated(objective, batch())
     assert list(objective.losses("generator", batch(), fakes)) == ["adversarial"]
 
 
 @pytest.mark.parametrize("places", [("pixels",), ("res5",), ("res5", "down1")])
 def test_any_places_can_be_looked_at(places: tuple[str, ...]) -> None:
     objective = objective_of(replace(TINY, places=places))
-    fakes = objective.generate(batch(), torch.Generator().manual_seed(1))
+    fakes = generated(objective, batch(), 1)
     assert set(fakes.contrasts["a"].keys) == set(places)
     assert float(objective.losses("generator", batch(), fakes)["nce_a"].detach()) > 0
 
 
 def test_discriminator_phase_leaves_the_generator_without_gradients() -> None:
     objective = objective_of()
-    fakes = objective.generate(batch(), torch.Generator())
+    fakes = generated(objective, batch())
     sum(objective.losses("discriminator", batch(), fakes).values()).backward()  # type: ignore[union-attr]
     assert all(parameter.grad is None for parameter in objective.generator.parameters())
 
 
 def test_generator_phase_leaves_the_discriminator_without_gradients() -> None:
     objective = objective_of()
-    fakes = objective.generate(batch(), torch.Generator())
+    fakes = generated(objective, batch())
     sum(objective.losses("generator", batch(), fakes).values()).backward()  # type: ignore[union-attr]
     assert all(parameter.grad is None and parameter.requires_grad for parameter in objective.discriminator.parameters())
 
@@ -118,5 +123,5 @@ def test_generator_phase_leaves_the_discriminator_without_gradients() -> None:
 def test_half_of_the_steps_are_flipped_where_flips_are_wanted_and_none_elsewhere() -> None:
     rng = torch.Generator().manual_seed(0)
     flipping, plain = objective_of(replace(TINY, flip_equivariance=True)), objective_of()
-    assert 170 < sum(flipping.draw(rng).flipped for _ in range(400)) < 230
-    assert not any(plain.draw(rng).flipped for _ in range(50))
+    assert 170 < sum(flipping.draw(1, rng).flipped for _ in range(400)) < 230
+    assert not any(plain.draw(1, rng).flipped for _ in range(50))

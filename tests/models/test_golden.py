@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from models import configs, official
 from models.adversarial import lsgan
 from models.configs import ImageShape
-from models.cut import CUTObjective, Draws
+from models.cut import CUTDraws, CUTObjective
 from models.cyclegan import CycleGANObjective
 from models.generator import Generator
 from models.layers import InstanceNorm
@@ -155,7 +155,7 @@ def test_cut_step_equals_the_reference(name: str) -> None:
 def test_cyclegan_step_equals_the_reference(name: str) -> None:
     case = CASES[name]
     objective, batch = cyclegan_of(case), Batch(case["real_A"], case["real_B"])
-    report = step(objective, case, objective.generate(batch, torch.Generator()))
+    report = step(objective, case, objective.generate(batch, objective.draw(len(batch.a), torch.Generator())))
 
     ours = {
         "G_A": report["generator/adversarial_b"],
@@ -193,12 +193,12 @@ def test_generators_step_for_a_single_image_equals_the_reference_but_for_torchs_
     assert not follows(reference_generator_after(case), case["G_after"], case["lr"])
 
 
-def draws_of(case: dict[str, Any], objective: CUTObjective) -> Draws:
+def draws_of(case: dict[str, Any], objective: CUTObjective) -> CUTDraws:
     ids = {
         domain: dict(zip(objective.positions, case[f"patch_ids_{domain.upper()}"], strict=True))
         for domain in objective.domain_weights
     }
-    return Draws(case.get("flipped", False), ids)
+    return CUTDraws(case.get("flipped", False), ids)
 
 
 def reference_generator_after(case: dict[str, Any]) -> Generator:

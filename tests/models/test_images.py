@@ -9,6 +9,7 @@ from models.configs import CUT, CYCLEGAN, DiscriminatorConfig, GeneratorConfig, 
 from models.generator import Generator
 from models.images import with_channels
 from models.objective import Batch
+from pipeline.trainer import train_step
 
 NETWORKS = {"generator": GeneratorConfig(4, 5), "discriminator": DiscriminatorConfig(4, 2)}
 CUT_TINY = replace(CUT, num_patches=8, projection_units=8, **NETWORKS)
@@ -39,7 +40,7 @@ def test_every_model_trains_on_every_pair_of_channels_and_on_rectangles(
     batch = Batch(images(channels[0]), images(channels[1]))
     rng = torch.Generator().manual_seed(0)
     for _ in range(2):  # the second step finds the queue of external negatives filled
-        fakes = objective.generate(batch, rng)
+        fakes = objective.generate(batch, objective.draw(1, rng))
     for phase in objective.phases:
         losses = objective.losses(phase, batch, fakes)
         torch.stack(list(losses.values())).sum().backward()
@@ -85,7 +86,7 @@ def test_batches_that_cannot_be_are_refused_by_the_tensors_name(
 ) -> None:
     objective = build_objective(config, SHAPE, torch.Generator())
     with pytest.raises(ValueError, match=said):
-        objective.generate(Batch(a, b), torch.Generator())
+        train_step(objective, {}, Batch(a, b), torch.Generator())
 
 
 def test_generator_refuses_what_it_cannot_translate() -> None:

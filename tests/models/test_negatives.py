@@ -32,32 +32,46 @@ def batch(seed: int = 0) -> Batch:
 def test_queue_keeps_the_latest_embeddings() -> None:
     queue = PatchQueue(4, 1)
     for first in (0, 3):
-        queue.push(torch.arange(first, first + 3, dtype=torch.float32)[None, :, None])
+        queue.fill(queue.reserve(3), torch.arange(first, first + 3, dtype=torch.float32)[None, :, None])
     assert queue.filled == 4
     assert sorted(queue.keys_QD.flatten().tolist()) == [2, 3, 4, 5]
 
 
 def test_queue_of_fewer_than_pushed_keeps_the_last() -> None:
     queue = PatchQueue(2, 1)
-    queue.push(torch.arange(5.0)[None, :, None])
+    queue.fill(queue.reserve(5), torch.arange(5.0)[None, :, None])
     assert sorted(queue.keys_QD.flatten().tolist()) == [3, 4]
 
 
-def test_queue_draws_different_embeddings_that_later_pushes_leave_alone() -> None:
-    queue = PatchQueue(6, 1)
-    queue.push(torch.arange(6.0)[None, :, None])
-    drawn = queue.draw(4, torch.Generator().manual_seed(0))
+def test_queue_draws_different_slots_of_those_that_are_filled() -> None:
+    queue = PatchQueue(9, 1)
+    queue.reserve(6)
+    drawn = queue.draw(4, torch.Generator().manual_seed(0)).tolist()
+    assert len(set(drawn)) == 4 and set(drawn) <= set(range(6))
+
+
+def test_drawn_negatives_are_left_alone_by_later_embeddings() -> None:
+    objective, rng = objective_of(), torch.Generator().manual_seed(1)
+    assert objective.external is not None
+    for step in range(2):
+        objective.generate(batch(step), objective.draw(1, rng))
+    ((source,),) = (objective.external.drawn(objective.draw(1, rng).external)[domain]["res5"] for domain in "a")
+    (drawn,) = source.args  # type: ignore[attr-defined]
     kept = drawn.clone()
-    queue.push(torch.full((1, 6, 1), 9.0))
-    assert len(set(drawn.flatten().tolist())) == 4
+    objective.external.queues["a"]["res5"].keys_QD.fill_(9)
     assert torch.equal(drawn, kept)
+
+
+def test_counts_of_queues_stay_with_the_host() -> None:
+    queue = PatchQueue(9, 1).to("meta")
+    assert queue.keys_QD.is_meta and queue.pushed.device.type == "cpu"
 
 
 def test_external_gives_nothing_until_warm_and_then_the_number_asked_for() -> None:
     objective, rng = objective_of(), torch.Generator().manual_seed(1)
     counts: list[int] = []
     for step in range(4):
-        fakes = objective.generate(batch(step), rng)
+        fakes = objective.generate(batch(step), objective.draw(1, rng))
         query = torch.zeros(1, 8, 8)
         counts.append(sum(source(query, query).shape[-1] for source in fakes.contrasts["a"].negatives["res5"]))
     # 8 patches a step: after two steps the queue holds the 16 of its warm-up.
@@ -70,7 +84,7 @@ def test_external_negatives_of_a_step_come_from_earlier_images() -> None:
     rng = torch.Generator().manual_seed(1)
     for step in range(3):
         before = objective.external.queues["a"]["res5"].keys_QD.clone()
-        fakes = objective.generate(batch(step), rng)
+        fakes = objective.generate(batch(step), objective.draw(1, rng))
         for source in fakes.contrasts["a"].negatives["res5"]:
             (drawn,) = source.args  # type: ignore[attr-defined]
             assert all((before == row).all(1).any() for row in drawn)
@@ -79,7 +93,7 @@ def test_external_negatives_of_a_step_come_from_earlier_images() -> None:
 def test_each_domain_has_its_own_queue() -> None:
     objective = objective_of()
     assert objective.external is not None
-    objective.generate(batch(), torch.Generator().manual_seed(1))
+    objective.generate(batch(), objective.draw(1, torch.Generator().manual_seed(1)))
     a, b = (objective.external.queues[domain]["res5"].keys_QD for domain in ("a", "b"))
     assert a.abs().sum() > 0 and b.abs().sum() > 0 and not torch.equal(a, b)
     alone = objective_of(replace(TINY, identity_weight=0.0))

@@ -1,0 +1,143 @@
+"""Steps that are recorded once and done again. CUDA's own recorder runs on a GPU alone; here a tape stands for it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from tape import TapeRecorder
+from torch import Tensor
+
+from models.execution import Execution
+from models.objective import Batch
+from pipeline.compute import execution_of
+from pipeline.errors import UserError
+from pipeline.graphs import WARM_UP, CUDARecorder, Recorded
+from pipeline.memory import LiveTensors
+from pipeline.settings import Config, TrainConfig
+from pipeline.trainer import TrainState, make_optimizers, rng_for, set_learning_rate, step_taker
+from pipeline.trial import build_state
+
+CPU = torch.device("cpu")
+STEPS = 16
+# With the number of kinds of steps: a flipped one, or one whose queues are warm, is another.
+TRIALS = {
+    "cut": ((), 1),
+    "external": (("model.negatives=[internal,external]", "model.external.warmup=255"), 2),
+    "fastcut": (("model=fastcut",), 2),
+    "cyclegan": (("model=cyclegan", "model.pool_size=2"), 1),
+    "batch of two": (("model=cyclegan", "model.pool_size=3", "train.batch_size=2"), 1),
+    "gray to colour": (("data.channels_a=1",), 1),
+    "bf16": (("train.precision=bf16",), 1),
+    "recompute": (("train.recompute=true",), 1),
+}
+
+
+def state_of(config: Config) -> TrainState:
+    """A trial's state that is to be recorded, with the learning rate where a recording finds it."""
+    state = build_state(config, CPU)
+    execution = replace(state.execution, cuda_graphs=True)
+    betas = (config.train.beta1, config.train.beta2)
+    return TrainState(state.objective, make_optimizers(state.objective, 2e-4, betas, execution), execution=execution)
+
+
+def batches(config: Config) -> Callable[[int], Batch]:
+    def batch(step: int) -> Batch:
+        rng, shape = rng_for(0, "images", step), config.data.shape
+        size = (shape.height, shape.width)
+        a, b = (torch.rand(config.train.batch_size, c, *size, generator=rng) for c in (shape.channels_a, 3))
+        return Batch(2 * a - 1, 2 * b - 1)
+
+    return batch
+
+
+def trained(state: TrainState, config: Config, take_step: Callable[..., dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+    """The losses of steps whose images, draws and rates are each another."""
+    batch, losses = batches(config), []
+    for step in range(STEPS):
+        set_learning_rate(state.optimizers, 2e-4 * (1 - step / STEPS))
+        losses.append(take_step(batch(step), rng_for(0, "step", step)))
+    return losses
+
+
+@pytest.mark.parametrize(("overrides", "kinds"), TRIALS.values(), ids=TRIALS.keys())
+def test_recorded_steps_train_as_steps_that_are_taken(
+    tiny: Callable[..., Config], overrides: tuple[str, ...], kinds: int
+) -> None:
+    """Bit for bit: losses, weights, queues, pools and the optimisers' moments."""
+    config = tiny(*overrides)
+    taken, recorded, recorder = state_of(config), state_of(config), TapeRecorder()
+    taken.execution = replace(taken.execution, cuda_graphs=False)
+    expected = trained(taken, config, step_taker(taken, CPU))
+    found = trained(recorded, config, step_taker(recorded, CPU, recorder))
+
+    assert 1 <= len(recorder.tapes) <= kinds and recorder.replays >= STEPS - kinds * (WARM_UP + 1)
+    for one, two in zip(expected, found, strict=True):
+        assert all(torch.equal(one[name], two[name]) for name in one)
+    assert_equal(taken.state_dict(), recorded.state_dict())
+
+
+def assert_equal(one: Any, two: Any) -> None:
+    if isinstance(one, dict):
+        assert one.keys() == two.keys()
+        for key in one:
+            assert_equal(one[key], two[key])
+    elif isinstance(one, Tensor):
+        assert torch.equal(one, two)
+
+
+def doubled(x: Tensor, shift: int) -> dict[str, Tensor]:
+    return {"y": 2 * x + shift}
+
+
+def test_each_kind_of_arguments_is_recorded_once_after_its_warm_up() -> None:
+    recorder = TapeRecorder()
+    call = Recorded(doubled, CPU, recorder)
+    for number in range(3 * (WARM_UP + 3)):
+        x, shift = torch.full((1 + number % 3 // 2,), float(number)), number % 3 % 2
+        assert torch.equal(call(x, shift)["y"], 2 * x + shift)
+    assert len(recorder.tapes) == 3 and recorder.replays == 3 * 2
+
+
+def test_an_outcome_is_left_alone_by_later_calls() -> None:
+    call = Recorded(doubled, CPU, TapeRecorder())
+    outcomes = [call(torch.full((1,), float(number)), 0)["y"] for number in range(WARM_UP + 4)]
+    assert [float(outcome) for outcome in outcomes] == [2.0 * number for number in range(WARM_UP + 4)]
+
+
+def test_where_tensors_are_counted_each_operation_is_done_by_itself() -> None:
+    recorder = TapeRecorder()
+    call = Recorded(doubled, CPU, recorder)
+    for _ in range(WARM_UP + 1):
+        call(torch.ones(1000), 0)
+    with LiveTensors() as live:
+        assert torch.equal(call(torch.ones(1000), 0)["y"], torch.full((1000,), 2.0))
+    assert recorder.replays == 0 and live.peak_bytes >= 8000
+
+
+@pytest.mark.parametrize("way", [Execution(), Execution(cuda_graphs=True)])
+def test_a_checkpoint_of_another_way_leaves_a_trials_own(tiny: Callable[..., Config], way: Execution) -> None:
+    config = tiny()
+    state = build_state(config, CPU)
+    saved = TrainState(state.objective, make_optimizers(state.objective, 9.0, (0.5, 0.9), way)).state_dict()
+    for own in (state, state_of(config)):
+        groups = {phase: dict(optimizer.param_groups[0]) for phase, optimizer in own.optimizers.items()}
+        own.load_state_dict(saved)
+        for phase, optimizer in own.optimizers.items():
+            for name in ("lr", "betas", "capturable"):
+                assert optimizer.param_groups[0][name] == groups[phase][name]
+                assert type(optimizer.param_groups[0][name]) is type(groups[phase][name])
+
+
+def test_cuda_graphs_without_cuda_are_refused() -> None:
+    with pytest.raises(UserError, match=r"train\.cuda_graphs=true needs CUDA, and this trial would run on cpu"):
+        execution_of(TrainConfig(cuda_graphs=True), "cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: CUDA's recorder has no kernels to record")
+def test_cudas_recorder_does_operations_again() -> None:
+    cuda = torch.device("cuda")
+    call = Recorded(doubled, cuda, CUDARecorder(cuda))
+    for number in range(WARM_UP + 4):
+        assert float(call(torch.full((1,), float(number)), 1)["y"]) == 2 * number + 1
