@@ -62,8 +62,8 @@ def plain_step(
 class PlainCUT(CUTObjective):
     """CUT that encodes its sources once more for the keys, and takes one domain and one judgement at a time."""
 
-    def draw(self, size: int, rng: torch.Generator) -> CUTDraws:
-        return on_device(super().draw(size, rng), next(self.parameters()).device)
+    def generate(self, batch: Batch, draws: CUTDraws) -> CUTFakes:
+        return super().generate(batch, on_device(draws, batch.a.device))
 
     def forward(self, batch: Batch, draws: CUTDraws, external: dict[str, dict[str, list[Negatives]]]) -> CUTFakes:
         """Translate; keys are left to the losses."""

@@ -37,7 +37,7 @@ class _Recording:
 
 
 class Recorded:
-    """Calls of a function, those of a kind that was recorded by doing its operations again.
+    """Calls a function; once a kind of its arguments has been recorded, its operations are done again instead.
 
     A kind is the structure of the arguments: containers, shapes, and the values of whatever is not a tensor. The
     function must do all its work on the device, in tensors that outlive it, and depend on nothing but its arguments and
@@ -59,7 +59,7 @@ class Recorded:
                     old.copy_(new, non_blocking=True)
             recording.replay()
             return _copies(recording.outcome)
-        # Of the recording's own, since later calls write into them.
+        # Copies, since a recording writes later arguments into its own.
         own = [leaf.to(self._device, copy=True) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
 
         def call() -> Outcome:

@@ -135,7 +135,8 @@ def step_taker(
     state: TrainState, device: torch.device, recorder: Recorder | None = None
 ) -> Callable[[Batch, torch.Generator], dict[str, Tensor]]:
     """What takes one step of the state, whenever it is called, in the state's way; it gives `train_step`'s losses.
-    recorder: what records steps where they are to be recorded, else CUDA's."""
+    Nothing may be loaded or moved afterwards, since a recording keeps the tensors it has met. recorder: what records
+    steps where they are to be recorded, else CUDA's."""
     if not state.execution.cuda_graphs:
         return partial(train_step, state.objective, state.optimizers, execution=state.execution)
     compute = partial(compute_step, state.objective, state.optimizers, execution=state.execution)
