@@ -14,7 +14,7 @@ from models.generator import Generator
 from models.images import with_channels
 from models.layers import initialise
 from models.negatives import IN_BATCH, ExternalNegatives, Negatives, QueueDraw
-from models.objective import Batch, frozen
+from models.objective import Batch, Counts, frozen
 from models.patch_nce import patch_nce
 from models.projector import PatchIds, Projector, draw_patch_ids, ids_of_images
 
@@ -91,10 +91,19 @@ class CUTObjective(nn.Module):
     def translator(self) -> Generator:
         return self.generator
 
-    def draw(self, size: int, rng: torch.Generator) -> CUTDraws:
+    @property
+    def counts(self) -> Counts:
+        return self.external.counts if self.external else {}
+
+    def count(self, counts: Counts) -> None:
+        if self.external:
+            self.external.count(counts)
+
+    def draw(self, size: int, rng: torch.Generator, counts: Counts) -> tuple[CUTDraws, Counts]:
         flipped = self.config.flip_equivariance and bool(torch.rand((), generator=rng) < 0.5)
         ids = {domain: draw_patch_ids(self.positions, self.config.num_patches, rng) for domain in self.domain_weights}
-        return CUTDraws(flipped, ids, self.external.draw(size, ids, rng) if self.external else {})
+        external, after = self.external.draw(size, ids, rng, counts) if self.external else ({}, {})
+        return CUTDraws(flipped, ids, external), after
 
     def generate(self, batch: Batch, draws: CUTDraws) -> CUTFakes:
         fakes = self.forward(batch, draws, self.external.drawn(draws.external) if self.external else {})

@@ -14,7 +14,7 @@ from models.generator import Generator
 from models.image_pool import ImagePool, PoolDraw
 from models.images import with_channels
 from models.layers import initialise
-from models.objective import Batch, frozen
+from models.objective import Batch, Counts, frozen
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,18 @@ class CycleGANObjective(nn.Module):
     def translator(self) -> Generator:
         return self.a_to_b
 
-    def draw(self, size: int, rng: torch.Generator) -> CycleGANDraws:
-        return CycleGANDraws(self.pool_b.draw(size, rng), self.pool_a.draw(size, rng))
+    @property
+    def counts(self) -> Counts:
+        return {"pool_b": int(self.pool_b.filled), "pool_a": int(self.pool_a.filled)}
+
+    def count(self, counts: Counts) -> None:
+        self.pool_b.filled.fill_(counts["pool_b"])
+        self.pool_a.filled.fill_(counts["pool_a"])
+
+    def draw(self, size: int, rng: torch.Generator, counts: Counts) -> tuple[CycleGANDraws, Counts]:
+        pool_b, filled_b = self.pool_b.draw(size, rng, counts["pool_b"])
+        pool_a, filled_a = self.pool_a.draw(size, rng, counts["pool_a"])
+        return CycleGANDraws(pool_b, pool_a), {"pool_b": filled_b, "pool_a": filled_a}
 
     def generate(self, batch: Batch, draws: CycleGANDraws) -> CycleGANFakes:
         b, _ = self.a_to_b(batch.a)

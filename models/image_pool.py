@@ -44,15 +44,17 @@ class ImagePool(nn.Module):
         self.filled = filled
         return self
 
-    def draw(self, count: int, rng: torch.Generator) -> PoolDraw:
-        """What becomes of the next `count` fakes."""
-        slots, hands_out, keeps = zip(*(self._draw_one(rng) for _ in range(count)), strict=True)
-        return PoolDraw(torch.tensor(slots), torch.tensor(hands_out), torch.tensor(keeps))
+    def draw(self, count: int, rng: torch.Generator, filled: int) -> tuple[PoolDraw, int]:
+        """What becomes of the next `count` fakes where so many images are held; and how many are held after them."""
+        drawn: list[tuple[int, bool, bool]] = []
+        for _ in range(count):
+            drawn.append(self._draw_one(rng, filled))
+            filled = min(filled + 1, self.size)
+        slots, hands_out, keeps = zip(*drawn, strict=True)
+        return PoolDraw(torch.tensor(slots), torch.tensor(hands_out), torch.tensor(keeps)), filled
 
-    def _draw_one(self, rng: torch.Generator) -> tuple[int, bool, bool]:
-        filled = int(self.filled)
+    def _draw_one(self, rng: torch.Generator, filled: int) -> tuple[int, bool, bool]:
         if filled < self.size:
-            self.filled += 1
             return filled, False, True
         if self.size == 0 or torch.rand((), generator=rng) < 0.5:
             return 0, False, False

@@ -33,6 +33,16 @@ def check_finite(name: str, images: Tensor) -> None:
         raise ValueError(f"{name} holds {int((~finite).sum())} values that are not finite; expected [-1, 1]")
 
 
+def to_model_range(images: Tensor) -> Tensor:
+    """8 or 16 bits -> float32 in [-1, 1]. Floats are in that range already."""
+    return images if images.is_floating_point() else images.float() / (torch.iinfo(images.dtype).max / 2) - 1
+
+
+def to_bits(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """[-1, 1] -> uint8 or uint16, rounded to the nearest as a PNG would hold it."""
+    return ((images.clamp(-1, 1) + 1) * (torch.iinfo(dtype).max / 2)).round().to(dtype)
+
+
 def with_channels(images: Tensor, count: int) -> Tensor:
     """Images (B, 1 or 3, H, W) with `count` channels: gray repeated, or colours weighed as the eye does."""
     match images.shape[1], count:

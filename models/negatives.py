@@ -15,6 +15,7 @@ from torch.utils._pytree import register_dataclass
 
 from models.configs import ExternalConfig
 from models.generator import Generator, encode, encoder_stages
+from models.objective import Counts
 from models.projector import PatchIds, Projector, ids_of_images
 
 Negatives = Callable[[Tensor, Tensor], Tensor]
@@ -63,21 +64,18 @@ class PatchQueue(nn.Module):
         self.pushed = pushed
         return self
 
-    @property
-    def filled(self) -> int:
-        """Patches held, or about to be, at most Q."""
-        return min(int(self.pushed), len(self.keys_QD))
+    def filled(self, pushed: int) -> int:
+        """Patches held after so many were pushed, at most Q."""
+        return min(pushed, len(self.keys_QD))
 
-    def draw(self, count: int, rng: torch.Generator) -> Tensor:
-        """`count` different slots of those that are filled."""
+    def draw(self, count: int, rng: torch.Generator, pushed: int) -> Tensor:
+        """`count` different slots of those that are filled after so many pushed patches."""
         # A copy, since the step would keep the whole permutation otherwise.
-        return torch.randperm(self.filled, generator=rng)[:count].clone()
+        return torch.randperm(self.filled(pushed), generator=rng)[:count].clone()
 
-    def reserve(self, count: int) -> Tensor:
-        """The slots of the oldest embeddings, for `count` new ones; at most Q."""
-        slots = (int(self.pushed) + torch.arange(count)) % len(self.keys_QD)
-        self.pushed += count
-        return slots[-len(self.keys_QD) :]
+    def slots(self, count: int, pushed: int) -> Tensor:
+        """The slots for `count` new embeddings after so many pushed ones: those of the oldest, at most Q."""
+        return ((pushed + torch.arange(count)) % len(self.keys_QD))[-len(self.keys_QD) :]
 
     def fill(self, slots: Tensor, keys_BPD: Tensor) -> None:
         """Put new embeddings into the slots; of more than there are slots the last stay."""
@@ -119,21 +117,37 @@ class ExternalNegatives(nn.Module):
             }
         )
 
-    def draw(
-        self, size: int, patch_ids: Mapping[str, PatchIds], rng: torch.Generator
-    ) -> dict[str, dict[str, QueueDraw]]:
-        """For each domain and place what a step over `size` images takes from its queue and brings to it; nothing is
-        taken until the queue holds `warmup` patches."""
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many patches each queue has been given, by 'domain/place'."""
         return {
-            domain: {
-                place: QueueDraw(
-                    queue.draw(self.config.num_negatives, rng) if queue.filled >= self.config.warmup else None,
-                    queue.reserve(size * len(patch_ids[domain][place])),
-                )
-                for place, queue in self._queues(domain).items()
-            }
+            f"{domain}/{place}": int(queue.pushed)
             for domain in self.queues
+            for place, queue in self._queues(domain).items()
         }
+
+    def count(self, counts: Counts) -> None:
+        """Keep these counts."""
+        for domain in self.queues:
+            for place, queue in self._queues(domain).items():
+                queue.pushed.fill_(counts[f"{domain}/{place}"])
+
+    def draw(
+        self, size: int, patch_ids: Mapping[str, PatchIds], rng: torch.Generator, counts: Counts
+    ) -> tuple[dict[str, dict[str, QueueDraw]], dict[str, int]]:
+        """For each domain and place what a step over `size` images takes from its queue and brings to it; and the
+        counts behind the step. Nothing is taken until the queue holds `warmup` patches."""
+        draws: dict[str, dict[str, QueueDraw]] = {}
+        after: dict[str, int] = {}
+        for domain in self.queues:
+            draws[domain] = {}
+            for place, queue in self._queues(domain).items():
+                pushed, new = counts[f"{domain}/{place}"], size * len(patch_ids[domain][place])
+                warm = queue.filled(pushed) >= self.config.warmup
+                negatives = queue.draw(self.config.num_negatives, rng, pushed) if warm else None
+                draws[domain][place] = QueueDraw(negatives, queue.slots(new, pushed))
+                after[f"{domain}/{place}"] = pushed + new
+        return draws, after
 
     def drawn(self, draws: Mapping[str, Mapping[str, QueueDraw]]) -> dict[str, dict[str, list[Negatives]]]:
         """The negatives (N, D) of each domain and place; copies, which later embeddings leave alone."""

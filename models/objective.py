@@ -25,6 +25,9 @@ class Batch:
 
 register_dataclass(Batch)
 
+# How many images a pool and patches a queue have been given, by its name.
+Counts = Mapping[str, int]
+
 
 def on_device(draws: Any, device: torch.device) -> Any:
     """The draws of a step with their tensors on the device."""
@@ -53,8 +56,9 @@ def check_batch(batch: Batch, shape: ImageShape) -> None:
 class Objective(Protocol):
     """A model with its losses.
 
-    All that is random or counted happens on the host, in `draw`. `generate` and `losses` are the device's: they ask it
-    for nothing and give it nothing but their arguments, so that their operations can be recorded and done again.
+    All that is random or counted happens on the host, in `draw`, which changes nothing: so steps can be drawn ahead.
+    `generate` and `losses` are the device's: they ask it for nothing and give it nothing but their arguments, so that
+    their operations can be recorded and done again.
     """
 
     shape: ImageShape
@@ -68,9 +72,21 @@ class Objective(Protocol):
         """What the phase's optimiser updates."""
         ...
 
-    def draw(self, size: int, rng: torch.Generator) -> Any:
-        """Every draw of a step over so many images of each domain, on the CPU, so that a seed means the same on every
-        device; and the slots of pools and queues that the step will fill, which are taken then."""
+    @property
+    def counts(self) -> Counts:
+        """What pools and queues have been given in the steps so far."""
+        ...
+
+    def draw(self, size: int, rng: torch.Generator, counts: Counts) -> tuple[Any, Counts]:
+        """Draw a step over so many images of each domain, after steps that left these counts; the counts after it.
+
+        Draws are made on the CPU, so that a seed means the same on every device. They include the slots of pools and
+        queues that the step will fill.
+        """
+        ...
+
+    def count(self, counts: Counts) -> None:
+        """Keep the counts of a step that is taken now."""
         ...
 
     def generate(self, batch: Batch, draws: Any) -> Any:
@@ -97,6 +113,13 @@ class Objective(Protocol):
     def to(self, device: torch.device) -> Any:
         """Move every tensor to the device, in place."""
         ...
+
+
+def draw_step(objective: Objective, size: int, rng: torch.Generator) -> Any:
+    """The draws of the next step, which is counted as taken."""
+    draws, counts = objective.draw(size, rng, objective.counts)
+    objective.count(counts)
+    return draws
 
 
 @contextmanager

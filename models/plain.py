@@ -18,7 +18,7 @@ from models.discriminator import Discriminator
 from models.image_pool import ImagePool, PoolDraw
 from models.images import with_channels
 from models.negatives import IN_BATCH, Negatives
-from models.objective import Batch, Objective, frozen, on_device
+from models.objective import Batch, Objective, draw_step, frozen, on_device
 from models.patch_nce import patch_nce
 
 
@@ -48,7 +48,7 @@ def plain_step(
 
     A phase drops its own gradients before its losses: those of the others stand beside its graph.
     """
-    fakes = objective.generate(batch, objective.draw(len(batch.a), rng))
+    fakes = objective.generate(batch, draw_step(objective, len(batch.a), rng))
     report: dict[str, Tensor] = {}
     for phase in objective.phases:
         optimizers[phase].zero_grad()

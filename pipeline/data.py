@@ -100,16 +100,15 @@ class UnpairedBatches:
     An epoch has max(|A|, |B|) images of A (the shorter domain comes round again), as in the reference code.
     """
 
-    def __init__(
-        self, dataset: Dataset, size: tuple[int, int], batch_size: int, seed: int, device: torch.device
-    ) -> None:
-        self.dataset, self.size, self.batch_size, self.seed, self.device = dataset, size, batch_size, seed, device
+    def __init__(self, dataset: Dataset, size: tuple[int, int], batch_size: int, seed: int) -> None:
+        self.dataset, self.size, self.batch_size, self.seed = dataset, size, batch_size, seed
         self.images_per_epoch = max(len(dataset.train_a), len(dataset.train_b))
         self.steps_per_epoch = self.images_per_epoch // batch_size
         self._order = lru_cache(maxsize=2)(self._draw_order)
 
     def batch(self, epoch: int, index: int, rng: torch.Generator, *, decaying: bool) -> Batch:
-        """The index-th batch of an epoch (both from 0), a function of these and rng alone."""
+        """The index-th batch of an epoch (both from 0), a function of these and rng alone. Its images are of 8 or 16
+        bits, on the host."""
         a, b = (
             (self.dataset.decay_a, self.dataset.decay_b) if decaying else (self.dataset.train_a, self.dataset.train_b)
         )
@@ -122,26 +121,11 @@ class UnpairedBatches:
 
     def _augmented(self, images: Picture, rng: torch.Generator) -> torch.Tensor:
         cropped = [self._flipped(_crop(image, self.size, rng), rng) for image in torch.from_numpy(images)]
-        return to_model_range(_moved(torch.stack(cropped), self.device))
+        return torch.stack(cropped)
 
     @staticmethod
     def _flipped(image: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         return image.flip(-1) if torch.rand((), generator=rng) < 0.5 else image
-
-
-def _moved(images: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The images on the device. Out of pinned memory a GPU fetches them itself, while the host goes on."""
-    return images.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else images
-
-
-def to_model_range(images: torch.Tensor) -> torch.Tensor:
-    """8 or 16 bits -> float32 in [-1, 1]."""
-    return images.float() / (torch.iinfo(images.dtype).max / 2) - 1
-
-
-def to_bits(images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """[-1, 1] -> uint8 or uint16, rounded to the nearest as a PNG would hold it."""
-    return ((images.clamp(-1, 1) + 1) * (torch.iinfo(dtype).max / 2)).round().to(dtype)
 
 
 def _crop(image: torch.Tensor, size: tuple[int, int], rng: torch.Generator) -> torch.Tensor:

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.data import Dataset, to_bits, to_model_range
+from models.images import to_bits, to_model_range
+from pipeline.data import Dataset
 from pipeline.errors import UserError
 from pipeline.extractors import LIBRARY, load_extractor
 from pipeline.features import cached_features, extract, in_batches, in_float32
@@ -18,6 +19,7 @@ from pipeline.measures import Images, pair_measures, set_measures
 from pipeline.metrics import metric_names
 from pipeline.pictures import Picture
 from pipeline.settings import MetricConfig
+from pipeline.transfer import copy_to_host
 
 Translate = Callable[[Tensor], Tensor]
 
@@ -92,23 +94,25 @@ class Evaluator:
         return made_with
 
     def _translate(self, translate: Translate) -> tuple[Images, Tensor]:
-        """Every test image of A translated, and its features: from one network to the other on the device."""
-        kept: list[Tensor] = []
+        """Every test image of A translated, and its features: from one network to the other on the device. Each batch
+        of translations is moved to the host meanwhile, so that a GPU holds one at a time."""
+        kept: list[Callable[[], Tensor]] = []
         finite: list[Tensor] = []
 
         def translated(batch: Tensor) -> Tensor:
             output = translate(to_model_range(batch.to(self.device)))
             finite.append(output.isfinite().all())
             levels = to_bits(output, torch.uint8)
-            kept.append(levels if levels.shape[1] == 3 else levels.repeat(1, 3, 1, 1))
-            return kept[-1]
+            levels = levels if levels.shape[1] == 3 else levels.repeat(1, 3, 1, 1)
+            kept.append(copy_to_host(levels))
+            return levels
 
         batches = in_batches(self.dataset.test_a, self.config.batch_size)
         features = extract(self.extractor, map(translated, batches), self.device)
         # Looked at here, once, since each look would have the host wait for a GPU.
         if not torch.stack(finite).all():
             raise UserError("a translation of test A is not finite: the generator diverged; lower train.learning_rate")
-        return torch.cat(kept).cpu().numpy(), features
+        return torch.cat([wait() for wait in kept]).numpy(), features
 
     def _cached(self, images: Images) -> Tensor:
         return cached_features(self.extractor, images, self.cache, self.config.batch_size, self.device)

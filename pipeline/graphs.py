@@ -1,15 +1,15 @@
 """A function of tensors as a CUDA graph: recorded once for each kind of its arguments, and from then on one launch."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from pipeline.memory import is_counting_tensors
+from pipeline.transfer import Layout, Packed, unpack
 
 # Calls of each kind before one is recorded: they load kernels, choose among them, and make what stays between calls.
 WARM_UP = 3
@@ -31,7 +31,7 @@ class Recorder(Protocol):
 
 @dataclass(frozen=True)
 class _Recording:
-    arguments: list[Any]
+    arguments: Packed
     outcome: Outcome
     replay: Callable[[], None]
 
@@ -39,31 +39,28 @@ class _Recording:
 class Recorded:
     """Calls a function; once a kind of its arguments has been recorded, its operations are done again instead.
 
-    A kind is the structure of the arguments: containers, shapes, and the values of whatever is not a tensor. The
-    function must do all its work on the device, in tensors that outlive it, and depend on nothing but its arguments and
-    such tensors (`models.objective.Objective`). Tensors among the arguments may lie on the host.
+    A kind is the layout of the arguments: containers, shapes, and the values of whatever is not a tensor. The function
+    must do all its work on the device, in tensors that outlive it, and depend on nothing but its arguments and such
+    tensors (`models.objective.Objective`). The arguments' buffer may lie on the host.
     """
 
     def __init__(self, function: Callable[..., Outcome], device: torch.device, recorder: Recorder) -> None:
         self._function, self._device, self._recorder = function, device, recorder
-        self._calls: Counter[Hashable] = Counter()
-        self._recordings: dict[Hashable, _Recording] = {}
+        self._calls: Counter[Layout] = Counter()
+        self._recordings: dict[Layout, _Recording] = {}
 
-    def __call__(self, *arguments: Any) -> Outcome:
-        leaves, structure = tree_flatten(arguments)
-        kind = (structure, *((leaf.shape, leaf.dtype) if isinstance(leaf, Tensor) else leaf for leaf in leaves))
+    def __call__(self, arguments: Packed) -> Outcome:
+        kind = arguments.layout
         if kind in self._recordings and not is_counting_tensors():
             recording = self._recordings[kind]
-            for old, new in zip(recording.arguments, leaves, strict=True):
-                if isinstance(old, Tensor):
-                    old.copy_(new, non_blocking=True)
+            recording.arguments.buffer.copy_(arguments.buffer, non_blocking=True)
             recording.replay()
             return _copies(recording.outcome)
-        # Copies, since a recording writes later arguments into its own.
-        own = [leaf.to(self._device, copy=True) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        # A copy, since a recording writes later arguments into its own.
+        own = Packed(kind, arguments.buffer.to(self._device, copy=True, non_blocking=True))
 
         def call() -> Outcome:
-            return self._function(*tree_unflatten(own, structure))
+            return self._function(*unpack(own))
 
         self._calls[kind] += 1
         if self._calls[kind] <= WARM_UP or is_counting_tensors():
@@ -91,7 +88,8 @@ class CUDARecorder:
 
     def record(self, function: Callable[[], Outcome]) -> tuple[Outcome, Callable[[], None]]:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+        # Other threads prepare steps and write checkpoints meanwhile; their calls are not the recording's matter.
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             outcome = function()
         # Recording queues nothing: this is the call itself.
         graph.replay()

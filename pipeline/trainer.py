@@ -1,18 +1,22 @@
 """The training loop: one step, and the steps of a trial in order."""
 
+import collections.abc
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from models.execution import REFERENCE, Execution, arithmetic
-from models.objective import Batch, Objective, check_batch, on_device
+from models.images import to_model_range
+from models.objective import Batch, Counts, Objective, check_batch, draw_step, on_device
+from pipeline.ahead import ahead
 from pipeline.graphs import CUDARecorder, Recorded, Recorder
 from pipeline.timing import Lap, start_lap
+from pipeline.transfer import Packed, pack, unpack
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
 
@@ -46,10 +50,10 @@ class Batches(Protocol):
     """Where batches come from; each is a function of its place alone, so a trial can go on anywhere."""
 
     steps_per_epoch: int
-    device: torch.device
 
     def batch(self, epoch: int, index: int, rng: torch.Generator, *, decaying: bool) -> Batch:
-        """The index-th batch of an epoch, augmented with draws from rng."""
+        """The index-th batch of an epoch, augmented with draws from rng: on the host, of 8 or 16 bits or in the model's
+        range."""
         ...
 
 
@@ -61,6 +65,11 @@ class TrainState:
     optimizers: Optimizers
     step: int = 0
     execution: Execution = REFERENCE
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.objective.parameters_of(self.objective.phases[0])[0].device
 
     def state_dict(self) -> dict[str, Any]:
         optimizers = {phase: optimizer.state_dict() for phase, optimizer in self.optimizers.items()}
@@ -111,42 +120,112 @@ def rng_for(seed: int, *purpose: object) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
 
 
+@dataclass(frozen=True)
+class PreparedStep:
+    """What the host settles of a step: its number and epoch (from 0), the batch and the draws, and the counts of pools
+    and queues behind it. For a GPU batch and draws lie in one buffer."""
+
+    step: int
+    epoch: int
+    arguments: tuple[Batch, Any] | Packed
+    counts: Counts
+
+
 def fit(state: TrainState, batches: Batches, schedule: Schedule, seed: int) -> Iterator[StepReport]:
     """Train from where the state stands to the end of the schedule, yielding after each step.
 
     The caller decides what to record, when to evaluate and when to save; it may stop at any report.
     """
-    take_step = step_taker(state, batches.device)
+    device = state.device
+    take_step = prepared_step_taker(state)
+    steps = prepared_steps(state, batches, schedule, seed)
+    if device.type == "cuda":
+        # Drawing takes milliseconds, as a step does there. On a CPU a thread would take the step's own core.
+        steps = ahead(steps)
+    with closing(steps):
+        while True:
+            waiting = start_lap(device)
+            prepared = next(steps, None)
+            if prepared is None:
+                return
+            waiting.stop()
+            lap = start_lap(device)
+            set_learning_rate(state.optimizers, schedule.rate(prepared.epoch))
+            losses = take_step(prepared)
+            lap.stop()
+            yield StepReport(state.step, prepared.epoch, losses, lap, waiting)
+
+
+def prepared_steps(
+    state: TrainState, batches: Batches, schedule: Schedule, seed: int
+) -> collections.abc.Generator[PreparedStep]:
+    """The steps that are left, each prepared on the host; they are the same however far ahead they are asked for."""
+    objective, device, counts = state.objective, state.device, state.objective.counts
     for step in range(state.step, schedule.epochs * batches.steps_per_epoch):
-        waiting = start_lap(batches.device)
         epoch, index = divmod(step, batches.steps_per_epoch)
         rng = rng_for(seed, "step", step)
         batch = batches.batch(epoch, index, rng, decaying=schedule.decays(epoch))
-        waiting.stop()
-        lap = start_lap(batches.device)
-        set_learning_rate(state.optimizers, schedule.rate(epoch))
-        losses = take_step(batch, rng)
-        lap.stop()
-        state.step = step + 1
-        yield StepReport(state.step, epoch, losses, lap, waiting)
+        if device.type == "cpu":
+            batch = in_model_range(batch)
+            check_batch(batch, objective.shape)
+        draws, counts = objective.draw(len(batch.a), rng, counts)
+        yield PreparedStep(step, epoch, _packed_for(state, batch, draws), counts)
+
+
+def prepared_step_taker(
+    state: TrainState, recorder: Recorder | None = None
+) -> Callable[[PreparedStep], dict[str, Tensor]]:
+    """What takes the steps of the state that were prepared, in their order; it gives `train_step`'s losses.
+
+    Nothing may be loaded or moved afterwards, since a recording keeps the tensors it has met. recorder: what records
+    steps where they are to be recorded, else CUDA's.
+    """
+    objective, device = state.objective, state.device
+
+    def compute(batch: Batch, draws: Any) -> dict[str, Tensor]:
+        return compute_step(objective, state.optimizers, in_model_range(batch), draws, state.execution)
+
+    recorded = Recorded(compute, device, recorder or CUDARecorder(device)) if state.execution.cuda_graphs else None
+
+    def take_step(prepared: PreparedStep) -> dict[str, Tensor]:
+        objective.count(prepared.counts)
+        arguments = prepared.arguments
+        if not isinstance(arguments, Packed):
+            losses = compute(*arguments)
+        elif recorded:
+            losses = recorded(arguments)
+        else:
+            losses = compute(*unpack(arguments.to(device)))
+        state.step = prepared.step + 1
+        return losses
+
+    return take_step
 
 
 def step_taker(
-    state: TrainState, device: torch.device, recorder: Recorder | None = None
+    state: TrainState, recorder: Recorder | None = None
 ) -> Callable[[Batch, torch.Generator], dict[str, Tensor]]:
-    """What takes one step of the state, whenever it is called, in the state's way; it gives `train_step`'s losses.
-    Nothing may be loaded or moved afterwards, since a recording keeps the tensors it has met. recorder: what records
-    steps where they are to be recorded, else CUDA's."""
-    if not state.execution.cuda_graphs:
-        return partial(train_step, state.objective, state.optimizers, execution=state.execution)
-    compute = partial(compute_step, state.objective, state.optimizers, execution=state.execution)
-    recorded = Recorded(compute, device, recorder or CUDARecorder(device))
+    """What draws and takes a step over a batch (on the host) whenever it is called, as a trial takes its steps."""
+    take_prepared = prepared_step_taker(state, recorder)
 
     def take_step(batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         check_batch(batch, state.objective.shape)
-        return recorded(batch, state.objective.draw(len(batch.a), rng))
+        draws, counts = state.objective.draw(len(batch.a), rng, state.objective.counts)
+        return take_prepared(PreparedStep(state.step, 0, _packed_for(state, batch, draws), counts))
 
     return take_step
+
+
+def in_model_range(batch: Batch) -> Batch:
+    """The batch in float32 and [-1, 1]."""
+    return Batch(to_model_range(batch.a), to_model_range(batch.b))
+
+
+def _packed_for(state: TrainState, batch: Batch, draws: Any) -> tuple[Batch, Any] | Packed:
+    """The arguments of a step as its device takes them best: a CPU where they are, a GPU in one copy."""
+    if state.device.type == "cuda" or state.execution.cuda_graphs:
+        return pack((batch, draws), pinned=state.device.type == "cuda")
+    return batch, draws
 
 
 def train_step(
@@ -159,7 +238,7 @@ def train_step(
     """One step of every phase, in the objective's order; the detached losses as 'phase/name'. Raises ValueError for a
     batch that cannot be."""
     check_batch(batch, objective.shape)
-    draws = on_device(objective.draw(len(batch.a), rng), batch.a.device)
+    draws = on_device(draw_step(objective, len(batch.a), rng), batch.a.device)
     return compute_step(objective, optimizers, batch, draws, execution)
 
 
@@ -207,7 +286,11 @@ def set_learning_rate(optimizers: Optimizers, rate: float) -> None:
                 group["lr"] = rate
 
 
-def mean_losses(reports: Sequence[StepReport]) -> dict[str, float]:
-    """Each loss averaged over the reports."""
-    names = reports[0].losses
-    return {name: float(torch.stack([report.losses[name] for report in reports]).mean()) for name in names}
+def loss_history(reports: Sequence[StepReport]) -> dict[str, Tensor]:
+    """Each loss of the reports (N,), where it is."""
+    return {name: torch.stack([report.losses[name] for report in reports]) for name in reports[0].losses}
+
+
+def mean_losses(history: Mapping[str, Tensor]) -> dict[str, float]:
+    """Each loss averaged; on a GPU this waits for it."""
+    return {name: float(losses.mean()) for name, losses in history.items()}

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from models.generator import Generator
-from models.images import LEAST_SIDE
-from pipeline.data import to_bits, to_model_range
+from models.images import LEAST_SIDE, to_bits, to_model_range
 from pipeline.errors import UserError
 from pipeline.pictures import SUFFIXES, Picture, image_files, read_image, with_channels, write_png
 

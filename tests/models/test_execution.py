@@ -27,7 +27,7 @@ def stepped(case: dict[str, Any], name: str, execution: Execution) -> tuple[Any,
     """The objective after a step, its losses, and the bytes that lived at most."""
     objective: Any = cut_of(case) if name in CUT_CASES else cyclegan_of(case)
     if name in CUT_CASES:
-        objective.draw = lambda *_: draws_of(case, objective)
+        objective.draw = lambda *_: (draws_of(case, objective), {})
     prepare(objective, execution)
     optimizers = make_optimizers(objective, RATE, BETAS)
     # Where tensors are counted, nothing is compiled.

@@ -7,7 +7,7 @@ from models.build import build_objective
 from models.configs import CUT, CUTConfig, DiscriminatorConfig, ExternalConfig, GeneratorConfig, ImageShape, queue_bytes
 from models.generator import encoder_stages
 from models.negatives import ExternalNegatives, PatchQueue
-from models.objective import Batch
+from models.objective import Batch, draw_step
 
 TINY = replace(
     CUT,
@@ -32,21 +32,20 @@ def batch(seed: int = 0) -> Batch:
 def test_queue_keeps_the_latest_embeddings() -> None:
     queue = PatchQueue(4, 1)
     for first in (0, 3):
-        queue.fill(queue.reserve(3), torch.arange(first, first + 3, dtype=torch.float32)[None, :, None])
-    assert queue.filled == 4
+        queue.fill(queue.slots(3, first), torch.arange(first, first + 3, dtype=torch.float32)[None, :, None])
+    assert queue.filled(6) == 4
     assert sorted(queue.keys_QD.flatten().tolist()) == [2, 3, 4, 5]
 
 
 def test_queue_of_fewer_than_pushed_keeps_the_last() -> None:
     queue = PatchQueue(2, 1)
-    queue.fill(queue.reserve(5), torch.arange(5.0)[None, :, None])
+    queue.fill(queue.slots(5, 0), torch.arange(5.0)[None, :, None])
     assert sorted(queue.keys_QD.flatten().tolist()) == [3, 4]
 
 
 def test_queue_draws_different_slots_of_those_that_are_filled() -> None:
     queue = PatchQueue(9, 1)
-    queue.reserve(6)
-    drawn = queue.draw(4, torch.Generator().manual_seed(0)).tolist()
+    drawn = queue.draw(4, torch.Generator().manual_seed(0), 6).tolist()
     assert len(set(drawn)) == 4 and set(drawn) <= set(range(6))
 
 
@@ -54,8 +53,8 @@ def test_drawn_negatives_are_left_alone_by_later_embeddings() -> None:
     objective, rng = objective_of(), torch.Generator().manual_seed(1)
     assert objective.external is not None
     for step in range(2):
-        objective.generate(batch(step), objective.draw(1, rng))
-    ((source,),) = (objective.external.drawn(objective.draw(1, rng).external)[domain]["res5"] for domain in "a")
+        objective.generate(batch(step), draw_step(objective, 1, rng))
+    ((source,),) = (objective.external.drawn(draw_step(objective, 1, rng).external)[domain]["res5"] for domain in "a")
     (drawn,) = source.args  # type: ignore[attr-defined]
     kept = drawn.clone()
     objective.external.queues["a"]["res5"].keys_QD.fill_(9)
@@ -71,7 +70,7 @@ def test_external_gives_nothing_until_warm_and_then_the_number_asked_for() -> No
     objective, rng = objective_of(), torch.Generator().manual_seed(1)
     counts: list[int] = []
     for step in range(4):
-        fakes = objective.generate(batch(step), objective.draw(1, rng))
+        fakes = objective.generate(batch(step), draw_step(objective, 1, rng))
         query = torch.zeros(1, 8, 8)
         counts.append(sum(source(query, query).shape[-1] for source in fakes.contrasts["a"].negatives["res5"]))
     # 8 patches a step: after two steps the queue holds the 16 of its warm-up.
@@ -84,7 +83,7 @@ def test_external_negatives_of_a_step_come_from_earlier_images() -> None:
     rng = torch.Generator().manual_seed(1)
     for step in range(3):
         before = objective.external.queues["a"]["res5"].keys_QD.clone()
-        fakes = objective.generate(batch(step), objective.draw(1, rng))
+        fakes = objective.generate(batch(step), draw_step(objective, 1, rng))
         for source in fakes.contrasts["a"].negatives["res5"]:
             (drawn,) = source.args  # type: ignore[attr-defined]
             assert all((before == row).all(1).any() for row in drawn)
@@ -93,7 +92,7 @@ def test_external_negatives_of_a_step_come_from_earlier_images() -> None:
 def test_each_domain_has_its_own_queue() -> None:
     objective = objective_of()
     assert objective.external is not None
-    objective.generate(batch(), objective.draw(1, torch.Generator().manual_seed(1)))
+    objective.generate(batch(), draw_step(objective, 1, torch.Generator().manual_seed(1)))
     a, b = (objective.external.queues[domain]["res5"].keys_QD for domain in ("a", "b"))
     assert a.abs().sum() > 0 and b.abs().sum() > 0 and not torch.equal(a, b)
     alone = objective_of(replace(TINY, identity_weight=0.0))

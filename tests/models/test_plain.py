@@ -65,7 +65,12 @@ def plain_steps(config: ModelConfig, shape: ImageShape, *, flipped: bool, faked:
     optimizers = plain_optimizers(objective, RATE, BETAS)
     if isinstance(config, CUTConfig):
         draw = objective.draw
-        objective.draw = lambda *drawn: replace(draw(*drawn), flipped=flipped)
+
+        def draw_of_a_kind(*drawn: Any) -> Any:
+            draws, counts = draw(*drawn)
+            return replace(draws, flipped=flipped), counts
+
+        objective.draw = draw_of_a_kind
     return lambda: plain_step(objective, optimizers, batch, torch.Generator().manual_seed(1))
 
 
@@ -90,7 +95,7 @@ def test_plain_step_has_our_losses_and_ends_with_our_weights(name: str) -> None:
     plain: Any = build_plain(ours.config, ours.shape, torch.Generator())
     fill_from(case, plain)
     if "G" in case:
-        ours.draw = plain.draw = lambda *_: draws_of(case, ours)
+        ours.draw = plain.draw = lambda *_: (draws_of(case, ours), {})
     batch = Batch(case["real_A"], case["real_B"])
     expected = train_step(ours, make_optimizers(ours, RATE, BETAS), batch, torch.Generator())
     found = plain_step(plain, plain_optimizers(plain, RATE, BETAS), batch, torch.Generator())
@@ -140,7 +145,12 @@ def test_growing_pool_hands_out_what_the_reserved_one_does() -> None:
     handed = []
     for pool in (ImagePool(7, (1, 1, 1)), GrowingPool(7)):
         rng = torch.Generator().manual_seed(0)
-        handed.append([pool.exchange(fake, pool.draw(2, rng)).flatten().tolist() for fake in fakes])
+        filled = 0
+        images: list[list[float]] = []
+        for fake in fakes:
+            drawn, filled = pool.draw(2, rng, filled)
+            images.append(pool.exchange(fake, drawn).flatten().tolist())
+        handed.append(images)
     assert handed[0] == handed[1]
 
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.data import UnpairedBatches, open_dataset, prepare, to_bits, to_model_range
+from models.images import to_bits, to_model_range
+from pipeline.data import UnpairedBatches, open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.pictures import write_png
 from pipeline.settings import FolderConfig, StripesConfig
 from pipeline.trainer import rng_for
 
-CPU = torch.device("cpu")
 STRIPES = StripesConfig(
     "stripes", "stripes", size=(32, 32), train_count=4, test_count=3, drawing_seed=0, channels_a=3, channels_b=3
 )
@@ -96,8 +96,7 @@ def test_folders_that_cannot_serve_are_refused_in_one_line(tmp_path: Path, spoil
 def test_a_batch_is_a_function_of_its_place(tmp_path: Path) -> None:
     dataset = open_dataset(prepare(make_folder(tmp_path / "data"), tmp_path / "cache").folder)
     one, two = (
-        UnpairedBatches(dataset, (32, 32), 1, 7, CPU).batch(3, 1, rng_for(7, "step", 10), decaying=False)
-        for _ in range(2)
+        UnpairedBatches(dataset, (32, 32), 1, 7).batch(3, 1, rng_for(7, "step", 10), decaying=False) for _ in range(2)
     )
     assert one.a.shape == (1, 3, 32, 32)
     assert torch.equal(one.a, two.a) and torch.equal(one.b, two.b)
@@ -106,10 +105,10 @@ def test_a_batch_is_a_function_of_its_place(tmp_path: Path) -> None:
 def test_an_epoch_shows_every_image_of_the_longer_domain_once(tmp_path: Path) -> None:
     dataset = open_dataset(prepare(STRIPES, tmp_path).folder)
     flat = replace(dataset, train_a=np.arange(4, dtype=np.uint8)[:, None, None, None].repeat(3, 1))
-    batches = UnpairedBatches(flat, (1, 1), 1, 0, CPU)
+    batches = UnpairedBatches(flat, (1, 1), 1, 0)
     for epoch in range(3):
         seen = [
-            int(to_bits(batches.batch(epoch, index, rng_for(0, index), decaying=False).a, torch.uint8).flatten()[0])
+            int(batches.batch(epoch, index, rng_for(0, index), decaying=False).a.flatten()[0])
             for index in range(batches.steps_per_epoch)
         ]
         assert sorted(seen) == [0, 1, 2, 3]
@@ -117,7 +116,7 @@ def test_an_epoch_shows_every_image_of_the_longer_domain_once(tmp_path: Path) ->
 
 def test_crops_are_random_before_the_decay_phase_alone(tmp_path: Path) -> None:
     dataset = open_dataset(prepare(make_folder(tmp_path / "data", count=2), tmp_path / "cache").folder)
-    batches = UnpairedBatches(dataset, (32, 32), 1, 0, CPU)
+    batches = UnpairedBatches(dataset, (32, 32), 1, 0)
 
     def different(*, decaying: bool) -> int:
         shown = [batches.batch(0, 0, rng_for(0, n), decaying=decaying).a for n in range(40)]
@@ -139,7 +138,7 @@ def test_rectangles_are_loaded_cropped_and_drawn(tmp_path: Path) -> None:
         open_dataset(prepare(config, tmp_path).folder),
         open_dataset(prepare(replace(STRIPES, size=(32, 48)), tmp_path).folder),
     ):
-        batch = UnpairedBatches(dataset, (32, 48), 2, 0, CPU).batch(0, 0, rng_for(0), decaying=False)
+        batch = UnpairedBatches(dataset, (32, 48), 2, 0).batch(0, 0, rng_for(0), decaying=False)
         assert batch.a.shape == batch.b.shape == (2, 3, 32, 48)
         assert dataset.test_a.shape[2:] == (32, 48)
 
@@ -166,16 +165,13 @@ def test_16_bits_reach_the_model_beside_8(tmp_path: Path) -> None:
         write_png(tmp_path / f"data/trainA/{number}.png", picture)
     dataset = open_dataset(prepare(config, tmp_path).folder)
     assert (dataset.train_a.dtype, dataset.train_b.dtype) == (np.uint16, np.uint8)
+    batches = UnpairedBatches(dataset, (32, 32), 1, 0)
     levels = {
-        round(
-            float(UnpairedBatches(dataset, (32, 32), 1, 0, CPU).batch(0, n, rng_for(0), decaying=False).a[0, 0, 0, 0]),
-            5,
-        )
-        for n in range(3)
+        round(float(to_model_range(batches.batch(0, n, rng_for(0), decaying=False).a)[0, 0, 0, 0]), 5) for n in range(3)
     }
     assert levels == {round(2 * 100 / 255 - 1, 5), round(2 * (100 * 257 + 128) / 65535 - 1, 5)}
 
 
 def test_an_incomplete_last_batch_is_left_out(tmp_path: Path) -> None:
     dataset = open_dataset(prepare(STRIPES, tmp_path).folder)
-    assert [UnpairedBatches(dataset, (32, 32), size, 0, CPU).steps_per_epoch for size in (1, 2, 3, 4)] == [4, 2, 1, 1]
+    assert [UnpairedBatches(dataset, (32, 32), size, 0).steps_per_epoch for size in (1, 2, 3, 4)] == [4, 2, 1, 1]

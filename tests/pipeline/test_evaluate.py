@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.data import open_dataset, prepare, to_bits
+from models.images import to_bits
+from pipeline.data import open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.evaluate import Evaluator
 from pipeline.pictures import to_16_bits

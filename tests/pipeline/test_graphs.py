@@ -17,6 +17,7 @@ from pipeline.graphs import WARM_UP, CUDARecorder, Recorded
 from pipeline.memory import LiveTensors
 from pipeline.settings import Config, TrainConfig
 from pipeline.trainer import TrainState, make_optimizers, rng_for, set_learning_rate, step_taker
+from pipeline.transfer import Packed, pack
 from pipeline.trial import build_state
 
 CPU = torch.device("cpu")
@@ -71,8 +72,8 @@ def test_recorded_steps_train_as_steps_that_are_taken(
     config = tiny("train.channels_last=false", *overrides)  # as on CUDA
     taken, recorded, recorder = state_of(config), state_of(config), TapeRecorder()
     taken.execution = replace(taken.execution, cuda_graphs=False)
-    expected = trained(taken, config, step_taker(taken, CPU))
-    found = trained(recorded, config, step_taker(recorded, CPU, recorder))
+    expected = trained(taken, config, step_taker(taken))
+    found = trained(recorded, config, step_taker(recorded, recorder))
 
     assert len(recorder.tapes) == kinds and recorder.replays >= STEPS - 2 * (WARM_UP + 1)
     for one, two in zip(expected, found, strict=True):
@@ -107,18 +108,22 @@ def doubled(x: Tensor, shift: int) -> dict[str, Tensor]:
     return {"y": 2 * x + shift}
 
 
+def packed(*arguments: object) -> Packed:
+    return pack(arguments, pinned=torch.cuda.is_available())
+
+
 def test_each_kind_of_arguments_is_recorded_once_after_its_warm_up() -> None:
     recorder = TapeRecorder()
     call = Recorded(doubled, CPU, recorder)
     for number in range(3 * (WARM_UP + 3)):
         x, shift = torch.full((1 + number % 3 // 2,), float(number)), number % 3 % 2
-        assert torch.equal(call(x, shift)["y"], 2 * x + shift)
+        assert torch.equal(call(packed(x, shift))["y"], 2 * x + shift)
     assert len(recorder.tapes) == 3 and recorder.replays == 3 * 2
 
 
 def test_an_outcome_is_left_alone_by_later_calls() -> None:
     call = Recorded(doubled, CPU, TapeRecorder())
-    outcomes = [call(torch.full((1,), float(number)), 0)["y"] for number in range(WARM_UP + 4)]
+    outcomes = [call(packed(torch.full((1,), float(number)), 0))["y"] for number in range(WARM_UP + 4)]
     assert [float(outcome) for outcome in outcomes] == [2.0 * number for number in range(WARM_UP + 4)]
 
 
@@ -126,9 +131,9 @@ def test_where_tensors_are_counted_each_operation_is_done_by_itself() -> None:
     recorder = TapeRecorder()
     call = Recorded(doubled, CPU, recorder)
     for _ in range(WARM_UP + 1):
-        call(torch.ones(1000), 0)
+        call(packed(torch.ones(1000), 0))
     with LiveTensors() as live:
-        assert torch.equal(call(torch.ones(1000), 0)["y"], torch.full((1000,), 2.0))
+        assert torch.equal(call(packed(torch.ones(1000), 0))["y"], torch.full((1000,), 2.0))
     assert recorder.replays == 0 and live.peak_bytes >= 8000
 
 
@@ -156,4 +161,4 @@ def test_cudas_recorder_does_operations_again() -> None:
     cuda = torch.device("cuda")
     call = Recorded(doubled, cuda, CUDARecorder(cuda))
     for number in range(WARM_UP + 4):
-        assert float(call(torch.full((1,), float(number)), 1)["y"]) == 2 * number + 1
+        assert float(call(packed(torch.full((1,), float(number)), 1))["y"]) == 2 * number + 1

@@ -1,15 +1,26 @@
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
 
+from pipeline.ahead import ahead
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.data import UnpairedBatches, open_dataset, prepare
 from pipeline.settings import Config
-from pipeline.trainer import Schedule, TrainState, fit, rng_for
+from pipeline.trainer import (
+    Schedule,
+    TrainState,
+    fit,
+    prepared_step_taker,
+    prepared_steps,
+    rng_for,
+    set_learning_rate,
+)
+from pipeline.transfer import pack
 from pipeline.trial import build_state
 
 CPU = torch.device("cpu")
@@ -44,7 +55,7 @@ AXES = {
 
 def setting(config: Config, cache: Path) -> tuple[UnpairedBatches, Schedule]:
     dataset = open_dataset(prepare(config.data, cache).folder)
-    batches = UnpairedBatches(dataset, config.data.size, config.train.batch_size, config.seed, CPU)
+    batches = UnpairedBatches(dataset, config.data.size, config.train.batch_size, config.seed)
     return batches, Schedule(config.train.constant_epochs, config.train.decay_epochs, config.train.learning_rate)
 
 
@@ -76,6 +87,35 @@ def test_resumed_run_equals_uninterrupted_run(
         assert all(torch.equal(expected[name], found[name]) for name in expected)
     expected_weights, found_weights = flat(whole), flat(resumed)
     assert all(torch.equal(expected_weights[name], found_weights[name]) for name in expected_weights)
+
+
+@pytest.mark.parametrize("overrides", TRIALS.values(), ids=TRIALS.keys())
+def test_steps_prepared_ahead_and_packed_train_alike(
+    tiny: Callable[..., Config], tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
+    """As for a GPU. A state between two steps is that of steps taken one by one, whatever was drawn ahead by then."""
+    config = tiny(*overrides)
+    batches, schedule = setting(config, tmp_path)
+    one_by_one, ahead_of = build_state(config, CPU), build_state(config, CPU)
+    steps, take_step = ahead(prepared_steps(ahead_of, batches, schedule, config.seed)), prepared_step_taker(ahead_of)
+    for report in fit(one_by_one, batches, schedule, config.seed):
+        prepared = next(steps)
+        set_learning_rate(ahead_of.optimizers, schedule.rate(prepared.epoch))
+        losses = take_step(replace(prepared, arguments=pack(prepared.arguments, pinned=False)))
+        assert (ahead_of.step, prepared.epoch) == (report.step, report.epoch)
+        assert all(torch.equal(losses[name], loss) for name, loss in report.losses.items())
+        expected, found = flat(one_by_one), flat(ahead_of)
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert next(steps, None) is None
+
+
+def test_draws_change_nothing_until_their_step_is_taken(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    for overrides in TRIALS.values():
+        config = tiny(*overrides)
+        state = build_state(config, CPU)
+        before = flat(state)
+        list(prepared_steps(state, *setting(config, tmp_path), config.seed))
+        assert all(torch.equal(before[name], value) for name, value in flat(state).items())
 
 
 def test_a_checkpoint_of_one_layout_goes_on_in_the_other(tiny: Callable[..., Config], tmp_path: Path) -> None:
@@ -162,7 +202,7 @@ def test_a_step_on_cuda_loses_as_much_as_on_the_cpu(
     _, schedule = setting(config, tmp_path)
     losses = []
     for device in (CPU, torch.device("cuda")):
-        batches = UnpairedBatches(dataset, config.data.size, config.train.batch_size, config.seed, device)
+        batches = UnpairedBatches(dataset, config.data.size, config.train.batch_size, config.seed)
         losses.append(next(iter(fit(build_state(config, device), batches, schedule, config.seed))).losses)
     for name, loss in losses[0].items():
         torch.testing.assert_close(loss, losses[1][name].cpu(), rtol=1e-3, atol=1e-5)

@@ -6,7 +6,7 @@ import torch
 
 from models.configs import GeneratorConfig
 from models.generator import Generator
-from pipeline.data import to_bits, to_model_range
+from models.images import to_bits, to_model_range
 from pipeline.errors import UserError
 from pipeline.pictures import read_image, write_png
 from pipeline.translate import plan_files, translate_files, translate_picture
