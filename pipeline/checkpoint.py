@@ -1,14 +1,50 @@
-"""Checkpoints: written whole or not at all, verified when read, never unpickled."""
+"""Checkpoints: when they are due, written atomically, verified when read, never unpickled."""
 
 import os
 import pickle
+import time
 import zipfile
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pipeline.errors import UserError, first_line
+from pipeline.settings import TrainConfig
+from pipeline.writer import Writer
+
+# Beside the training of a GPU, where an epoch may take seconds and a checkpoint has hundreds of megabytes.
+SECONDS_APART = 60.0
+
+
+class Checkpoints:
+    """A trial's checkpoint, saved at the end of every so many epochs and, where epochs are long, every so many minutes.
+
+    One that is written beside the training comes a minute after the one before at the earliest, and never while that
+    one is still being written. The last one of a trial is always saved.
+    """
+
+    def __init__(self, path: Path, train: TrainConfig, writer: Writer) -> None:
+        self._path, self._train, self._writer = path, train, writer
+        self._saved = time.monotonic()
+        self._saving: Future[None] | None = None
+
+    def due(self, ended_epoch: int | None, *, last: bool) -> bool:
+        """Whether to save now. ended_epoch: the number of epochs done, where one has just ended."""
+        since = time.monotonic() - self._saved
+        if last:
+            return True
+        if self._saving and (not self._saving.done() or (self._writer.beside and since < SECONDS_APART)):
+            return False
+        epoch_is_due = ended_epoch is not None and ended_epoch % self._train.checkpoint_every_epochs == 0
+        return epoch_is_due or since >= 60 * self._train.checkpoint_every_minutes
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write the state as it is now."""
+        kept = self._writer.keep(state)
+        self._saved = time.monotonic()
+        self._saving = self._writer.write(lambda: save_checkpoint(self._path, kept()))
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

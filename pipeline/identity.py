@@ -26,6 +26,7 @@ NOT_IN_KEY = (
     "metric.also",
     "metric.segmentation",
     "train.checkpoint_every_epochs",
+    "train.checkpoint_every_minutes",
     "train.log_every_steps",
     # The same values but for rounding, as by another device or number of threads.
     "train.channels_last",

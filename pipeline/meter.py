@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pipeline.energy import joule_counter
+from pipeline.graphs import WARM_UP
 from pipeline.job import Share
 from pipeline.memory import GB, LiveTensors, free_spare_memory, peaks_gb, reset_peaks, tensors_in
 from pipeline.trainer import StepReport, TrainState
@@ -17,6 +19,9 @@ from pipeline.trainer import StepReport, TrainState
 # The first steps of a process pay for allocations and kernel choices that later ones do not; at the paper's size the
 # first of a trial have no negatives of other images either.
 WARMUP_STEPS = 10
+# A step that is counted is taken operation by operation. Beside the memory of a recording it would need as much again,
+# so it is one of those that every recording waits for; by then gradients and the optimisers' state are there.
+COUNTED_BEFORE_RECORDING = WARM_UP - 1
 # How many of the latest steps say how fast a trial is now.
 RECENT_STEPS = 200
 # Peaks of the warm-up, which count where a trial has nothing behind it.
@@ -50,7 +55,7 @@ class Meter:
             self._steps = kept["steps"].tolist()
         else:
             self.sums |= {"joules": 0, "metered_steps": 0}
-        self._unread: list[StepReport] = []
+        self._unread: deque[StepReport] = deque()
         self._warm = False
         # The counter is the whole GPU's, so of trials side by side none can be told its own.
         self._counter = None if share.packed else joule_counter(device)
@@ -62,21 +67,24 @@ class Meter:
         """What a checkpoint must hold."""
         self._settle()
         return {
-            "peaks": self.peaks,
-            "sums": self.sums,
+            "peaks": dict(self.peaks),
+            "sums": dict(self.sums),
             "timed": self.timed,
             "steps": torch.tensor(self._steps),
         }
 
     def training(self, reports: Iterator[StepReport], state: TrainState, steps: int) -> Iterator[StepReport]:
-        """The reports of the `steps` that are left, each measured. Live tensors are counted in one step behind the
-        warm-up alone, since counting costs some Python for each operation."""
+        """The reports of the `steps` that are left, each measured. Live tensors are counted in one step alone, since
+        counting costs some Python for each operation: behind the warm-up, or ahead of the first recording."""
+        counted_step = COUNTED_BEFORE_RECORDING if state.execution.cuda_graphs else WARMUP_STEPS
         for number in range(steps):
             if number == WARMUP_STEPS:
                 self._settle()
                 self._warm = True
+                # What the allocator keeps of the warm-up is no need of the steps behind it.
+                free_spare_memory(self.device)
                 self._begin()
-            counting = "training_peak_live_gb" not in self.peaks and number == min(WARMUP_STEPS, steps - 1)
+            counting = "training_peak_live_gb" not in self.peaks and number == min(counted_step, steps - 1)
             with LiveTensors(held_tensors(state)) if counting else nullcontext() as counter:
                 report = next(reports)
             if counter:
@@ -108,8 +116,8 @@ class Meter:
 
     @property
     def recent_seconds_per_step(self) -> float:
-        """The median of late with the wait for data."""
-        self._read_laps()
+        """The median of late with the wait for data; of steps that are over, so that nobody waits for a GPU."""
+        self._read_laps(all_of_them=False)
         return _median(map(sum, (self._steps or self._cold_steps)[-RECENT_STEPS:]))
 
     def costs(self, evaluations: int) -> dict[str, float]:
@@ -151,12 +159,12 @@ class Meter:
             self.sums["joules"] += now - self._counted_from
             self._counted_from = now
 
-    def _read_laps(self) -> None:
-        for report in self._unread:
+    def _read_laps(self, *, all_of_them: bool = True) -> None:
+        while self._unread and (all_of_them or self._unread[0].lap.over):
+            report = self._unread.popleft()
             step, data = report.lap.seconds, report.waiting.seconds
             self._add("training_seconds", step + data)
             (self._steps if self._warm else self._cold_steps).append([step, data])
-        self._unread.clear()
 
     def _add(self, kind: str, seconds: float) -> None:
         part = self.share.gpus if self.device.type == "cuda" else 1 / self.share.slots

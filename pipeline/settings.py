@@ -103,7 +103,11 @@ Auto = Literal["auto"]
 @dataclass(frozen=True)
 class TrainConfig:
     """The schedule and the optimiser; rates as in `pipeline.trainer.Schedule`. How a step is carried out:
-    `models.execution.Execution`; 'auto' is worked out in `pipeline.compute`."""
+    `models.execution.Execution`; 'auto' is worked out in `pipeline.compute`.
+
+    A checkpoint is saved at the end of every `checkpoint_every_epochs`-th epoch, and within an epoch when
+    `checkpoint_every_minutes` have passed since the last one.
+    """
 
     constant_epochs: int = 200
     decay_epochs: int = 200
@@ -112,6 +116,7 @@ class TrainConfig:
     beta1: float = 0.5
     beta2: float = 0.999
     checkpoint_every_epochs: int = 1
+    checkpoint_every_minutes: float = 10.0
     log_every_steps: int = 100
     precision: Literal["float32", "bf16"] = "float32"
     channels_last: bool | Auto = "auto"
@@ -128,6 +133,10 @@ class TrainConfig:
         require(
             min(self.checkpoint_every_epochs, self.log_every_steps) >= 1,
             "checkpoint_every_epochs and log_every_steps must be at least 1",
+        )
+        require(
+            self.checkpoint_every_minutes > 0,
+            f"checkpoint_every_minutes is {self.checkpoint_every_minutes}; it must be above 0",
         )
 
 

@@ -14,6 +14,11 @@ class Lap(Protocol):
         ...
 
     @property
+    def over(self) -> bool:
+        """Whether its end is reached, also by a GPU."""
+        ...
+
+    @property
     def seconds(self) -> float:
         """How long it took. On a GPU this waits for its end, so it is asked for later than that."""
         ...
@@ -28,9 +33,11 @@ class _HostLap:
     def __init__(self) -> None:
         self._started = time.perf_counter()
         self.seconds = 0.0
+        self.over = False
 
     def stop(self) -> None:
         self.seconds = time.perf_counter() - self._started
+        self.over = True
 
 
 class _DeviceLap:
@@ -42,6 +49,10 @@ class _DeviceLap:
 
     def stop(self) -> None:
         self._end.record(self._stream)
+
+    @property
+    def over(self) -> bool:
+        return self._end.query()
 
     @property
     def seconds(self) -> float:

@@ -35,6 +35,9 @@ MANIFEST = "sweep.json"
 PAGE = 1000
 # Enough for a median, and the latest are by the present code.
 ALIKE = 20
+# How long a trial's values wait to be sent together, and how many a batch may have (MLflow's limit is 1000).
+SECONDS_BETWEEN_BATCHES = 2.0
+MOST_METRICS = 500
 # MLflow takes tags of 5000 characters; a reason is a line.
 TAG_LENGTH = 500
 NOTE_LENGTH = 5000
@@ -272,6 +275,8 @@ class TrialRun:
         history = self.client.get_metric_history(run_id, "progress/step")
         # A resumed trial walks again the steps behind its checkpoint; what they gave is already written.
         self.last_step = max((metric.step for metric in history), default=-1)
+        self._unsent: list[Metric] = []
+        self._sent = time.monotonic()
 
     def log_evaluation(
         self, step: int, scores: Mapping[str, float], made_with: Mapping[str, object], grid: NDArray[np.uint8]
@@ -282,16 +287,27 @@ class TrialRun:
             _log_evaluation(self.client, self.run_id, step, scores, made_with, grid)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Values at a step, and that it has been reached."""
+        """Values at a step, and that it has been reached. They are sent some seconds later at the latest call: a store
+        takes milliseconds for each batch, however short the steps are."""
         if step <= self.last_step:
             return
         now = int(time.time() * 1000)
         marked = {**values, "progress/step": float(step)}
-        self.client.log_batch(self.run_id, metrics=[Metric(name, value, now, step) for name, value in marked.items()])
+        self._unsent += [Metric(name, value, now, step) for name, value in marked.items()]
         self.last_step = step
+        if time.monotonic() - self._sent >= SECONDS_BETWEEN_BATCHES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what was logged."""
+        for first in range(0, len(self._unsent), MOST_METRICS):
+            self.client.log_batch(self.run_id, metrics=self._unsent[first : first + MOST_METRICS])
+        self._unsent.clear()
+        self._sent = time.monotonic()
 
     def finish(self, values: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """The final values, and the run is done."""
+        self.flush()
         now = int(time.time() * 1000)
         # A single value at step 0 is drawn as a bar, which is how the UI compares runs by it.
         metrics = [Metric(name, value, now, 0) for name, value in values.items()]
@@ -300,6 +316,7 @@ class TrialRun:
 
     def fail(self, reason: str, trace: str, tags: Mapping[str, str]) -> None:
         """The run ends as failed: the reason in a tag beside those given, the traceback as an artefact."""
+        self.flush()
         self.client.log_text(self.run_id, trace, "traceback.txt")
         failed = {**tags, "error": reason[:TAG_LENGTH]}
         self.client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in failed.items()])

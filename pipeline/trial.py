@@ -5,15 +5,17 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from models.build import build_objective
 from models.execution import prepare
-from pipeline.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.checkpoint import Checkpoints, load_checkpoint
 from pipeline.claim import TakenError, claimed
 from pipeline.compute import device_name, execution_of, keep_compiled, resolve_device, use_threads
 from pipeline.data import UnpairedBatches, open_dataset
@@ -26,7 +28,17 @@ from pipeline.metrics import metric_names
 from pipeline.packing import tensors_gb
 from pipeline.settings import Config, to_json
 from pipeline.tracking import TrialRun, run_status
-from pipeline.trainer import Schedule, StepReport, TrainState, fit, make_optimizers, mean_losses, rng_for
+from pipeline.trainer import (
+    Schedule,
+    StepReport,
+    TrainState,
+    fit,
+    loss_history,
+    make_optimizers,
+    mean_losses,
+    rng_for,
+)
+from pipeline.writer import Writer
 
 
 def run_job(text: str, tell: Callable[[Progress], None]) -> Outcome:
@@ -92,12 +104,11 @@ def _train(job: TrialJob, record: TrialRun) -> Iterator[Progress]:
     keep_freed_memory()
     use_threads(job.share.cpus)
     dataset = open_dataset(Path(job.data_folder))
-    batches = UnpairedBatches(dataset, config.data.size, config.train.batch_size, config.seed, device)
+    batches = UnpairedBatches(dataset, config.data.size, config.train.batch_size, config.seed)
     schedule = Schedule(config.train.constant_epochs, config.train.decay_epochs, config.train.learning_rate)
     metric, _ = metric_names(config.metric.extractor)
 
     state = build_state(config, device)
-    checkpoint = Path(job.checkpoint)
     evaluations, meter = _resume(state, job, record, device)
     with meter.evaluation(state):
         evaluator = Evaluator(dataset, config.metric, device, Path(job.cache))
@@ -107,46 +118,57 @@ def _train(job: TrialJob, record: TrialRun) -> Iterator[Progress]:
     reports = fit(state, batches, schedule, config.seed)
     if state.execution.compile:
         reports = _first_under(keep_compiled(Path(job.cache), job.share.cpus), reports)
-    for report in meter.training(reports, state, total - state.step):
-        pending.append(report)
-        epoch_ends = report.step % batches.steps_per_epoch == 0
-        if not epoch_ends and report.step % config.train.log_every_steps != 0:
-            continue
+    with Writer(beside=device.type == "cuda") as writer:
+        checkpoints = Checkpoints(Path(job.checkpoint), config.train, writer)
+        for report in meter.training(reports, state, total - state.step):
+            pending.append(report)
+            epoch_ends = report.step % batches.steps_per_epoch == 0
+            if not epoch_ends and report.step % config.train.log_every_steps != 0:
+                continue
 
-        losses = mean_losses(pending)
-        _refuse_divergence(losses, report.step)
-        values = {f"train/{name}": loss for name, loss in losses.items()}
-        pending.clear()
-        epochs_done = report.step // batches.steps_per_epoch
-        evaluation = None
-        if epoch_ends and (epochs_done % config.metric.every_epochs == 0 or report.step == total):
-            with meter.evaluation(state, evaluator.resident_tensors()):
-                evaluation = evaluator.evaluate(state.objective.translator.translate)
-            evaluations[report.step] = evaluation.scores
-            values |= {f"eval/{name}": score for name, score in evaluation.scores.items()}
-            made_with = {"step": report.step, "epoch": epochs_done, **evaluation.provenance, **_device_tags(job)}
-            record.log_evaluation(report.step, evaluation.scores, made_with, evaluation.grid)
-        record.log(report.step, values)
-        if epoch_ends and (epochs_done % config.train.checkpoint_every_epochs == 0 or report.step == total):
-            kept = {"evaluations": evaluations, "meter": meter.kept()}
-            save_checkpoint(checkpoint, {"config": to_json(config), **state.state_dict(), **kept})
-        yield Progress(
-            step=report.step,
-            steps=total,
-            first_step=first_step,
-            seconds_per_step=meter.recent_seconds_per_step,
-            seconds=time.perf_counter() - started,
-            epoch=epochs_done,
-            score=evaluations[max(evaluations)][metric] if evaluations else None,
-            scored_now=evaluation is not None,
-            peak_live_gb=meter.peaks.get("training_peak_live_gb"),
-        )
+            epochs_done = report.step // batches.steps_per_epoch
+            ended_epoch = epochs_done if epoch_ends else None
+            losses = writer.keep(loss_history(pending))
+            pending.clear()
+            scores: dict[str, float] = {}
+            if epoch_ends and (epochs_done % config.metric.every_epochs == 0 or report.step == total):
+                with meter.evaluation(state, evaluator.resident_tensors()):
+                    evaluation = evaluator.evaluate(state.objective.translator.translate)
+                evaluations[report.step] = scores = evaluation.scores
+                made_with = {"step": report.step, "epoch": epochs_done, **evaluation.provenance, **_device_tags(job)}
+                writer.write(partial(record.log_evaluation, report.step, scores, made_with, evaluation.grid))
+            writer.write(partial(_log, record, report.step, losses, scores))
+            if checkpoints.due(ended_epoch, last=report.step == total):
+                kept = {"evaluations": dict(evaluations), "meter": meter.kept()}
+                # A checkpoint ahead of its record would be taken for another record's.
+                writer.write(record.flush)
+                checkpoints.save({"config": to_json(config), **state.state_dict(), **kept})
+            yield Progress(
+                step=report.step,
+                steps=total,
+                first_step=first_step,
+                seconds_per_step=meter.recent_seconds_per_step,
+                seconds=time.perf_counter() - started,
+                epoch=epochs_done,
+                score=evaluations[max(evaluations)][metric] if evaluations else None,
+                scored_now=bool(scores),
+                peak_live_gb=meter.peaks.get("training_peak_live_gb"),
+            )
 
     with meter.evaluation(state):
         source = evaluator.score_source()
     costs = meter.costs(len(evaluations))
     tags = {**_device_tags(job), **evaluator.provenance(len(dataset.test_a))}
     record.finish(_summary(evaluations, source, costs, metric, batches.steps_per_epoch), tags)
+
+
+def _log(record: TrialRun, step: int, losses: Callable[[], Mapping[str, Tensor]], scores: Mapping[str, float]) -> None:
+    """Write the mean losses since the last time, and an evaluation's scores. Raises UserError for a loss that is not
+    finite."""
+    means = mean_losses(losses())
+    _refuse_divergence(means, step)
+    values = {f"train/{name}": loss for name, loss in means.items()}
+    record.log(step, values | {f"eval/{name}": score for name, score in scores.items()})
 
 
 def _first_under(lock: AbstractContextManager[Any], reports: Iterator[StepReport]) -> Iterator[StepReport]:

@@ -20,8 +20,9 @@ from pipeline.job import Share, TrialJob
 from pipeline.plan import checkpoint_path
 from pipeline.settings import Config
 from pipeline.tracking import Tracker, store_lock
-from pipeline.trainer import StepReport, mean_losses
+from pipeline.trainer import StepReport, loss_history
 from pipeline.trial import run_trial
+from pipeline.writer import Writer
 
 
 def job_of(config: Config, experiment: str = "stripes") -> TrialJob:
@@ -141,6 +142,55 @@ def test_interrupted_trial_goes_on_in_its_own_run_and_ends_alike(project: Path, 
     assert metrics[0] == metrics[1]
 
 
+def test_a_trial_that_writes_beside_its_training_ends_alike(
+    project: Path, tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU."""
+    at_once = job_of(tiny("paths.trials=at_once"), "at_once")
+    list(run_trial(at_once))
+    monkeypatch.setattr(module, "Writer", lambda beside: Writer(beside=True))
+    beside = job_of(tiny("paths.trials=beside"), "beside")
+    list(run_trial(beside))
+    assert history(beside) == history(at_once)
+    assert read(beside).info.status == "FINISHED"
+    saved = [load_checkpoint(Path(job.checkpoint)) for job in (at_once, beside)]
+    assert saved[0]["evaluations"] == saved[1]["evaluations"]
+    assert all(torch.equal(saved[1]["objective"][name], value) for name, value in saved[0]["objective"].items())
+
+
+def test_a_checkpoint_that_cannot_be_written_beside_the_training_ends_the_trial(
+    project: Path, tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "last.pt")
+
+    monkeypatch.setattr(module, "Writer", lambda beside: Writer(beside=True))
+    monkeypatch.setattr("pipeline.checkpoint.save_checkpoint", full)
+    job = job_of(tiny())
+    with pytest.raises(OSError, match="No space left on device"):
+        list(run_trial(job))
+    run = read(job)
+    assert run.info.status == "FAILED"
+    assert "No space left on device" in run.data.tags["error"]
+
+
+def test_a_long_epoch_is_saved_within_and_goes_on_from_there(
+    project: Path, tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = job_of(tiny("paths.trials=whole"), "whole")
+    list(run_trial(whole))
+    often = ("paths.trials=within", "train.checkpoint_every_minutes=1e-9")
+    within = job_of(tiny(*often), "within")
+    for _ in islice(run_trial(within), 1):
+        pass
+    assert load_checkpoint(Path(within.checkpoint))["step"] == 4  # of 6 in an epoch
+    assert [progress.step for progress in run_trial(within)] == [6, 8, 12]
+    assert within.key == whole.key
+    assert history(within) == history(whole)
+    saved = [load_checkpoint(Path(job.checkpoint))["objective"] for job in (whole, within)]
+    assert all(torch.equal(saved[1][name], value) for name, value in saved[0].items())
+
+
 def test_a_checkpoint_from_before_there_was_a_meter_keeps_its_sums(project: Path, tiny: Callable[..., Config]) -> None:
     job = job_of(tiny())
     for _ in islice(run_trial(job), 3):
@@ -212,11 +262,11 @@ def test_a_new_record_gets_the_whole_trial_though_a_checkpoint_is_there(
 def test_a_training_that_diverges_stops_and_says_which_loss(
     project: Path, tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def diverging(reports: list[StepReport]) -> dict[str, float]:
-        losses = mean_losses(reports)
-        return {**losses, "generator/nce_a": math.nan} if reports[-1].step > 6 else losses
+    def diverging(reports: list[StepReport]) -> dict[str, torch.Tensor]:
+        history = loss_history(reports)
+        return {**history, "generator/nce_a": torch.tensor([math.nan])} if reports[-1].step > 6 else history
 
-    monkeypatch.setattr(module, "mean_losses", diverging)
+    monkeypatch.setattr(module, "loss_history", diverging)
     job = job_of(tiny())
     with pytest.raises(UserError):
         list(run_trial(job))

@@ -1,0 +1,124 @@
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.checkpoint import SECONDS_APART, Checkpoints, load_checkpoint
+from pipeline.settings import TrainConfig
+from pipeline.writer import Writer
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_works_are_done_in_their_order_and_all_of_them(beside: bool) -> None:
+    done: list[int] = []
+    with Writer(beside=beside) as writer:
+        for number in range(50):
+            writer.write(lambda number=number: done.append(number))
+    assert done == list(range(50))
+
+
+def test_work_beside_does_not_hold_up_who_gives_it() -> None:
+    may_end, order = threading.Event(), []
+    with Writer(beside=True) as writer:
+        writer.write(lambda: (may_end.wait(60), order.append("work")))
+        order.append("training")
+        may_end.set()
+    assert order == ["training", "work"]
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_an_error_is_raised_and_nothing_is_written_behind_it(beside: bool) -> None:
+    done: list[str] = []
+
+    def fail() -> None:
+        raise OSError("No space left on device")
+
+    def run() -> None:
+        with Writer(beside=beside) as writer:
+            writer.write(lambda: done.append("before"))
+            writer.write(fail)
+            writer.write(lambda: done.append("behind"))
+
+    with pytest.raises(OSError, match="No space left"):
+        run()
+    assert done == ["before"]
+
+
+def test_an_error_of_the_training_is_not_hidden_by_one_of_writing() -> None:
+    def fail() -> None:
+        raise OSError("No space left on device")
+
+    def run() -> None:
+        with Writer(beside=True) as writer:
+            writer.write(fail)
+            raise ValueError("the training's own")
+
+    with pytest.raises(ValueError, match="the training's own"):
+        run()
+
+
+def test_what_is_written_beside_is_the_state_of_the_moment_it_was_given(tmp_path: Path) -> None:
+    weight, may_write = torch.ones(3), threading.Event()
+    with Writer(beside=True) as writer:
+        writer.write(lambda: may_write.wait(60))
+        Checkpoints(tmp_path / "last.pt", TrainConfig(), writer).save({"weight": weight})
+        weight.fill_(2)
+        may_write.set()
+    assert torch.equal(load_checkpoint(tmp_path / "last.pt")["weight"], torch.ones(3))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("pipeline.checkpoint.time.monotonic", clock)
+    return clock
+
+
+def test_a_checkpoint_is_due_at_the_end_of_every_so_many_epochs(tmp_path: Path, clock: Clock) -> None:
+    checkpoints = Checkpoints(tmp_path / "last.pt", TrainConfig(checkpoint_every_epochs=2), Writer(beside=False))
+    assert [checkpoints.due(epoch, last=False) for epoch in (None, 1, 2, 3, 4)] == [False, False, True, False, True]
+    assert checkpoints.due(None, last=True)
+
+
+def test_a_checkpoint_is_due_within_a_long_epoch(tmp_path: Path, clock: Clock) -> None:
+    checkpoints = Checkpoints(tmp_path / "last.pt", TrainConfig(checkpoint_every_minutes=3), Writer(beside=False))
+    clock.now += 179
+    assert not checkpoints.due(None, last=False)
+    clock.now += 1
+    assert checkpoints.due(None, last=False)
+    checkpoints.save({})
+    assert not checkpoints.due(None, last=False)
+
+
+def test_short_epochs_share_a_checkpoint_where_it_is_written_beside(tmp_path: Path, clock: Clock) -> None:
+    with Writer(beside=True) as writer:
+        checkpoints = Checkpoints(tmp_path / "last.pt", TrainConfig(), writer)
+        assert checkpoints.due(1, last=False)
+        checkpoints.save({})
+        assert checkpoints._saving is not None
+        checkpoints._saving.result(60)
+        clock.now += SECONDS_APART - 1
+        assert not checkpoints.due(2, last=False)
+        assert checkpoints.due(2, last=True)
+        clock.now += 1
+        assert checkpoints.due(3, last=False)
+
+
+def test_no_second_checkpoint_is_begun_while_one_is_written(tmp_path: Path, clock: Clock) -> None:
+    may_write = threading.Event()
+    with Writer(beside=True) as writer:
+        writer.write(lambda: may_write.wait(60))
+        checkpoints = Checkpoints(tmp_path / "last.pt", TrainConfig(), writer)
+        checkpoints.save({})
+        clock.now += 10_000
+        assert not checkpoints.due(7, last=False)
+        may_write.set()
