@@ -131,13 +131,16 @@ class PreparedStep:
     counts: Counts
 
 
-def fit(state: TrainState, batches: Batches, schedule: Schedule, seed: int) -> Iterator[StepReport]:
+def fit(
+    state: TrainState, batches: Batches, schedule: Schedule, seed: int, recorder: Recorder | None = None
+) -> Iterator[StepReport]:
     """Train from where the state stands to the end of the schedule, yielding after each step.
 
-    The caller decides what to record, when to evaluate and when to save; it may stop at any report.
+    The caller decides what to record, when to evaluate and when to save; it may stop at any report. recorder: as in
+    `prepared_step_taker`.
     """
     device = state.device
-    take_step = prepared_step_taker(state)
+    take_step = prepared_step_taker(state, recorder)
     steps = prepared_steps(state, batches, schedule, seed)
     if device.type == "cuda":
         # Drawing takes milliseconds, as a step does there. On a CPU a thread would take the step's own core.

@@ -50,7 +50,7 @@ def project(tmp_path: Path, template_store: Path, costs: Path, monkeypatch: pyte
     shutil.copy(template_store, tmp_path / "mlflow.db")
     (tmp_path / ".cache").mkdir()
     (tmp_path / ".cache/costs").symlink_to(costs)
-    shutil.copytree(Path(__file__).parents[2] / "sweeps", tmp_path / "sweeps")
+    shutil.copytree(Path(__file__).parents[1] / "sweeps", tmp_path / "sweeps")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return tmp_path

@@ -1,0 +1,90 @@
+"""Laws of GPUs. With GPU_REHEARSAL=1 those that a CPU can keep as well run there, so that their code is tried."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from gpu_trials import SMALL
+from tape import TapeRecorder
+
+from pipeline.config import compose_config
+from pipeline.data import UnpairedBatches, open_dataset, prepare
+from pipeline.graphs import Recorder
+from pipeline.settings import Config
+from pipeline.trainer import Schedule, TrainState, make_optimizers
+from pipeline.trial import build_state
+
+# cuBLAS reads this when it is first used; without it its sums have no fixed order.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+REHEARSAL = os.environ.get("GPU_REHEARSAL") == "1"
+
+
+@pytest.fixture
+def device() -> torch.device:
+    """The GPU; in a rehearsal the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if not REHEARSAL:
+        pytest.skip("no CUDA device (GPU_REHEARSAL=1 runs this on the CPU)")
+    return torch.device("cpu")
+
+
+@pytest.fixture
+def cuda() -> torch.device:
+    """The GPU, where a CPU has nothing to show."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return torch.device("cuda")
+
+
+@pytest.fixture(autouse=True)
+def float32_is_float32() -> Iterator[None]:
+    """No TF32, whose products have 10 bits."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.fixture
+def recorder(device: torch.device) -> Callable[[], Recorder | None]:
+    """What records steps: CUDA's own recorder, which a trial takes by itself, or a tape of torch's operations."""
+    return lambda: None if device.type == "cuda" else TapeRecorder()
+
+
+@pytest.fixture
+def small() -> Callable[..., Config]:
+    return lambda *overrides: compose_config([*SMALL, *overrides])
+
+
+@pytest.fixture
+def state_on(device: torch.device) -> Callable[..., TrainState]:
+    """A trial's state on the device. graphs: its steps are to be recorded; capturable: it has the optimisers of such a
+    state, and takes its steps one operation after another."""
+
+    def build(config: Config, *, graphs: bool = False, capturable: bool = False) -> TrainState:
+        state = build_state(config, device)
+        if not (graphs or capturable):
+            return state
+        recording = replace(state.execution, cuda_graphs=True)
+        rates = config.train.learning_rate, (config.train.beta1, config.train.beta2)
+        optimizers = make_optimizers(state.objective, *rates, recording)
+        return TrainState(state.objective, optimizers, execution=recording if graphs else state.execution)
+
+    return build
+
+
+@pytest.fixture
+def course(tmp_path: Path) -> Callable[[Config], tuple[UnpairedBatches, Schedule]]:
+    """A trial's batches and schedule."""
+
+    def find(config: Config) -> tuple[UnpairedBatches, Schedule]:
+        dataset = open_dataset(prepare(config.data, tmp_path / "cache").folder)
+        batches = UnpairedBatches(dataset, config.data.size, config.train.batch_size, config.seed)
+        train = config.train
+        return batches, Schedule(train.constant_epochs, train.decay_epochs, train.learning_rate)
+
+    return find

@@ -1,0 +1,55 @@
+"""The reference code's values, reached on the GPU in float32 without TF32."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from test_golden import CASES, CUT_CASES, cut_of, cyclegan_of, draws_of, follows
+from torch.utils._pytree import tree_map_only
+
+from models.execution import Execution
+from models.objective import Batch
+from models.official import networks, official_weights
+from pipeline.trainer import make_optimizers, train_step
+
+pytestmark = pytest.mark.gpu
+
+RATE, BETAS = 2e-4, (0.5, 0.999)
+
+
+def stepped(name: str, device: torch.device, execution: Execution) -> tuple[Any, dict[str, float]]:
+    """The objective after one step of a case on a device, and its losses."""
+    case = CASES[name]
+    objective: Any = cut_of(case) if name in CUT_CASES else cyclegan_of(case)
+    if name in CUT_CASES:
+        draws = draws_of(case, objective)
+        objective.draw = lambda *_: (draws, {})
+    objective.to(device)
+    optimizers = make_optimizers(objective, RATE, BETAS)
+    batch = tree_map_only(torch.Tensor, lambda images: images.to(device), Batch(case["real_A"], case["real_B"]))
+    losses = train_step(objective, optimizers, batch, torch.Generator(), execution)
+    return objective, {key: float(loss) for key, loss in losses.items()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_golden_step_gives_the_losses_and_weights_of_the_cpu(name: str, device: torch.device) -> None:
+    """Those of the CPU are the reference's (tests/models/test_golden.py)."""
+    expected, losses = stepped(name, torch.device("cpu"), Execution())
+    found, found_losses = stepped(name, device, Execution())
+    assert found_losses == pytest.approx(losses, rel=1e-4)
+    found = copy.deepcopy(found).to("cpu")
+    for objective in (expected, found):
+        for network in networks(objective).values():
+            assert all(weight.isfinite().all() for weight in network.parameters())
+    for key, network in networks(expected).items():
+        # Gradients say where a weight's step is a coin toss.
+        assert not follows(network, official_weights(networks(found)[key]), RATE), key
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bf16_loses_as_much_as_float32_within_its_rounding(name: str, device: torch.device) -> None:
+    _, losses = stepped(name, device, Execution())
+    _, found = stepped(name, device, Execution(precision="bf16"))
+    assert found == pytest.approx(losses, rel=0.05)
+    assert found != losses
