@@ -146,7 +146,7 @@ def find_needs(plan: Plan) -> list[Need]:
         same = alike[cost.work]
         memory = predict_memory(cost, plan.machine, same)
         try:
-            share = share_of(plan.machine, plan.config.compute, memory.value, trials)
+            share = share_of(plan.machine, plan.config.compute, memory.value, trials, live_gb=cost.live_gb)
         except UserError as error:
             raise UserError(f"{plan.sweep.place}, row {planned.trial.row!r}: {error}") from None
         needs.append(Need(cost, memory, share, same))

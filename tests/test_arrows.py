@@ -36,7 +36,7 @@ ARROWS = {
     "energy": set(),
     "fid": set(),
     "stripes": set(),
-    "memory": set(),
+    "memory": {"errors"},
     "graphs": {"memory"},
     "trainer": {"graphs", "timing"},
     "calibration": {"metrics"},
