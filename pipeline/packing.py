@@ -108,8 +108,8 @@ def _require_room(share: Share, machine: Machine, need_gb: float, live_gb: float
     parts = (hundredths / 100 for hundredths in range(1, 101))
     smallest = next((part for part in parts if machine.memory_gb / _per_gpu(part) > need_gb), 1.0)
     raise UserError(
-        f"compute.gpus_per_trial is {share.gpus:g}, which gives a trial {share.memory_gb:.2f} GB of GPU memory. A trial "
-        f"needs {need_gb:.2f} GB, CUDA's context included. Write {smallest:g} or more, or auto."
+        f"compute.gpus_per_trial is {share.gpus:g}, which gives a trial {share.memory_gb:.2f} GB of GPU memory. "
+        f"A trial needs {need_gb:.2f} GB, CUDA's context included. Write {smallest:g} or more, or auto."
     )
 
 

@@ -24,14 +24,15 @@ LINGER_SECONDS = 0.3
 
 @dataclass(frozen=True)
 class Held:
-    """What one trial was given: its share, the GPUs it sees and those that Ray gave to its worker, from when to when
-    (seconds of the machine's monotonic clock)."""
+    """What one trial was given: its share, the GPUs it sees and those that Ray gave to its worker, where it looks for
+    MPS, from when to when (seconds of the machine's monotonic clock)."""
 
     key: str
     gpus: float
     cpus: int
     visible: str | None
     given: tuple[str, ...]
+    pipes: str | None
     start: float
     end: float
 
@@ -59,7 +60,8 @@ class Holding:
         together = _wait_for(folder.parent, rules["at_once"])
         time.sleep(LINGER_SECONDS)
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        held = Held(found["key"], share["gpus"], share["cpus"], visible, self.given, start, time.monotonic())
+        pipes = os.environ.get("CUDA_MPS_PIPE_DIRECTORY")
+        held = Held(found["key"], share["gpus"], share["cpus"], visible, self.given, pipes, start, time.monotonic())
         _write(folder / "held.json", asdict(held))
         return Outcome("done") if together else Outcome("failed", "the others did not start beside it")
 

@@ -29,6 +29,8 @@ def nursery() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch, forked_nursery() as address:
         patch.setenv("PYTHONPATH", str(Path(stub_shares.__file__).parent), prepend=":")
         patch.delenv("RAY_ADDRESS", raising=False)
+        # Behind what forks trials and before Ray, as a sweep sets it.
+        patch.setenv("CUDA_MPS_PIPE_DIRECTORY", "/of/the/sweep")
         with cluster(CORES, MACHINE.gpus, 16.0):
             yield address
 
@@ -80,6 +82,7 @@ def test_shares_of_all_sizes_never_add_up_to_more_than_there_is(train: Train, tm
     outcomes = train(shares)
     held = held_by_all(tmp_path)
     assert set(outcomes.values()) == {Outcome("done")} and len(held) == len(shares)
+    assert {trial.pipes for trial in held} == {"/of/the/sweep"}
     assert_no_device_is_held_twice(held)
     for trial in held:
         assert trial.visible in ("0", "1") and trial.given == (trial.visible,)

@@ -121,7 +121,7 @@ def test_memory_of_dead_tensors_stays_for_those_to_come_until_it_is_freed() -> N
 
 @pytest.mark.parametrize("memory_gb", [0.0, -0.15])
 def test_a_limit_that_leaves_nothing_is_refused_before_cuda_is_asked(memory_gb: float) -> None:
-    with pytest.raises(UserError, match="leaves -?0.[01][05] GB for tensors. It must be above 0. Raise compute"):
+    with pytest.raises(UserError, match=r"leaves -?0\.[01][05] GB for tensors\. It must be above 0\. Raise compute"):
         limit_cuda(torch.device("cuda"), memory_gb)
 
 
