@@ -98,6 +98,8 @@ class FolderConfig:
 
 
 Auto = Literal["auto"]
+# Ray counts GPUs in steps of 1/10000.
+RAY_STEPS = 10_000
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,12 @@ class ComputeConfig:
         require(
             gpus == "auto" or gpus <= 1,
             f"gpus_per_trial is {gpus}. A trial uses one GPU: write 1 or a part of it, such as 0.5.",
+        )
+        # Ray cuts further digits off, and would start more trials than there is memory for.
+        steps = 0 if gpus == "auto" else gpus * RAY_STEPS
+        require(
+            abs(steps - round(steps)) < 1e-6,
+            f"gpus_per_trial is {gpus}. At most four decimals are allowed. Write {max(1, int(steps)) / RAY_STEPS:g}.",
         )
 
 
