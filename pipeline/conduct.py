@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +12,8 @@ from pipeline.config import parse_override
 from pipeline.errors import UserError
 from pipeline.identity import keyed_fields
 from pipeline.metrics import further_scores, has_weights, metric_names
-from pipeline.plan import Plan, find_needs, plan_sweep
+from pipeline.mps import mps_for_packed_trials
+from pipeline.plan import Need, Plan, find_needs, plan_sweep
 from pipeline.register import manifest, register
 from pipeline.sweep import Row, Sweep, load_sweep, retries_failed
 from pipeline.ui_views import saved_views, view_address
@@ -106,9 +108,12 @@ def _train_left(planned: Plan, overrides: Sequence[str], console: Console, nurse
     from pipeline.rounds import Training
 
     machine = planned.machine
-    with ThreadPoolExecutor(max_workers=1) as beside:
+    with ThreadPoolExecutor(max_workers=1) as beside, ExitStack() as held:
         # Both take seconds, and Ray mostly waits for its own processes.
         counting = beside.submit(find_needs, planned)
+        if machine.device == "cuda" and planned.config.compute.mps == "auto":
+            # Before Ray starts, since its workers get the environment of that moment.
+            held.enter_context(_mps(counting.result(), console))
         with cluster(machine.cores, machine.gpus, machine.memory_gb):
             needs = counting.result()
             for share in {need.share for need in needs}:
@@ -116,6 +121,18 @@ def _train_left(planned: Plan, overrides: Sequence[str], console: Console, nurse
             training = Training(planned, needs, overrides, console, retry_failed=retry_failed)
             training.run(nursery)
     return training.planned
+
+
+def _mps(needs: Sequence[Need], console: Console) -> AbstractContextManager[None]:
+    """MPS for trials of which several share a GPU, where this sweep starts its own Ray."""
+    from pipeline.launch import joins_a_cluster
+
+    if not any(need.share.packed for need in needs):
+        return nullcontext()
+    if joins_a_cluster():
+        console.print("compute.mps=auto does nothing with RAY_ADDRESS. Start MPS on the cluster's machines instead.")
+        return nullcontext()
+    return mps_for_packed_trials(console.print)
 
 
 def _say_what_is_left(planned: Plan) -> int:

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models.configs import GeneratorConfig, ImageShape
 from models.generator import Generator
+from pipeline.circumstances import execution_in, execution_name, ran_under_mps
 from pipeline.compute import Machine, device_name, resolve_device
 from pipeline.cost import StepCost
 from pipeline.packing import needed_gb
@@ -59,12 +60,19 @@ def work_left(config: Config, counts: ImageCounts, steps_done: int = 0) -> Work:
     return Work(epochs * steps_per_epoch - steps_done, len(evaluated))
 
 
-def predict_memory(cost: StepCost, machine: Machine, alike: Sequence[TrialRecord]) -> Prediction:
+def predict_memory(cost: StepCost, machine: Machine, alike: Sequence[TrialRecord], execution: str) -> Prediction:
     """The memory of the device that a trial takes (10^9 bytes).
+
+    Only trials on this kind of device with the same execution count, since CUDA graphs and layouts change how much
+    memory is reserved for the same live tensors.
 
     A trial of its like that ran out of memory says that twice as much is needed, and one that ended says how much.
     """
-    same = [record for record in alike if record.tags.get("device_name") == machine.name]
+    same = [
+        record
+        for record in alike
+        if record.tags.get("device_name") == machine.name and execution_in(record.tags) == execution
+    ]
     counted = needed_gb(cost.live_gb, machine.device)
     too_little = max((float(record.tags.get("out_of_memory_gb", 0)) for record in same), default=0.0)
     peak = "peak_reserved_gb" if machine.device == "cuda" else "process_peak_gb"
@@ -85,16 +93,20 @@ def predict_memory(cost: StepCost, machine: Machine, alike: Sequence[TrialRecord
 
 
 def predict_seconds(
-    config: Config, left: Work, operations: float, alike: Sequence[TrialRecord], threads: int
+    config: Config, left: Work, operations: float, alike: Sequence[TrialRecord], threads: int, *, mps: bool = False
 ) -> Prediction:
-    """The time that is left of a trial: from the pace of trials of its like on this machine with as many threads,
-    else from its operations over the rate that the machine reaches on the trial's own generator, measured now."""
-    name = device_name(resolve_device(config.compute.device))
+    """The time that is left of a trial, from the pace of trials that took the same steps on this kind of device.
+
+    They must have the same number of threads, the same execution, and MPS where this trial has it. Without such trials:
+    operations over the rate that the machine reaches on the trial's own generator, measured now.
+    """
+    device = resolve_device(config.compute.device)
+    here = (device_name(device), str(threads), execution_name(config.train, device.type), mps)
     same = [
         record.metrics
         for record in alike
         if record.status == "FINISHED"
-        and (record.tags.get("device_name"), record.tags.get("threads")) == (name, str(threads))
+        and _circumstances(record.tags) == here
         and {"cost/seconds_per_step", "cost/seconds_per_evaluation"} <= set(record.metrics)
     ]
     if same:
@@ -103,6 +115,11 @@ def predict_seconds(
         return Prediction(left.steps * per_step + left.evaluations * per_evaluation, "earlier trials")
     rate = measured_rate(config.model.generator, config.data.shape, config.compute.device, threads)
     return Prediction(operations / rate, "counted")
+
+
+def _circumstances(tags: Mapping[str, str]) -> tuple[str | None, str | None, str, bool]:
+    """What a record's seconds depend on beside its work: device, threads, execution, MPS."""
+    return tags.get("device_name"), tags.get("threads"), execution_in(tags), ran_under_mps(tags)
 
 
 _rates: dict[tuple[GeneratorConfig, ImageShape, str, int], float] = {}

@@ -43,10 +43,15 @@ class Events:
     ended: Callable[[str, Outcome], None]
 
 
+def joins_a_cluster() -> bool:
+    """Return whether trials run on a Ray cluster that is up already, and not in one started for this sweep."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
 @contextmanager
 def cluster(cores: int, gpus: int, memory_gb: float) -> Iterator[None]:
     """Ray, while trials run: that of RAY_ADDRESS, else one of this machine's own, which promises so much in all."""
-    if os.environ.get("RAY_ADDRESS"):
+    if joins_a_cluster():
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     else:
         ray.init(

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_leaves
 
+from pipeline.errors import UserError
+
 GB = 1e9
 # glibc's malloc.h
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -126,7 +128,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def limit_cuda(device: torch.device, memory_gb: float) -> None:
     """Keep a process's tensors to so much of a GPU's memory (10^9 bytes), so that it runs out of its own and not of its
-    neighbours'; the context comes on top, since torch does not count it."""
+    neighbours'; the context comes on top, since torch does not count it. Raises UserError where nothing is left."""
     if device.type == "cuda":
+        if memory_gb <= 0:
+            raise UserError(
+                f"The trial's GPU share leaves {memory_gb:.2f} GB for tensors. It must be above 0. Raise "
+                "compute.gpus_per_trial or lower compute.most_per_gpu."
+            )
         total = torch.cuda.get_device_properties(device).total_memory / GB
         torch.cuda.set_per_process_memory_fraction(min(1.0, memory_gb / total))

@@ -30,9 +30,10 @@ def tensors_gb(share: Share) -> float:
     return share.memory_gb - CUDA_ALLOWANCE_GB if share.packed else share.memory_gb
 
 
-def share_of(machine: Machine, compute: ComputeConfig, need_gb: float, trials: int) -> Share:
+def share_of(machine: Machine, compute: ComputeConfig, need_gb: float, trials: int, *, live_gb: float = 0.0) -> Share:
     """What one of so many trials is promised, where each needs so much memory of the device: an equal slice of it.
 
+    live_gb: the counted live tensors of a trial, below which no share of a GPU can be (10^9 bytes).
     Raises UserError where the machine could never carry it.
     """
     fitting = math.floor(machine.memory_gb / need_gb)
@@ -42,7 +43,10 @@ def share_of(machine: Machine, compute: ComputeConfig, need_gb: float, trials: i
             "train.batch_size or model.generator.channels"
         )
     if machine.device == "cuda":
-        return _share_of_gpus(machine, compute, min(fitting, math.ceil(trials / machine.gpus)))
+        share = _share_of_gpus(machine, compute, min(fitting, math.ceil(trials / machine.gpus)))
+        if compute.gpus_per_trial != "auto":
+            _require_room(share, machine, max(need_gb, needed_gb(live_gb, "cuda")), live_gb)
+        return share
     # Threads follow from the whole sweep and not from what is left of it: another number of them sums in another order.
     wanted = compute.cpus_per_trial
     cpus = max(1, machine.cores // min(trials, machine.cores, fitting)) if wanted == "auto" else wanted
@@ -77,10 +81,8 @@ def _share_of_gpus(machine: Machine, compute: ComputeConfig, sharing: int) -> Sh
     gpus = compute.gpus_per_trial
     if gpus == "auto":
         gpus = _part(min(sharing, compute.most_per_gpu))
-    if gpus > machine.gpus:
-        raise UserError(f"compute.gpus_per_trial={gpus:g}: there are only {machine.gpus} here; lower it")
     # Ray never splits a trial of a part over two GPUs.
-    slots = machine.gpus * _per_gpu(gpus) if gpus <= 1 else math.floor(machine.gpus / gpus)
+    slots = machine.gpus * _per_gpu(gpus)
     cpus = max(1, machine.cores // slots) if compute.cpus_per_trial == "auto" else compute.cpus_per_trial
     _require_cores(cpus, machine)
     return Share(cpus, gpus, machine.memory_gb / _per_gpu(gpus), min(slots, machine.cores // cpus))
@@ -94,6 +96,21 @@ def _part(sharing: int) -> float:
 def _per_gpu(gpus: float) -> int:
     """How many trials of such a part one GPU carries."""
     return max(1, math.floor(1 / gpus + 1e-9))
+
+
+def _require_room(share: Share, machine: Machine, need_gb: float, live_gb: float) -> None:
+    """Refuse a share of a GPU that cannot hold the live tensors, which are the least that a trial takes.
+
+    A share between them and the predicted need passes, since a prediction may be too high.
+    """
+    if tensors_gb(share) > live_gb:
+        return
+    parts = (hundredths / 100 for hundredths in range(1, 101))
+    smallest = next((part for part in parts if machine.memory_gb / _per_gpu(part) > need_gb), 1.0)
+    raise UserError(
+        f"compute.gpus_per_trial is {share.gpus:g}, which gives a trial {share.memory_gb:.2f} GB of GPU memory. "
+        f"A trial needs {need_gb:.2f} GB, CUDA's context included. Write {smallest:g} or more, or auto."
+    )
 
 
 def _require_cores(cpus: int, machine: Machine) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from pipeline.circumstances import execution_name
 from pipeline.claim import is_claimed
 from pipeline.compute import Machine, find_machine
 from pipeline.config import tracking_uri
@@ -144,9 +145,10 @@ def find_needs(plan: Plan) -> list[Need]:
     needs: list[Need] = []
     for planned, cost in zip(plan.trials, costs, strict=True):
         same = alike[cost.work]
-        memory = predict_memory(cost, plan.machine, same)
+        execution = execution_name(planned.trial.config.train, plan.machine.device)
+        memory = predict_memory(cost, plan.machine, same, execution)
         try:
-            share = share_of(plan.machine, plan.config.compute, memory.value, trials)
+            share = share_of(plan.machine, plan.config.compute, memory.value, trials, live_gb=cost.live_gb)
         except UserError as error:
             raise UserError(f"{plan.sweep.place}, row {planned.trial.row!r}: {error}") from None
         needs.append(Need(cost, memory, share, same))

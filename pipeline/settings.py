@@ -98,6 +98,8 @@ class FolderConfig:
 
 
 Auto = Literal["auto"]
+# Ray counts GPUs in steps of 1/10000.
+RAY_STEPS = 10_000
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,8 @@ class ComputeConfig:
     """What a trial may use; 'auto' is worked out in `pipeline.packing`.
 
     device: auto is CUDA where there is some, else the CPU. cpus_per_trial: cores, and so threads. gpus_per_trial: a
-    part of a GPU, or several. most_per_gpu: how many trials 'auto' puts on one GPU at the most. memory_gb: the main
+    whole GPU (1) or a part of one. most_per_gpu: how many trials 'auto' puts on one GPU at the most. mps: 'auto' starts
+    NVIDIA's Multi-Process Service for a sweep whose trials share a GPU (`pipeline.mps`). memory_gb: the main
     memory (10^9 bytes) that all trials of a CPU may take together. price_per_hour: of a GPU, or of the machine where
     there is none, in whatever currency; tables then have a column of what a trial costs.
     """
@@ -179,6 +182,7 @@ class ComputeConfig:
     cpus_per_trial: int | Auto = "auto"
     gpus_per_trial: float | Auto = "auto"
     most_per_gpu: int = 4
+    mps: Literal["off", "auto"] = "off"
     memory_gb: float | Auto = "auto"
     price_per_hour: float | None = None
 
@@ -195,8 +199,14 @@ class ComputeConfig:
             require(value == "auto" or value > 0, f"{name} is {value}; it must be above 0")
         gpus = self.gpus_per_trial
         require(
-            gpus == "auto" or gpus <= 1 or gpus == int(gpus),
-            f"gpus_per_trial is {gpus}; it must be a part of one GPU, or a whole number of them",
+            gpus == "auto" or gpus <= 1,
+            f"gpus_per_trial is {gpus}. A trial uses one GPU: write 1 or a part of it, such as 0.5.",
+        )
+        # Ray cuts further digits off, and would start more trials than there is memory for.
+        steps = 0 if gpus == "auto" else gpus * RAY_STEPS
+        require(
+            abs(steps - round(steps)) < 1e-6,
+            f"gpus_per_trial is {gpus}. At most four decimals are allowed. Write {max(1, int(steps)) / RAY_STEPS:g}.",
         )
 
 

@@ -19,6 +19,7 @@ from pipeline.cost import StepCost, step_cost
 from pipeline.eta import wall_seconds
 from pipeline.forecast import Prediction, predict_seconds
 from pipeline.job import Share
+from pipeline.mps import expects_mps
 from pipeline.packing import CUDA_ALLOWANCE_GB, PROCESS_ALLOWANCE_GB, WORKSPACE_FACTOR
 from pipeline.plan import Need, Plan, PlannedTrial, find_needs, plan_sweep
 from pipeline.settings import FolderConfig
@@ -26,6 +27,10 @@ from pipeline.sweep import load_sweep, retries_failed
 
 # As many digits of a key as tell trials apart; every command that takes a key takes its beginning.
 KEY_DIGITS = 8
+# To be taken back when a card was measured (docs/performance.md).
+CUDA_DEFAULTS = (
+    "CUDA defaults: channels last, CUDA graphs and compiling are off; they were not measured on this card yet."
+)
 # Columns of a table that goes into a file or a pipe.
 WIDTH = 160
 
@@ -97,6 +102,7 @@ def _entry(planned: Plan, found: PlannedTrial, need: Need, is_left: bool) -> Ent
         planned.operations_left(found, need.cost),
         need.alike,
         need.share.cpus,
+        mps=expects_mps(planned.config.compute, planned.machine.device, packed=need.share.packed),
     )
     return Entry(found, need, state, reference, seconds)
 
@@ -161,6 +167,8 @@ def _notes(planned: Plan, entries: list[Entry]) -> list[str]:
     ways = {", ".join([execution.precision, *execution.switches]) for execution in executions}
     settings = "train.precision, channels_last, recompute, compile, cuda_graphs"
     notes.append(f"steps are taken in {'; in '.join(sorted(ways))} ({settings})")
+    if machine.device == "cuda":
+        notes.append(CUDA_DEFAULTS)
     notes.append(
         "live, ref.: GB of live tensors at the peak of a step as it is taken here, and as the reference code takes it"
     )

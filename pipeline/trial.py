@@ -16,6 +16,7 @@ from torch import Tensor
 from models.build import build_objective
 from models.execution import prepare
 from pipeline.checkpoint import Checkpoints, load_checkpoint
+from pipeline.circumstances import execution_name, precision_name, timed_name
 from pipeline.claim import TakenError, claimed
 from pipeline.compute import device_name, execution_of, keep_compiled, resolve_device, use_threads
 from pipeline.data import UnpairedBatches, open_dataset
@@ -25,6 +26,7 @@ from pipeline.job import Outcome, Progress, Share, TrialJob, job_from_json
 from pipeline.memory import is_out_of_memory, keep_freed_memory, limit_cuda
 from pipeline.meter import Meter
 from pipeline.metrics import metric_names
+from pipeline.mps import mps_runs
 from pipeline.packing import tensors_gb
 from pipeline.settings import Config, to_json
 from pipeline.tracking import TrialRun, run_status
@@ -227,31 +229,21 @@ def _summary(
 def _device_tags(job: TrialJob) -> dict[str, str]:
     """What a trial's times and memory depend on beside its settings."""
     device = resolve_device(job.config.compute.device)
+    execution = execution_name(job.config.train, device.type)
+    mps = device.type == "cuda" and mps_runs()
     return {
+        **({"mps": "yes" if mps else "no"} if device.type == "cuda" else {}),
         "device": device.type,
         "device_name": device_name(device),
         "threads": str(job.share.cpus),
         "gpu_part": f"{job.share.gpus:g}",
         "packed": _packed(job.share),
-        "precision": _precision(device, job.config),
-        "timed": (
-            f"on {device_name(device)} with {job.share.cpus} threads, {_carried_out(device, job.config)}, "
-            f"{_packed(job.share)}"
-        ),
+        "precision": precision_name(job.config.train, device.type),
+        "execution": execution,
+        "timed": timed_name(device_name(device), job.share.cpus, execution, _packed(job.share), mps=mps),
         "torch": torch.__version__,
     }
 
 
 def _packed(share: Share) -> str:
     return f"up to {share.side_by_side} side by side" if share.packed else "alone"
-
-
-def _carried_out(device: torch.device, config: Config) -> str:
-    """All of a step's execution that its time depends on."""
-    return ", ".join([_precision(device, config), *execution_of(config.train, device.type).switches])
-
-
-def _precision(device: torch.device, config: Config) -> str:
-    tf32 = device.type == "cuda" and torch.backends.cudnn.allow_tf32
-    wide = "float32 (convolutions in TF32)" if tf32 else "float32"
-    return f"bf16 and {wide}" if config.train.precision == "bf16" else wide

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.errors import UserError
 from pipeline.memory import (
     GB,
     LiveTensors,
     is_out_of_memory,
+    limit_cuda,
     process_peak_gb,
     tensors_in,
 )
@@ -115,3 +117,13 @@ def test_memory_of_dead_tensors_stays_for_those_to_come_until_it_is_freed() -> N
     # In a process of its own: glibc has other rules for one that was once refused memory, as above.
     ran = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True)
     assert [float(word) for word in ran.stdout.split()] == pytest.approx([0.2, 0.2], abs=0.01)
+
+
+@pytest.mark.parametrize("memory_gb", [0.0, -0.15])
+def test_a_limit_that_leaves_nothing_is_refused_before_cuda_is_asked(memory_gb: float) -> None:
+    with pytest.raises(UserError, match=r"leaves -?0\.[01][05] GB for tensors\. It must be above 0\. Raise compute"):
+        limit_cuda(torch.device("cuda"), memory_gb)
+
+
+def test_a_cpu_has_no_such_limit() -> None:
+    limit_cuda(torch.device("cpu"), -1.0)

@@ -82,12 +82,51 @@ def test_memory_bounds_how_many_share_a_cpu() -> None:
         (GPU, AUTO, 81.0, "a trial needs 81.0 GB and H100 has 80.0 GB"),
         (CPU, AUTO, 25.0, "a trial needs 25.0 GB and two cores has 24.0 GB"),
         (CPU, replace(AUTO, cpus_per_trial=3), 1.0, "compute.cpus_per_trial=3: there are only 2 here; lower it"),
-        (GPU, replace(AUTO, gpus_per_trial=2.0), 1.0, "compute.gpus_per_trial=2: there are only 1 here; lower it"),
     ],
 )
 def test_what_can_never_run_is_refused(machine: Machine, compute: ComputeConfig, need_gb: float, said: str) -> None:
     with pytest.raises(UserError, match=said):
         share_of(machine, compute, need_gb, 9)
+
+
+def test_a_share_that_cannot_hold_the_live_tensors_is_refused_with_the_smallest_that_can() -> None:
+    with pytest.raises(UserError) as caught:
+        share_of(GPU, replace(AUTO, gpus_per_trial=0.01), 3.2, 9, live_gb=2.25)
+    assert str(caught.value) == (
+        "compute.gpus_per_trial is 0.01, which gives a trial 0.80 GB of GPU memory. A trial needs 3.20 GB, CUDA's "
+        "context included. Write 0.05 or more, or auto."
+    )
+    assert share_of(GPU, replace(AUTO, gpus_per_trial=0.05), 3.2, 9, live_gb=2.25).memory_gb == 4.0
+
+
+@pytest.mark.parametrize("live_gb", [0.0, 0.1, 1.0, 2.25, 7.0, 19.0, 38.5, 39.5, 70.0])
+@pytest.mark.parametrize("beyond", [0.0, 1.5])
+def test_the_share_that_a_refusal_names_passes_and_one_hundredth_less_gives_too_little(
+    live_gb: float, beyond: float
+) -> None:
+    need_gb = live_gb + CUDA_ALLOWANCE_GB + beyond
+    with pytest.raises(UserError) as caught:
+        share_of(GPU, replace(AUTO, gpus_per_trial=0.01), need_gb, 300, live_gb=live_gb)
+    named = float(str(caught.value).partition("Write ")[2].partition(" or more")[0])
+    assert share_of(GPU, replace(AUTO, gpus_per_trial=named), need_gb, 300, live_gb=live_gb).memory_gb > need_gb
+    if named > 0.02:
+        less = Share(1, named - 0.01, 0.0, 300).on_one_device
+        assert GPU.memory_gb / less <= need_gb
+
+
+def test_a_share_below_what_was_measured_and_above_the_live_tensors_passes() -> None:
+    share = share_of(GPU, replace(AUTO, gpus_per_trial=0.1), 12.0, 9, live_gb=6.5)
+    assert (share.gpus, share.memory_gb) == (0.1, 8.0)
+    assert tensors_gb(share) > 6.5
+
+
+def test_what_is_left_for_tensors_of_a_share_that_was_worked_out_is_never_refused() -> None:
+    for sharing in range(1, 40):
+        need_gb = GPU.memory_gb / sharing
+        share = share_of(
+            GPU, replace(AUTO, most_per_gpu=100, cpus_per_trial=1), need_gb, 300, live_gb=need_gb - CUDA_ALLOWANCE_GB
+        )
+        assert share.memory_gb >= need_gb
 
 
 def test_a_process_needs_more_than_its_live_tensors() -> None:

@@ -1,0 +1,160 @@
+"""NVIDIA's Multi-Process Service (MPS): with it, kernels of several processes run on one GPU at the same time.
+
+CUDA looks for the daemon when a process first uses it, in the pipe folder that the environment names.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.settings import ComputeConfig
+
+CONTROL = "nvidia-cuda-mps-control"
+PIPE_FOLDER, LOG_FOLDER = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"
+# NVIDIA's default. The daemon removes its pid file when it ends; its socket stays.
+DEFAULT_PIPES, PID_FILE = "/tmp/nvidia-mps", "nvidia-cuda-mps-control.pid"
+# Paths of Unix sockets are limited to 107 bytes, and TMPDIR may be long.
+SHORT_PARENT = "/tmp"
+# How long the daemon may take to start or to end.
+LIMIT_SECONDS = 20.0
+
+
+def mps_available() -> bool:
+    """Return whether the daemon is installed."""
+    return shutil.which(CONTROL) is not None
+
+
+def mps_runs() -> bool:
+    """Return whether a process of this environment would find a running daemon.
+
+    A daemon of another container is not seen, since its process is not.
+    """
+    return _daemon_pid(Path(os.environ.get(PIPE_FOLDER) or DEFAULT_PIPES)) is not None
+
+
+def expects_mps(compute: ComputeConfig, device: str, *, packed: bool) -> bool:
+    """Return whether a sweep would run its trials under MPS."""
+    return device == "cuda" and (mps_runs() or (compute.mps == "auto" and packed and mps_available()))
+
+
+@contextmanager
+def mps_daemon() -> Iterator[Mapping[str, str]]:
+    """Run a daemon during the body, in a private folder. Yield the variables by which CUDA finds it.
+
+    Raises UserError where the daemon does not start.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="mps-", dir=SHORT_PARENT))
+    pipes, logs = folder / "pipe", folder / "log"
+    variables = {PIPE_FOLDER: str(pipes), LOG_FOLDER: str(logs)}
+    # The daemon would number only these GPUs, from 0; Ray gives trials the numbers of the machine.
+    outside = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    environment = {**outside, **variables}
+    try:
+        pipes.mkdir()
+        logs.mkdir()
+        _start(environment, pipes, folder / "output.txt")
+        yield variables
+    finally:
+        _quit(environment, pipes)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def mps_for_packed_trials(say: Callable[[str], None]) -> Iterator[None]:
+    """Let processes that the body starts use MPS where it can be had, and say in one line which it is."""
+    if mps_runs():
+        say("compute.mps=auto: an MPS daemon is running already, and trials use it.")
+        yield
+    elif not mps_available():
+        say(f"compute.mps=auto: {CONTROL} is not installed. Trials share a GPU without MPS.")
+        yield
+    else:
+        with mps_daemon() as variables, _environment(variables):
+            say("compute.mps=auto: started an MPS daemon for this sweep.")
+            yield
+
+
+def _start(environment: Mapping[str, str], pipes: Path, output: Path) -> None:
+    # Not through a pipe, which a daemon may hold open for as long as it lives.
+    with output.open("wb") as file:
+        try:
+            started = subprocess.run(
+                [CONTROL, "-d"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,  # Ctrl-C is for the sweep, which ends the daemon after its trials
+                timeout=LIMIT_SECONDS,
+                check=False,
+            )
+            failed = started.returncode != 0 or not _await(lambda: _daemon_pid(pipes) is not None)
+        except (OSError, subprocess.TimeoutExpired):
+            failed = True
+    if failed:
+        lines = output.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        why = f" ({lines[0]})" if lines else ""
+        raise UserError(f"{CONTROL} -d did not start a daemon{why}. compute.mps=auto needs it. Set compute.mps=off.")
+
+
+def _quit(environment: Mapping[str, str], pipes: Path) -> None:
+    with suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(
+            [CONTROL],
+            env=environment,
+            input=b"quit\n",
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            timeout=LIMIT_SECONDS,
+            check=False,
+        )
+    if not _await(lambda: _daemon_pid(pipes) is None) and (pid := _daemon_pid(pipes)):
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _await(is_so: Callable[[], bool]) -> bool:
+    """Wait until it is so; False where it is not within the limit."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not is_so():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _daemon_pid(pipes: Path) -> int | None:
+    """The process of the daemon that serves this pipe folder; None where there is none."""
+    try:
+        pid = int((pipes / PID_FILE).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass  # another user's
+    return pid
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
