@@ -1,0 +1,167 @@
+"""What a trial takes of a GPU's memory: counted, by CUDA's allocator, and by the driver."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+import pytest
+import torch
+from gpu_trials import MODELS
+from pipeline.gpus import find_gpus
+
+from models.objective import Batch
+from pipeline.config import compose_config
+from pipeline.energy import joule_counter
+from pipeline.memory import GB, LiveTensors, is_out_of_memory, limit_cuda
+from pipeline.meter import WARMUP_STEPS, held_tensors
+from pipeline.packing import CUDA_ALLOWANCE_GB
+from pipeline.settings import Config
+from pipeline.trainer import TrainState, fit, rng_for, step_taker
+from pipeline.transfer import pack, unpack
+from pipeline.trial import build_state
+
+pytestmark = pytest.mark.gpu
+
+
+# The paper's size of image and network, where workspaces count for little.
+PAPER = ("task=stripes", "data.size=256", "model.generator.channels=64", "model.discriminator.channels=64")
+
+
+def config_of(model: str, *overrides: str) -> Config:
+    return compose_config(["train.channels_last=false", *PAPER, *MODELS[model], *overrides])
+
+
+def stepping(state: TrainState, config: Config) -> Iterator[dict[str, torch.Tensor]]:
+    take_step = step_taker(state)
+    shape = config.data.shape
+    image = torch.zeros(1, 3, shape.height, shape.width)
+    for step in range(100):
+        yield take_step(Batch(image, image), rng_for(0, "step", step))
+
+
+@pytest.fixture
+def emptied(cuda: torch.device) -> Iterator[torch.device]:
+    torch.cuda.empty_cache()
+    yield cuda
+    torch.cuda.empty_cache()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_counted_live_tensors_are_what_the_allocator_gave_out(model: str, emptied: torch.device) -> None:
+    before = torch.cuda.memory_allocated()
+    config = config_of(model)
+    state = build_state(config, emptied)
+    steps = stepping(state, config)
+    for _ in islice(steps, WARMUP_STEPS):
+        pass
+    torch.cuda.reset_peak_memory_stats()
+    with LiveTensors(held_tensors(state)) as counter:
+        next(steps)
+    torch.cuda.synchronize()
+    assert counter.peak_bytes == pytest.approx(torch.cuda.max_memory_allocated() - before, rel=0.05)
+
+
+def test_a_process_takes_its_reserved_memory_and_less_than_the_allowance_beside_it(emptied: torch.device) -> None:
+    """By the driver, for the whole GPU; so no other process may come or go meanwhile."""
+    (gpu, *_) = find_gpus()
+    if gpu.free_gb is None:
+        pytest.skip("NVML does not say how much memory is free")
+    config = config_of("cut")
+    for _ in islice(stepping(build_state(config, emptied), config), WARMUP_STEPS):
+        pass
+    torch.cuda.synchronize()
+    (gpu, *_) = find_gpus()
+    assert gpu.free_gb is not None
+    own = [found.used_gb for found in gpu.processes if found.used_gb is not None]
+    # In a container NVML may know the processes of the machine only by other numbers, or not at all.
+    used = own[0] if len(own) == 1 else gpu.memory_gb - gpu.free_gb
+    reserved = torch.cuda.memory_reserved() / GB
+    assert reserved <= used <= reserved + CUDA_ALLOWANCE_GB
+
+
+@pytest.mark.parametrize("model", ["cut", "fastcut", "cyclegan"])
+def test_recorded_steps_reserve_little_more_than_others(model: str, emptied: torch.device) -> None:
+    reserved: list[float] = []
+    for graphs in ("false", "true"):
+        config = config_of(model, f"train.cuda_graphs={graphs}")
+        state = build_state(config, emptied)
+        steps = stepping(state, config)
+        for _ in islice(steps, 4 * WARMUP_STEPS):  # both kinds of FastCUT's step are met and recorded
+            pass
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        for _ in islice(steps, 5):
+            pass
+        torch.cuda.synchronize()
+        reserved.append(torch.cuda.max_memory_reserved() / GB)
+        del state, steps
+        torch.cuda.empty_cache()
+    assert reserved[1] <= 1.5 * reserved[0]
+
+
+def test_tensors_are_kept_to_the_limit(emptied: torch.device) -> None:
+    limit_cuda(emptied, torch.cuda.memory_reserved() / GB + 1)
+    try:
+        held = torch.empty(int(0.5 * GB), dtype=torch.uint8, device=emptied)
+        with pytest.raises(torch.OutOfMemoryError) as caught:
+            torch.empty(int(1.5 * GB), dtype=torch.uint8, device=emptied)
+        assert is_out_of_memory(caught.value)
+        del held
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.mark.parametrize("graphs", [False, True], ids=["eager", "graphs"])
+@pytest.mark.parametrize("model", MODELS)
+def test_between_two_log_steps_the_host_never_waits_for_the_gpu(
+    model: str, graphs: bool, small: Callable[..., Config], course: Callable[[Config], tuple], cuda: torch.device
+) -> None:
+    """Nor the GPU for a copy from memory that it cannot read by itself."""
+    config = small(*MODELS[model], f"train.cuda_graphs={str(graphs).lower()}")
+    steps = fit(build_state(config, cuda), *course(config), config.seed)
+    for _ in islice(steps, 18):  # every kind of step is recorded by then
+        pass
+    torch.cuda.synchronize()
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profiler:
+        with torch.profiler.record_function("the steps"):
+            for _ in islice(steps, 4):
+                pass
+        torch.cuda.synchronize()
+    events = profiler.events()
+    assert events is not None
+    (whole, *_) = (event for event in events if event.name == "the steps")
+    within = [
+        event.name
+        for event in events
+        if whole.time_range.start <= event.time_range.start <= whole.time_range.end and event.name != whole.name
+    ]
+    assert any("Memcpy HtoD (Pinned" in name for name in within), "the steps' own copies are seen"
+    waits = {"cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize"}
+    assert not [name for name in within if name in waits or "Pageable" in name]
+
+
+def test_a_gpus_counter_of_energy_rises(cuda: torch.device) -> None:
+    counter = joule_counter(cuda)
+    if counter is None:
+        pytest.skip("this GPU has no counter of energy")
+    before = counter()
+    product = torch.rand(4096, 4096, device=cuda)
+    for _ in range(200):
+        product = product @ product
+        product = product / product.norm()
+    torch.cuda.synchronize()
+    after = counter()
+    assert before is not None and after is not None and after > before
+
+
+def test_a_pinned_buffer_is_not_used_again_before_the_gpu_has_read_it(cuda: torch.device) -> None:
+    """What `pipeline.transfer` rests on: torch keeps a pinned block until the copies from it are done."""
+    busy = torch.rand(4096, 4096, device=cuda)
+    arrived = []
+    for number in range(50):
+        busy = busy @ busy
+        packed = pack((torch.full((1000,), float(number)),), pinned=True)
+        arrived.append(unpack(packed.to(cuda))[0])
+        del packed
+    assert [float(found.mean()) for found in arrived] == list(range(50))
