@@ -1,11 +1,10 @@
 """What data cost: reading photographs once a machine, and the batch of every step."""
 
-import json
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Column, Table
 
+from pipeline.bench_report import Report
 from pipeline.compute import device_name, resolve_device
 from pipeline.data import SPLITS, UnpairedBatches, open_dataset, prepare
 from pipeline.settings import FolderConfig
@@ -41,9 +41,15 @@ def bench_data(*, as_json: bool) -> None:
     device = resolve_device("auto")
     with tempfile.TemporaryDirectory() as folder:
         times = time_data(Path(folder), device)
-    shares = {f"{1000 * step:g} ms": times.batch / step for step in STEP_SECONDS}
     if as_json:
-        print(json.dumps({"device": device_name(device), "seconds": asdict(times), "batch_by_step": shares}))
+        rows = [
+            {"work": "decode and resize an image, once a machine", "seconds": times.decode},
+            {"work": f"find {4 * IMAGES} images in the cache", "seconds": times.reopen},
+            {"work": "make a batch of one pair, median", "seconds": times.batch},
+            {"work": "make a batch of one pair, 95th percentile", "seconds": times.batch_95},
+        ]
+        settings = {"image_size": [SIDE, SIDE], "load_size": [LOAD_SIDE, LOAD_SIDE], "batches": BATCHES}
+        print(Report("data", device_name(device), torch.get_num_threads(), 1, rows, settings).to_json())
         return
     title = f"photographs of {SIDE} x {SIDE}, {LOAD_SIDE} before cropping, to {device_name(device)}"
     table = Table("part", Column("ms", justify="right"), title=title, title_justify="left")
@@ -52,8 +58,8 @@ def bench_data(*, as_json: bool) -> None:
     table.add_row("a batch of one pair, median", f"{1000 * times.batch:.3f}")
     table.add_row("a batch of one pair, 95th percentile", f"{1000 * times.batch_95:.3f}")
     Console().print(table)
-    for step, share in shares.items():
-        print(f"A batch takes {100 * share:.1f} % of a step of {step}.")
+    for step in STEP_SECONDS:
+        print(f"A batch takes {100 * times.batch / step:.1f} % of a step of {1000 * step:g} ms.")
 
 
 def time_data(folder: Path, device: torch.device) -> DataTimes:
