@@ -49,7 +49,7 @@ def bench_data(*, as_json: bool) -> None:
             {"work": "make a batch of one pair, 95th percentile", "seconds": times.batch_95},
         ]
         settings = {"image_size": [SIDE, SIDE], "load_size": [LOAD_SIDE, LOAD_SIDE], "batches": BATCHES}
-        print(Report("data", device_name(device), torch.get_num_threads(), 1, rows, settings).to_json())
+        print(Report("data", device_name(device), device.type, torch.get_num_threads(), 1, rows, settings).to_json())
         return
     title = f"photographs of {SIDE} x {SIDE}, {LOAD_SIDE} before cropping, to {device_name(device)}"
     table = Table("part", Column("ms", justify="right"), title=title, title_justify="left")

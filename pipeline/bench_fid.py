@@ -43,7 +43,9 @@ def bench_fid(repeats: int, *, images: int | None, as_json: bool) -> None:
             for part, took in seconds.items()
         ]
         settings = {"translated": translated, "real": real, "image_size": [SIDE, SIDE]}
-        print(Report("fid", device_name(device), torch.get_num_threads(), repeats, rows, settings).to_json())
+        print(
+            Report("fid", device_name(device), device.type, torch.get_num_threads(), repeats, rows, settings).to_json()
+        )
         return
     title = f"{translated} translated and {real} real images on {device_name(device)}, medians of {repeats}"
     columns = [Column(name, justify="right") for name in ("seconds", "the extractor alone", "ratio")]

@@ -79,7 +79,7 @@ def bench_pack(overrides: Sequence[str], repeats: int, *, as_json: bool) -> None
         "image_size": list(config.data.size),
         "seconds": SECONDS,
     }
-    report = Report("pack", device_name(device), cores, repeats, rows, settings, notes)
+    report = Report("pack", device_name(device), device.type, cores, repeats, rows, settings, notes)
     if as_json:
         print(report.to_json())
         return

@@ -17,12 +17,14 @@ def _today() -> str:
 class Report:
     """One bench on one device.
 
-    part: the bench's name. threads: of the CPU. settings: what was measured (sizes, counts, overrides). rows: one
-    mapping a measurement, with units in the names and None for what does not apply. notes: what was left out, and why.
+    part: the bench's name. device_type: cpu or cuda. threads: of the CPU. settings: what was measured (sizes, counts,
+    overrides). rows: one mapping a measurement, with units in the names and None for what does not apply. notes: what
+    was left out, and why.
     """
 
     part: str
     device: str
+    device_type: str
     threads: int
     repeats: int
     rows: Sequence[Mapping[str, Any]]

@@ -77,7 +77,7 @@ def bench_step(
         "image_size": list(given.data.size),
         "batch_size": given.train.batch_size,
     }
-    report = Report("step", device_name(device), threads, repeats, [asdict(row) for row in rows], settings)
+    report = Report("step", device_name(device), device.type, threads, repeats, [asdict(row) for row in rows], settings)
     if as_json:
         print(report.to_json())
         return

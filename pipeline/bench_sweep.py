@@ -30,7 +30,7 @@ def bench_sweep(trials: int, *, as_json: bool) -> None:
     if as_json:
         rows = [{"work": part, "seconds": took, "seconds_per_trial": took / trials} for part, took in seconds.items()]
         machine = device_name(torch.device("cpu"))
-        print(Report("sweep", machine, torch.get_num_threads(), 1, rows, {"trials": trials}).to_json())
+        print(Report("sweep", machine, "cpu", torch.get_num_threads(), 1, rows, {"trials": trials}).to_json())
         return
     columns = [Column(name, justify="right") for name in ("seconds", "seconds a trial")]
     table = Table("part", *columns, title=f"{trials} trials that do nothing", title_justify="left")

@@ -42,7 +42,7 @@ def bench_tables(trials: int, *, as_json: bool) -> None:
     if as_json:
         rows = [{"work": "read the records and write the tables", "seconds": seconds, "process_peak_gb": peak_gb}]
         machine, settings = device_name(torch.device("cpu")), {"trials": trials, "metrics": METRICS}
-        print(Report("tables", machine, torch.get_num_threads(), 1, rows, settings).to_json())
+        print(Report("tables", machine, "cpu", torch.get_num_threads(), 1, rows, settings).to_json())
     else:
         Console().print(
             f"{trials} trials of {METRICS} metrics, read and tabled: {seconds:.1f} s, peak {peak_gb:.2f} GB"

@@ -22,6 +22,15 @@ SMALL = ["task=stripes", "data.size=32", "model.generator.channels=4", "model.di
 DEFAULT = "channels last = default"
 
 
+@pytest.fixture
+def folder(tmp_path: Path, costs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder that keeps what steps cost for the next test."""
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache/costs").symlink_to(costs)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 def parts(names: set[str]) -> set[str]:
     return {way for name in names for way in name.split(" = ")}
 
@@ -53,7 +62,7 @@ def failing_ways() -> dict[str, Config]:
 
 @pytest.mark.parametrize("sharing", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_way_that_raises_and_one_whose_process_dies_become_rows_and_the_others_go_on(
-    project: Path, capsys: pytest.CaptureFixture[str], *, sharing: bool
+    folder: Path, capsys: pytest.CaptureFixture[str], *, sharing: bool
 ) -> None:
     configs = failing_ways()
     timings = time_ways(configs, 2, 1, sharing=sharing, work=stub_ways.time_way)
@@ -73,15 +82,16 @@ def test_a_way_that_raises_and_one_whose_process_dies_become_rows_and_the_others
     assert "bf16: failed: CUDA out of memory" in capsys.readouterr().err
 
 
-def test_a_failed_way_stands_in_the_json_and_in_the_table(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("as_json", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_failed_way_stands_in_the_json_and_in_the_table(
+    folder: Path, capsys: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
     asked = [*SMALL, "model=cut"]
-    for as_json in (True, False):
-        bench_step(asked, 1, ways=["bf16"], compiling=False, as_json=as_json, work=stub_ways.time_way)
-        printed = capsys.readouterr().out
-        assert "CUDA out of memory. Tried to allocate 2 GiB." in printed
-        assert "GPU 0 has too little" not in printed
-        if as_json:
-            assert json.loads(printed)["rows"][0]["seconds_median"] is None
+    bench_step(asked, 1, ways=["bf16"], compiling=False, as_json=as_json, work=stub_ways.time_way)
+    printed = capsys.readouterr().out
+    assert "CUDA out of memory. Tried to allocate 2 GiB." in printed
+    assert "GPU 0 has too little" not in printed
+    assert not as_json or json.loads(printed)["rows"][0]["seconds_median"] is None
 
 
 def test_steps_of_each_kind_take_turns_and_each_has_a_batch_and_draws_of_its_own(
@@ -106,7 +116,7 @@ def test_steps_of_each_kind_take_turns_and_each_has_a_batch_and_draws_of_its_own
     assert steps_of_each_kind(compose_config([*SMALL, "model=cut"]), 3) == [0, 1, 2]
 
 
-def test_operations_of_fastcut_are_the_mean_over_both_kinds_of_steps(project: Path) -> None:
+def test_operations_of_fastcut_are_the_mean_over_both_kinds_of_steps(folder: Path) -> None:
     config = compose_config([*SMALL, "model=fastcut"])
     timings = {"no switch": Timings([Timed(1.0, None, {})])}
     (row,) = rows_of("fastcut", {"no switch": config}, timings, torch.device("cpu"))
@@ -118,7 +128,7 @@ def test_operations_of_fastcut_are_the_mean_over_both_kinds_of_steps(project: Pa
 
 @pytest.mark.slow
 def test_the_bench_of_steps_measures_every_way_and_compares_it_to_the_plain_one(
-    project: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ways = ",".join({PLAIN, *CPU_WAYS} - {"compile"})  # a minute; test_trial.py compiles
     assert main(["bench", "step", *SMALL, "model=cut", "--repeats=1", f"--ways={ways}", "--json"]) == 0
