@@ -17,7 +17,7 @@ STEP_GOALS = {"cut": 0.008, "fastcut": 0.0045, "cyclegan": 0.014}
 PLAIN_GOAL = 0.25
 GOAL_CARDS = ("NVIDIA H100", "NVIDIA H200")
 # What leaves the default task as it is.
-HARMLESS = ("model=", "task=horse2zebra")
+HARMLESS = ("model=", "task=horse2zebra", "compute.")
 # Four trials on one card over one, and an evaluation over its bare extractor.
 PACK_GOAL, PACK_GOAL_TRIALS = 1.8, 4
 FID_GOAL = 1.1

@@ -65,9 +65,11 @@ def bench_pack(overrides: Sequence[str], repeats: int, *, as_json: bool) -> None
     config = compose_config(list(overrides))
     device = resolve_device(config.compute.device)
     notes: list[str] = []
-    with ExitStack() as daemons:
-        ways = ways_to_share(device.type, daemons, notes)
-        found = measure(config, repeats, ways)
+    daemons = ExitStack()
+    try:
+        found = measure(config, repeats, ways_to_share(device.type, daemons, notes))
+    finally:
+        _end(daemons, notes)
     alone = next((one.steps_per_second for one in found if one.trials == 1), None)
     ratios = [one.steps_per_second / alone if one.steps_per_second and alone else None for one in found]
     rows = [{**asdict(one), "ratio": ratio} for one, ratio in zip(found, ratios, strict=True)]
@@ -96,6 +98,14 @@ def bench_pack(overrides: Sequence[str], repeats: int, *, as_json: bool) -> None
             print(f"{one.sharing}, {one.trials} trials failed: {one.error}")
     for note in notes:
         print(note)
+
+
+def _end(daemons: ExitStack, notes: list[str]) -> None:
+    """End the daemons. One that does not end is a note: what was measured beside it stays."""
+    try:
+        daemons.close()
+    except UserError as error:
+        notes.append(f"The daemon of MPS did not end: {error}")
 
 
 def ways_to_share(device: str, daemons: ExitStack, notes: list[str]) -> list[Sharing]:

@@ -4,7 +4,7 @@ import gc
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -127,17 +127,28 @@ def time_ways(
                 if found[way].error:
                     continue
                 own = not sharing or config.train.compile
-                worker = Worker() if own or shared is None else shared
-                shared = shared if own else worker
-                took = worker.do(partial(work, config, threads, plain=way == PLAIN))
+                timing = partial(work, config, threads, plain=way == PLAIN)
+                if own:
+                    took = _in_own_process(timing)
+                else:
+                    shared = shared or Worker()
+                    took = shared.do(timing)
                 _note(way, found[way], took)
-                if own or isinstance(took, Failed):
-                    worker.stop()
-                    shared = None if worker is shared else shared
+                if isinstance(took, Failed) and shared and not own:
+                    shared.stop()
+                    shared = None
     finally:
         if shared:
             shared.stop()
     return found
+
+
+def _in_own_process(timing: Callable[[], Timed]) -> Timed | Failed:
+    worker = Worker()
+    try:
+        return worker.do(timing)
+    finally:
+        worker.stop()
 
 
 def _note(way: str, timings: Timings, took: Timed | Failed) -> None:

@@ -82,6 +82,15 @@ def test_a_way_that_raises_and_one_whose_process_dies_become_rows_and_the_others
     assert "bf16: failed: CUDA out of memory" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_a_way_that_compiles_has_a_process_of_its_own_each_time() -> None:
+    configs = ways_on("cpu", [*SMALL, "model=cut"], only=[PLAIN, "compile"])
+    timings = time_ways(configs, 2, 1, sharing=True, work=stub_ways.time_way)
+    processes = {way: {timed.seconds for timed in found.repeats} for way, found in timings.items()}
+    assert len(processes[PLAIN]) == 1 and len(processes["compile"]) == 2
+    assert not processes[PLAIN] & processes["compile"]
+
+
 @pytest.mark.parametrize("as_json", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_failed_way_stands_in_the_json_and_in_the_table(
     folder: Path, capsys: pytest.CaptureFixture[str], *, as_json: bool
