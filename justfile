@@ -77,12 +77,12 @@ translate run input output *overrides: _setup
 export run folder *overrides: _setup
     @{{ python }} -m pipeline export "$@"
 
-# what steps, data, trials side by side, evaluating, sweeping, tabling cost: just bench step|data|pack|fid|sweep|tables [--json]
+# measure steps, data, packing, evaluation, sweeps or tables: just bench step|data|pack|fid|sweep|tables [--json]
 [no-exit-message]
 bench what *options: _setup
     @{{ python }} -m pipeline bench "$@"
 
-# write README's table and pictures anew from docs/results/stripes/*.csv
+# write the tables of README.md and docs/performance.md, and README's pictures, from docs/results/
 docs: _setup
     @{{ python }} -m analysis docs
 

@@ -1,8 +1,9 @@
-"""Rewrites what README.md shows of a sweep, from the CSV files that are committed beside it."""
+"""Rewrites the generated parts of documents, from the results that are committed beside them."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
+from analysis.benchmarks import measurements_section, read_measurement
 from analysis.export import read_csv
 from analysis.figures import draw
 from analysis.findings import findings
@@ -14,6 +15,8 @@ from analysis.tables import table
 
 EXPORT = Path("docs/results/stripes")
 README = Path("README.md")
+BENCHMARKS = Path("docs/results/performance")
+PERFORMANCE = Path("docs/performance.md")
 # What stands between these lines is generated.
 BEGIN, END = "<!-- begin: just docs -->", "<!-- end: just docs -->"
 # Columns that README has no room for.
@@ -22,23 +25,41 @@ PICTURED = "dots"
 
 
 def rebuild() -> None:
-    """Write the table into README.md, and its picture beside the CSV files."""
-    text = with_table(README.read_text(encoding="utf-8"), EXPORT)
+    """Write the generated part of every document, and README's picture beside the CSV files."""
     for name, content in pictures(EXPORT).items():
         (EXPORT / name).write_bytes(content)
-    README.write_text(text, encoding="utf-8")
+    for document, generated in ((README, sweep_table(EXPORT)), (PERFORMANCE, benchmark_tables(BENCHMARKS))):
+        text = with_generated(document.read_text(encoding="utf-8"), generated, document)
+        document.write_text(text, encoding="utf-8")
 
 
-def with_table(readme: str, export: Path) -> str:
-    """README's text with the table and what it says anew. Raises RecordsError where it has no place for them."""
-    head, begin, rest = readme.partition(f"{BEGIN}\n")
+def with_generated(text: str, generated: str, document: Path) -> str:
+    """Return the document's text with the generated part between its two lines.
+
+    Raises RecordsError where the document lacks these lines.
+    """
+    head, begin, rest = text.partition(f"{BEGIN}\n")
     _, end, tail = rest.partition(END)
     if not (begin and end):
-        raise RecordsError(f"{README}: no lines {BEGIN!r} and {END!r}; the table goes between them")
+        raise RecordsError(f"{document}: no lines {BEGIN!r} and {END!r}; the generated part goes between them")
+    return f"{head}{begin}\n{generated}\n\n{end}{tail}"
+
+
+def sweep_table(export: Path) -> str:
+    """Return README's table of a sweep and what it says, from a folder of CSV files."""
     record, _ = read_csv(export)
     cells = table(record, load_paper()).cells.drop(columns=list(LEFT_OUT))
     said = "\n\n".join(in_markdown(sentence) for sentence in findings(record))
-    return f"{head}{begin}\n{markdown_table(cells)}\n\n{said}\n\n{end}{tail}"
+    return f"{markdown_table(cells)}\n\n{said}"
+
+
+def benchmark_tables(folder: Path) -> str:
+    """Return the tables of docs/performance.md, from a folder of JSON files, which need not exist.
+
+    Raises RecordsError for a file that is not the output of a bench.
+    """
+    files = sorted(folder.glob("*.json"))
+    return measurements_section([read_measurement(file.read_text(encoding="utf-8"), str(file)) for file in files])
 
 
 def pictures(export: Path) -> Mapping[str, bytes]:

@@ -72,13 +72,19 @@ def _run(command: str, arguments: list[str]) -> int:
             print(fetch_dataset(given.name, Path(given.to), Path(source) if source else None, given.url))
             return 0
         case "bench":
-            from pipeline.bench import bench
+            from pipeline.bench import BenchOptions, bench
 
-            what, options = {"what": "step, data, pack, fid, sweep or tables"}, {"--trials": "", "--repeats": "3"}
-            given = _parse(bench.__doc__, arguments, what, ("--json",), options)
-            trials = _whole(given.trials, "--trials") if given.trials else None
-            repeats = _whole(given.repeats, "--repeats")
-            return bench(given.what, given.overrides, trials=trials, repeats=repeats, as_json=given.json)
+            counts = ("trials", "repeats", "images")
+            what = {"what": "step, data, pack, fid, sweep or tables"}
+            options = {f"--{name}": None for name in (*counts, "ways")}
+            given = _parse(bench.__doc__, arguments, what, ("--json", "--compile"), options)
+            numbers = {name: _whole(text, f"--{name}") for name in counts if (text := getattr(given, name)) is not None}
+            return bench(
+                given.what,
+                given.overrides,
+                BenchOptions(**numbers, ways=given.ways, compile=given.compile),
+                as_json=given.json,
+            )
         case "train":
             from pipeline.conduct import train
 

@@ -1,24 +1,50 @@
 """What parts of the work cost, measured: the command, and one file for each part."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pipeline.errors import UserError, nearest
 
-PARTS = ("step", "data", "pack", "fid", "sweep", "tables")
+# Each part, and the options that it takes beside --json.
+PARTS = {
+    "step": ("repeats", "ways", "compile"),
+    "data": (),
+    "pack": ("repeats",),
+    "fid": ("repeats", "images"),
+    "sweep": ("trials",),
+    "tables": ("trials",),
+}
 # Those of trials, which the command line may change.
 OF_TRIALS = ("step", "pack")
+REPEATS = 3
 
 
-def bench(what: str, overrides: Sequence[str], *, trials: int | None, repeats: int, as_json: bool) -> int:
+@dataclass(frozen=True)
+class BenchOptions:
+    """How a bench is run; None and False are the part's own default."""
+
+    trials: int | None = None
+    repeats: int | None = None
+    images: int | None = None
+    ways: str | None = None
+    compile: bool = False
+
+
+def bench(what: str, overrides: Sequence[str], options: BenchOptions, *, as_json: bool) -> int:
     """Measure what a training step (step) and its data (data) cost, what trials side by side do together (pack), what
     evaluating (fid) or running trials (sweep) costs beside the work itself, or what tables cost."""
+    if what not in PARTS:
+        raise UserError(f"there is no bench {what!r}; {nearest(what, PARTS)}")
     if overrides and what not in OF_TRIALS:
         raise UserError(f"command line: {overrides[0]}: just bench {what} takes no overrides")
+    _refuse_options_of_others(what, options)
+    repeats = options.repeats or REPEATS
     match what:
         case "step":
             from pipeline.bench_step import bench_step
 
-            bench_step(overrides, repeats, as_json=as_json)
+            ways = options.ways.split(",") if options.ways else []
+            bench_step(overrides, repeats, ways=ways, compiling=options.compile, as_json=as_json)
         case "data":
             from pipeline.bench_data import bench_data
 
@@ -30,15 +56,20 @@ def bench(what: str, overrides: Sequence[str], *, trials: int | None, repeats: i
         case "fid":
             from pipeline.bench_fid import bench_fid
 
-            bench_fid(repeats, as_json=as_json)
+            bench_fid(repeats, images=options.images, as_json=as_json)
         case "sweep":
             from pipeline.bench_sweep import bench_sweep  # Ray
 
-            bench_sweep(trials or 300, as_json=as_json)
-        case "tables":
+            bench_sweep(options.trials or 300, as_json=as_json)
+        case _:
             from pipeline.bench_tables import bench_tables
 
-            bench_tables(trials or 10_000, as_json=as_json)
-        case _:
-            raise UserError(f"there is no bench {what!r}; {nearest(what, PARTS)}")
+            bench_tables(options.trials or 10_000, as_json=as_json)
     return 0
+
+
+def _refuse_options_of_others(what: str, options: BenchOptions) -> None:
+    given = {name for name, value in vars(options).items() if value}
+    for name in sorted(given - set(PARTS[what])):
+        allowed = ", ".join(f"--{option}" for option in (*PARTS[what], "json"))
+        raise UserError(f"command line: just bench {what} does not take --{name}. It takes {allowed}. Leave it out.")

@@ -1,11 +1,10 @@
 """What data cost: reading photographs once a machine, and the batch of every step."""
 
-import json
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Column, Table
 
+from pipeline.bench_report import Report
 from pipeline.compute import device_name, resolve_device
 from pipeline.data import SPLITS, UnpairedBatches, open_dataset, prepare
 from pipeline.settings import FolderConfig
@@ -40,23 +40,29 @@ def bench_data(*, as_json: bool) -> None:
     """Time the way of images into batches, in a folder of its own, and hold it against the length of steps."""
     device = resolve_device("auto")
     with tempfile.TemporaryDirectory() as folder:
-        times = time_data(Path(folder), device)
-    shares = {f"{1000 * step:g} ms": times.batch / step for step in STEP_SECONDS}
+        times = time_data(Path(folder))
     if as_json:
-        print(json.dumps({"device": device_name(device), "seconds": asdict(times), "batch_by_step": shares}))
+        rows = [
+            {"work": "decode and resize an image, once a machine", "seconds": times.decode},
+            {"work": f"find {4 * IMAGES} images in the cache", "seconds": times.reopen},
+            {"work": "make a batch of one pair, median", "seconds": times.batch},
+            {"work": "make a batch of one pair, 95th percentile", "seconds": times.batch_95},
+        ]
+        settings = {"image_size": [SIDE, SIDE], "load_size": [LOAD_SIDE, LOAD_SIDE], "batches": BATCHES}
+        print(Report("data", device_name(device), device.type, torch.get_num_threads(), 1, rows, settings).to_json())
         return
-    title = f"photographs of {SIDE} x {SIDE}, {LOAD_SIDE} before cropping, to {device_name(device)}"
+    title = f"photographs of {SIDE} x {SIDE}, {LOAD_SIDE} before cropping, beside {device_name(device)}"
     table = Table("part", Column("ms", justify="right"), title=title, title_justify="left")
     table.add_row("decode and resize an image, once a machine", f"{1000 * times.decode:.2f}")
     table.add_row(f"find {4 * IMAGES} images in the cache", f"{1000 * times.reopen:.2f}")
     table.add_row("a batch of one pair, median", f"{1000 * times.batch:.3f}")
     table.add_row("a batch of one pair, 95th percentile", f"{1000 * times.batch_95:.3f}")
     Console().print(table)
-    for step, share in shares.items():
-        print(f"A batch takes {100 * share:.1f} % of a step of {step}.")
+    for step in STEP_SECONDS:
+        print(f"A batch takes {100 * times.batch / step:.1f} % of a step of {1000 * step:g} ms.")
 
 
-def time_data(folder: Path, device: torch.device) -> DataTimes:
+def time_data(folder: Path) -> DataTimes:
     """Fill a cache from JPEG files, find it again, and take batches from it."""
     config = FolderConfig("folder", "bench", str(folder), (LOAD_SIDE, LOAD_SIDE), (SIDE, SIDE), 3, 3)
     for number, split in enumerate(SPLITS):
@@ -67,7 +73,7 @@ def time_data(folder: Path, device: torch.device) -> DataTimes:
     decode = _seconds(lambda: prepare(config, folder / "cache"))
     reopen = _seconds(lambda: prepare(config, folder / "cache"))
     dataset = open_dataset(prepare(config, folder / "cache").folder)
-    batches = UnpairedBatches(dataset, config.size, 1, 0, device)
+    batches = UnpairedBatches(dataset, config.size, 1, 0)
 
     def take(step: int) -> None:
         epoch, index = divmod(step, batches.steps_per_epoch)

@@ -1,6 +1,5 @@
 """What an evaluation costs beside its networks: everything around the extractor, over the extractor by itself."""
 
-import json
 import statistics
 import tempfile
 import time
@@ -12,6 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Column, Table
 
+from pipeline.bench_report import Report
 from pipeline.compute import device_name, resolve_device
 from pipeline.data import Dataset
 from pipeline.evaluate import Evaluator
@@ -24,20 +24,30 @@ from pipeline.settings import MetricConfig
 TRANSLATED, REAL, SIDE = 120, 140, 256
 
 
-def bench_fid(repeats: int, *, as_json: bool) -> None:
+def bench_fid(repeats: int, *, images: int | None, as_json: bool) -> None:
     """Time evaluations by Inception whose translations cost nothing; print medians and their ratios to the bare
-    extractor's time on the same batches."""
+    extractor's time on the same batches.
+
+    images: how many of each domain, where not horse2zebra's numbers.
+    """
     device = resolve_device("auto")
+    translated, real = (images, images) if images else (TRANSLATED, REAL)
     with tempfile.TemporaryDirectory() as folder:
-        seconds = time_evaluations(Path(folder), device, repeats)
+        seconds = time_evaluations(Path(folder), device, repeats, translated, real)
     bare_a, bare_b = seconds.pop("bare, translated"), seconds.pop("bare, real")
     bare = {"first on a machine": bare_a + bare_b, "first of a trial": bare_a, "later": bare_a}
     ratios = {part: took / bare[part] for part, took in seconds.items()}
     if as_json:
-        named = {"device": device_name(device), "threads": torch.get_num_threads(), "repeats": repeats}
-        print(json.dumps({**named, "seconds": seconds, "extractor_seconds": bare, "ratios": ratios}))
+        rows = [
+            {"evaluation": part, "seconds": took, "extractor_seconds": bare[part], "ratio": ratios[part]}
+            for part, took in seconds.items()
+        ]
+        settings = {"translated": translated, "real": real, "image_size": [SIDE, SIDE]}
+        print(
+            Report("fid", device_name(device), device.type, torch.get_num_threads(), repeats, rows, settings).to_json()
+        )
         return
-    title = f"{TRANSLATED} translated and {REAL} real images on {device_name(device)}, medians of {repeats}"
+    title = f"{translated} translated and {real} real images on {device_name(device)}, medians of {repeats}"
     columns = [Column(name, justify="right") for name in ("seconds", "the extractor alone", "ratio")]
     table = Table("evaluation", *columns, title=title, title_justify="left")
     for part, took in seconds.items():
@@ -45,21 +55,29 @@ def bench_fid(repeats: int, *, as_json: bool) -> None:
     Console().print(table)
 
 
-def time_evaluations(folder: Path, device: torch.device, repeats: int) -> dict[str, float]:
+def time_evaluations(folder: Path, device: torch.device, repeats: int, translated: int, real: int) -> dict[str, float]:
     """Median seconds of the bare extractor on the translated and the real images, of a machine's first evaluation, of a
     later trial's first, and of all others."""
     torch.save(untrained_inception(0), folder / "weights.pth")
     config = MetricConfig(extractor=INCEPTION, weights=str(folder / "weights.pth"))
-    dataset = _drawn()
+    dataset = _drawn(translated, real)
     extractor = load_extractor(INCEPTION, config.weights)
-    _bare(extractor, dataset.test_a[: config.batch_size], config, device)  # pays for choosing kernels
+    batches = {
+        size for count in (translated, real) for size in (min(count, config.batch_size), count % config.batch_size)
+    }
+    for size in batches - {0}:
+        _bare(extractor, dataset.test_a[:size], config, device)  # pays for choosing kernels, once for each shape
     seconds: dict[str, list[float]] = {}
 
-    def timed(part: str, work: Callable[[], object]) -> None:
+    def finish() -> None:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
+
+    def timed(part: str, work: Callable[[], object]) -> None:
+        finish()
         started = time.perf_counter()
         work()
+        finish()
         seconds.setdefault(part, []).append(time.perf_counter() - started)
 
     # In turns, so that what else the machine does hits all alike.
@@ -78,7 +96,7 @@ def _bare(extractor: Extractor, images: np.ndarray, config: MetricConfig, device
     extract(extractor, in_batches(images, config.batch_size), device)
 
 
-def _drawn() -> Dataset:
+def _drawn(translated: int, real: int) -> Dataset:
     rng = np.random.default_rng(0)
-    a, b = (rng.integers(0, 256, (count, 3, SIDE, SIDE), np.uint8) for count in (TRANSLATED, REAL))
+    a, b = (rng.integers(0, 256, (count, 3, SIDE, SIDE), np.uint8) for count in (translated, real))
     return Dataset(train_a=a, train_b=b, decay_a=a, decay_b=b, test_a=a, test_b=b, background_a=None)

@@ -1,111 +1,245 @@
 """What trials side by side on one device do together, over one that has it to itself."""
 
-import json
 import os
+import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Barrier
+from itertools import chain, count
+from multiprocessing.connection import Connection, wait
 
 import torch
 from rich.console import Console
 from rich.table import Column, Table
 
-from models.objective import Batch
+from pipeline.bench_process import Child, Failed
+from pipeline.bench_report import Report
+from pipeline.bench_training import steps_of_each_kind, take_steps
 from pipeline.compute import device_name, resolve_device, use_threads
 from pipeline.config import compose_config
-from pipeline.memory import keep_freed_memory
-from pipeline.mps import mps_runs
+from pipeline.errors import UserError
+from pipeline.graphs import WARM_UP
+from pipeline.mps import mps_available, mps_daemon
 from pipeline.settings import Config
-from pipeline.trainer import rng_for, step_taker
-from pipeline.trial import build_state
 
 SIDE_BY_SIDE = (1, 2, 4)
 # How long each measurement counts steps, behind the first ones.
-SECONDS, WARMUP_STEPS = 10.0, 5
+SECONDS = 10.0
+# Of each kind: where steps are recorded as CUDA graphs, the last one is recorded.
+FIRST_STEPS = WARM_UP + 1
+# How long the children may take until all have taken their first steps, and to finish behind their time.
+SECONDS_TO_START, SECONDS_TO_FINISH = 900.0, 120.0
+# Steps that a host may be ahead of its GPU: a training is no further.
+AHEAD = 2
+ALONE = "no MPS"
 
 
 @dataclass(frozen=True)
-class Throughput:
-    """So many trials, each with so many threads, and the steps that they take in a second together."""
+class Sharing:
+    """A way for trials to share the device: its name, the environment variables of trials, and if cores are pinned."""
 
+    name: str
+    environment: Mapping[str, str]
+    pinned: bool
+
+
+@dataclass(frozen=True)
+class Together:
+    """So many trials, each with so many threads, and the steps a second that they take together; or why not."""
+
+    sharing: str
     trials: int
     threads: int
-    steps_per_second: float
+    steps_per_second: float | None = None
+    error: str | None = None
+
+
+Count = Callable[[Connection, Config, int, frozenset[int], Mapping[str, str], float], None]
 
 
 def bench_pack(overrides: Sequence[str], repeats: int, *, as_json: bool) -> None:
     """Count steps of trials side by side, each in a process of its own; print throughputs and their ratio to one's."""
-    device = resolve_device("auto")
-    found = measure(compose_config(list(overrides)), repeats)
-    alone = found[0].steps_per_second
-    if as_json:
-        lines = [{**asdict(one), "ratio": one.steps_per_second / alone} for one in found]
-        print(json.dumps({"device": device_name(device), "mps": mps_runs(), "repeats": repeats, "packed": lines}))
-        return
-    title = f"steps of trials side by side on {device_name(device)}" + (" under MPS" if mps_runs() else "")
-    names = ("threads each", "steps a second", "/ one trial")
-    table = Table("trials", *(Column(name, justify="right") for name in names), title=title, title_justify="left")
-    for one in found:
-        ratio = f"{one.steps_per_second / alone:.2f}"
-        table.add_row(str(one.trials), str(one.threads), f"{one.steps_per_second:.2f}", ratio)
-    Console().print(table)
-
-
-def measure(config: Config, repeats: int, seconds: float = SECONDS) -> list[Throughput]:
-    """The best of the repeats for each number of trials; the numbers in turn, so that what else the machine does hits
-    all alike."""
+    config = compose_config(list(overrides))
+    device = resolve_device(config.compute.device)
+    notes: list[str] = []
+    daemons = ExitStack()
+    try:
+        found = measure(config, repeats, ways_to_share(device.type, daemons, notes))
+    finally:
+        _end(daemons, notes)
+    alone = next((one.steps_per_second for one in found if one.trials == 1), None)
+    ratios = [one.steps_per_second / alone if one.steps_per_second and alone else None for one in found]
+    rows = [{**asdict(one), "ratio": ratio} for one, ratio in zip(found, ratios, strict=True)]
     cores = len(os.sched_getaffinity(0))
-    best = dict.fromkeys(SIDE_BY_SIDE, 0.0)
+    settings = {
+        "overrides": list(overrides),
+        "task": config.data.name,
+        "method": config.model.method,
+        "image_size": list(config.data.size),
+        "seconds": SECONDS,
+    }
+    report = Report("pack", device_name(device), device.type, cores, repeats, rows, settings, notes)
+    if as_json:
+        print(report.to_json())
+        return
+    names = ("threads each", "steps a second", "/ one trial")
+    title = f"steps of trials side by side on {report.device}"
+    columns = [Column(name, justify="right") for name in names]
+    table = Table("shared by", "trials", *columns, title=title, title_justify="left")
+    for one, ratio in zip(found, ratios, strict=True):
+        steps = "failed" if one.steps_per_second is None else f"{one.steps_per_second:.2f}"
+        table.add_row(one.sharing, str(one.trials), str(one.threads), steps, f"{ratio:.2f}" if ratio else "-")
+    Console().print(table)
+    for one in found:
+        if one.error:
+            print(f"{one.sharing}, {one.trials} trials failed: {one.error}")
+    for note in notes:
+        print(note)
+
+
+def _end(daemons: ExitStack, notes: list[str]) -> None:
+    """End the daemons. One that does not end is a note: what was measured beside it stays."""
+    try:
+        daemons.close()
+    except UserError as error:
+        notes.append(f"The daemon of MPS did not end: {error}")
+
+
+def ways_to_share(device: str, daemons: ExitStack, notes: list[str]) -> list[Sharing]:
+    """Return the ways to share a device of this kind; MPS's daemon runs until the stack is closed.
+
+    notes: gets a line where MPS cannot be had.
+    """
+    if device == "cpu":
+        return [Sharing("all cores", {}, pinned=False), Sharing("cores pinned", {}, pinned=True)]
+    # CUDA uses a daemon wherever it finds one, and finds none in an empty folder.
+    empty = daemons.enter_context(tempfile.TemporaryDirectory(prefix="no-mps-"))
+    ways = [Sharing(ALONE, {"CUDA_MPS_PIPE_DIRECTORY": empty}, pinned=False)]
+    if not mps_available():
+        notes.append("MPS was not measured: nvidia-cuda-mps-control is not on the PATH.")
+        return ways
+    try:
+        environment = daemons.enter_context(mps_daemon())
+    except UserError as error:
+        notes.append(f"MPS was not measured: {error}")
+        return ways
+    return [*ways, Sharing("MPS", environment, pinned=False), Sharing("MPS, cores pinned", environment, pinned=True)]
+
+
+def measure(config: Config, repeats: int, ways: Sequence[Sharing], seconds: float = SECONDS) -> list[Together]:
+    """Return the best of the repeats for each way and number of trials; one trial alone is measured in the first way.
+
+    The combinations take turns, so that other work of the machine slows all of them. One that fails is not repeated.
+    """
+    planned = [(way, trials) for way in ways for trials in SIDE_BY_SIDE if trials > 1 or way is ways[0]]
+    best: dict[int, Together] = {}
     for _ in range(repeats):
-        for trials in SIDE_BY_SIDE:
-            best[trials] = max(best[trials], _together(config, trials, max(1, cores // trials), seconds))
-    return [Throughput(trials, max(1, cores // trials), found) for trials, found in best.items()]
+        for number, (way, trials) in enumerate(planned):
+            before = best.get(number)
+            if before and before.error:
+                continue
+            found = run_together(config, trials, way, seconds)
+            print(f"{way.name}, {trials} trials: {found.error or found.steps_per_second}", file=sys.stderr)
+            best[number] = _better(before, found)
+    return [best[number] for number in range(len(planned))]
 
 
-def _together(config: Config, trials: int, threads: int, seconds: float) -> float:
-    """Steps a second of so many trials at once."""
-    context = get_context("spawn")
-    start = context.Barrier(trials)
-    counters: list[Connection] = []
-    processes = []
-    for _ in range(trials):
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_count_steps, args=(config, threads, seconds, start, theirs), daemon=True)
-        process.start()
-        theirs.close()
-        counters.append(ours)
-        processes.append(process)
-    rates = [counter.recv() for counter in counters]
-    for process in processes:
-        process.join()
-    return sum(rates)
+def _better(one: Together | None, other: Together) -> Together:
+    if one is None or other.error:
+        return other
+    return max(one, other, key=lambda found: found.steps_per_second or 0.0)
 
 
-def _count_steps(config: Config, threads: int, seconds: float, start: Barrier, told: Connection) -> None:
-    """Take steps, begin to count them together with the others, and tell how many a second there were."""
-    device = resolve_device("auto")
+def run_together(config: Config, trials: int, way: Sharing, seconds: float, work: Count | None = None) -> Together:
+    """Let so many trials count their steps at once. If one fails or dies, all are stopped and the error says which."""
+    cores = sorted(os.sched_getaffinity(0))
+    threads = max(1, len(cores) // trials)
+    children: list[Child] = []
+    try:
+        for number in range(trials):
+            own = pinned_cores(cores, number, threads) if way.pinned else frozenset(cores)
+            children.append(Child(work or count_steps, config, threads, own, way.environment, seconds))
+        _gather(children, time.monotonic() + SECONDS_TO_START)  # each has taken its first steps
+        for child in children:
+            child.send("count")
+        rates = _gather(children, time.monotonic() + seconds + SECONDS_TO_FINISH)
+    except _TrialError as error:
+        return Together(way.name, trials, threads, error=str(error))
+    finally:
+        for child in children:
+            child.stop()
+    return Together(way.name, trials, threads, sum(rates))
+
+
+class _TrialError(Exception):
+    """A trial has no result; the text says which, and why."""
+
+
+def _gather(children: Sequence[Child], until: float) -> list[float]:
+    """A message of every child. Raises _TrialError as soon as one fails, or when the time is over."""
+    found: dict[int, float] = {}
+    while len(found) < len(children):
+        waiting = {child.connection: number for number, child in enumerate(children) if number not in found}
+        ready = wait(list(waiting), max(0.0, until - time.monotonic()))
+        if not ready:
+            raise _TrialError(f"trial {min(waiting.values()) + 1} of {len(children)} did not answer in time")
+        for number in (number for connection, number in waiting.items() if connection in ready):
+            message = children[number].receive()
+            if isinstance(message, Failed):
+                raise _TrialError(f"trial {number + 1} of {len(children)}: {message.reason}")
+            found[number] = message
+    return [found[number] for number in range(len(children))]
+
+
+def pinned_cores(cores: Sequence[int], number: int, each: int) -> frozenset[int]:
+    """Return the cores of a trial: so many of its own, or a shared one where there are more trials than cores."""
+    return frozenset(cores[(number * each + place) % len(cores)] for place in range(each))
+
+
+def count_steps(
+    told: Connection,
+    config: Config,
+    threads: int,
+    cores: frozenset[int],
+    environment: Mapping[str, str],
+    seconds: float,
+) -> None:
+    """Take the first steps, wait for the word to count, and tell how many whole steps a second there were."""
+    # Before CUDA starts, and before threads do: both keep what they find then.
+    os.environ.update(environment)
+    os.sched_setaffinity(0, cores)
+    device = resolve_device(config.compute.device)
     use_threads(threads)
-    keep_freed_memory()
-    state = build_state(config, device)
-    shape, size = config.data.shape, config.train.batch_size
-    a, b = (
-        torch.zeros(size, channels, shape.height, shape.width, device=device)
-        for channels in (shape.channels_a, shape.channels_b)
-    )
-    batch, take_step = Batch(a, b), step_taker(state, device)
-    for step in range(WARMUP_STEPS):
-        take_step(batch, rng_for(0, "step", step))
+    first = steps_of_each_kind(config, FIRST_STEPS)
+    issued = take_steps(config, device, threads, chain(first, count(max(first) + 1)), plain=False)
+    for _ in first:
+        next(issued)
     _finish(device)
-    start.wait()
-    started, step = time.perf_counter(), WARMUP_STEPS
-    while time.perf_counter() - started < seconds:
-        take_step(batch, rng_for(0, "step", step))
-        step += 1
+    told.send(0.0)
+    told.recv()
+    started, steps = time.perf_counter(), 0
+    for _ in _not_far_ahead(issued, device):
+        steps += 1
+        if time.perf_counter() - started >= seconds:
+            break
     _finish(device)
-    told.send((step - WARMUP_STEPS) / (time.perf_counter() - started))
+    told.send(steps / (time.perf_counter() - started))
+
+
+def _not_far_ahead(issued: Iterator[None], device: torch.device) -> Iterator[None]:
+    """Yield for each step that is issued. On a GPU the host waits where it would be too far ahead."""
+    unfinished: deque[torch.cuda.Event] = deque()
+    for _ in issued:
+        if device.type == "cuda":
+            done = torch.cuda.Event()
+            done.record(torch.cuda.current_stream(device))
+            unfinished.append(done)
+            if len(unfinished) > AHEAD:
+                unfinished.popleft().synchronize()
+        yield
 
 
 def _finish(device: torch.device) -> None:

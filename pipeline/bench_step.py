@@ -1,13 +1,9 @@
 """What a training step costs: the reference code's way of taking it, and ours under each switch."""
 
-import json
 import statistics
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
-from functools import partial
-from multiprocessing import get_context
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,84 +11,81 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from models.configs import CUTConfig
-from models.execution import Execution
-from models.objective import Batch
-from models.plain import build_plain, plain_optimizers, plain_step
-from pipeline.compute import device_name, execution_of, keep_compiled, resolve_device, use_threads
+from models.execution import REFERENCE, Execution
+from pipeline.bench_peaks import arithmetic_of, find_peak, utilisation
+from pipeline.bench_report import Report
+from pipeline.bench_ways import PLAIN, TimeWay, Timings, time_step, time_ways, ways_on
+from pipeline.compute import device_name, execution_of, resolve_device
 from pipeline.config import compose_config
-from pipeline.cost import StepCost, count_step, rng_where
-from pipeline.graphs import WARM_UP
-from pipeline.memory import keep_freed_memory, process_peak_gb
+from pipeline.cost import StepCost, step_cost
 from pipeline.settings import Config
-from pipeline.timing import Lap, start_lap
-from pipeline.trainer import rng_for, step_taker
-from pipeline.trial import build_state
-
-Step = Callable[[torch.Generator], object]
 
 MODELS = ("cut", "fastcut", "cyclegan")
-PLAIN = "plain"
-WAYS = {
-    "no switch": ("train.channels_last=false",),
-    "channels last": ("train.channels_last=true",),
-    "recompute": ("train.channels_last=false", "train.recompute=true"),
-    "bf16": ("train.channels_last=false", "train.precision=bf16"),
-    "compile": ("train.channels_last=false", "train.compile=true"),
-    "default": (),
-    "default, recompute": ("train.recompute=true",),
-    "default, bf16": ("train.precision=bf16",),
-    "default, bf16, recompute": ("train.precision=bf16", "train.recompute=true"),
-}
-CUDA_WAYS = {
-    "default, CUDA graphs": ("train.cuda_graphs=true",),
-    "default, bf16, CUDA graphs": ("train.precision=bf16", "train.cuda_graphs=true"),
-    "default, bf16, compile, CUDA graphs": ("train.precision=bf16", "train.compile=true", "train.cuda_graphs=true"),
-}
-# Timed steps of a process, behind those that warm up or are recorded; a GPU's are short.
-STEPS = {"cpu": 1, "cuda": 20}
-FIRST_STEPS = {"cpu": 1, "cuda": WARM_UP + 1}
+TASK = "task=horse2zebra"
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One way of taking a step of one model. seconds: of each repeat; process_peak_gb: the most memory of any."""
+class StepRow:
+    """One way to take a step of one model. None: it failed, or the value does not exist on this device.
+
+    seconds: of each repeat. host_seconds: what the host needs to issue a step. operations: floating-point ones, of
+    FastCUT the mean over both kinds of steps. live_gb: the counted peak of live tensors, on a CPU. Peaks in 10^9 bytes.
+    *_ratio: to the plain way, but host_ratio: host_seconds to seconds.
+    """
 
     model: str
     way: str
+    error: str | None
     seconds: tuple[float, ...]
-    process_peak_gb: float
-    cost: StepCost
+    execution: Execution | None = None
+    seconds_median: float | None = None
+    seconds_ratio: float | None = None
+    host_seconds: float | None = None
+    host_ratio: float | None = None
+    operations: float | None = None
+    utilisation: float | None = None
+    live_gb: float | None = None
+    live_ratio: float | None = None
+    process_peak_gb: float | None = None
+    peak_allocated_gb: float | None = None
+    peak_reserved_gb: float | None = None
 
-    @property
-    def median(self) -> float:
-        return statistics.median(self.seconds)
 
+def bench_step(
+    overrides: Sequence[str],
+    repeats: int,
+    *,
+    ways: Sequence[str],
+    compiling: bool,
+    as_json: bool,
+    work: TimeWay = time_step,
+) -> None:
+    """Time steps at 256 x 256 in every way. Print medians and their ratios to the plain way.
 
-def bench_step(overrides: Sequence[str], repeats: int, *, as_json: bool) -> None:
-    """Time steps at 256 x 256, each in a process of its own and the ways in turn; print medians and their ratios."""
-    device, threads = resolve_device("auto"), torch.get_num_threads()
-    measured = [found for model in models_of(overrides) for found in measure(model, overrides, repeats)]
+    ways: names, where not all are wanted. compiling: on CUDA also the compiled ways. work: what times a way.
+    """
+    given = compose_config([TASK, *overrides])
+    device, threads = resolve_device(given.compute.device), torch.get_num_threads()
+    rows: list[StepRow] = []
+    for model in models_of(overrides):
+        configs = ways_on(device.type, [TASK, *overrides, f"model={model}"], only=ways, compiling=compiling)
+        print(f"{model}:", file=sys.stderr)
+        timings = time_ways(configs, repeats, threads, sharing=device.type == "cuda", work=work)
+        rows += rows_of(model, configs, timings, device)
+    settings = {
+        "overrides": list(overrides),
+        "image_size": list(given.data.size),
+        "batch_size": given.train.batch_size,
+    }
+    report = Report("step", device_name(device), device.type, threads, repeats, [asdict(row) for row in rows], settings)
     if as_json:
-        lines = [{**asdict(found), "seconds_median": found.median, **_ratios(found, measured)} for found in measured]
-        print(json.dumps({"device": device_name(device), "threads": threads, "repeats": repeats, "steps": lines}))
+        print(report.to_json())
         return
-    title = f"a training step on {device_name(device)} with {threads} threads, {repeats} repeats in turn"
-    names = ("s, median", "least to most", "/ plain", "10^12 operations", "live GB", "/ plain", "process GB")
-    table = Table("model", "way", *(Column(name, justify="right") for name in names), title=title, title_justify="left")
-    for found in measured:
-        ratios = _ratios(found, measured)
-        table.add_row(
-            found.model,
-            found.way,
-            f"{found.median:.3f}",
-            f"{min(found.seconds):.3f} to {max(found.seconds):.3f}",
-            f"{ratios['seconds_ratio']:.2f}",
-            f"{found.cost.operations / 1e12:.3f}",
-            f"{found.cost.live_gb:.3f}",
-            f"{ratios['live_ratio']:.2f}",
-            f"{found.process_peak_gb:.2f}",
-        )
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    title = f"a training step on {report.device} with {threads} threads, {repeats} repeats"
+    Console(width=None if sys.stdout.isatty() else 180).print(_table(title, rows, cuda=device.type == "cuda"))
+    for row in rows:
+        if row.error:
+            print(f"{row.model}, {row.way} failed: {row.error}")
 
 
 def models_of(overrides: Sequence[str]) -> list[str]:
@@ -101,91 +94,105 @@ def models_of(overrides: Sequence[str]) -> list[str]:
     return given or list(MODELS)
 
 
-def measure(model: str, overrides: Sequence[str], repeats: int) -> list[Measured]:
-    """The steps of one model, in the plain way and in all others that differ on this device."""
-    configs = ways_on(resolve_device("auto").type, ["task=horse2zebra", *overrides, f"model={model}"])
-    costs = {way: count_step(config, plain=way == PLAIN) for way, config in configs.items()}
-    seconds: dict[str, list[float]] = {way: [] for way in configs}
-    peaks, threads = dict.fromkeys(configs, 0.0), torch.get_num_threads()
-    # In turns, so that what else the machine does hits all alike; a process each, since a process keeps its allocator.
-    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as processes:
-        for _ in range(repeats):
-            for way, config in configs.items():
-                took, peak = processes.submit(time_step, config, threads, plain=way == PLAIN).result()
-                print(f"{model}, {way}: {took:.3f} s", file=sys.stderr)
-                seconds[way].append(took)
-                peaks[way] = max(peak, peaks[way])
-    return [Measured(model, way, tuple(seconds[way]), peaks[way], costs[way]) for way in configs]
+def rows_of(
+    model: str, configs: Mapping[str, Config], timings: Mapping[str, Timings], device: torch.device
+) -> list[StepRow]:
+    """Return a row for each way of one model."""
+    rows = [_row(model, way, config, timings[way], device) for way, config in configs.items()]
+    plain = next((row for row in rows if row.way == PLAIN), None)
+    if plain is None:
+        return rows
+    return [
+        replace(
+            row,
+            seconds_ratio=_ratio(row.seconds_median, plain.seconds_median),
+            live_ratio=_ratio(row.live_gb, plain.live_gb),
+        )
+        for row in rows
+    ]
 
 
-def ways_on(device: str, given: Sequence[str]) -> dict[str, Config]:
-    """Each way's trial; ways that on this kind of device are one are named together."""
-    ways = WAYS | (CUDA_WAYS if device == "cuda" else {})
-    configs = {way: compose_config([*given, *switches]) for way, switches in ways.items()}
-    same: dict[Execution, list[str]] = {}
-    for way, config in configs.items():
-        same.setdefault(execution_of(config.train, device), []).append(way)
-    return {PLAIN: compose_config(given), **{" = ".join(names): configs[names[0]] for names in same.values()}}
+def _row(model: str, way: str, config: Config, timings: Timings, device: torch.device) -> StepRow:
+    """Return the row without its ratios to the plain way."""
+    seconds = tuple(timed.seconds for timed in timings.repeats)
+    row = StepRow(model, way, timings.error, seconds)
+    if timings.error:
+        return row
+    hosts = [timed.host_seconds for timed in timings.repeats if timed.host_seconds is not None]
+    median, host = statistics.median(seconds), statistics.median(hosts) if hosts else None
+    execution = REFERENCE if way == PLAIN else execution_of(config.train, device.type)
+    operations = _operations(config, plain=way == PLAIN)
+    peaks = [timed.peaks_gb for timed in timings.repeats]
+    return replace(
+        row,
+        execution=execution,
+        seconds_median=median,
+        host_seconds=host,
+        host_ratio=_ratio(host, median),
+        operations=operations,
+        utilisation=_utilisation(operations, median, execution, device),
+        # A GPU has counters of its own.
+        live_gb=_cost(config, plain=way == PLAIN).live_gb if device.type == "cpu" else None,
+        process_peak_gb=_most("process_peak_gb", peaks),
+        peak_allocated_gb=_most("peak_allocated_gb", peaks),
+        peak_reserved_gb=_most("peak_reserved_gb", peaks),
+    )
 
 
-def time_step(config: Config, threads: int, *, plain: bool) -> tuple[float, float]:
-    """Seconds of a step behind the first, which pay for allocations, kernels and compiling; and the process's peak
-    of memory (10^9 bytes). Of a model that flips its sources now and then, the mean of an unflipped and a flipped one.
-    """
-    device = resolve_device("auto")
-    use_threads(threads)
-    flipping = isinstance(config.model, CUTConfig) and config.model.flip_equivariance
-    kinds = [rng_where(flipping=flips).get_state() for flips in ((False, True) if flipping else (False,))]
-    step = _plain_step(config, device) if plain else _own_step(config, device, threads)
-    for kind in kinds * FIRST_STEPS[device.type]:
-        step(_rng(kind))
-    laps: list[Lap] = []
-    for _ in range(STEPS[device.type]):
-        for kind in kinds:
-            lap = start_lap(device)
-            step(_rng(kind))
-            lap.stop()
-            laps.append(lap)
-    return statistics.mean(lap.seconds for lap in laps), process_peak_gb()
+def _cost(config: Config, *, plain: bool) -> StepCost:
+    return step_cost(config, Path(config.paths.cache), plain=plain)
 
 
-def _plain_step(config: Config, device: torch.device) -> Step:
-    objective = build_plain(config.model, config.data.shape, rng_for(0, "weights"))
-    objective.to(device)
-    optimizers = plain_optimizers(objective, config.train.learning_rate, (config.train.beta1, config.train.beta2))
-    return partial(plain_step, objective, optimizers, _batch(config, device))
+def _operations(config: Config, *, plain: bool) -> float:
+    """Operations of a step, which depend on recomputation alone; `step_cost` counts the dearest kind of step."""
+    train = replace(config.train, precision="float32", channels_last="auto", compile=False, cuda_graphs=False)
+    config = replace(config, train=train)
+    operations = _cost(config, plain=plain).operations
+    if plain or not (isinstance(config.model, CUTConfig) and config.model.flip_equivariance):
+        return operations
+    unflipped = replace(config, model=replace(config.model, flip_equivariance=False))
+    return (operations + _cost(unflipped, plain=False).operations) / 2
 
 
-def _own_step(config: Config, device: torch.device, threads: int) -> Step:
-    """As a trial takes it."""
-    keep_freed_memory()
-    if config.train.compile:
-        keep_compiled(Path(config.paths.cache), threads)
-    state = build_state(config, device)
-    batch = _batch(config, device)
-    return partial(step_taker(state, device), batch)
+def _utilisation(operations: float, seconds: float, execution: Execution, device: torch.device) -> float | None:
+    peak = find_peak(device_name(device))
+    if peak is None:
+        return None
+    arithmetic = arithmetic_of(peak, execution.precision, tf32_allowed=torch.backends.cudnn.allow_tf32)
+    return utilisation(operations, seconds, peak, arithmetic)
 
 
-def _batch(config: Config, device: torch.device) -> Batch:
-    shape, rng = config.data.shape, rng_for(0, "images")
-
-    def draw(channels: int) -> torch.Tensor:
-        size = (config.train.batch_size, channels, shape.height, shape.width)
-        return (2 * torch.rand(size, generator=rng) - 1).to(device)
-
-    return Batch(draw(shape.channels_a), draw(shape.channels_b))
+def _most(name: str, peaks: Sequence[Mapping[str, float]]) -> float | None:
+    return max((peak[name] for peak in peaks if name in peak), default=None)
 
 
-def _rng(state: torch.Tensor) -> torch.Generator:
-    rng = torch.Generator()
-    rng.set_state(state)
-    return rng
+def _ratio(one: float | None, other: float | None) -> float | None:
+    return one / other if one is not None and other else None
 
 
-def _ratios(found: Measured, measured: Sequence[Measured]) -> dict[str, float]:
-    """Over the plain step of the same model."""
-    (plain,) = (other for other in measured if (other.model, other.way) == (found.model, PLAIN))
-    return {
-        "seconds_ratio": found.median / plain.median,
-        "live_ratio": found.cost.live_gb / plain.cost.live_gb,
-    }
+def _table(title: str, rows: Sequence[StepRow], *, cuda: bool) -> Table:
+    memory = ("allocated GB", "reserved GB", "host / step", "of peak") if cuda else ("live GB", "/ plain", "process GB")
+    names = ("s, median", "least to most", "/ plain", "10^12 operations", *memory)
+    table = Table("model", "way", *(Column(name, justify="right") for name in names), title=title, title_justify="left")
+    for row in rows:
+        cells = (
+            _shown(row.seconds_median, 4),
+            f"{min(row.seconds):.4f} to {max(row.seconds):.4f}" if row.seconds else "-",
+            _shown(row.seconds_ratio, 2),
+            _shown(row.operations and row.operations / 1e12, 3),
+        )
+        if cuda:
+            of_device = (
+                _shown(row.peak_allocated_gb, 2),
+                _shown(row.peak_reserved_gb, 2),
+                _shown(row.host_ratio, 2),
+                _shown(row.utilisation, 3),
+            )
+        else:
+            of_device = (_shown(row.live_gb, 3), _shown(row.live_ratio, 2), _shown(row.process_peak_gb, 2))
+        table.add_row(row.model, row.way, *cells, *of_device)
+    return table
+
+
+def _shown(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -1,15 +1,17 @@
 """What running trials costs beside the trials themselves."""
 
-import json
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Column, Table
 
+from pipeline.bench_report import Report
+from pipeline.compute import device_name
 from pipeline.job import Outcome, Progress
 from pipeline.launch import Events, cluster, run_jobs
 from pipeline.plan import find_needs, plan_sweep
@@ -26,7 +28,9 @@ def bench_sweep(trials: int, *, as_json: bool) -> None:
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         seconds = time_sweep(trials)
     if as_json:
-        print(json.dumps({"trials": trials, "seconds": seconds}))
+        rows = [{"work": part, "seconds": took, "seconds_per_trial": took / trials} for part, took in seconds.items()]
+        machine = device_name(torch.device("cpu"))
+        print(Report("sweep", machine, "cpu", torch.get_num_threads(), 1, rows, {"trials": trials}).to_json())
         return
     columns = [Column(name, justify="right") for name in ("seconds", "seconds a trial")]
     table = Table("part", *columns, title=f"{trials} trials that do nothing", title_justify="left")

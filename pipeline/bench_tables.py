@@ -1,6 +1,5 @@
 """What reading and tabling a sweep of very many trials costs."""
 
-import json
 import resource
 import sqlite3
 import subprocess
@@ -10,8 +9,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
+from pipeline.bench_report import Report
+from pipeline.compute import device_name
 from pipeline.config import compose_config
 from pipeline.identity import RESULT_VERSION, keyed_fields
 from pipeline.tracking import Tracker, TrialRun, store_lock
@@ -34,11 +36,13 @@ def bench_tables(trials: int, *, as_json: bool) -> None:
         uri = f"sqlite:///{folder}/mlflow.db"
         fill_store(uri, Path(folder), trials)
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", READ, uri, "many", "stripes"], cwd=folder, check=True)
+        subprocess.run([sys.executable, "-c", READ, uri, "many", "stripes"], cwd=folder, check=True, stdout=sys.stderr)
         seconds = time.perf_counter() - started
     peak_gb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
     if as_json:
-        print(json.dumps({"trials": trials, "metrics": METRICS, "seconds": seconds, "peak_gb": peak_gb}))
+        rows = [{"work": "read the records and write the tables", "seconds": seconds, "process_peak_gb": peak_gb}]
+        machine, settings = device_name(torch.device("cpu")), {"trials": trials, "metrics": METRICS}
+        print(Report("tables", machine, "cpu", torch.get_num_threads(), 1, rows, settings).to_json())
     else:
         Console().print(
             f"{trials} trials of {METRICS} metrics, read and tabled: {seconds:.1f} s, peak {peak_gb:.2f} GB"

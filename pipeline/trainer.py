@@ -2,7 +2,7 @@
 
 import collections.abc
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -141,11 +141,8 @@ def fit(
     """
     device = state.device
     take_step = prepared_step_taker(state, recorder)
-    steps = prepared_steps(state, batches, schedule, seed)
-    if device.type == "cuda":
-        # Drawing takes milliseconds, as a step does there. On a CPU a thread would take the step's own core.
-        steps = ahead(steps)
-    with closing(steps):
+    total = schedule.epochs * batches.steps_per_epoch
+    with closing(prepared_steps(state, batches, schedule, seed, range(state.step, total))) as steps:
         while True:
             waiting = start_lap(device)
             prepared = next(steps, None)
@@ -160,11 +157,21 @@ def fit(
 
 
 def prepared_steps(
-    state: TrainState, batches: Batches, schedule: Schedule, seed: int
+    state: TrainState, batches: Batches, schedule: Schedule, seed: int, numbers: Iterable[int]
 ) -> collections.abc.Generator[PreparedStep]:
-    """The steps that are left, each prepared on the host; they are the same however far ahead they are asked for."""
+    """The steps of these numbers, in order, each prepared on the host. For a GPU a thread prepares the next ones while
+    one is taken."""
+    steps = prepare_steps(state, batches, schedule, seed, numbers)
+    # Preparing takes milliseconds, as a step does on a GPU. On a CPU a thread would take the step's own core.
+    return ahead(steps) if state.device.type == "cuda" else steps
+
+
+def prepare_steps(
+    state: TrainState, batches: Batches, schedule: Schedule, seed: int, numbers: Iterable[int]
+) -> collections.abc.Generator[PreparedStep]:
+    """Prepare the steps of these numbers. They are the same however far ahead they are asked for."""
     objective, device, counts = state.objective, state.device, state.objective.counts
-    for step in range(state.step, schedule.epochs * batches.steps_per_epoch):
+    for step in numbers:
         epoch, index = divmod(step, batches.steps_per_epoch)
         rng = rng_for(seed, "step", step)
         batch = batches.batch(epoch, index, rng, decaying=schedule.decays(epoch))

@@ -2,15 +2,46 @@ from pathlib import Path
 
 import pytest
 
-from analysis.documents import BEGIN, EXPORT, README, pictures, with_table
+from analysis.documents import (
+    BEGIN,
+    BENCHMARKS,
+    EXPORT,
+    PERFORMANCE,
+    README,
+    benchmark_tables,
+    pictures,
+    sweep_table,
+    with_generated,
+)
 from analysis.records import RecordsError
 
 ROOT = Path(__file__).parents[2]
 
 
+def readme() -> str:
+    return (ROOT / README).read_text(encoding="utf-8")
+
+
 def test_readmes_table_is_what_the_committed_csv_gives() -> None:
-    text = (ROOT / README).read_text(encoding="utf-8")
-    assert with_table(text, ROOT / EXPORT) == text, "README.md differs from its CSV files; just docs writes it anew"
+    made = with_generated(readme(), sweep_table(ROOT / EXPORT), README)
+    assert made == readme(), "README.md differs from its CSV files; just docs writes it anew"
+
+
+def test_the_tables_of_performance_are_what_the_committed_json_gives() -> None:
+    text = (ROOT / PERFORMANCE).read_text(encoding="utf-8")
+    made = with_generated(text, benchmark_tables(ROOT / BENCHMARKS), PERFORMANCE)
+    assert made == text, "docs/performance.md differs from its JSON files; just docs writes it anew"
+
+
+def test_without_any_file_every_part_is_said_not_to_be_measured(tmp_path: Path) -> None:
+    assert benchmark_tables(tmp_path / "none").count("Not measured yet.") == 6
+
+
+def test_a_file_that_is_no_benchs_output_is_refused_by_its_name(tmp_path: Path) -> None:
+    for text in ("{", "[]", "{}", '{"part": "nothing"}'):
+        (tmp_path / "step.json").write_text(text, encoding="utf-8")
+        with pytest.raises(RecordsError, match=r"step\.json: .* Measure again, or remove the file\."):
+            benchmark_tables(tmp_path)
 
 
 def test_readmes_pictures_are_what_the_committed_csv_gives() -> None:
@@ -21,11 +52,11 @@ def test_readmes_pictures_are_what_the_committed_csv_gives() -> None:
 
 
 def test_a_table_that_was_edited_by_hand_is_written_anew() -> None:
-    text = (ROOT / README).read_text(encoding="utf-8")
-    assert with_table(text.replace("| internal ", "| better "), ROOT / EXPORT) == text
+    edited = readme().replace("| internal ", "| better ")
+    assert edited != readme()
+    assert with_generated(edited, sweep_table(ROOT / EXPORT), README) == readme()
 
 
-def test_a_readme_without_a_place_for_the_table_is_refused() -> None:
-    text = (ROOT / README).read_text(encoding="utf-8")
-    with pytest.raises(RecordsError, match="the table goes between them"):
-        with_table(text.replace(BEGIN, ""), ROOT / EXPORT)
+def test_a_document_without_a_place_for_the_table_is_refused() -> None:
+    with pytest.raises(RecordsError, match="the generated part goes between them"):
+        with_generated(readme().replace(BEGIN, ""), "", README)

@@ -1,12 +1,10 @@
 from pathlib import Path
 
-import torch
-
 from pipeline import bench_data
 
 
 def test_the_bench_of_data_reads_a_set_once_and_times_batches_of_it(tmp_path: Path) -> None:
-    times = bench_data.time_data(tmp_path, torch.device("cpu"))
+    times = bench_data.time_data(tmp_path)
     images = 4 * bench_data.IMAGES
     assert len(list(tmp_path.rglob("*.jpg"))) == images
     assert len(list((tmp_path / "cache/data").glob("*/train_a.npy"))) == 1

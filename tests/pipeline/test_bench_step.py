@@ -1,38 +1,155 @@
 import json
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import pytest
+import stub_ways
+import torch
 
+from models.cut import CUTDraws, CUTFakes, CUTObjective
+from models.objective import Batch
 from pipeline.__main__ import main
-from pipeline.bench_step import CUDA_WAYS, PLAIN, WAYS, ways_on
+from pipeline.bench_step import bench_step, rows_of
+from pipeline.bench_training import steps_of_each_kind, take_steps
+from pipeline.bench_ways import COMPILED_CUDA_WAYS, CPU_WAYS, CUDA_WAYS, PLAIN, Timed, Timings, time_ways, ways_on
 from pipeline.config import compose_config
 from pipeline.cost import count_step
+from pipeline.errors import UserError
+from pipeline.settings import Config
 
 SMALL = ["task=stripes", "data.size=32", "model.generator.channels=4", "model.discriminator.channels=4"]
+DEFAULT = "channels last = default"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, costs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder that keeps what steps cost for the next test."""
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache/costs").symlink_to(costs)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def parts(names: set[str]) -> set[str]:
+    return {way for name in names for way in name.split(" = ")}
 
 
 def test_ways_that_are_one_on_a_device_are_measured_once() -> None:
     on_cpu, on_cuda = (set(ways_on(device, SMALL)) for device in ("cpu", "cuda"))
-    assert {"channels last = default", "no switch"} <= on_cpu
-    assert {"no switch = default", "channels last"} <= on_cuda
-    for names, ways in ((on_cpu, WAYS), (on_cuda, {**WAYS, **CUDA_WAYS})):
-        assert {way for name in names for way in name.split(" = ")} == {PLAIN, *ways}
+    assert DEFAULT in on_cpu and {"default = no switch", "channels last"} <= on_cuda
+    assert parts(on_cpu) == {PLAIN, *CPU_WAYS}
+    assert parts(on_cuda) == {PLAIN, *CUDA_WAYS}
+
+
+def test_on_cuda_ways_that_compile_are_measured_when_asked_for() -> None:
+    asked = parts(set(ways_on("cuda", SMALL, compiling=True)))
+    assert asked == {PLAIN, *CUDA_WAYS, *COMPILED_CUDA_WAYS}
+
+
+def test_only_the_ways_that_are_asked_for_are_measured() -> None:
+    assert set(ways_on("cpu", SMALL, only=["bf16", "default"])) == {DEFAULT, "bf16"}
+    with pytest.raises(UserError, match="no way 'bf61' on cpu; did you mean bf16"):
+        ways_on("cpu", SMALL, only=["bf61"])
+
+
+def failing_ways() -> dict[str, Config]:
+    given = [PLAIN, "recompute", "no switch", "bf16", "default"]
+    found = ways_on("cpu", [*SMALL, "model=cut"], only=given)
+    order = [PLAIN, "recompute", "no switch", "bf16", DEFAULT]
+    return {name: found[name] for name in order}
+
+
+@pytest.mark.parametrize("sharing", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_way_that_raises_and_one_whose_process_dies_become_rows_and_the_others_go_on(
+    folder: Path, capsys: pytest.CaptureFixture[str], *, sharing: bool
+) -> None:
+    configs = failing_ways()
+    timings = time_ways(configs, 2, 1, sharing=sharing, work=stub_ways.time_way)
+    rows = {row.way: row for row in rows_of("cut", configs, timings, torch.device("cpu"))}
+    assert rows["recompute"].error == "the process was killed by SIGKILL"
+    assert rows["bf16"].error == "CUDA out of memory. Tried to allocate 2 GiB."
+    assert rows["bf16"].seconds == () and rows["bf16"].seconds_ratio is None
+    done = (PLAIN, "no switch", DEFAULT)
+    assert all(rows[way].error is None and len(rows[way].seconds) == 2 for way in done)
+    # The stand-in's seconds are its process's number.
+    processes = [second for way in done for second in rows[way].seconds]
+    assert len(set(processes)) == (3 if sharing else 6)
+    if sharing:
+        assert rows["no switch"].seconds[0] != rows[PLAIN].seconds[0], "a process that died is replaced"
+        assert rows[DEFAULT].seconds[0] != rows["no switch"].seconds[0], "so is one in which a way failed"
+        assert len({rows[way].seconds[1] for way in done}) == 1, "as long as none fails, all use one"
+    assert "bf16: failed: CUDA out of memory" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_way_that_compiles_has_a_process_of_its_own_each_time() -> None:
+    configs = ways_on("cpu", [*SMALL, "model=cut"], only=[PLAIN, "compile"])
+    timings = time_ways(configs, 2, 1, sharing=True, work=stub_ways.time_way)
+    processes = {way: {timed.seconds for timed in found.repeats} for way, found in timings.items()}
+    assert len(processes[PLAIN]) == 1 and len(processes["compile"]) == 2
+    assert not processes[PLAIN] & processes["compile"]
+
+
+@pytest.mark.parametrize("as_json", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_failed_way_stands_in_the_json_and_in_the_table(
+    folder: Path, capsys: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
+    asked = [*SMALL, "model=cut"]
+    bench_step(asked, 1, ways=["bf16"], compiling=False, as_json=as_json, work=stub_ways.time_way)
+    printed = capsys.readouterr().out
+    assert "CUDA out of memory. Tried to allocate 2 GiB." in printed
+    assert "GPU 0 has too little" not in printed
+    assert not as_json or json.loads(printed)["rows"][0]["seconds_median"] is None
+
+
+def test_steps_of_each_kind_take_turns_and_each_has_a_batch_and_draws_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = compose_config([*SMALL, "model=fastcut"])
+    generate = CUTObjective.generate
+    flips: list[bool] = []
+    images: list[torch.Tensor] = []
+
+    def watched(objective: CUTObjective, batch: Batch, draws: CUTDraws) -> CUTFakes:
+        flips.append(draws.flipped)
+        images.append(batch.a)
+        return generate(objective, batch, draws)
+
+    monkeypatch.setattr(CUTObjective, "generate", watched)
+    for _ in take_steps(config, torch.device("cpu"), 1, steps_of_each_kind(config, 3), plain=False):
+        pass
+    assert flips == [False, True] * 3
+    assert not any(one.equal(other) for one, other in combinations(images, 2))
+    assert steps_of_each_kind(compose_config([*SMALL, "model=cut"]), 3) == [0, 1, 2]
+
+
+def test_operations_of_fastcut_are_the_mean_over_both_kinds_of_steps(folder: Path) -> None:
+    config = compose_config([*SMALL, "model=fastcut"])
+    timings = {"no switch": Timings([Timed(1.0, None, {})])}
+    (row,) = rows_of("fastcut", {"no switch": config}, timings, torch.device("cpu"))
+    unflipped = replace(config, model=replace(config.model, flip_equivariance=False))
+    flipped_operations, unflipped_operations = count_step(config).operations, count_step(unflipped).operations
+    assert unflipped_operations < flipped_operations
+    assert row.operations == (flipped_operations + unflipped_operations) / 2
 
 
 @pytest.mark.slow
 def test_the_bench_of_steps_measures_every_way_and_compares_it_to_the_plain_one(
-    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delitem(WAYS, "compile")  # a minute; test_trial.py compiles
-    assert main(["bench", "step", *SMALL, "model=cut", "--repeats=1", "--json"]) == 0
+    ways = ",".join({PLAIN, *CPU_WAYS} - {"compile"})  # a minute; test_trial.py compiles
+    assert main(["bench", "step", *SMALL, "model=cut", "--repeats=1", f"--ways={ways}", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    steps = {step["way"]: step for step in report["steps"]}
-    assert set(steps) == set(ways_on("cpu", SMALL))
-    plain, default = steps[PLAIN], steps["channels last = default"]
+    assert report["part"] == "step" and report["settings"]["image_size"] == [32, 32]
+    rows = {row["way"]: row for row in report["rows"]}
+    assert set(rows) == set(ways_on("cpu", SMALL)) - {"compile"}
+    plain, default = rows[PLAIN], rows[DEFAULT]
     assert plain["seconds_ratio"] == plain["live_ratio"] == 1
-    assert plain["cost"]["operations"] > default["cost"]["operations"]
+    assert plain["operations"] > default["operations"]
     counted = count_step(compose_config([*SMALL, "model=cut"]))
-    assert default["cost"]["live_gb"] == counted.live_gb
-    assert default["live_ratio"] == counted.live_gb / plain["cost"]["live_gb"]
-    for step in steps.values():
-        assert len(step["seconds"]) == 1 and min(step["seconds"]) > 0 and step["process_peak_gb"] > 0.1
+    assert default["live_gb"] == counted.live_gb
+    assert default["live_ratio"] == counted.live_gb / plain["live_gb"]
+    for row in rows.values():
+        assert row["error"] is None and row["utilisation"] is row["host_seconds"] is None
+        assert len(row["seconds"]) == 1 and min(row["seconds"]) > 0 and row["process_peak_gb"] > 0.1

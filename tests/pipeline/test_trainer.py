@@ -15,8 +15,8 @@ from pipeline.trainer import (
     Schedule,
     TrainState,
     fit,
+    prepare_steps,
     prepared_step_taker,
-    prepared_steps,
     rng_for,
     set_learning_rate,
 )
@@ -97,7 +97,9 @@ def test_steps_prepared_ahead_and_packed_train_alike(
     config = tiny(*overrides)
     batches, schedule = setting(config, tmp_path)
     one_by_one, ahead_of = build_state(config, CPU), build_state(config, CPU)
-    steps, take_step = ahead(prepared_steps(ahead_of, batches, schedule, config.seed)), prepared_step_taker(ahead_of)
+    numbers = range(schedule.epochs * batches.steps_per_epoch)
+    steps = ahead(prepare_steps(ahead_of, batches, schedule, config.seed, numbers))
+    take_step = prepared_step_taker(ahead_of)
     for report in fit(one_by_one, batches, schedule, config.seed):
         prepared = next(steps)
         set_learning_rate(ahead_of.optimizers, schedule.rate(prepared.epoch))
@@ -114,7 +116,7 @@ def test_draws_change_nothing_until_their_step_is_taken(tiny: Callable[..., Conf
         config = tiny(*overrides)
         state = build_state(config, CPU)
         before = flat(state)
-        list(prepared_steps(state, *setting(config, tmp_path), config.seed))
+        list(prepare_steps(state, *setting(config, tmp_path), config.seed, range(12)))
         assert all(torch.equal(before[name], value) for name, value in flat(state).items())
 
 

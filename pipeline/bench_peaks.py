@@ -1,0 +1,56 @@
+"""How near a step comes to what its GPU can do at most. Pure."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Arithmetic = Literal["bf16", "tf32", "float32"]
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Dense operations a second (without sparsity) of a card, each product and sum counted as two.
+
+    bf16 and tf32: of the tensor cores, bf16 with float32 sums; None if the card cannot. float32: of all other cores.
+    """
+
+    bf16: float | None
+    tf32: float | None
+    float32: float
+
+
+# By the names that CUDA gives the cards. NVIDIA's figures: data sheets of H100, H200, A100, L40S and V100 (those with
+# sparsity halved), and the architecture white papers of Ada (RTX 4090) and Ampere GA102 (RTX 3090), appendices.
+PEAKS = {
+    r"NVIDIA H100 \d+GB HBM\d\w?": Peak(989.4e12, 494.7e12, 66.9e12),  # SXM
+    r"NVIDIA H100 PCIe": Peak(756e12, 378e12, 51.2e12),
+    r"NVIDIA H100 NVL": Peak(835e12, 417.5e12, 60e12),
+    r"NVIDIA H200": Peak(989.4e12, 494.7e12, 66.9e12),  # SXM
+    r"NVIDIA H200 NVL": Peak(835e12, 417.5e12, 60e12),
+    r"(NVIDIA )?A100[- ].*": Peak(312e12, 156e12, 19.5e12),
+    r"(NVIDIA )?(Tesla )?V100-SXM2-\d+GB.*": Peak(None, None, 15.7e12),
+    r"(NVIDIA )?(Tesla )?V100-PCIE-\d+GB": Peak(None, None, 14.0e12),
+    r"NVIDIA L40S": Peak(362e12, 183e12, 91.6e12),
+    r"NVIDIA GeForce RTX 4090": Peak(165.2e12, 82.6e12, 82.6e12),
+    r"NVIDIA GeForce RTX 3090": Peak(71.2e12, 35.6e12, 35.6e12),
+    r"NVIDIA GeForce RTX 3090 Ti": Peak(80e12, 40e12, 40e12),
+}
+
+
+def find_peak(card: str) -> Peak | None:
+    """Return the peaks of the card of this name. None for a CPU, an unknown card, and a part of a card (MIG)."""
+    matches = [peak for name, peak in PEAKS.items() if re.fullmatch(name, card) and " MIG " not in card]
+    return matches[0] if matches else None
+
+
+def arithmetic_of(peak: Peak, precision: str, *, tf32_allowed: bool) -> Arithmetic:
+    """Return the arithmetic of a step's convolutions: float32 ones run in TF32 where that is allowed and there."""
+    if precision == "bf16":
+        return "bf16"
+    return "tf32" if tf32_allowed and peak.tf32 else "float32"
+
+
+def utilisation(operations: float, seconds: float, peak: Peak | None, arithmetic: Arithmetic) -> float | None:
+    """Return which part of the card's peak a step of so many operations reaches. None where no peak is known."""
+    most = peak and getattr(peak, arithmetic)
+    return operations / seconds / most if most else None

@@ -1,0 +1,94 @@
+"""Training steps for benches: prepared and taken as in training, on random images."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import count, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from models.configs import CUTConfig
+from models.objective import Batch
+from models.plain import build_plain, plain_optimizers, plain_step
+from pipeline.compute import keep_compiled
+from pipeline.data import Dataset, UnpairedBatches
+from pipeline.memory import keep_freed_memory
+from pipeline.settings import Config, FolderConfig
+from pipeline.trainer import Schedule, in_model_range, prepared_step_taker, prepared_steps, rng_for
+from pipeline.trial import build_state
+
+# Of each domain; an epoch of the bench goes through them once.
+IMAGES = 64
+
+
+def take_steps(
+    config: Config, device: torch.device, threads: int, numbers: Iterable[int], *, plain: bool
+) -> Iterator[None]:
+    """Take the steps of these numbers, one each time that the next is asked for. Each has a batch and draws of its own.
+
+    plain: the reference code's way to take a step, else a trial's way.
+    """
+    take = _plain_steps if plain else partial(_own_steps, threads=threads)
+    return take(config, device, numbers)
+
+
+def kinds_of_steps(config: Config) -> int:
+    """Return how many kinds of steps a model has: FastCUT takes unflipped and flipped ones, at random."""
+    return 2 if isinstance(config.model, CUTConfig) and config.model.flip_equivariance else 1
+
+
+def steps_of_each_kind(config: Config, each: int) -> list[int]:
+    """Return the numbers of the first steps of a training with so many of each kind, the kinds in turns."""
+    kinds = ([False], [True]) if kinds_of_steps(config) > 1 else ([False, True],)
+    numbers = [islice(_numbers(config, flipping), each) for flipping in kinds]
+    return [number for turn in zip(*numbers, strict=True) for number in turn]
+
+
+def _numbers(config: Config, flipping: list[bool]) -> Iterator[int]:
+    """The steps whose first draw behind their batch makes FastCUT flip, or not."""
+    batches = _batches(config)
+    for number in count():
+        rng = rng_for(config.seed, "step", number)
+        batches.batch(*divmod(number, batches.steps_per_epoch), rng, decaying=False)
+        if bool(torch.rand((), generator=rng) < 0.5) in flipping:
+            yield number
+
+
+def _batches(config: Config) -> UnpairedBatches:
+    """Batches of random 8-bit images of the size that crops are taken from."""
+    data, rng = config.data, np.random.default_rng(0)
+    height, width = data.load_size if isinstance(data, FolderConfig) else data.size
+    images = max(IMAGES, config.train.batch_size)
+    a, b = (
+        rng.integers(0, 256, (images, channels, height, width), np.uint8)
+        for channels in (data.channels_a, data.channels_b)
+    )
+    # Benches train before the decay phase, and evaluate nothing.
+    dataset = Dataset(train_a=a, train_b=b, decay_a=a, decay_b=b, test_a=a, test_b=b, background_a=None)
+    return UnpairedBatches(dataset, data.size, config.train.batch_size, config.seed)
+
+
+def _plain_steps(config: Config, device: torch.device, numbers: Iterable[int]) -> Iterator[None]:
+    objective = build_plain(config.model, config.data.shape, rng_for(config.seed, "weights"))
+    objective.to(device)
+    optimizers = plain_optimizers(objective, config.train.learning_rate, (config.train.beta1, config.train.beta2))
+    batches = _batches(config)
+    for number in numbers:
+        rng = rng_for(config.seed, "step", number)
+        images = in_model_range(batches.batch(*divmod(number, batches.steps_per_epoch), rng, decaying=False))
+        plain_step(objective, optimizers, Batch(images.a.to(device), images.b.to(device)), rng)
+        yield
+
+
+def _own_steps(config: Config, device: torch.device, numbers: Iterable[int], threads: int) -> Iterator[None]:
+    keep_freed_memory()
+    if config.train.compile:
+        keep_compiled(Path(config.paths.cache), threads)
+    state = build_state(config, device)
+    take_step = prepared_step_taker(state)
+    schedule = Schedule(sys.maxsize, 0, config.train.learning_rate)
+    for prepared in prepared_steps(state, _batches(config), schedule, config.seed, numbers):
+        take_step(prepared)
+        yield

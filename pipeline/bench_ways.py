@@ -1,0 +1,203 @@
+"""The ways to take a step that `just bench step` compares, and how each is timed in a child process."""
+
+import gc
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+import torch
+
+from pipeline.bench_process import Failed, Worker
+from pipeline.bench_training import kinds_of_steps, steps_of_each_kind, take_steps
+from pipeline.compute import execution_of, resolve_device, use_threads
+from pipeline.config import compose_config
+from pipeline.errors import UserError, nearest
+from pipeline.graphs import WARM_UP
+from pipeline.memory import free_spare_memory, peaks_gb, reset_peaks
+from pipeline.settings import Config
+from pipeline.timing import Lap, start_lap
+
+PLAIN = "plain"
+CPU_WAYS = {
+    "no switch": ("train.channels_last=false",),
+    "channels last": ("train.channels_last=true",),
+    "recompute": ("train.channels_last=false", "train.recompute=true"),
+    "bf16": ("train.channels_last=false", "train.precision=bf16"),
+    "compile": ("train.channels_last=false", "train.compile=true"),
+    "default": (),
+    "default + recompute": ("train.recompute=true",),
+    "default + bf16": ("train.precision=bf16",),
+    "default + bf16 + recompute": ("train.precision=bf16", "train.recompute=true"),
+}
+_FIRST, _LAST = "train.channels_last=false", "train.channels_last=true"
+_BF16, _GRAPHS, _COMPILE = "train.precision=bf16", "train.cuda_graphs=true", "train.compile=true"
+_EAGER = "train.cuda_graphs=false"
+CUDA_WAYS = {
+    "default": (),
+    "no switch": (_FIRST, _EAGER),
+    "channels last": (_LAST, _EAGER),
+    "bf16": (_FIRST, _EAGER, _BF16),
+    "bf16 + channels last": (_LAST, _EAGER, _BF16),
+    "CUDA graphs": (_FIRST, _GRAPHS),
+    "bf16 + CUDA graphs": (_FIRST, _BF16, _GRAPHS),
+    "bf16 + channels last + CUDA graphs": (_LAST, _BF16, _GRAPHS),
+}
+# Minutes each.
+COMPILED_CUDA_WAYS = {
+    "compile": (_FIRST, _EAGER, _COMPILE),
+    "bf16 + channels last + compile": (_LAST, _EAGER, _BF16, _COMPILE),
+    "bf16 + channels last + compile + CUDA graphs": (_LAST, _BF16, _COMPILE, _GRAPHS),
+}
+# Timed steps of each kind, behind those that warm up or are recorded; a GPU's are short.
+STEPS = {"cpu": 1, "cuda": 20}
+FIRST_STEPS = {"cpu": 1, "cuda": WARM_UP + 1}
+# Steps that find a GPU with nothing left to do, of each kind.
+HOST_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Timed:
+    """seconds: of a step. host_seconds: what the host needs to issue one, on a GPU. peaks_gb: `pipeline.memory`'s."""
+
+    seconds: float
+    host_seconds: float | None
+    peaks_gb: Mapping[str, float]
+
+
+@dataclass
+class Timings:
+    """What the repeats of a way gave, and why there are no more where one failed."""
+
+    repeats: list[Timed] = field(default_factory=list[Timed])
+    error: str | None = None
+
+
+class TimeWay(Protocol):
+    """What times a way; it runs in a child process."""
+
+    def __call__(self, config: Config, threads: int, *, plain: bool) -> Timed: ...
+
+
+def ways_on(
+    device: str, given: Sequence[str], *, only: Sequence[str] = (), compiling: bool = False
+) -> dict[str, Config]:
+    """Return each way's trial by the way's name. Ways that are the same on this kind of device share a row.
+
+    only: names of ways, where not all are wanted. compiling: on CUDA also those that compile, which take minutes.
+    Raises UserError for a name that no way has.
+    """
+    known = CPU_WAYS if device == "cpu" else CUDA_WAYS | (COMPILED_CUDA_WAYS if compiling else {})
+    for name in only:
+        if name not in (PLAIN, *known):
+            raise UserError(f"--ways: there is no way {name!r} on {device}; {nearest(name, (PLAIN, *known))}")
+    configs = {way: compose_config([*given, *switches]) for way, switches in known.items()}
+    same: dict[object, list[str]] = {}
+    for way, config in configs.items():
+        same.setdefault(_execution(config, device, way), []).append(way)
+    named = [[PLAIN], *same.values()]
+    configs[PLAIN] = compose_config(given)
+    return {" = ".join(names): configs[names[0]] for names in named if not only or set(names) & set(only)}
+
+
+def _execution(config: Config, device: str, way: str) -> object:
+    """What tells ways apart; a way that this machine cannot take stands alone, and its row says why."""
+    try:
+        return execution_of(config.train, device)
+    except UserError:
+        return way
+
+
+def time_ways(
+    configs: Mapping[str, Config], repeats: int, threads: int, *, sharing: bool, work: TimeWay
+) -> dict[str, Timings]:
+    """Time every way, the ways in turns, so that other work of the machine slows all of them.
+
+    sharing: all ways but compiled ones use one process, until a way fails; else each timing has a new process. A way
+    that fails is not tried again.
+    """
+    found = {way: Timings() for way in configs}
+    shared: Worker | None = None
+    try:
+        for _ in range(repeats):
+            for way, config in configs.items():
+                if found[way].error:
+                    continue
+                own = not sharing or config.train.compile
+                timing = partial(work, config, threads, plain=way == PLAIN)
+                if own:
+                    took = _in_own_process(timing)
+                else:
+                    shared = shared or Worker()
+                    took = shared.do(timing)
+                _note(way, found[way], took)
+                if isinstance(took, Failed) and shared and not own:
+                    shared.stop()
+                    shared = None
+    finally:
+        if shared:
+            shared.stop()
+    return found
+
+
+def _in_own_process(timing: Callable[[], Timed]) -> Timed | Failed:
+    worker = Worker()
+    try:
+        return worker.do(timing)
+    finally:
+        worker.stop()
+
+
+def _note(way: str, timings: Timings, took: Timed | Failed) -> None:
+    if isinstance(took, Failed):
+        timings.error = took.reason
+        print(f"{way}: failed: {took.reason}", file=sys.stderr)
+    else:
+        timings.repeats.append(took)
+        print(f"{way}: {took.seconds:.4f} s", file=sys.stderr)
+
+
+def time_step(config: Config, threads: int, *, plain: bool) -> Timed:
+    """Time the steps behind the first ones, which pay for allocations, kernels, compiling and recording.
+
+    Of a model with two kinds of steps this is the mean over both.
+    """
+    device = resolve_device(config.compute.device)
+    # Of an earlier way in this process.
+    gc.collect()
+    free_spare_memory(device)
+    use_threads(threads)
+    cuda, kinds = device.type == "cuda", kinds_of_steps(config)
+    first, timed, host = FIRST_STEPS[device.type], STEPS[device.type], HOST_STEPS * cuda
+    numbers = steps_of_each_kind(config, first + timed + host)
+    steps = take_steps(config, device, threads, numbers, plain=plain)
+    for _ in range(kinds * first):
+        next(steps)
+    if cuda:
+        torch.cuda.synchronize(device)
+        # On a CPU one step warms up, and its peak is the peak.
+        reset_peaks(device)
+    laps: list[Lap] = []
+    for _ in range(kinds * timed):
+        lap = start_lap(device)
+        next(steps)
+        lap.stop()
+        laps.append(lap)
+    seconds, peaks = statistics.mean(lap.seconds for lap in laps), peaks_gb(device)
+    host_seconds = _issue(steps, kinds * host, device) if cuda else None
+    return Timed(seconds, host_seconds, peaks)
+
+
+def _issue(steps: Iterator[None], count: int, device: torch.device) -> float:
+    """Mean seconds that the host needs to issue a step, without a wait for the device."""
+    seconds: list[float] = []
+    for _ in range(count):
+        # Else a full queue of launches would make the host wait for the step before.
+        torch.cuda.synchronize(device)
+        started = time.perf_counter()
+        next(steps)
+        seconds.append(time.perf_counter() - started)
+    return statistics.mean(seconds)

@@ -1,0 +1,68 @@
+"""Stand-ins for trials side by side, which fail in the ways that a GPU's work can. They import nothing that is slow."""
+
+import os
+import signal
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from typing import Any
+
+# The variable that says where the first trial leaves a file.
+FIRST_OF_ALL = "FIRST_OF_ALL"
+
+
+def count_and_die(
+    told: Connection,
+    config: Any,
+    threads: int,
+    cores: frozenset[int],
+    environment: Mapping[str, str],
+    seconds: float,
+) -> None:
+    """A trial that is killed while it counts."""
+    told.send(0.0)
+    told.recv()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def raise_at_once(
+    told: Connection,
+    config: Any,
+    threads: int,
+    cores: frozenset[int],
+    environment: Mapping[str, str],
+    seconds: float,
+) -> None:
+    """The trial that comes first cannot build its networks; the others wait for the word to count."""
+    try:
+        os.close(os.open(environment[FIRST_OF_ALL], os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        told.send(0.0)
+        told.recv()
+    raise RuntimeError("CUDA error: device-side assert\nwith a traceback")
+
+
+def exit_at_once(
+    told: Connection,
+    config: Any,
+    threads: int,
+    cores: frozenset[int],
+    environment: Mapping[str, str],
+    seconds: float,
+) -> None:
+    """A trial whose process ends before it has a result."""
+    os._exit(3)
+
+
+def show_surroundings(
+    told: Connection,
+    config: Any,
+    threads: int,
+    cores: frozenset[int],
+    environment: Mapping[str, str],
+    seconds: float,
+) -> None:
+    """Count as many steps a second as there are threads."""
+    print("not for standard output")
+    told.send(0.0)
+    told.recv()
+    told.send(float(threads))
