@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
-from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -17,6 +16,7 @@ from rich.table import Column, Table
 from models.objective import Batch
 from pipeline.compute import device_name, resolve_device, use_threads
 from pipeline.config import compose_config
+from pipeline.gpus import mps_runs
 from pipeline.memory import keep_freed_memory
 from pipeline.settings import Config
 from pipeline.trainer import rng_for, step_taker
@@ -52,11 +52,6 @@ def bench_pack(overrides: Sequence[str], repeats: int, *, as_json: bool) -> None
         ratio = f"{one.steps_per_second / alone:.2f}"
         table.add_row(str(one.trials), str(one.threads), f"{one.steps_per_second:.2f}", ratio)
     Console().print(table)
-
-
-def mps_runs() -> bool:
-    """Whether CUDA's processes share the GPU through NVIDIA's Multi-Process Service, which they find by this folder."""
-    return Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")).is_dir()
 
 
 def measure(config: Config, repeats: int, seconds: float = SECONDS) -> list[Throughput]:

@@ -128,5 +128,6 @@ def limit_cuda(device: torch.device, memory_gb: float) -> None:
     """Keep a process's tensors to so much of a GPU's memory (10^9 bytes), so that it runs out of its own and not of its
     neighbours'; the context comes on top, since torch does not count it."""
     if device.type == "cuda":
+        # torch takes a fraction of all memory, also where only a part of it is free.
         total = torch.cuda.get_device_properties(device).total_memory / GB
         torch.cuda.set_per_process_memory_fraction(min(1.0, memory_gb / total))
