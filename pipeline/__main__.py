@@ -79,6 +79,11 @@ def _run(command: str, arguments: list[str]) -> int:
             trials = _whole(given.trials, "--trials") if given.trials else None
             repeats = _whole(given.repeats, "--repeats")
             return bench(given.what, given.overrides, trials=trials, repeats=repeats, as_json=given.json)
+        case "doctor":
+            from pipeline.doctor import doctor
+
+            given = _parse(doctor.__doc__, arguments, {}, flags=("--json",))
+            return doctor(given.overrides, as_json=given.json)
         case "train":
             from pipeline.conduct import train
 

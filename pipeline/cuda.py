@@ -84,15 +84,7 @@ def cuda_fault(facts: CudaFacts, *, sharing: bool = True) -> Finding | None:
 
 def cuda_notes(facts: CudaFacts) -> list[Finding]:
     """What a user should know of a CUDA that can be used. Pure."""
-    notes = [
-        Finding(
-            f"GPU {gpu.index} is a MIG slice of {gpu.memory_gb:.1f} GB, and a process sees one slice of {len(gpu.slices)}",
-            "To use the others, start the sweep once for each slice, with CUDA_VISIBLE_DEVICES set to its identifier "
-            f"({', '.join(gpu.slices)}). Sweeps at the same time train no trial twice",
-        )
-        for gpu in facts.gpus
-        if gpu.mig and len(gpu.slices) > 1
-    ]
+    notes = [_mig_note(gpu) for gpu in facts.gpus if gpu.mig and len(gpu.slices) > 1]
     for gpu in facts.gpus:
         if gpu.free_gb is None:
             why = facts.driver.nvml_error or "it does not know the device"
@@ -200,9 +192,7 @@ def _gpu_fault(gpu: GPU, facts: CudaFacts, *, sharing: bool) -> Finding | None:
         if gpu.processes:
             return Finding(f"{mode}, and {gpu.describe_users()}", f"Wait for that process, or use {mends}")
         if sharing:
-            return Finding(
-                f"{mode}, so trials cannot share it", f"Set compute.most_per_gpu=1, or use {mends}"
-            )
+            return Finding(f"{mode}, so trials cannot share it", f"Set compute.most_per_gpu=1, or use {mends}")
     if gpu.usable_gb < LEAST_FREE_GB:
         users = "" if gpu.processes else ", and the driver does not say who uses the rest"
         return Finding(
@@ -210,6 +200,14 @@ def _gpu_fault(gpu: GPU, facts: CudaFacts, *, sharing: bool) -> Finding | None:
             f"Stop what uses it, or {leave_out}",
         )
     return None
+
+
+def _mig_note(gpu: GPU) -> Finding:
+    return Finding(
+        f"GPU {gpu.index} is a MIG slice of {gpu.memory_gb:.1f} GB, one of {len(gpu.slices)}. A process sees only one",
+        "To use the others, start the sweep once for each slice, with CUDA_VISIBLE_DEVICES set to its identifier "
+        f"({', '.join(gpu.slices)}). Sweeps at the same time train no trial twice",
+    )
 
 
 def _hides_all(visible: str) -> bool:

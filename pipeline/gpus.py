@@ -177,8 +177,10 @@ def energy_reader(device: torch.device) -> Callable[[], float | None] | None:
     if device.type != "cuda":
         return None
     nvml, _ = _open_nvml()
-    properties = torch.cuda.get_device_properties(device)
-    handle = find_handle(nvml, str(properties.uuid), os.environ.get("CUDA_VISIBLE_DEVICES", "")) if nvml else None
+    if nvml is None:
+        return None
+    uuid = str(torch.cuda.get_device_properties(device).uuid)
+    handle = find_handle(nvml, uuid, os.environ.get("CUDA_VISIBLE_DEVICES", ""))
     if handle is None:
         return None
 
