@@ -52,7 +52,7 @@ def doctor(overrides: list[str], *, as_json: bool) -> int:
         print(json.dumps(_as_json(checks, facts, machine), indent=2))
     else:
         counts = Counter(check.status for check in checks)
-        console.print(f"{counts['fault']} faults, {counts['note']} notes", highlight=False)
+        console.print(f"ok: {counts['ok']}, notes: {counts['note']}, faults: {counts['fault']}", highlight=False)
     return 1 if any(check.status == "fault" for check in checks) else 0
 
 

@@ -18,7 +18,7 @@ PROBE_SECONDS = 5.0
 # Importing MLflow takes seconds on a busy machine.
 STORE_SECONDS = 30.0
 RAY_SECONDS = 20.0
-WEIGHTS_SECONDS = 30.0
+WEIGHTS_SECONDS = 20.0
 RAY_PORT = 10001
 WEIGHTS, RAY = "Inception's weights", "Ray cluster"
 

@@ -35,7 +35,8 @@ def check_store(uri: str) -> Check:
             return judge_revision(uri, *_revision(uri))
         _ask_for_an_experiment(uri)
     except Exception as error:  # the database's, the network's and MLflow's own kinds, many of them
-        return Check(NAME, "fault", f"{shown} does not answer ({first_line(error)})", ANOTHER)
+        why = first_line(error).replace(uri, shown).partition(". ")[0]
+        return Check(NAME, "fault", f"{shown} does not answer ({why})", ANOTHER)
     return Check(NAME, "ok", f"{shown} answers")
 
 
