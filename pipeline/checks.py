@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,7 @@ from filelock import FileLock
 from models.build import build_objective
 from pipeline.cgroup import cpu_limit, own_groups
 from pipeline.compute import main_memory_bytes
-from pipeline.errors import UserError, first_line
+from pipeline.errors import first_line
 from pipeline.settings import Config, FolderConfig, PathsConfig
 from pipeline.trainer import rng_for
 
@@ -135,10 +136,7 @@ def folder_checks(config: Config, trials: int = LARGEST_SWEEP) -> list[Check]:
         return checks
     trials_at = existing_folder(Path(config.paths.trials).absolute())
     locks = within(LOCK_SECONDS, "file locks", lambda: check_locks(trials_at))
-    try:
-        needs = disk_needs(config, trials)
-    except UserError as error:
-        return [*checks, locks, Check("disk", "note", f"what checkpoints take is unknown ({error})")]
+    needs = disk_needs(config, trials)
     return [*checks, locks, *check_disks([(name, existing_folder(folder), needs[name]) for name, folder in folders])]
 
 
@@ -178,7 +176,7 @@ def check_locks(folder: Path) -> Check:
     place = folder / f".lock-check-{os.getpid()}"
     mend = "Put paths.trials on a file system with locks, such as a local disk or NFS version 4"
     try:
-        with FileLock(place):
+        with FileLock(place, timeout=1.0):  # nobody else has it
             asked = subprocess.run(
                 [sys.executable, "-c", _ASK_FOR_LOCK, str(place)],
                 capture_output=True,
@@ -189,7 +187,8 @@ def check_locks(folder: Path) -> Check:
     except (OSError, NotImplementedError) as error:
         return Check("file locks", "fault", f"no lock can be taken in {folder} ({error})", mend)
     finally:
-        place.unlink(missing_ok=True)
+        with suppress(OSError):
+            place.unlink()
     return judge_lock(folder, asked.returncode, asked.stderr, mend)
 
 
@@ -204,12 +203,8 @@ def judge_lock(folder: Path, code: int, said: str, mend: str) -> Check:
 
 
 def checkpoint_gb(config: Config) -> float:
-    """The size of a trial's checkpoint: networks and queues, and the optimisers' moments. Raises UserError for a model
-    that does not fit its images."""
-    try:
-        objective = build_objective(config.model, config.data.shape, rng_for(0, "weights"))
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    """The size of a trial's checkpoint: networks and queues, and the optimisers' moments."""
+    objective = build_objective(config.model, config.data.shape, rng_for(0, "weights"))
     state = [value for value in objective.state_dict().values() if isinstance(value, torch.Tensor)]
     weights = [weight for phase in objective.phases for weight in objective.parameters_of(phase)]
     return sum(tensor.nbytes for tensor in [*state, *weights * MOMENTS]) / GB

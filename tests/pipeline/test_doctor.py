@@ -170,9 +170,7 @@ def test_the_room_that_is_needed_follows_from_trials_and_images() -> None:
 
 def test_a_model_that_does_not_fit_hides_no_other_check(project: Path) -> None:
     config = replace(compose_config([]), data=replace(compose_config([]).data, size=(30, 30)))
-    found = {check.check: check for check in folder_checks(config)}
-    assert found["disk"].status == "note" and "must survive two halvings" in found["disk"].found
-    assert found["file locks"].status == "ok"
+    assert {check.status for check in folder_checks(config)} == {"ok"}
     shared = check_share(config, Machine("cpu", "CPU", 2, 0, 8.0))
     assert shared.status == "note" and "does not fit the images" in shared.found
 
@@ -254,16 +252,6 @@ def test_a_store_of_an_older_mlflow_is_a_fault_with_the_command_that_mends_it(pr
     found = check_tracking(uri)
     assert found.status == "fault" and f"has the schema {newest.down_revision} of an older MLflow" in found.found
     assert found.mend == f"Make a copy of the database first, then run: .venv/bin/mlflow db upgrade {uri}"
-
-
-def test_the_command_that_is_named_mends_an_older_store(project: Path) -> None:
-    """MLflow's own upgrade, of a store whose last revision changed nothing but itself."""
-    newest = store_health._scripts().get_revision("head")
-    assert newest is not None
-    uri = with_revision(project / "mlflow.db", newest.revision)
-    mlflow = Path(sys.executable).parent / "mlflow"
-    subprocess.run([str(mlflow), "db", "upgrade", uri], check=True, capture_output=True)
-    assert check_tracking(uri).status == "ok"
 
 
 def test_a_store_of_a_newer_mlflow_is_a_fault(project: Path) -> None:
