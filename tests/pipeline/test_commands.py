@@ -79,7 +79,9 @@ def trained(project: Path, tiny_overrides: tuple[str, ...], capsys: pytest.Captu
     """One of the four trials of a sweep, trained in this process."""
     (project / "sweeps/mine.yaml").write_text(SWEEP)
     assert pipeline(["train", *tiny_overrides, "seed=1"]) == 0
-    capsys.readouterr()
+    first, second = capsys.readouterr().out.splitlines()[:2]
+    assert first.startswith("Running on the CPU (") and first.endswith("cores): compute.device=cpu.")
+    assert "step" in second
     return ["plan", "mine", *tiny_overrides]
 
 
