@@ -14,6 +14,11 @@ default:
 sweep name *overrides: _setup
     @{{ python }} -m pipeline sweep "$@"
 
+# check this machine before a sweep: GPUs, folders, disk, tracking store, weights: just doctor [override …] [--json]
+[no-exit-message]
+doctor *overrides: _setup
+    @{{ python }} -m pipeline doctor "$@"
+
 # the dry run of a sweep: every trial, what is done, predicted memory and time; trains nothing [--json]
 [no-exit-message]
 plan name *overrides: _setup

@@ -85,6 +85,11 @@ def _run(command: str, arguments: list[str]) -> int:
                 BenchOptions(**numbers, ways=given.ways, compile=given.compile),
                 as_json=given.json,
             )
+        case "doctor":
+            from pipeline.doctor import doctor
+
+            given = _parse(doctor.__doc__, arguments, {}, flags=("--json",))
+            return doctor(given.overrides, as_json=given.json)
         case "train":
             from pipeline.conduct import train
 

@@ -12,17 +12,19 @@ from filelock import FileLock
 from threadpoolctl import threadpool_limits
 
 from models.execution import Execution
+from pipeline.cgroup import memory_limit, own_groups
+from pipeline.cuda import cuda_fault, find_cuda
 from pipeline.errors import UserError
+from pipeline.gpus import GPU, find_gpus
 from pipeline.settings import ComputeConfig, TrainConfig
-
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True)
 class Machine:
     """The kind of device that trials use, how many there are, its name, and the memory (10^9 bytes) of each.
 
-    On a CPU the cores are the devices, and the memory is the one they share.
+    On a CPU the cores are the devices, and the memory is the one they share. On GPUs memory_gb is what is free on the
+    fullest of them, since others may use them too. devices: what is known of each GPU.
     """
 
     device: Literal["cpu", "cuda"]
@@ -30,13 +32,22 @@ class Machine:
     cores: int
     gpus: int
     memory_gb: float
+    devices: tuple[GPU, ...] = ()
+
+    def describe_memory(self) -> str:
+        """Return 'NAME has 24.0 GB'; of GPUs, how much of the fullest is free and who uses the rest."""
+        if not self.devices:
+            return f"{self.name} has {self.memory_gb:.1f} GB"
+        fullest = min(self.devices, key=lambda gpu: gpu.usable_gb)
+        return f"GPU {fullest.index} ({fullest.name}) has {fullest.describe_memory()}"
 
 
 def resolve_device(name: str) -> torch.device:
-    """'auto' is CUDA where there is some, else the CPU. Raises UserError for a CUDA that is not there."""
+    """'auto' is CUDA where there is some, else the CPU. Raises UserError, which says why, for a CUDA that is not
+    there."""
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
-        raise UserError("compute.device=cuda: torch sees no CUDA device here; use compute.device=auto or cpu")
+        raise UserError(f"compute.device=cuda: {cuda_fault(find_cuda())}. Or train on the CPU: compute.device=cpu")
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
@@ -45,10 +56,27 @@ def find_machine(config: ComputeConfig) -> Machine:
     device = resolve_device(config.device)
     cores = len(os.sched_getaffinity(0))
     if device.type == "cuda":
-        memory = torch.cuda.get_device_properties(device).total_memory
-        return Machine("cuda", device_name(device), cores, torch.cuda.device_count(), memory / 1e9)
-    memory_gb = _main_memory_bytes() / 1e9 if config.memory_gb == "auto" else config.memory_gb
+        gpus = find_gpus()
+        free = min(gpu.usable_gb for gpu in gpus)
+        return Machine("cuda", device_name(device), cores, len(gpus), free, gpus)
+    memory_gb = main_memory_bytes() / 1e9 if config.memory_gb == "auto" else config.memory_gb
     return Machine("cpu", device_name(device), cores, 0, memory_gb)
+
+
+def describe_devices(machine: Machine, config: ComputeConfig) -> str:
+    """Return the line that says on what trials run, and why where that is the CPU: 'Running on …'."""
+    if machine.device == "cuda":
+        gpus = [f"GPU {gpu.index} ({gpu.name}, {gpu.describe_memory()})" for gpu in machine.devices]
+        return f"Running on {', '.join(gpus)}."
+    fault = None if config.device == "cpu" else cuda_fault(find_cuda())
+    why = fault.found if fault else "compute.device=cpu"
+    return f"Running on the CPU ({machine.name}, {machine.cores} cores): {why}."
+
+
+def shares_gpus(config: ComputeConfig) -> bool:
+    """Whether several trials may be put on one GPU."""
+    gpus = config.gpus_per_trial
+    return config.most_per_gpu > 1 if gpus == "auto" else gpus <= 0.5
 
 
 def execution_of(train: TrainConfig, device: str) -> Execution:
@@ -91,11 +119,8 @@ def device_name(device: torch.device) -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _main_memory_bytes() -> int:
+def main_memory_bytes() -> int:
     """What the machine has, or what a container may use of it."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        limit = CGROUP_LIMIT.read_text(encoding="ascii").strip()
-    except OSError:  # no such limit on this system
-        return physical
-    return min(physical, int(limit)) if limit.isdigit() else physical
+    limit = memory_limit(own_groups())
+    return physical if limit is None else min(physical, limit)

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pipeline.compute import describe_devices, shares_gpus
 from pipeline.config import parse_override
+from pipeline.cuda import cuda_fault, find_cuda
 from pipeline.errors import UserError
 from pipeline.identity import keyed_fields
 from pipeline.metrics import further_scores, has_weights, metric_names
 from pipeline.mps import mps_for_packed_trials
-from pipeline.plan import Need, Plan, find_needs, plan_sweep
+from pipeline.plan import Need, Plan, checkpoint_path, find_needs, plan_sweep
 from pipeline.register import manifest, register
 from pipeline.sweep import Row, Sweep, load_sweep, retries_failed
 from pipeline.ui_views import saved_views, view_address
@@ -30,6 +32,8 @@ def _sweep(name: str, overrides: list[str], console: Console, nursery: str) -> i
     retry_failed, overrides = retries_failed(overrides)
     planned = plan_sweep(load_sweep(name), overrides)
     if planned.to_train(retry_failed=retry_failed) or planned.samples_to_draw:
+        console.print(describe_devices(planned.machine, planned.config.compute), highlight=False, soft_wrap=True)
+        require_machine(planned)
         require_means(planned)
         planned = _train_left(planned, overrides, console, nursery, retry_failed=retry_failed)
     else:
@@ -76,6 +80,9 @@ def train(overrides: list[str]) -> int:
             seed = value
     single = Sweep("single", "One trial by itself.", (seed,), (Row("single", {}),))
     planned = plan_sweep(single, [text for text in overrides if not text.startswith("seed=")])
+    if planned.to_train(retry_failed=True):
+        print(describe_devices(planned.machine, planned.config.compute), flush=True)
+        require_machine(planned)
     require_means(planned)
     metric, _ = metric_names(planned.config.metric.extractor)
     # Who names a single trial wants it, also where it has failed before.
@@ -91,6 +98,25 @@ def train(overrides: list[str]) -> int:
             score = f", {metric} {at.score:.2f}" if at.score is not None else ""
             print(f"{job.key}: step {at.step}/{at.steps}, {at.seconds_per_step:.3f} s/step{score}", flush=True)
     return 0
+
+
+def require_machine(planned: Plan) -> None:
+    """Fail before anything is trained where CUDA, or a folder of a sweep on CUDA, would stop it.
+
+    A sweep on the CPU checks nothing here, so that it loses no time.
+    """
+    if planned.machine.device == "cpu":
+        return
+    from pipeline.checks import folder_checks  # which a sweep on the CPU need not import
+
+    config, drawn = planned.config, planned.samples_to_draw
+    sharing = shares_gpus(config.compute) and len(planned.trials) + drawn > 1
+    if fault := cuda_fault(find_cuda(), sharing=sharing):
+        raise UserError(str(fault))
+    new = [found for found in planned.trials if not checkpoint_path(config, found.key).exists()]
+    for check in folder_checks(config, len(new) + drawn):
+        if check.status == "fault":
+            raise UserError(str(check).rstrip("."))
 
 
 def require_means(planned: Plan) -> None:

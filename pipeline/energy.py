@@ -1,25 +1,31 @@
-"""The energy that a GPU has used, by its own counter, where NVIDIA's management library tells it."""
+"""The energy that a GPU has used, by its own counter."""
 
 from collections.abc import Callable
-from contextlib import suppress
 
 import torch
 
-# Joules since the driver was loaded, of the whole GPU, whoever used it.
-JouleCounter = Callable[[], float]
+from pipeline.gpus import energy_reader
+
+# Joules since the driver was loaded, of the whole GPU, whoever used it. None once a reading failed.
+JouleCounter = Callable[[], float | None]
 
 
 def joule_counter(device: torch.device) -> JouleCounter | None:
-    """A GPU's counter of energy; None for a CPU, and where the library, the driver or the GPU has none (GPUs before
-    Volta, and parts of one that MIG makes)."""
-    if device.type != "cuda":
-        return None
-    import pynvml  # which looks for the driver's library
+    """A GPU's counter of energy; None for a device without one (`pipeline.gpus.energy_reader`)."""
+    read = energy_reader(device)
+    return until_it_fails(read) if read else None
 
-    with suppress(pynvml.NVMLError):
-        pynvml.nvmlInit()
-        # Its own numbers do not follow CUDA_VISIBLE_DEVICES; the identity does.
-        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
-        pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-        return lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000
-    return None
+
+def until_it_fails(read: Callable[[], float | None]) -> JouleCounter:
+    """Pass readings on until one fails or is below the one before, as after a reload of the driver; then give None
+    forever, since differences to earlier readings mean nothing."""
+    last: float | None = 0.0
+
+    def count() -> float | None:
+        nonlocal last
+        if last is not None:
+            now = read()
+            last = None if now is None or now < last else now
+        return last
+
+    return count

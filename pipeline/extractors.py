@@ -128,7 +128,7 @@ def weights_fingerprint(name: str, weights: str | None) -> str:
     """The first 8 digits of the weights' SHA-256, which torch-fidelity's file has in its name; '' for fixed filters."""
     if not has_weights(name):
         return ""
-    return PUBLISHED_WEIGHTS if weights is None else _digest_file(inception_weights(weights))
+    return PUBLISHED_WEIGHTS if weights is None else digest_file(inception_weights(weights))
 
 
 class _Untrained(FeatureExtractorInceptionV3):
@@ -147,7 +147,7 @@ def _load_inception(place: Path) -> FeatureExtractorBase:
                 f"Inception's weights are not at {place} and {URL_INCEPTION_V3} cannot be reached; fetch that file on "
                 f"a machine that can and put it there, or give its path as metric.weights=…"
             ) from None
-    if place.name.endswith(f"-{PUBLISHED_WEIGHTS}.pth") and _digest_file(place) != PUBLISHED_WEIGHTS:
+    if place.name.endswith(f"-{PUBLISHED_WEIGHTS}.pth") and digest_file(place) != PUBLISHED_WEIGHTS:
         named = f"does not begin with {PUBLISHED_WEIGHTS}, as its name says"
         raise UserError(f"{place}: its SHA-256 {named}; fetch it again")
     try:
@@ -184,6 +184,7 @@ def weights_digest(network: nn.Module) -> str:
     return whole.hexdigest()[:8]
 
 
-def _digest_file(path: Path) -> str:
+def digest_file(path: Path) -> str:
+    """The first 8 digits of a file's SHA-256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:8]

@@ -135,5 +135,6 @@ def limit_cuda(device: torch.device, memory_gb: float) -> None:
                 f"The trial's GPU share leaves {memory_gb:.2f} GB for tensors. It must be above 0. Raise "
                 "compute.gpus_per_trial or lower compute.most_per_gpu."
             )
+        # torch takes a fraction of all memory, also where only a part of it is free.
         total = torch.cuda.get_device_properties(device).total_memory / GB
         torch.cuda.set_per_process_memory_fraction(min(1.0, memory_gb / total))

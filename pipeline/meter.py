@@ -147,17 +147,26 @@ class Meter:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         reset_peaks(self.device)
-        self._counted_from = self._counter() if self._counter and self._warm else None
+        self._counted_from = self._read_counter() if self._warm else None
 
     def _settle(self) -> None:
         """Take to account what training has cost up to here."""
         self._read_laps()
         if self._warm or self._cold_steps:
             self._keep_peaks("training" if self._warm else COLD)
-        if self._counter and self._counted_from is not None:
-            now = self._counter()
-            self.sums["joules"] += now - self._counted_from
+        if self._counted_from is not None:
+            now = self._read_counter()
+            if now is not None:
+                self.sums["joules"] += now - self._counted_from
             self._counted_from = now
+
+    def _read_counter(self) -> float | None:
+        """The joules by now; None without a counter, and from its first fault on, which drops the trial's energy."""
+        now = self._counter() if self._counter else None
+        if self._counter and now is None:
+            self._counter = None
+            self.sums |= {"joules": 0, "metered_steps": 0}
+        return now
 
     def _read_laps(self, *, all_of_them: bool = True) -> None:
         while self._unread and (all_of_them or self._unread[0].lap.over):

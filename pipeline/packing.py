@@ -39,8 +39,8 @@ def share_of(machine: Machine, compute: ComputeConfig, need_gb: float, trials: i
     fitting = math.floor(machine.memory_gb / need_gb)
     if fitting == 0:
         raise UserError(
-            f"a trial needs {need_gb:.1f} GB and {machine.name} has {machine.memory_gb:.1f} GB; lower data.size, "
-            "train.batch_size or model.generator.channels"
+            f"a trial needs {need_gb:.1f} GB and {machine.describe_memory()}; lower data.size, train.batch_size or "
+            "model.generator.channels, or free memory of the device"
         )
     if machine.device == "cuda":
         share = _share_of_gpus(machine, compute, min(fitting, math.ceil(trials / machine.gpus)))

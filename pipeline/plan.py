@@ -103,12 +103,17 @@ class Plan:
 
 
 def plan_sweep(
-    sweep: Sweep, overrides: Sequence[str], *, without_data: bool = False, data: PreparedData | None = None
+    sweep: Sweep,
+    overrides: Sequence[str],
+    *,
+    without_data: bool = False,
+    data: PreparedData | None = None,
+    machine: Machine | None = None,
 ) -> Plan:
     """Compose every row, prepare the data, take the keys, look up the records. Trains nothing.
 
-    without_data: plan also where the images are not here, if their number is declared. data: what an earlier plan of
-    this process has prepared.
+    without_data: plan also where the images are not here, if their number is declared. data, machine: what an earlier
+    plan of this process has prepared and found; while trials run, less memory of a GPU is free than they share.
     """
     sweep, overrides = with_seeds(sweep, overrides)
     trials = expand(sweep, overrides)
@@ -134,7 +139,8 @@ def plan_sweep(
         record = records.get(key)
         state = _state(record, checkpoint_path(first, key).parent if key else None)
         planned.append(PlannedTrial(trial, key, state, record))
-    return Plan(sweep, tuple(overrides), first, tuple(planned), data, counts, find_machine(first.compute), tracker, uri)
+    machine = machine or find_machine(first.compute)
+    return Plan(sweep, tuple(overrides), first, tuple(planned), data, counts, machine, tracker, uri)
 
 
 def find_needs(plan: Plan) -> list[Need]:

@@ -73,7 +73,8 @@ class Training:
         if not self.planned.samples_to_draw:
             return []
         with self.planned.tracker.lock:
-            current = plan_sweep(self.planned.sweep, self.overrides, data=self.planned.data)
+            current = self.planned
+            current = plan_sweep(current.sweep, self.overrides, data=current.data, machine=current.machine)
             if current.samples_to_draw:
                 current = self._with_sample(current, search)
             needs = find_needs(current)
@@ -100,7 +101,8 @@ class Training:
         for again in range(DRAWS):
             sampled = sampled_row(number, next_sample(search, told, number + again * search.samples))
             try:
-                return plan_sweep(current.sweep.with_row(sampled), self.overrides, data=current.data)
+                longer = current.sweep.with_row(sampled)
+                return plan_sweep(longer, self.overrides, data=current.data, machine=current.machine)
             except UserError as error:  # drawn before, or nothing that this model can be
                 self.view.log.info("%s was drawn and left: %s", sampled.set, error)
         return current

@@ -78,6 +78,7 @@ def pair(project: Path) -> Path:
 def test_a_sweep_ends_with_its_table_and_the_same_command_again_trains_nothing(pair: Path) -> None:
     first = run("sweep", "pair")
     assert first.returncode == 0, first.stdout + first.stderr
+    assert first.stdout.startswith("Running on ")
     table = pair / "results/pair/stripes/table.md"
     written = table.read_bytes()
     assert str(table.relative_to(pair).with_name("index.html")) in first.stdout
@@ -243,6 +244,7 @@ def test_every_row_of_every_committed_sweep_trains(project: Path, tiny_overrides
     for name in sorted(path.stem for path in Path("sweeps").glob("*.yaml")):
         done = run("sweep", name, *tiny_overrides, "seeds=[0]", "--quiet")
         assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
+        assert "Running on" not in done.stdout
         record = read_sweep(f"sqlite:///{Path('mlflow.db').absolute()}", name, "stripes")
         statuses = set(record.runs["status"])
         assert statuses <= ({"FINISHED", "KILLED"} if name == "explore" else {"FINISHED"}), name

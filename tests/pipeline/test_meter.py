@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from pipeline import energy, meter
+from pipeline.energy import until_it_fails
 from pipeline.job import Share
 from pipeline.memory import GB, keep_freed_memory, process_peak_gb
 from pipeline.meter import WARMUP_STEPS, Meter, held_tensors
@@ -235,6 +236,24 @@ def test_no_energy_is_told_of_trials_side_by_side_or_without_steps(state: TrainS
     with over.evaluation(state):
         joules["joules"] += 3
     assert "joules_per_1000_iterations" not in over.costs(1)
+
+
+def test_a_counter_that_fails_in_mid_training_costs_the_energy_and_not_the_trial(
+    state: TrainState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings: list[float | None] = [5000.0]
+    monkeypatch.setattr(meter, "joule_counter", lambda _: until_it_fails(lambda: readings[-1]))
+    metering = Meter(CPU, ALONE, 1, "alone")
+    for number, _ in enumerate(metering.training(steps([1.0] * 40), state, 40)):
+        readings.append(5000.0 + 3 * number if number < 30 else None)
+        if number in (20, 35):
+            with metering.evaluation(state):
+                pass
+        if number == 20:
+            assert metering.sums["joules"] > 0
+    assert metering.costs(1)["training_seconds"] == 40 + 40 * 0.5
+    assert "joules_per_1000_iterations" not in metering.costs(1)
+    assert metering.kept()["sums"]["metered_steps"] == 0
 
 
 def test_a_cpu_tells_no_energy() -> None:

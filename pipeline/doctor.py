@@ -1,0 +1,104 @@
+"""What this machine offers, and what a sweep would do with it: one line for each check."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pipeline.checks import Check, check_writable, folder_checks, machine_checks, within
+from pipeline.compute import Machine, find_machine
+from pipeline.config import compose_surroundings, tracking_uri
+from pipeline.cost import step_cost
+from pipeline.cuda import CudaFacts, find_cuda
+from pipeline.errors import UserError
+from pipeline.gpu_checks import gpu_checks, self_tests
+from pipeline.job import Share
+from pipeline.packing import needed_gb, share_of
+from pipeline.service_checks import service_checks
+from pipeline.settings import Config
+
+# What ablation_negatives trains, the sweep that README begins with: three rows, three seeds.
+DEFAULT_SWEEP, DEFAULT_TRIALS = "ablation_negatives", 9
+# Counting a step takes a second for a model, and is kept in the cache.
+SHARE_SECONDS = 60.0
+_STYLES = {"ok": "green", "note": "yellow", "fault": "red"}
+
+
+def doctor(overrides: list[str], *, as_json: bool) -> int:
+    """Check this machine before a sweep: GPUs, folders, locks, disk, tracking store, weights, Ray; train nothing."""
+    config = compose_surroundings(overrides)
+    facts = find_cuda()
+    console = Console(quiet=as_json)
+    checks: list[Check] = []
+    machine = None
+    for group in (
+        machine_checks,
+        lambda: gpu_checks(facts, config.compute),
+        lambda: folder_checks(config),
+        lambda: service_checks(tracking_uri(config), config.metric),
+    ):
+        checks += _printed(group(), console)
+    stopped = any(check.check == "CUDA" and check.status == "fault" for check in checks)
+    if not stopped:
+        machine = find_machine(config.compute)
+        if machine.device == "cuda":
+            checks += _printed(self_tests(facts), console)
+        checks += _printed([within(SHARE_SECONDS, "a sweep here", lambda: check_share(config, machine))], console)
+    if as_json:
+        print(json.dumps(_as_json(checks, facts, machine), indent=2))
+    else:
+        counts = Counter(check.status for check in checks)
+        console.print(f"ok: {counts['ok']}, notes: {counts['note']}, faults: {counts['fault']}", highlight=False)
+    return 1 if any(check.status == "fault" for check in checks) else 0
+
+
+def check_share(config: Config, machine: Machine) -> Check:
+    """What a sweep of nine trials of this configuration would do with the machine."""
+    name, cache = "a sweep here", Path(config.paths.cache)
+    if check_writable("paths.cache", cache.absolute()).status == "fault":
+        return Check(name, "note", "unknown, because what steps cost is kept in paths.cache")
+    try:
+        need = needed_gb(step_cost(config, cache).live_gb, machine.device)
+    except ValueError as error:
+        return Check(name, "note", f"unknown, because the model does not fit the images ({error})")
+    try:
+        share = share_of(machine, config.compute, need, DEFAULT_TRIALS)
+    except UserError as error:
+        found, _, mend = str(error).partition("; ")
+        return Check(name, "fault", found, mend.capitalize())
+    return Check(name, "ok", describe_share(share, machine, need, config.data.name))
+
+
+def describe_share(share: Share, machine: Machine, need_gb: float, task: str) -> str:
+    """Return how many trials would run side by side, and on what each. Pure."""
+    cores = f"{share.cpus} core{'s' * (share.cpus != 1)}"
+    if machine.device == "cuda":
+        gpus = f"{machine.gpus} GPU{'s' * (machine.gpus != 1)} ({machine.name})"
+        each = f"{share.gpus:.2g} of a GPU and {cores}"
+    else:
+        gpus, each = f"the CPU ({machine.name})", cores
+    count = min(share.slots, DEFAULT_TRIALS)
+    return (
+        f"{DEFAULT_SWEEP} on {task} would run {count} of its {DEFAULT_TRIALS} trials at once on {gpus}, each with "
+        f"{each}; a trial needs {need_gb:.1f} GB"
+    )
+
+
+def _printed(checks: Sequence[Check], console: Console) -> Sequence[Check]:
+    for check in checks:
+        style = _STYLES[check.status]
+        console.print(f"[{style}]{check.status:<5}[/] ", end="")
+        console.print(str(check), markup=False, highlight=False, soft_wrap=True)
+    return checks
+
+
+def _as_json(checks: Sequence[Check], facts: CudaFacts, machine: Machine | None) -> dict[str, Any]:
+    return {
+        "checks": [asdict(check) for check in checks],
+        "machine": None if machine is None else asdict(machine),
+        "cuda": asdict(facts),
+    }

@@ -1,0 +1,59 @@
+"""Checks of CUDA and of each GPU, from facts gathered once."""
+
+from pipeline.checks import Check
+from pipeline.compute import shares_gpus
+from pipeline.cuda import CudaFacts, cuda_fault, cuda_notes
+from pipeline.gpus import GPU, Driver
+from pipeline.selftest import find_faults_in_child
+from pipeline.settings import ComputeConfig
+
+
+def gpu_checks(facts: CudaFacts, config: ComputeConfig) -> list[Check]:
+    """torch and its CUDA, the driver, each GPU, and what to know of them. Pure.
+
+    Without CUDA the reason is a fault for compute.device=cuda, and a note else, since a sweep then uses the CPU.
+    """
+    built = f"built with CUDA {facts.torch_cuda}" if facts.torch_cuda else "built without CUDA"
+    checks = [Check("torch", "ok", f"{facts.torch_version}, {built}")]
+    if facts.driver.loaded:
+        checks.append(check_driver(facts.driver))
+    fault = cuda_fault(facts, sharing=shares_gpus(config))
+    if fault:
+        stops = config.device == "cuda" or (config.device == "auto" and facts.available)
+        checks.append(Check("CUDA", "fault" if stops else "note", fault.found, fault.mend))
+    checks += [Check(f"GPU {gpu.index}", "ok", describe_gpu(gpu)) for gpu in facts.gpus]
+    return [*checks, *(Check("CUDA", "note", note.found, note.mend) for note in cuda_notes(facts))]
+
+
+def check_driver(driver: Driver) -> Check:
+    """The driver's version and the newest CUDA that it supports. Pure."""
+    version = driver.version or "of unknown version"
+    cuda = f", supports CUDA up to {driver.cuda[0]}.{driver.cuda[1]}" if driver.cuda else ""
+    if driver.nvml_error:
+        mend = "Without NVML, free memory, users and energy of a GPU are unknown"
+        return Check("NVIDIA driver", "note", f"{version}{cuda}; NVML does not answer ({driver.nvml_error})", mend)
+    return Check("NVIDIA driver", "ok", f"{version}{cuda}")
+
+
+def describe_gpu(gpu: GPU) -> str:
+    """Return a GPU's name, memory, users, and what it computes in."""
+    kind = f"{gpu.name}, a MIG slice" if gpu.mig else gpu.name
+    major, minor = gpu.capability
+    arithmetic = "bf16 and TF32" if gpu.has_bf16 else "no native bf16, no TF32"
+    users = "" if gpu.processes or gpu.free_gb is None else ", no other process uses it"
+    mode = "" if gpu.compute_mode in ("default", "unknown") else f", {gpu.compute_mode} mode"
+    return f"{kind}, {gpu.describe_memory()}{users}, compute capability {major}.{minor}, {arithmetic}{mode}"
+
+
+def self_tests(facts: CudaFacts) -> list[Check]:
+    """Train a few steps on each GPU, in a process for each."""
+    checks: list[Check] = []
+    for gpu in facts.gpus:
+        faults = find_faults_in_child(gpu.uuid)
+        name = f"self-test on GPU {gpu.index}"
+        if faults:
+            mend = "Check the driver and the GPU (nvidia-smi -q), and torch's version"
+            checks.append(Check(name, "fault", "; ".join(faults), mend))
+        else:
+            checks.append(Check(name, "ok", "five steps agree with the CPU's, also as CUDA graphs; bf16 is finite"))
+    return checks

@@ -1,0 +1,141 @@
+"""A short training that shows whether a GPU computes what the CPU does: eager, recorded as CUDA graphs, and in bf16."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from models.objective import Batch
+from pipeline.config import compose_config
+from pipeline.graphs import Recorder
+from pipeline.settings import Config
+from pipeline.trainer import TrainState, make_optimizers, rng_for, step_taker
+from pipeline.trial import build_state
+
+Losses = dict[str, float]
+
+# Three steps before a recording, one that is recorded, one that is replayed (pipeline/graphs.py).
+STEPS = 5
+# Rounding differs between devices, and training amplifies it from step to step: on a CPU, two layouts of the maps
+# differ by less than a tenth of these.
+FIRST_STEP_TOLERANCE, LATER_TOLERANCE = 1e-3, 2e-2
+# Starting CUDA and choosing kernels takes most of it.
+LIMIT_SECONDS = 180.0
+SMALL = ("data.size=32", "model.generator.channels=8", "model.discriminator.channels=8", "train.channels_last=false")
+
+
+def find_faults(device: torch.device, recorder: Recorder | None = None) -> list[str]:
+    """Take a few steps of a small CUT on the CPU and on the device, in three ways; return what differs.
+
+    Args:
+        recorder: what records steps where the device is not CUDA.
+    """
+    config = compose_config(SMALL)
+    # TF32 would hide faults of the same size.
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    try:
+        expected = run_steps(config, torch.device("cpu"))
+        eager = run_steps(config, device, capturable=True)
+        recorded = run_steps(config, device, capturable=True, recorder=recorder, record=True)
+        bf16 = run_steps(compose_config((*SMALL, "train.precision=bf16")), device)
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+    faults = [
+        difference(f"{device} against the CPU", expected, eager),
+        difference("CUDA graphs against eager steps", eager, recorded),
+        not_finite("bf16", bf16),
+    ]
+    return [fault for fault in faults if fault]
+
+
+def run_steps(
+    config: Config,
+    device: torch.device,
+    *,
+    capturable: bool = False,
+    recorder: Recorder | None = None,
+    record: bool = False,
+) -> list[Losses]:
+    """The losses of a few steps from the same weights, images and draws.
+
+    Args:
+        capturable: give the optimisers the form that a recording needs, so that eager and recorded steps compare.
+        record: take the steps as a recording that is replayed.
+    """
+    state = build_state(config, device)
+    if capturable:
+        state = _capturable(config, state, record=record)
+    take_step = step_taker(state, recorder)
+    found: list[Losses] = []
+    for step in range(STEPS):
+        losses = take_step(_batch(config, step), rng_for(0, "step", step))
+        found.append({name: float(loss) for name, loss in losses.items()})
+    return found
+
+
+def difference(what: str, expected: Sequence[Losses], found: Sequence[Losses]) -> str:
+    """The first loss that is off by more than rounding explains, as a sentence; '' where none is."""
+    for step, (one, two) in enumerate(zip(expected, found, strict=True), start=1):
+        tolerance = FIRST_STEP_TOLERANCE if step == 1 else LATER_TOLERANCE
+        for name, value in one.items():
+            if not math.isclose(value, two[name], rel_tol=tolerance, abs_tol=tolerance):
+                return f"{what}: loss {name} of step {step} is {two[name]:.5g} instead of {value:.5g}"
+    return ""
+
+
+def not_finite(what: str, found: Sequence[Losses]) -> str:
+    """The first loss that is no finite number, as a sentence; '' where all are."""
+    for step, losses in enumerate(found, start=1):
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                return f"{what}: loss {name} of step {step} is {value}"
+    return ""
+
+
+def find_faults_in_child(uuid: str, *, seconds: float = LIMIT_SECONDS) -> list[str]:
+    """The faults of the GPU with that identifier, found in a process of its own: a crash or a hang is a fault too."""
+    # Trials see their GPU in the same way, as the only one.
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": uuid}
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "pipeline.selftest"],
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            env=environment,
+            cwd=Path(__file__).parents[1],
+        )
+    except subprocess.TimeoutExpired:
+        return [f"no result within {seconds:g} s"]
+    if ended.returncode:
+        last = (ended.stderr.strip() or "no message").splitlines()[-1]
+        how = f"signal {-ended.returncode}" if ended.returncode < 0 else f"exit code {ended.returncode}"
+        return [f"its process ended with {how} ({last})"]
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def _capturable(config: Config, state: TrainState, *, record: bool) -> TrainState:
+    execution = replace(state.execution, cuda_graphs=True)
+    betas = (config.train.beta1, config.train.beta2)
+    optimizers = make_optimizers(state.objective, config.train.learning_rate, betas, execution)
+    return TrainState(state.objective, optimizers, execution=replace(execution, cuda_graphs=record))
+
+
+def _batch(config: Config, step: int) -> Batch:
+    rng, shape = rng_for(0, "images", step), config.data.shape
+    a, b = (
+        torch.rand(1, channels, shape.height, shape.width, generator=rng)
+        for channels in (shape.channels_a, shape.channels_b)
+    )
+    return Batch(2 * a - 1, 2 * b - 1)
+
+
+if __name__ == "__main__":
+    print(json.dumps(find_faults(torch.device("cuda"))))
