@@ -2,19 +2,23 @@
 
 from collections.abc import Callable, Iterator
 from itertools import islice
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from gpu_trials import MODELS
-from pipeline.gpus import find_gpus
 
 from models.objective import Batch
 from pipeline.config import compose_config
+from pipeline.data import Dataset
 from pipeline.energy import joule_counter
+from pipeline.evaluate import Evaluator
+from pipeline.gpus import find_gpus
 from pipeline.memory import GB, LiveTensors, is_out_of_memory, limit_cuda
 from pipeline.meter import WARMUP_STEPS, held_tensors
 from pipeline.packing import CUDA_ALLOWANCE_GB
-from pipeline.settings import Config
+from pipeline.settings import Config, MetricConfig
 from pipeline.trainer import TrainState, fit, rng_for, step_taker
 from pipeline.transfer import pack, unpack
 from pipeline.trial import build_state
@@ -97,6 +101,22 @@ def test_recorded_steps_reserve_little_more_than_others(model: str, emptied: tor
         del state, steps
         torch.cuda.empty_cache()
     assert reserved[1] <= 1.5 * reserved[0]
+
+
+def test_an_evaluation_holds_one_batch_of_translations_at_a_time(emptied: torch.device, tmp_path: Path) -> None:
+    peaks: list[int] = []
+    for count in (32, 512):
+        images = np.random.default_rng(0).integers(0, 256, (count, 3, 128, 128), np.uint8)
+        dataset = Dataset(images, images, images, images, images, images, None)
+        config = MetricConfig(extractor="small-conv", batch_size=16)
+        evaluator = Evaluator(dataset, config, emptied, tmp_path)
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        outputs = evaluator.evaluate(lambda batch: batch).outputs
+        peaks.append(torch.cuda.max_memory_allocated() - before)
+        assert (outputs == images).all()
+    # 480 images more have 24 MB; their features less than one.
+    assert peaks[1] < peaks[0] + 4_000_000
 
 
 def test_tensors_are_kept_to_the_limit(emptied: torch.device) -> None:
