@@ -24,16 +24,15 @@ from pipeline.errors import UserError
 from pipeline.graphs import WARM_UP
 from pipeline.mps import mps_available, mps_daemon
 from pipeline.settings import Config
+from pipeline.trainer import MOST_UNFINISHED
 
 SIDE_BY_SIDE = (1, 2, 4)
-# How long each measurement counts steps, behind the first ones.
-SECONDS = 10.0
+# How long each measurement counts steps, behind the first ones; a GPU's are short.
+SECONDS = {"cpu": 10.0, "cuda": 4.0}
 # Of each kind: where steps are recorded as CUDA graphs, the last one is recorded.
 FIRST_STEPS = WARM_UP + 1
 # How long the children may take until all have taken their first steps, and to finish behind their time.
 SECONDS_TO_START, SECONDS_TO_FINISH = 900.0, 120.0
-# Steps that a host may be ahead of its GPU: a training is no further.
-AHEAD = 2
 ALONE = "no MPS"
 
 
@@ -67,7 +66,7 @@ def bench_pack(overrides: Sequence[str], repeats: int, *, as_json: bool) -> None
     notes: list[str] = []
     daemons = ExitStack()
     try:
-        found = measure(config, repeats, ways_to_share(device.type, daemons, notes))
+        found = measure(config, repeats, ways_to_share(device.type, daemons, notes), SECONDS[device.type])
     finally:
         _end(daemons, notes)
     alone = next((one.steps_per_second for one in found if one.trials == 1), None)
@@ -79,7 +78,7 @@ def bench_pack(overrides: Sequence[str], repeats: int, *, as_json: bool) -> None
         "task": config.data.name,
         "method": config.model.method,
         "image_size": list(config.data.size),
-        "seconds": SECONDS,
+        "seconds": SECONDS[device.type],
     }
     report = Report("pack", device_name(device), device.type, cores, repeats, rows, settings, notes)
     if as_json:
@@ -129,7 +128,7 @@ def ways_to_share(device: str, daemons: ExitStack, notes: list[str]) -> list[Sha
     return [*ways, Sharing("MPS", environment, pinned=False), Sharing("MPS, cores pinned", environment, pinned=True)]
 
 
-def measure(config: Config, repeats: int, ways: Sequence[Sharing], seconds: float = SECONDS) -> list[Together]:
+def measure(config: Config, repeats: int, ways: Sequence[Sharing], seconds: float) -> list[Together]:
     """Return the best of the repeats for each way and number of trials; one trial alone is measured in the first way.
 
     The combinations take turns, so that other work of the machine slows all of them. One that fails is not repeated.
@@ -237,7 +236,7 @@ def _not_far_ahead(issued: Iterator[None], device: torch.device) -> Iterator[Non
             done = torch.cuda.Event()
             done.record(torch.cuda.current_stream(device))
             unfinished.append(done)
-            if len(unfinished) > AHEAD:
+            if len(unfinished) > MOST_UNFINISHED:
                 unfinished.popleft().synchronize()
         yield
 

@@ -30,14 +30,14 @@ class Checkpoints:
         self._saved = time.monotonic()
         self._saving: Future[None] | None = None
 
-    def due(self, ended_epoch: int | None, *, last: bool) -> bool:
-        """Whether to save now. ended_epoch: the number of epochs done, where one has just ended."""
+    def due(self, epochs_done: int, *, epoch_ends: bool, last: bool) -> bool:
+        """Whether to save now: at the end of an epoch or within one, or behind the trial's last step."""
         since = time.monotonic() - self._saved
         if last:
             return True
         if self._saving and (not self._saving.done() or (self._writer.beside and since < SECONDS_APART)):
             return False
-        epoch_is_due = ended_epoch is not None and ended_epoch % self._train.checkpoint_every_epochs == 0
+        epoch_is_due = epoch_ends and epochs_done % self._train.checkpoint_every_epochs == 0
         return epoch_is_due or since >= 60 * self._train.checkpoint_every_minutes
 
     def save(self, state: dict[str, Any]) -> None:

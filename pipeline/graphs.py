@@ -91,7 +91,7 @@ class CUDARecorder:
         # Other threads prepare steps and write checkpoints meanwhile; their calls are not the recording's matter.
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             outcome = function()
-        # Recording queues nothing: this is the call itself.
+        # Recording runs nothing. This replay is the call itself.
         graph.replay()
         return outcome, graph.replay
 

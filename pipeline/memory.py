@@ -118,12 +118,16 @@ def process_peak_gb() -> float:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, of a GPU or of the machine; torch has a kind of error of its own for the former alone."""
+    """Whether memory ran out, of a GPU or of the machine: this error says so, or one that it came from."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     # The CPU's allocator, CUDA's context, cuBLAS and cuDNN raise plain errors.
     words = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    if isinstance(error, RuntimeError) and any(word in str(error) for word in words):
+        return True
+    # A recording that runs out of memory ends with an error of its own.
+    earlier = error.__cause__ or error.__context__
+    return isinstance(error, RuntimeError) and earlier is not None and is_out_of_memory(earlier)
 
 
 def limit_cuda(device: torch.device, memory_gb: float) -> None:

@@ -18,6 +18,10 @@ class Lap(Protocol):
         """Whether its end is reached, also by a GPU."""
         ...
 
+    def wait(self) -> None:
+        """Wait for its end."""
+        ...
+
     @property
     def seconds(self) -> float:
         """How long it took. On a GPU this waits for its end, so it is asked for later than that."""
@@ -39,6 +43,9 @@ class _HostLap:
         self.seconds = time.perf_counter() - self._started
         self.over = True
 
+    def wait(self) -> None:
+        pass  # the host was there when it ended
+
 
 class _DeviceLap:
     # The host runs ahead of a GPU: its clock would time the queueing of a step, and synchronising would slow it.
@@ -54,7 +61,10 @@ class _DeviceLap:
     def over(self) -> bool:
         return self._end.query()
 
+    def wait(self) -> None:
+        self._end.synchronize()
+
     @property
     def seconds(self) -> float:
-        self._end.synchronize()
+        self.wait()
         return self._start.elapsed_time(self._end) / 1000

@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -316,7 +317,8 @@ class TrialRun:
 
     def fail(self, reason: str, trace: str, tags: Mapping[str, str]) -> None:
         """The run ends as failed: the reason in a tag beside those given, the traceback as an artefact."""
-        self.flush()
+        with suppress(Exception):  # values that the store refuses must not keep it from the reason
+            self.flush()
         self.client.log_text(self.run_id, trace, "traceback.txt")
         failed = {**tags, "error": reason[:TAG_LENGTH]}
         self.client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in failed.items()])

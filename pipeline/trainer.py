@@ -2,6 +2,7 @@
 
 import collections.abc
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from pipeline.timing import Lap, start_lap
 from pipeline.transfer import Packed, pack, unpack
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
+
+# How many steps the host may be ahead of a GPU: enough to keep it busy, few enough for the memory that they hold.
+MOST_UNFINISHED = 8
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,7 @@ def fit(
     device = state.device
     take_step = prepared_step_taker(state, recorder)
     total = schedule.epochs * batches.steps_per_epoch
+    unfinished: deque[Lap] = deque()
     with closing(prepared_steps(state, batches, schedule, seed, range(state.step, total))) as steps:
         while True:
             waiting = start_lap(device)
@@ -153,6 +158,9 @@ def fit(
             set_learning_rate(state.optimizers, schedule.rate(prepared.epoch))
             losses = take_step(prepared)
             lap.stop()
+            unfinished.append(lap)
+            if len(unfinished) > MOST_UNFINISHED:
+                unfinished.popleft().wait()
             yield StepReport(state.step, prepared.epoch, losses, lap, waiting)
 
 

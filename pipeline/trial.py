@@ -129,7 +129,6 @@ def _train(job: TrialJob, record: TrialRun) -> Iterator[Progress]:
                 continue
 
             epochs_done = report.step // batches.steps_per_epoch
-            ended_epoch = epochs_done if epoch_ends else None
             losses = writer.keep(loss_history(pending))
             pending.clear()
             scores: dict[str, float] = {}
@@ -140,7 +139,10 @@ def _train(job: TrialJob, record: TrialRun) -> Iterator[Progress]:
                 made_with = {"step": report.step, "epoch": epochs_done, **evaluation.provenance, **_device_tags(job)}
                 writer.write(partial(record.log_evaluation, report.step, scores, made_with, evaluation.grid))
             writer.write(partial(_log, record, report.step, losses, scores))
-            if checkpoints.due(ended_epoch, last=report.step == total):
+            if scores:
+                # Who stops a trial by this score must find it in the record.
+                writer.write(record.flush).result()
+            if checkpoints.due(epochs_done, epoch_ends=epoch_ends, last=report.step == total):
                 kept = {"evaluations": dict(evaluations), "meter": meter.kept()}
                 # A checkpoint ahead of its record would be taken for another record's.
                 writer.write(record.flush)

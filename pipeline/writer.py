@@ -11,8 +11,8 @@ Tree = TypeVar("Tree")
 
 
 class Writer:
-    """Runs works one after another. Behind one that fails nothing is written, and its error is raised: at once, or by
-    the next call where works run beside.
+    """Does jobs one after another. Behind one that fails nothing is written, and its error is raised: at once, or by
+    the next call where jobs are done beside the training.
 
     beside: for a GPU, which would stand idle while the host writes. On a CPU the thread would take the training's core.
     """
@@ -23,25 +23,25 @@ class Writer:
         self._error: BaseException | None = None
 
     def keep(self, tree: Tree) -> Callable[[], Tree]:
-        """What the tree's tensors hold now, for a work to ask for."""
+        """What the tree's tensors hold now, for a job to ask for."""
         return copy_to_host(tree) if self._thread else lambda: tree
 
-    def write(self, work: Callable[[], object]) -> Future[None]:
-        """Run the work, now or behind those that are waiting. Gives what says whether it is done."""
+    def write(self, job: Callable[[], object]) -> Future[None]:
+        """Do the job, now or behind those that are waiting. Gives what says whether it is done."""
         if self._error:
             raise self._error
         if self._thread is None:
-            work()
+            job()
             done: Future[None] = Future()
             done.set_result(None)
             return done
-        return self._thread.submit(self._run, work)
+        return self._thread.submit(self._do, job)
 
-    def _run(self, work: Callable[[], object]) -> None:
+    def _do(self, job: Callable[[], object]) -> None:
         if self._error:
             return
         try:
-            work()
+            job()
         except BaseException as error:
             self._error = error
 
@@ -51,7 +51,7 @@ class Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait until all is written. Raises the error of a work, unless the training has failed by itself."""
+        """Wait until all is written. Raises the error of a job, unless the training has failed by itself."""
         if self._thread:
             self._thread.shutdown()
         if self._error and error is None:

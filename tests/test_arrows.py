@@ -111,7 +111,7 @@ ARROWS = {
     "bench_data": {"bench_report", "compute", "data", "settings", "stripes", "trainer"},
     "bench_pack": {
         *("bench_process", "bench_report", "bench_training", "compute", "config", "errors", "graphs", "mps"),
-        "settings",
+        *("settings", "trainer"),
     },
     "bench": {"bench_data", "bench_fid", "bench_pack", "bench_step", "bench_sweep", "bench_tables", "errors"},
     "manage": {"claim", "errors", "metrics", "plan", "sweep"},

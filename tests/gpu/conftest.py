@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from gpu_trials import SMALL
+from gpu_trials import SMALL, CountingRecorder
 from tape import TapeRecorder
 
 from pipeline.config import compose_config
 from pipeline.data import UnpairedBatches, open_dataset, prepare
-from pipeline.graphs import Recorder
+from pipeline.graphs import CUDARecorder
 from pipeline.settings import Config
 from pipeline.trainer import Schedule, TrainState, make_optimizers
 from pipeline.trial import build_state
@@ -50,9 +50,9 @@ def float32_is_float32() -> Iterator[None]:
 
 
 @pytest.fixture
-def recorder(device: torch.device) -> Callable[[], Recorder | None]:
-    """What records steps: CUDA's own recorder, which a trial takes by itself, or a tape of torch's operations."""
-    return lambda: None if device.type == "cuda" else TapeRecorder()
+def recorder(device: torch.device) -> Callable[[], CountingRecorder]:
+    """What records steps and counts them: as a trial does on CUDA, or on a tape of torch's operations."""
+    return lambda: CountingRecorder(CUDARecorder(device) if device.type == "cuda" else TapeRecorder())
 
 
 @pytest.fixture

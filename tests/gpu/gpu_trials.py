@@ -1,9 +1,15 @@
-"""The small trials that laws of GPUs are shown on."""
+"""The small trials that laws of GPUs are shown on, and what makes their steps give the same bits each time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.graphs import Outcome, Recorder
 
 # 8 steps an epoch, so that 24 steps see the rate change twice.
 SMALL = (
@@ -25,13 +31,65 @@ MODELS = {
     "fastcut": ("model=fastcut",),
     "cyclegan": ("model=cyclegan", "model.pool_size=4"),
 }
+# How many kinds of steps are met often enough to be recorded: a flipped one is another, and one with short queues.
+KINDS = {"cut": 1, "external": 1, "fastcut": 2, "cyclegan": 1}
+
+
+@dataclass
+class CountingRecorder:
+    """A recorder that counts what it records and what is replayed."""
+
+    recorder: Recorder
+    recordings: int = 0
+    replays: int = 0
+
+    def warm_up(self, function: Callable[[], Outcome]) -> Outcome:
+        return self.recorder.warm_up(function)
+
+    def record(self, function: Callable[[], Outcome]) -> tuple[Outcome, Callable[[], None]]:
+        self.recordings += 1
+        outcome, replay = self.recorder.record(function)
+
+        def counted() -> None:
+            self.replays += 1
+            replay()
+
+        return outcome, counted
 
 
 @contextmanager
-def deterministic_kernels(*, wanted: bool) -> Iterator[None]:
-    """Where they are wanted, operations give the same bits each time, and one that cannot raises RuntimeError."""
-    torch.use_deterministic_algorithms(wanted)
+def deterministic_kernels(*, wanted: bool = True) -> Iterator[None]:
+    """Operations give the same bits each time, where that is wanted; one that cannot raises RuntimeError.
+
+    CUDA's gradient of reflection padding adds in any order, and has no other kernel. In the body padding is taken by
+    indices, whose gradient has one.
+    """
+    if not wanted:
+        yield
+        return
+    pad, forward = F.pad, nn.ReflectionPad2d.forward
+
+    def reflecting(x: Tensor, padding: Any, mode: str = "constant", value: float | None = None) -> Tensor:
+        return reflect(x, padding) if mode == "reflect" else pad(x, padding, mode, value)
+
+    F.pad = reflecting
+    nn.ReflectionPad2d.forward = lambda layer, x: reflect(x, layer.padding)  # type: ignore[method-assign]
+    torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(False)
+        F.pad, nn.ReflectionPad2d.forward = pad, forward
+
+
+def reflect(x: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
+    """Reflection padding (left, right, top, bottom) of images (B, C, H, W)."""
+    left, right, top, bottom = padding
+    return x.index_select(-2, _mirrored(x.shape[-2], top, bottom, x)).index_select(
+        -1, _mirrored(x.shape[-1], left, right, x)
+    )
+
+
+def _mirrored(size: int, before: int, behind: int, like: Tensor) -> Tensor:
+    places = torch.arange(-before, size + behind, device=like.device).abs()
+    return torch.where(places < size, places, 2 * (size - 1) - places)

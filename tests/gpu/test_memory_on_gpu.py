@@ -1,7 +1,10 @@
 """What a trial takes of a GPU's memory: counted, by CUDA's allocator, and by the driver."""
 
+import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ from pipeline.memory import GB, LiveTensors, is_out_of_memory, limit_cuda
 from pipeline.meter import WARMUP_STEPS, held_tensors
 from pipeline.packing import CUDA_ALLOWANCE_GB
 from pipeline.settings import Config, MetricConfig
+from pipeline.timing import start_lap
 from pipeline.trainer import TrainState, fit, rng_for, step_taker
 from pipeline.transfer import pack, unpack
 from pipeline.trial import build_state
@@ -51,6 +55,7 @@ def emptied(cuda: torch.device) -> Iterator[torch.device]:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_counted_live_tensors_are_what_the_allocator_gave_out(model: str, emptied: torch.device) -> None:
+    """But for workspaces of convolutions and products, which the allocator counts and which are no tensors."""
     before = torch.cuda.memory_allocated()
     config = config_of(model)
     state = build_state(config, emptied)
@@ -61,25 +66,36 @@ def test_counted_live_tensors_are_what_the_allocator_gave_out(model: str, emptie
     with LiveTensors(held_tensors(state)) as counter:
         next(steps)
     torch.cuda.synchronize()
-    assert counter.peak_bytes == pytest.approx(torch.cuda.max_memory_allocated() - before, rel=0.05)
+    allocated = torch.cuda.max_memory_allocated() - before
+    print(f"{model}: counted {counter.peak_bytes / GB:.3f} GB, allocated {allocated / GB:.3f} GB")
+    assert counter.peak_bytes <= 1.02 * allocated
+    assert allocated <= 1.3 * counter.peak_bytes
 
 
-def test_a_process_takes_its_reserved_memory_and_less_than_the_allowance_beside_it(emptied: torch.device) -> None:
-    """By the driver, for the whole GPU; so no other process may come or go meanwhile."""
-    (gpu, *_) = find_gpus()
-    if gpu.free_gb is None:
-        pytest.skip("NVML does not say how much memory is free")
-    config = config_of("cut")
-    for _ in islice(stepping(build_state(config, emptied), config), WARMUP_STEPS):
+def reserve_and_ask_the_driver() -> tuple[float, float]:
+    """What a process of CUT reserves, and what the GPU's memory in use grew by meanwhile (10^9 bytes)."""
+
+    def used_gb() -> float | None:
+        (gpu, *_) = find_gpus()
+        return None if gpu.free_gb is None else gpu.memory_gb - gpu.free_gb
+
+    before, config = used_gb(), config_of("cut")
+    for _ in islice(stepping(build_state(config, torch.device("cuda")), config), WARMUP_STEPS):
         pass
     torch.cuda.synchronize()
-    (gpu, *_) = find_gpus()
-    assert gpu.free_gb is not None
-    own = [found.used_gb for found in gpu.processes if found.used_gb is not None]
-    # In a container NVML may know the processes of the machine only by other numbers, or not at all.
-    used = own[0] if len(own) == 1 else gpu.memory_gb - gpu.free_gb
-    reserved = torch.cuda.memory_reserved() / GB
-    assert reserved <= used <= reserved + CUDA_ALLOWANCE_GB
+    after = used_gb()
+    grown = math.nan if before is None or after is None else after - before
+    return torch.cuda.memory_reserved() / GB, grown
+
+
+def test_a_process_takes_its_reserved_memory_and_at_most_the_allowance_beside_it(emptied: torch.device) -> None:
+    """By the driver, for the whole GPU; so no other process may come or go meanwhile."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        reserved, grown = process.submit(reserve_and_ask_the_driver).result()
+    if math.isnan(grown):
+        pytest.skip("NVML does not say how much memory is free")
+    print(f"reserved {reserved:.3f} GB, by the driver {grown:.3f} GB")
+    assert reserved <= grown <= reserved + CUDA_ALLOWANCE_GB
 
 
 @pytest.mark.parametrize("model", ["cut", "fastcut", "cyclegan"])
@@ -157,8 +173,20 @@ def test_between_two_log_steps_the_host_never_waits_for_the_gpu(
         if whole.time_range.start <= event.time_range.start <= whole.time_range.end and event.name != whole.name
     ]
     assert any("Memcpy HtoD (Pinned" in name for name in within), "the steps' own copies are seen"
-    waits = {"cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize"}
+    # The host waits for the step before the last eight (`pipeline.trainer.MOST_UNFINISHED`), when it is that far ahead.
+    waits = {"cudaStreamSynchronize", "cudaDeviceSynchronize"}
     assert not [name for name in within if name in waits or "Pageable" in name]
+
+
+def test_a_gpus_lap_takes_what_the_gpu_takes(cuda: torch.device) -> None:
+    product = torch.ones(8192, 8192, device=cuda)
+    lap = start_lap(cuda)
+    for _ in range(20):
+        product = product @ product
+    lap.stop()
+    assert not lap.over, "the host is ahead of the GPU"
+    lap.wait()
+    assert lap.over and lap.seconds > 0.005
 
 
 def test_a_gpus_counter_of_energy_rises(cuda: torch.device) -> None:

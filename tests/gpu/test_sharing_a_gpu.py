@@ -22,7 +22,7 @@ from pipeline.plan import find_needs, plan_sweep
 from pipeline.register import register
 from pipeline.stripes import draw_pictures
 from pipeline.sweep import Row, Sweep
-from pipeline.worker import forked_nursery
+from pipeline.worker import spawned_nursery
 
 pytestmark = pytest.mark.gpu
 
@@ -66,7 +66,8 @@ def test_what_runs_out_of_its_share_ends_alone_is_given_more_and_finishes(projec
         outcomes.setdefault(key, []).append(outcome.ending)
         last[key] = outcome
 
-    with forked_nursery() as nursery:
+    # This process has used CUDA, so it must not be forked.
+    with spawned_nursery() as nursery:
         plan = plan_sweep(sweep, [*SMALL, "compute.device=cuda"])
         enough, starved = register(plan, find_needs(plan))
         # 20 MB of tensors, less than torch's allocator asks for at once.

@@ -13,7 +13,7 @@ from models.execution import Execution
 from models.objective import Batch
 from pipeline.compute import execution_of
 from pipeline.errors import UserError
-from pipeline.graphs import WARM_UP, CUDARecorder, Recorded
+from pipeline.graphs import WARM_UP, Recorded
 from pipeline.memory import LiveTensors
 from pipeline.settings import Config, TrainConfig
 from pipeline.trainer import TrainState, make_optimizers, rng_for, set_learning_rate, step_taker
@@ -154,11 +154,3 @@ def test_a_checkpoint_of_another_way_leaves_a_trials_own(tiny: Callable[..., Con
 def test_cuda_graphs_without_cuda_are_refused() -> None:
     with pytest.raises(UserError, match=r"train\.cuda_graphs=true needs CUDA, and this trial would run on cpu"):
         execution_of(TrainConfig(cuda_graphs=True), "cpu")
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: CUDA's recorder has no kernels to record")
-def test_cudas_recorder_does_operations_again() -> None:
-    cuda = torch.device("cuda")
-    call = Recorded(doubled, cuda, CUDARecorder(cuda))
-    for number in range(WARM_UP + 4):
-        assert float(call(packed(torch.full((1,), float(number)), 1))["y"]) == 2 * number + 1

@@ -92,6 +92,16 @@ def test_the_cpus_own_allocator_says_so_too() -> None:
     assert is_out_of_memory(caught.value)
 
 
+def test_an_error_that_came_from_running_out_of_memory_is_known_as_such() -> None:
+    """As a recording of CUDA graphs ends."""
+    with pytest.raises(RuntimeError, match="capture") as caught:
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+    assert is_out_of_memory(caught.value)
+
+
 def test_process_has_a_peak() -> None:
     assert 0.05 < process_peak_gb() < 100
 

@@ -192,19 +192,3 @@ def test_streams_differ_by_seed_and_purpose_and_repeat() -> None:
 def test_phases_update_in_the_reference_order(tiny: Callable[..., Config]) -> None:
     assert build_state(tiny("model=cut"), CPU).objective.phases == ("discriminator", "generator")
     assert build_state(tiny("model=cyclegan"), CPU).objective.phases == ("generator", "discriminator")
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("overrides", TRIALS.values(), ids=TRIALS.keys())
-def test_a_step_on_cuda_loses_as_much_as_on_the_cpu(
-    tiny: Callable[..., Config], tmp_path: Path, overrides: tuple[str, ...]
-) -> None:
-    config = tiny(*overrides)
-    dataset = open_dataset(prepare(config.data, tmp_path).folder)
-    _, schedule = setting(config, tmp_path)
-    losses = []
-    for device in (CPU, torch.device("cuda")):
-        batches = UnpairedBatches(dataset, config.data.size, config.train.batch_size, config.seed)
-        losses.append(next(iter(fit(build_state(config, device), batches, schedule, config.seed))).losses)
-    for name, loss in losses[0].items():
-        torch.testing.assert_close(loss, losses[1][name].cpu(), rtol=1e-3, atol=1e-5)

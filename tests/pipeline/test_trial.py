@@ -158,6 +158,18 @@ def test_a_trial_that_writes_beside_its_training_ends_alike(
     assert all(torch.equal(saved[1]["objective"][name], value) for name, value in saved[0]["objective"].items())
 
 
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_score_is_recorded_before_it_is_told(
+    project: Path, tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, beside: bool
+) -> None:
+    """A search may stop the trial by it at once."""
+    monkeypatch.setattr(module, "Writer", lambda **_: Writer(beside=beside))
+    job = job_of(tiny("train.checkpoint_every_epochs=100"))
+    for progress in run_trial(job):
+        if progress.scored_now:
+            assert (progress.step, progress.score) in history(job)["eval/fd_small_conv"]
+
+
 def test_a_checkpoint_that_cannot_be_written_beside_the_training_ends_the_trial(
     project: Path, tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,34 +83,39 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+def due(checkpoints: Checkpoints, epoch: int) -> bool:
+    return checkpoints.due(epoch, epoch_ends=True, last=False)
+
+
 def test_a_checkpoint_is_due_at_the_end_of_every_so_many_epochs(tmp_path: Path, clock: Clock) -> None:
     checkpoints = Checkpoints(tmp_path / "last.pt", TrainConfig(checkpoint_every_epochs=2), Writer(beside=False))
-    assert [checkpoints.due(epoch, last=False) for epoch in (None, 1, 2, 3, 4)] == [False, False, True, False, True]
-    assert checkpoints.due(None, last=True)
+    assert [due(checkpoints, epoch) for epoch in (1, 2, 3, 4)] == [False, True, False, True]
+    assert not checkpoints.due(2, epoch_ends=False, last=False)
+    assert checkpoints.due(1, epoch_ends=False, last=True)
 
 
 def test_a_checkpoint_is_due_within_a_long_epoch(tmp_path: Path, clock: Clock) -> None:
     checkpoints = Checkpoints(tmp_path / "last.pt", TrainConfig(checkpoint_every_minutes=3), Writer(beside=False))
     clock.now += 179
-    assert not checkpoints.due(None, last=False)
+    assert not checkpoints.due(0, epoch_ends=False, last=False)
     clock.now += 1
-    assert checkpoints.due(None, last=False)
+    assert checkpoints.due(0, epoch_ends=False, last=False)
     checkpoints.save({})
-    assert not checkpoints.due(None, last=False)
+    assert not checkpoints.due(0, epoch_ends=False, last=False)
 
 
 def test_short_epochs_share_a_checkpoint_where_it_is_written_beside(tmp_path: Path, clock: Clock) -> None:
     with Writer(beside=True) as writer:
         checkpoints = Checkpoints(tmp_path / "last.pt", TrainConfig(), writer)
-        assert checkpoints.due(1, last=False)
+        assert due(checkpoints, 1)
         checkpoints.save({})
         assert checkpoints._saving is not None
         checkpoints._saving.result(60)
         clock.now += SECONDS_APART - 1
-        assert not checkpoints.due(2, last=False)
-        assert checkpoints.due(2, last=True)
+        assert not due(checkpoints, 2)
+        assert checkpoints.due(2, epoch_ends=True, last=True)
         clock.now += 1
-        assert checkpoints.due(3, last=False)
+        assert due(checkpoints, 3)
 
 
 def test_no_second_checkpoint_is_begun_while_one_is_written(tmp_path: Path, clock: Clock) -> None:
@@ -120,5 +125,5 @@ def test_no_second_checkpoint_is_begun_while_one_is_written(tmp_path: Path, cloc
         checkpoints = Checkpoints(tmp_path / "last.pt", TrainConfig(), writer)
         checkpoints.save({})
         clock.now += 10_000
-        assert not checkpoints.due(7, last=False)
+        assert not due(checkpoints, 7)
         may_write.set()
