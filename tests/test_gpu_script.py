@@ -32,6 +32,7 @@ def test_an_unknown_argument_is_refused() -> None:
     assert done.stderr == "error: .ci/gpu takes --cpu-rehearsal or nothing; found --cpu\n"
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_dies_or_takes_too_long_stops_no_other(script: ModuleType, tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()

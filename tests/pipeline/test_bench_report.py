@@ -9,6 +9,7 @@ from pipeline.__main__ import main
 from pipeline.bench import PARTS
 
 
+@pytest.mark.slow
 def test_the_bench_of_evaluations_prints_json_alone_that_the_documents_read(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -60,6 +60,7 @@ def failing_ways() -> dict[str, Config]:
     return {name: found[name] for name in order}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharing", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_way_that_raises_and_one_whose_process_dies_become_rows_and_the_others_go_on(
     folder: Path, capsys: pytest.CaptureFixture[str], *, sharing: bool
@@ -91,6 +92,7 @@ def test_a_way_that_compiles_has_a_process_of_its_own_each_time() -> None:
     assert not processes[PLAIN] & processes["compile"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_json", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_failed_way_stands_in_the_json_and_in_the_table(
     folder: Path, capsys: pytest.CaptureFixture[str], *, as_json: bool

@@ -461,6 +461,7 @@ def test_losses_off_by_more_than_rounding_are_told() -> None:
     assert selftest.not_finite("bf16", [{"a": float("inf")}]) == "bf16: loss a of step 1 is inf"
 
 
+@pytest.mark.slow
 @NO_CUDA
 def test_a_self_test_that_crashes_or_hangs_is_a_fault_and_no_crash() -> None:
     (crashed,) = selftest.find_faults_in_child("GPU-none")
