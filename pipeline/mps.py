@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pipeline.environment import environment
 from pipeline.errors import UserError
 from pipeline.settings import ComputeConfig
 
@@ -55,14 +56,14 @@ def mps_daemon() -> Iterator[Mapping[str, str]]:
     variables = {PIPE_FOLDER: str(pipes), LOG_FOLDER: str(logs)}
     # The daemon would number only these GPUs, from 0; Ray gives trials the numbers of the machine.
     outside = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-    environment = {**outside, **variables}
+    of_daemon = {**outside, **variables}
     try:
         pipes.mkdir()
         logs.mkdir()
-        _start(environment, pipes, folder / "output.txt")
+        _start(of_daemon, pipes, folder / "output.txt")
         yield variables
     finally:
-        _quit(environment, pipes)
+        _quit(of_daemon, pipes)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -76,7 +77,7 @@ def mps_for_packed_trials(say: Callable[[str], None]) -> Iterator[None]:
         say(f"compute.mps=auto: {CONTROL} is not installed. Trials share a GPU without MPS.")
         yield
     else:
-        with mps_daemon() as variables, _environment(variables):
+        with mps_daemon() as variables, environment(variables):
             say("compute.mps=auto: started an MPS daemon for this sweep.")
             yield
 
@@ -144,17 +145,3 @@ def _daemon_pid(pipes: Path) -> int | None:
     except PermissionError:
         pass  # another user's
     return pid
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -15,6 +15,7 @@ from mlflow.store import db_migrations
 from mlflow.version import VERSION
 
 from pipeline.checks import Check
+from pipeline.environment import environment
 from pipeline.errors import first_line
 
 NAME = "tracking store"
@@ -103,13 +104,5 @@ def _scripts() -> ScriptDirectory:
 
 
 def _ask_for_an_experiment(uri: str) -> None:
-    before = {name: os.environ.get(name) for name in REQUEST_LIMITS}
-    os.environ.update(REQUEST_LIMITS)
-    try:
+    with environment(REQUEST_LIMITS):
         MlflowClient(uri).search_experiments(max_results=1)
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
