@@ -288,8 +288,10 @@ class TrialRun:
             _log_evaluation(self.client, self.run_id, step, scores, made_with, grid)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Values at a step, and that it has been reached. They are sent some seconds later at the latest call: a store
-        takes milliseconds for each batch, however short the steps are."""
+        """Keep values of a step, and that it has been reached, for the next batch to the store.
+
+        A batch is sent at most every two seconds, since the store takes milliseconds for each; `flush` sends it at once.
+        """
         if step <= self.last_step:
             return
         now = int(time.time() * 1000)

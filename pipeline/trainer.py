@@ -310,5 +310,5 @@ def loss_history(reports: Sequence[StepReport]) -> dict[str, Tensor]:
 
 
 def mean_losses(history: Mapping[str, Tensor]) -> dict[str, float]:
-    """Each loss averaged; on a GPU this waits for it."""
+    """Each loss averaged; waits where the history is on a GPU."""
     return {name: float(losses.mean()) for name, losses in history.items()}
