@@ -290,7 +290,7 @@ class TrialRun:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Keep values of a step, and that it has been reached, for the next batch to the store.
 
-        A batch is sent at most every two seconds, since the store takes milliseconds for each; `flush` sends it at once.
+        A batch is sent at most every two seconds, since each takes the store milliseconds. `flush` sends it at once.
         """
         if step <= self.last_step:
             return
