@@ -16,7 +16,8 @@ from analysis.records import SweepRecord
 
 SOURCE_ROW = "source, untranslated"
 
-# How the rows of a search's samples begin (`pipeline.sweep.SAMPLE`); most of them are stopped and have nothing to show.
+# How the names of a search's samples begin (`pipeline.config.sweep_file.SAMPLE`). Most samples are stopped early and
+# have no result.
 SAMPLE = "sample "
 # What became of a trial, by the status of its run.
 REASONS = {

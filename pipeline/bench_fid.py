@@ -13,12 +13,12 @@ from rich.table import Column, Table
 
 from pipeline.bench_report import Report
 from pipeline.compute import device_name, resolve_device
+from pipeline.config.schema import MetricConfig
 from pipeline.data import Dataset
 from pipeline.evaluate import Evaluator
 from pipeline.extractors import Extractor, load_extractor, untrained_inception
 from pipeline.features import extract, in_batches
 from pipeline.metrics import INCEPTION
-from pipeline.settings import MetricConfig
 
 # Horse2zebra's test images.
 TRANSLATED, REAL, SIDE = 120, 140, 256

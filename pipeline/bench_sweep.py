@@ -12,11 +12,11 @@ from rich.table import Column, Table
 
 from pipeline.bench_report import Report
 from pipeline.compute import device_name
+from pipeline.config.sweep_file import Row, Sweep
 from pipeline.job import Outcome, Progress
 from pipeline.launch import Events, cluster, run_jobs
 from pipeline.plan import find_needs, plan_sweep
 from pipeline.register import register
-from pipeline.sweep import Row, Sweep
 from pipeline.worker import forked_nursery
 
 # Small enough that drawing the data counts for nothing.

@@ -14,11 +14,11 @@ import torch
 from pipeline.bench_process import Failed, Worker
 from pipeline.bench_training import kinds_of_steps, steps_of_each_kind, take_steps
 from pipeline.compute import execution_of, resolve_device, use_threads
-from pipeline.config import compose_config
+from pipeline.config.compose import compose_config
+from pipeline.config.schema import Config
 from pipeline.errors import UserError, nearest
 from pipeline.graphs import WARM_UP
 from pipeline.memory import free_spare_memory, peaks_gb, reset_peaks
-from pipeline.settings import Config
 from pipeline.timing import Lap, start_lap
 
 PLAIN = "plain"
@@ -61,7 +61,8 @@ HOST_STEPS = 3
 
 @dataclass(frozen=True)
 class Timed:
-    """seconds: of a step. host_seconds: what the host needs to issue one, on a GPU. peaks_gb: `pipeline.memory`'s."""
+    """seconds: of a step. host_seconds: what the host needs to issue one, on a GPU. peaks_gb: as `peaks_gb` of
+    memory gives them."""
 
     seconds: float
     host_seconds: float | None

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from pipeline.config.schema import TrainConfig
 from pipeline.errors import UserError, first_line
-from pipeline.settings import TrainConfig
 from pipeline.writer import Writer
 
 # Beside the training of a GPU, where an epoch may take seconds and a checkpoint has hundreds of megabytes.

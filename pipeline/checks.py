@@ -20,8 +20,8 @@ from filelock import FileLock
 from models.build import build_objective
 from pipeline.cgroup import cpu_limit, own_groups
 from pipeline.compute import main_memory_bytes
+from pipeline.config.schema import Config, FolderConfig, PathsConfig
 from pipeline.errors import first_line
-from pipeline.settings import Config, FolderConfig, PathsConfig
 from pipeline.trainer import rng_for
 
 Status = Literal["ok", "note", "fault"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 
 from pipeline.compute import execution_of
-from pipeline.settings import TrainConfig
+from pipeline.config.schema import TrainConfig
 
 
 def precision_name(train: TrainConfig, device: str) -> str:

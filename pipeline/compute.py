@@ -13,10 +13,10 @@ from threadpoolctl import threadpool_limits
 
 from models.execution import Execution
 from pipeline.cgroup import memory_limit, own_groups
+from pipeline.config.schema import ComputeConfig, TrainConfig
 from pipeline.cuda import cuda_fault, find_cuda
 from pipeline.errors import UserError
 from pipeline.gpus import GPU, find_gpus
-from pipeline.settings import ComputeConfig, TrainConfig
 
 
 @dataclass(frozen=True)

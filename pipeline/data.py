@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from models.objective import Batch
 from pipeline import stripes
+from pipeline.config.schema import FolderConfig, StripesConfig
+from pipeline.config.trial_key import RESULT_VERSION
 from pipeline.errors import UserError
-from pipeline.identity import RESULT_VERSION
 from pipeline.pictures import (
     SUFFIXES,
     Picture,
@@ -33,7 +34,6 @@ from pipeline.pictures import (
     to_16_bits,
     with_channels,
 )
-from pipeline.settings import FolderConfig, StripesConfig
 from pipeline.trainer import rng_for
 
 SPLITS = ("trainA", "trainB", "testA", "testB")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.images import to_bits, to_model_range
+from pipeline.config.schema import MetricConfig
 from pipeline.data import Dataset
 from pipeline.errors import UserError
 from pipeline.extractors import LIBRARY, load_extractor
@@ -18,7 +19,6 @@ from pipeline.fid import KID_SUBSETS, frechet_distance, kernel_distance, kid_sub
 from pipeline.measures import Images, pair_measures, set_measures
 from pipeline.metrics import metric_names
 from pipeline.pictures import Picture
-from pipeline.settings import MetricConfig
 from pipeline.transfer import copy_to_host
 
 Translate = Callable[[Tensor], Tensor]

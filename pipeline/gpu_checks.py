@@ -2,10 +2,10 @@
 
 from pipeline.checks import Check
 from pipeline.compute import shares_gpus
+from pipeline.config.schema import ComputeConfig
 from pipeline.cuda import CudaFacts, cuda_fault, cuda_notes
 from pipeline.gpus import GPU, Driver
 from pipeline.selftest import find_faults_in_child
-from pipeline.settings import ComputeConfig
 
 
 def gpu_checks(facts: CudaFacts, config: ComputeConfig) -> list[Check]:

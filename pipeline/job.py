@@ -5,7 +5,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from pipeline.settings import Config, from_json, to_json
+from pipeline.config.schema import Config, from_json, to_json
 
 # done: to its end. stopped: by the search. failed: its record says why. memory: it ran out of it. died: without a word.
 # taken: another process trains this trial.

@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 
 from pipeline.claim import claimed
+from pipeline.config.sweep_file import SAMPLE, SWEEPS, Row, load_sweep, require_name
 from pipeline.errors import UserError, nearest
 from pipeline.metrics import metric_names
 from pipeline.plan import Plan, PlannedTrial, plan_sweep, score_of
-from pipeline.sweep import SAMPLE, SWEEPS, Row, load_sweep, require_name
 
 SEEDS = [0, 1, 2]
 

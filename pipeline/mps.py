@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pipeline.config.schema import ComputeConfig
 from pipeline.environment import environment
 from pipeline.errors import UserError
-from pipeline.settings import ComputeConfig
 
 CONTROL = "nvidia-cuda-mps-control"
 PIPE_FOLDER, LOG_FOLDER = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"

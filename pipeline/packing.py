@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pipeline.compute import Machine
+from pipeline.config.schema import ComputeConfig
 from pipeline.errors import UserError
 from pipeline.job import Outcome, Share, TrialJob
-from pipeline.settings import ComputeConfig
 
 # What a process holds on a GPU beside its tensors (context, libraries, workspaces): the paper's memory column is
 # 0.75 to 0.93 GB above the live tensors of its code (docs/sweeps.md).

@@ -9,18 +9,18 @@ from typing import Literal
 from pipeline.circumstances import execution_name
 from pipeline.claim import is_claimed
 from pipeline.compute import Machine, find_machine
-from pipeline.config import tracking_uri
+from pipeline.config.compose import tracking_uri
+from pipeline.config.schema import Config, FolderConfig
+from pipeline.config.search_space import Sample
+from pipeline.config.sweep_file import SAMPLE, Sweep, Trial, expand, with_seeds
+from pipeline.config.trial_key import trial_key
 from pipeline.cost import StepCost, step_cost
 from pipeline.data import DataConfig, PreparedData, open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.forecast import ImageCounts, Prediction, Work, predict_memory, work_left
-from pipeline.identity import trial_key
 from pipeline.job import Share
 from pipeline.metrics import OPERATIONS_PER_IMAGE, has_weights
 from pipeline.packing import share_of
-from pipeline.search import Sample
-from pipeline.settings import Config, FolderConfig
-from pipeline.sweep import SAMPLE, Sweep, Trial, expand, with_seeds
 from pipeline.tracking import Tracker, TrialRecord, store_lock
 
 # training: by another process, at this moment. stopped: by a search; an ablation takes it to its end.

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from models.objective import Batch
-from pipeline.config import compose_config
+from pipeline.config.compose import compose_config
+from pipeline.config.schema import Config
 from pipeline.graphs import Recorder
-from pipeline.settings import Config
 from pipeline.trainer import TrainState, make_optimizers, rng_for, step_taker
 from pipeline.trial import build_state
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.checks import Check, within
+from pipeline.config.schema import MetricConfig
 from pipeline.errors import UserError, first_line
 from pipeline.metrics import PUBLISHED_WEIGHTS, has_weights
-from pipeline.settings import MetricConfig
 
 # A server that is there answers in milliseconds; these are for slow networks.
 PROBE_SECONDS = 5.0

@@ -15,8 +15,8 @@ from models.generator import Generator
 from models.official import read_generator, weights_in
 from models.weights import load_weights, named_tensors
 from pipeline.checkpoint import load_checkpoint
+from pipeline.config.schema import Config, from_json
 from pipeline.errors import UserError, first_line
-from pipeline.settings import Config, from_json
 from pipeline.tracking import key_of_run
 
 GIVE_ANOTHER = "give another file"

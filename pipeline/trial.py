@@ -19,6 +19,7 @@ from pipeline.checkpoint import Checkpoints, load_checkpoint
 from pipeline.circumstances import execution_name, precision_name, timed_name
 from pipeline.claim import TakenError, claimed
 from pipeline.compute import device_name, execution_of, keep_compiled, resolve_device, use_threads
+from pipeline.config.schema import Config, to_json
 from pipeline.data import UnpairedBatches, open_dataset
 from pipeline.errors import UserError, first_line
 from pipeline.evaluate import Evaluator
@@ -28,7 +29,6 @@ from pipeline.meter import Meter
 from pipeline.metrics import metric_names
 from pipeline.mps import mps_runs
 from pipeline.packing import tensors_gb
-from pipeline.settings import Config, to_json
 from pipeline.tracking import TrialRun, run_status
 from pipeline.trainer import (
     Schedule,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import compose_config
+from pipeline.config.compose import compose_config
+from pipeline.config.schema import Config
 from pipeline.extractors import load_extractor, load_lpips, untrained_inception
-from pipeline.settings import Config
 from pipeline.stripes import draw_pictures
 from pipeline.tracking import Tracker, store_lock
 

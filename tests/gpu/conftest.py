@@ -10,10 +10,10 @@ import torch
 from gpu_trials import SMALL, CountingRecorder
 from tape import TapeRecorder
 
-from pipeline.config import compose_config
+from pipeline.config.compose import compose_config
+from pipeline.config.schema import Config
 from pipeline.data import UnpairedBatches, open_dataset, prepare
 from pipeline.graphs import CUDARecorder
-from pipeline.settings import Config
 from pipeline.trainer import Schedule, TrainState, make_optimizers
 from pipeline.trial import build_state
 

@@ -11,7 +11,7 @@ from gpu_trials import MODELS
 from test_ways_on_gpu import APART, apart, trained
 
 from pipeline.compute import keep_compiled
-from pipeline.settings import Config
+from pipeline.config.schema import Config
 from pipeline.trainer import TrainState
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]

@@ -13,7 +13,8 @@ import torch
 from gpu_trials import MODELS
 
 from models.objective import Batch
-from pipeline.config import compose_config
+from pipeline.config.compose import compose_config
+from pipeline.config.schema import Config, MetricConfig
 from pipeline.data import Dataset
 from pipeline.energy import joule_counter
 from pipeline.evaluate import Evaluator
@@ -21,7 +22,6 @@ from pipeline.gpus import find_gpus
 from pipeline.memory import GB, LiveTensors, is_out_of_memory, limit_cuda
 from pipeline.meter import WARMUP_STEPS, held_tensors
 from pipeline.packing import CUDA_ALLOWANCE_GB
-from pipeline.settings import Config, MetricConfig
 from pipeline.timing import start_lap
 from pipeline.trainer import TrainState, fit, rng_for, step_taker
 from pipeline.transfer import pack, unpack

@@ -11,6 +11,7 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from pipeline.config.sweep_file import Row, Sweep
 from pipeline.extractors import load_extractor
 from pipeline.features import extract, in_batches
 from pipeline.fid import frechet_distance, statistics_of
@@ -21,7 +22,6 @@ from pipeline.packing import CUDA_ALLOWANCE_GB, next_round
 from pipeline.plan import find_needs, plan_sweep
 from pipeline.register import register
 from pipeline.stripes import draw_pictures
-from pipeline.sweep import Row, Sweep
 from pipeline.worker import spawned_nursery
 
 pytestmark = pytest.mark.gpu

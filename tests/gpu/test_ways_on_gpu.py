@@ -11,8 +11,8 @@ from gpu_trials import KINDS, MODELS, CountingRecorder, deterministic_kernels, r
 from torch import Tensor
 
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.config.schema import Config
 from pipeline.graphs import WARM_UP, Recorder
-from pipeline.settings import Config
 from pipeline.trainer import TrainState, fit
 from pipeline.trial import build_state
 

@@ -4,7 +4,7 @@ import os
 import signal
 
 from pipeline.bench_ways import Timed
-from pipeline.settings import Config
+from pipeline.config.schema import Config
 
 
 def time_way(config: Config, threads: int, *, plain: bool) -> Timed:

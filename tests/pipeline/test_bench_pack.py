@@ -6,7 +6,7 @@ import pytest
 import stub_packed
 
 from pipeline.bench_pack import SIDE_BY_SIDE, Sharing, measure, pinned_cores, run_together, ways_to_share
-from pipeline.config import compose_config
+from pipeline.config.compose import compose_config
 
 SMALL = ["task=stripes", "data.size=32", "model.generator.channels=4", "model.discriminator.channels=4"]
 ALL_CORES = Sharing("all cores", {}, pinned=False)

@@ -8,8 +8,8 @@ import torch
 
 from pipeline import trial
 from pipeline.circumstances import execution_in, execution_name, ran_under_mps, timed_name
+from pipeline.config.schema import Config, TrainConfig
 from pipeline.job import Share, TrialJob
-from pipeline.settings import Config, TrainConfig
 
 WAYS = [
     TrainConfig(precision=precision, channels_last=layout, recompute=recompute, compile=compiled, cuda_graphs=graphs)

@@ -12,7 +12,7 @@ from analysis.__main__ import main as analysis
 from pipeline import forecast
 from pipeline.__main__ import main as pipeline
 from pipeline.claim import claimed
-from pipeline.sweep import load_sweep
+from pipeline.config.sweep_file import load_sweep
 
 SWEEP = """
 name: mine

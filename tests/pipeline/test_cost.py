@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.config import compose_config
+from pipeline.config.compose import compose_config
+from pipeline.config.schema import Config
 from pipeline.cost import count_step, step_cost
-from pipeline.settings import Config
 from pipeline.trainer import train_step
 from pipeline.trial import build_state
 

@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 
 from models.images import to_bits, to_model_range
+from pipeline.config.schema import FolderConfig, StripesConfig
 from pipeline.data import UnpairedBatches, open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.pictures import write_png
-from pipeline.settings import FolderConfig, StripesConfig
 from pipeline.trainer import rng_for
 
 STRIPES = StripesConfig(

@@ -37,14 +37,14 @@ from pipeline.checks import (
     within,
 )
 from pipeline.compute import Machine
-from pipeline.config import compose_config
+from pipeline.config.compose import compose_config
+from pipeline.config.schema import ComputeConfig, Config, MetricConfig
 from pipeline.doctor import check_share, describe_share
 from pipeline.gpu_checks import gpu_checks
 from pipeline.graphs import Outcome
 from pipeline.job import Share
 from pipeline.metrics import PUBLISHED_WEIGHTS
 from pipeline.service_checks import check_ray, check_tracking, check_weights
-from pipeline.settings import ComputeConfig, Config, MetricConfig
 from pipeline.store_health import without_password
 from pipeline.trainer import rng_for, train_step
 from pipeline.trial import build_state

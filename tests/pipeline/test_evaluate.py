@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from models.images import to_bits
+from pipeline.config.schema import Config
 from pipeline.data import open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.evaluate import Evaluator
 from pipeline.pictures import to_16_bits
-from pipeline.settings import Config
 
 
 def evaluator_of(config: Config, cache: Path) -> Evaluator:

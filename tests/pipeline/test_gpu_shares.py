@@ -9,7 +9,7 @@ import stub_shares
 from stub_shares import Held, Holding, held_by_all
 
 from pipeline.compute import Machine
-from pipeline.config import compose_config
+from pipeline.config.compose import compose_config
 from pipeline.job import Outcome, Share, TrialJob
 from pipeline.launch import Events, cluster, run_jobs
 from pipeline.packing import next_round

@@ -12,6 +12,8 @@ import torch
 from pipeline import compute, conduct
 from pipeline.compute import Machine, describe_devices, find_machine, resolve_device, shares_gpus
 from pipeline.conduct import require_machine
+from pipeline.config.schema import ComputeConfig
+from pipeline.config.sweep_file import load_sweep
 from pipeline.cuda import CudaFacts, cuda_fault, cuda_notes, find_cuda, runs_on
 from pipeline.energy import until_it_fails
 from pipeline.errors import UserError
@@ -19,8 +21,6 @@ from pipeline.gpus import GPU, Driver, GPUProcess, describe_gpu, energy_reader, 
 from pipeline.memory import limit_cuda
 from pipeline.packing import share_of
 from pipeline.plan import plan_sweep
-from pipeline.settings import ComputeConfig
-from pipeline.sweep import load_sweep
 
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
 

@@ -19,11 +19,11 @@ from mlflow.entities import Run
 from analysis.runs import read_sweep
 from pipeline.claim import is_claimed
 from pipeline.compute import Machine
+from pipeline.config.schema import Config
+from pipeline.config.sweep_file import load_sweep
 from pipeline.job import Outcome, Share, TrialJob
 from pipeline.launch import Events, cluster, run_jobs
 from pipeline.packing import next_round
-from pipeline.settings import Config
-from pipeline.sweep import load_sweep
 from pipeline.worker import Work, forked_nursery
 
 pytestmark = pytest.mark.slow

@@ -6,13 +6,13 @@ import pytest
 import torch
 import torchvision
 
+from pipeline.config.schema import Config, MetricConfig
 from pipeline.data import open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.evaluate import Evaluator
 from pipeline.extractors import load_lpips
 from pipeline.measures import background_change, pair_measures, require_networks, set_measures
 from pipeline.segmentation import CLASSES
-from pipeline.settings import Config, MetricConfig
 
 Draw = Callable[..., np.ndarray]
 CPU = torch.device("cpu")

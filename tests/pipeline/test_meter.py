@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from pipeline import energy, meter
+from pipeline.config.schema import Config
 from pipeline.energy import until_it_fails
 from pipeline.job import Share
 from pipeline.memory import GB, keep_freed_memory, process_peak_gb
 from pipeline.meter import WARMUP_STEPS, Meter, held_tensors
-from pipeline.settings import Config
 from pipeline.timing import start_lap
 from pipeline.trainer import StepReport, TrainState
 from pipeline.trial import build_state

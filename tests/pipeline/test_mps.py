@@ -14,11 +14,11 @@ from rich.console import Console
 
 from pipeline import conduct, mps
 from pipeline.compute import Machine
+from pipeline.config.schema import ComputeConfig
+from pipeline.config.sweep_file import load_sweep
 from pipeline.errors import UserError
 from pipeline.mps import expects_mps, mps_available, mps_daemon, mps_for_packed_trials, mps_runs
 from pipeline.plan import plan_sweep
-from pipeline.settings import ComputeConfig
-from pipeline.sweep import load_sweep
 
 # Starts a process that lives until it is told to quit, and leaves its number where NVIDIA's daemon does.
 CONTROL = """#!/bin/sh
@@ -230,7 +230,7 @@ from rich.console import Console
 from pipeline import conduct
 from pipeline.compute import Machine
 from pipeline.plan import plan_sweep
-from pipeline.sweep import load_sweep
+from pipeline.config.sweep_file import load_sweep
 from pipeline.worker import forked_nursery
 
 with forked_nursery() as nursery:

@@ -4,10 +4,10 @@ from dataclasses import replace
 import pytest
 
 from pipeline.compute import Machine
+from pipeline.config.schema import ComputeConfig, Config
 from pipeline.errors import UserError
 from pipeline.job import Outcome, Share, TrialJob
 from pipeline.packing import CUDA_ALLOWANCE_GB, needed_gb, next_round, retried, share_of, tensors_gb
-from pipeline.settings import ComputeConfig, Config
 
 AUTO = ComputeConfig()
 GPU = Machine("cuda", "H100", cores=16, gpus=1, memory_gb=80.0)

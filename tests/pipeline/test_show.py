@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.compute import Machine
+from pipeline.config.sweep_file import load_sweep
 from pipeline.plan import plan_sweep
 from pipeline.show import _notes
-from pipeline.sweep import load_sweep
 
 
 def test_a_plan_for_a_gpu_says_that_its_defaults_were_not_measured(project: Path) -> None:

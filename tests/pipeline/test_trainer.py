@@ -9,8 +9,8 @@ import torch
 
 from pipeline.ahead import ahead
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.config.schema import Config
 from pipeline.data import UnpairedBatches, open_dataset, prepare
-from pipeline.settings import Config
 from pipeline.trainer import (
     Schedule,
     TrainState,

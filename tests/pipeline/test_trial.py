@@ -12,13 +12,13 @@ from mlflow.entities import Run
 
 from pipeline import trial as module
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
-from pipeline.config import tracking_uri
+from pipeline.config.compose import tracking_uri
+from pipeline.config.schema import Config
+from pipeline.config.trial_key import trial_key
 from pipeline.data import prepare
 from pipeline.errors import UserError
-from pipeline.identity import trial_key
 from pipeline.job import Share, TrialJob
 from pipeline.plan import checkpoint_path
-from pipeline.settings import Config
 from pipeline.tracking import Tracker, store_lock
 from pipeline.trainer import StepReport, loss_history
 from pipeline.trial import run_trial

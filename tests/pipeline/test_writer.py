@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pipeline.checkpoint import SECONDS_APART, Checkpoints, load_checkpoint
-from pipeline.settings import TrainConfig
+from pipeline.config.schema import TrainConfig
 from pipeline.writer import Writer
 
 

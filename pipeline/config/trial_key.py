@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from pipeline.settings import Config
+from pipeline.config.schema import Config
 
 # Raised by one where a change of code changes results: every trial is then another trial, and trains again.
 RESULT_VERSION = 1

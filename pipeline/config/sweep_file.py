@@ -9,7 +9,7 @@ rows:
 default: internal    # the row that the others are compared with; without it, the first
 
 A search samples further rows: search: {samples: 16, space: {model.temperature: {loguniform: [0.01, 0.5]}}}
-(`pipeline.search`).
+(`pipeline.config.search_space`).
 """
 
 import json
@@ -22,11 +22,11 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.config import Setting, compose_settings, parse_override, to_override
+from pipeline.config.compose import Setting, compose_settings, parse_override, to_override
+from pipeline.config.schema import Config
+from pipeline.config.search_space import Sample, Search, random_samples
+from pipeline.config.trial_key import trial_key
 from pipeline.errors import UserError, nearest
-from pipeline.identity import trial_key
-from pipeline.search import Sample, Search, random_samples
-from pipeline.settings import Config
 
 SWEEPS = Path("sweeps")
 # More are a mistake, mostly: a table of a thousand rows is read by nobody, and each trial takes minutes at least.

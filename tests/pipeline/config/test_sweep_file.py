@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.config import TASKS, compose_config
+from pipeline.config.compose import TASKS, compose_config
+from pipeline.config.sweep_file import expand, load_sweep, read_sweep, retries_failed, with_seeds
+from pipeline.config.trial_key import trial_key
 from pipeline.errors import UserError
-from pipeline.identity import trial_key
-from pipeline.sweep import expand, load_sweep, read_sweep, retries_failed, with_seeds
 
 GOOD = """
 name: mine

@@ -21,9 +21,17 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from models.configs import CUT, CYCLEGAN, FASTCUT, check_model_fits
+from pipeline.config.schema import (
+    ComputeConfig,
+    Config,
+    MetricConfig,
+    PathsConfig,
+    TrackingConfig,
+    TrainConfig,
+    from_json,
+)
+from pipeline.config.trial_key import leaves
 from pipeline.errors import UserError, first_line, nearest
-from pipeline.identity import leaves
-from pipeline.settings import ComputeConfig, Config, MetricConfig, PathsConfig, TrackingConfig, TrainConfig, from_json
 
 # Options of the groups on the command line and in sweep files; each is a file of pipeline/conf or a preset.
 MODELS = {"cut": CUT, "fastcut": FASTCUT, "cyclegan": CYCLEGAN}
@@ -208,7 +216,7 @@ def _hydra() -> Iterator[None]:
     for name, preset in MODELS.items():
         store.store(group="model", name=name, node=asdict(preset))
     GlobalHydra.instance().clear()
-    with initialize_config_module("pipeline.conf", version_base="1.3"):
+    with initialize_config_module("pipeline.config.groups", version_base="1.3"):
         yield
 
 

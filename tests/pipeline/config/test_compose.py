@@ -3,11 +3,11 @@ from dataclasses import asdict, replace
 import pytest
 
 from models.configs import CUT, FASTCUT
-from pipeline import identity
-from pipeline.config import TASKS, compose_config, parse_override, to_override
+from pipeline.config import trial_key as identity
+from pipeline.config.compose import TASKS, compose_config, parse_override, to_override
+from pipeline.config.schema import Config, from_json, to_json
+from pipeline.config.trial_key import leaves, trial_key
 from pipeline.errors import UserError
-from pipeline.identity import leaves, trial_key
-from pipeline.settings import Config, from_json, to_json
 
 PAPER = ("task=folder", "data.root=somewhere")
 
