@@ -24,7 +24,9 @@ def main(arguments: list[str]) -> int:
     except OSError as error:
         return _say(f"{error.filename or 'a file'}: {error.strerror or error}; choose another place or free this one")
     except (MemoryError, RuntimeError) as error:
-        from pipeline.memory import is_out_of_memory  # torch, which what raises a RuntimeError has imported by then
+        from pipeline.hardware.memory import (
+            is_out_of_memory,  # torch, which what raises a RuntimeError has imported by then
+        )
 
         if not is_out_of_memory(error):
             raise

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from pipeline.bench_report import Report
-from pipeline.compute import device_name, resolve_device
 from pipeline.config.schema import FolderConfig
 from pipeline.data import SPLITS, UnpairedBatches, open_dataset, prepare
+from pipeline.hardware.device import device_name, resolve_device
 from pipeline.stripes import draw_pictures
 from pipeline.trainer import rng_for
 

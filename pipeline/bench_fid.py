@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from pipeline.bench_report import Report
-from pipeline.compute import device_name, resolve_device
 from pipeline.config.schema import MetricConfig
 from pipeline.data import Dataset
 from pipeline.evaluate import Evaluator
 from pipeline.extractors import Extractor, load_extractor, untrained_inception
 from pipeline.features import extract, in_batches
+from pipeline.hardware.device import device_name, resolve_device
 from pipeline.metrics import INCEPTION
 
 # Horse2zebra's test images.

@@ -18,12 +18,12 @@ from rich.table import Column, Table
 from pipeline.bench_process import Child, Failed
 from pipeline.bench_report import Report
 from pipeline.bench_training import steps_of_each_kind, take_steps
-from pipeline.compute import device_name, resolve_device, use_threads
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.errors import UserError
 from pipeline.graphs import WARM_UP
-from pipeline.mps import mps_available, mps_daemon
+from pipeline.hardware.device import device_name, resolve_device, use_threads
+from pipeline.hardware.mps import mps_available, mps_daemon
 from pipeline.trainer import MOST_UNFINISHED
 
 SIDE_BY_SIDE = (1, 2, 4)

@@ -15,10 +15,10 @@ from models.execution import REFERENCE, Execution
 from pipeline.bench_peaks import arithmetic_of, find_peak, utilisation
 from pipeline.bench_report import Report
 from pipeline.bench_ways import PLAIN, TimeWay, Timings, time_step, time_ways, ways_on
-from pipeline.compute import device_name, execution_of, resolve_device
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.cost import StepCost, step_cost
+from pipeline.hardware.device import device_name, execution_of, resolve_device
 
 MODELS = ("cut", "fastcut", "cyclegan")
 TASK = "task=horse2zebra"

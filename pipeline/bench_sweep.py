@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from pipeline.bench_report import Report
-from pipeline.compute import device_name
 from pipeline.config.sweep_file import Row, Sweep
+from pipeline.hardware.device import device_name
 from pipeline.job import Outcome, Progress
 from pipeline.launch import Events, cluster, run_jobs
 from pipeline.plan import find_needs, plan_sweep

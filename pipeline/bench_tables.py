@@ -13,9 +13,9 @@ import torch
 from rich.console import Console
 
 from pipeline.bench_report import Report
-from pipeline.compute import device_name
 from pipeline.config.compose import compose_config
 from pipeline.config.trial_key import RESULT_VERSION, keyed_fields
+from pipeline.hardware.device import device_name
 from pipeline.tracking import Tracker, TrialRun, store_lock
 
 SEEDS = 10

@@ -12,10 +12,10 @@ import torch
 from models.configs import CUTConfig
 from models.objective import Batch
 from models.plain import build_plain, plain_optimizers, plain_step
-from pipeline.compute import keep_compiled
 from pipeline.config.schema import Config, FolderConfig
 from pipeline.data import Dataset, UnpairedBatches
-from pipeline.memory import keep_freed_memory
+from pipeline.hardware.device import keep_compiled
+from pipeline.hardware.memory import keep_freed_memory
 from pipeline.trainer import Schedule, in_model_range, prepared_step_taker, prepared_steps, rng_for
 from pipeline.trial import build_state
 

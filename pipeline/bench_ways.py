@@ -13,13 +13,13 @@ import torch
 
 from pipeline.bench_process import Failed, Worker
 from pipeline.bench_training import kinds_of_steps, steps_of_each_kind, take_steps
-from pipeline.compute import execution_of, resolve_device, use_threads
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.errors import UserError, nearest
 from pipeline.graphs import WARM_UP
-from pipeline.memory import free_spare_memory, peaks_gb, reset_peaks
-from pipeline.timing import Lap, start_lap
+from pipeline.hardware.device import execution_of, resolve_device, use_threads
+from pipeline.hardware.memory import free_spare_memory, peaks_gb, reset_peaks
+from pipeline.hardware.timers import Lap, start_lap
 
 PLAIN = "plain"
 CPU_WAYS = {

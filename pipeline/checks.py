@@ -18,10 +18,10 @@ import torch
 from filelock import FileLock
 
 from models.build import build_objective
-from pipeline.cgroup import cpu_limit, own_groups
-from pipeline.compute import main_memory_bytes
 from pipeline.config.schema import Config, FolderConfig, PathsConfig
 from pipeline.errors import first_line
+from pipeline.hardware.cgroup import cpu_limit, own_groups
+from pipeline.hardware.device import main_memory_bytes
 from pipeline.trainer import rng_for
 
 Status = Literal["ok", "note", "fault"]
@@ -119,7 +119,7 @@ def check_memory() -> Check:
 
 
 def check_compiler() -> Check:
-    """The C++ compiler that train.compile=true calls (`pipeline.compute.execution_of`)."""
+    """The C++ compiler that train.compile=true calls (`pipeline.hardware.device.execution_of`)."""
     compiler = os.environ.get("CXX", "g++")
     place = shutil.which(compiler)
     if place:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.compute import describe_devices, shares_gpus
 from pipeline.config.compose import parse_override
 from pipeline.config.sweep_file import Row, Sweep, load_sweep, retries_failed
 from pipeline.config.trial_key import keyed_fields
-from pipeline.cuda import cuda_fault, find_cuda
 from pipeline.errors import UserError
+from pipeline.hardware.cuda import cuda_fault, find_cuda
+from pipeline.hardware.device import describe_devices, shares_gpus
+from pipeline.hardware.mps import mps_for_packed_trials
 from pipeline.metrics import further_scores, has_weights, metric_names
-from pipeline.mps import mps_for_packed_trials
 from pipeline.plan import Need, Plan, checkpoint_path, find_needs, plan_sweep
 from pipeline.register import manifest, register
 from pipeline.ui_views import saved_views, view_address

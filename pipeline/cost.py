@@ -20,9 +20,9 @@ from models.execution import REFERENCE, Execution, prepare
 from models.negatives import PatchQueue
 from models.objective import Batch
 from models.plain import build_plain, plain_optimizers, plain_step
-from pipeline.compute import execution_of, resolve_device
 from pipeline.config.schema import Config
-from pipeline.memory import GB, LiveTensors, tensors_in
+from pipeline.hardware.device import execution_of, resolve_device
+from pipeline.hardware.memory import GB, LiveTensors, tensors_in
 from pipeline.trainer import make_optimizers, train_step
 
 

@@ -10,15 +10,15 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.checks import Check, check_writable, folder_checks, machine_checks, within
-from pipeline.compute import Machine, find_machine
 from pipeline.config.compose import compose_surroundings, tracking_uri
 from pipeline.config.schema import Config
 from pipeline.cost import step_cost
-from pipeline.cuda import CudaFacts, find_cuda
 from pipeline.errors import UserError
 from pipeline.gpu_checks import gpu_checks, self_tests
+from pipeline.hardware.allocation import needed_gb, share_of
+from pipeline.hardware.cuda import CudaFacts, find_cuda
+from pipeline.hardware.device import Machine, find_machine
 from pipeline.job import Share
-from pipeline.packing import needed_gb, share_of
 from pipeline.service_checks import service_checks
 
 # What ablation_negatives trains, the sweep that README begins with: three rows, three seeds.

@@ -16,10 +16,10 @@ from pipeline.errors import UserError
 from pipeline.extractors import LIBRARY, load_extractor
 from pipeline.features import cached_features, extract, in_batches, in_float32
 from pipeline.fid import KID_SUBSETS, frechet_distance, kernel_distance, kid_subset, nearest_neighbours, statistics_of
+from pipeline.hardware.transfer import copy_to_host
 from pipeline.measures import Images, pair_measures, set_measures
 from pipeline.metrics import metric_names
 from pipeline.pictures import Picture
-from pipeline.transfer import copy_to_host
 
 Translate = Callable[[Tensor], Tensor]
 

@@ -1,10 +1,10 @@
 """Checks of CUDA and of each GPU, from facts gathered once."""
 
 from pipeline.checks import Check
-from pipeline.compute import shares_gpus
 from pipeline.config.schema import ComputeConfig
-from pipeline.cuda import CudaFacts, cuda_fault, cuda_notes
-from pipeline.gpus import GPU, Driver
+from pipeline.hardware.cuda import CudaFacts, cuda_fault, cuda_notes
+from pipeline.hardware.device import shares_gpus
+from pipeline.hardware.gpus import GPU, Driver
 from pipeline.selftest import find_faults_in_child
 
 

@@ -8,8 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from pipeline.memory import is_counting_tensors
-from pipeline.transfer import Layout, Packed, unpack
+from pipeline.hardware.memory import is_counting_tensors
+from pipeline.hardware.transfer import Layout, Packed, unpack
 
 # Calls of each kind before one is recorded: they load kernels, choose among them, and make what stays between calls.
 WARM_UP = 3

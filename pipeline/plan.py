@@ -6,9 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from pipeline.circumstances import execution_name
 from pipeline.claim import is_claimed
-from pipeline.compute import Machine, find_machine
 from pipeline.config.compose import tracking_uri
 from pipeline.config.schema import Config, FolderConfig
 from pipeline.config.search_space import Sample
@@ -18,9 +16,11 @@ from pipeline.cost import StepCost, step_cost
 from pipeline.data import DataConfig, PreparedData, open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.forecast import ImageCounts, Prediction, Work, predict_memory, work_left
+from pipeline.hardware.allocation import share_of
+from pipeline.hardware.circumstances import execution_name
+from pipeline.hardware.device import Machine, find_machine
 from pipeline.job import Share
 from pipeline.metrics import OPERATIONS_PER_IMAGE, has_weights
-from pipeline.packing import share_of
 from pipeline.tracking import Tracker, TrialRecord, store_lock
 
 # training: by another process, at this moment. stopped: by a search; an ablation takes it to its end.

@@ -13,12 +13,12 @@ from analysis.legend import bias_sentence
 from pipeline.apply import PLACES, find_meant
 from pipeline.calibration import calibration
 from pipeline.compare import differences, require_installed, their_fid
-from pipeline.compute import device_name, resolve_device, use_threads
 from pipeline.config.compose import change_config, compose_surroundings, tracking_uri
 from pipeline.config.schema import Config
 from pipeline.data import decode, list_images, open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.evaluate import Evaluation, Evaluator
+from pipeline.hardware.device import device_name, resolve_device, use_threads
 from pipeline.metrics import INCEPTION, metric_names
 from pipeline.tracking import Tracker, store_lock
 from pipeline.trained import Trained, load_trained

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
 from pipeline.errors import UserError, first_line
-from pipeline.memory import is_out_of_memory
+from pipeline.hardware.memory import is_out_of_memory
 
 IGNORED = 255
 # Half of a label image's pixels lie far from any edge, where neither JPEG nor a resize moves them by so much.

@@ -16,8 +16,8 @@ from models.images import to_model_range
 from models.objective import Batch, Counts, Objective, check_batch, draw_step, on_device
 from pipeline.ahead import ahead
 from pipeline.graphs import CUDARecorder, Recorded, Recorder
-from pipeline.timing import Lap, start_lap
-from pipeline.transfer import Packed, pack, unpack
+from pipeline.hardware.timers import Lap, start_lap
+from pipeline.hardware.transfer import Packed, pack, unpack
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
 

@@ -16,19 +16,19 @@ from torch import Tensor
 from models.build import build_objective
 from models.execution import prepare
 from pipeline.checkpoint import Checkpoints, load_checkpoint
-from pipeline.circumstances import execution_name, precision_name, timed_name
 from pipeline.claim import TakenError, claimed
-from pipeline.compute import device_name, execution_of, keep_compiled, resolve_device, use_threads
 from pipeline.config.schema import Config, to_json
 from pipeline.data import UnpairedBatches, open_dataset
 from pipeline.errors import UserError, first_line
 from pipeline.evaluate import Evaluator
+from pipeline.hardware.allocation import tensors_gb
+from pipeline.hardware.circumstances import execution_name, precision_name, timed_name
+from pipeline.hardware.device import device_name, execution_of, keep_compiled, resolve_device, use_threads
+from pipeline.hardware.memory import is_out_of_memory, keep_freed_memory, limit_cuda
+from pipeline.hardware.mps import mps_runs
 from pipeline.job import Outcome, Progress, Share, TrialJob, job_from_json
-from pipeline.memory import is_out_of_memory, keep_freed_memory, limit_cuda
 from pipeline.meter import Meter
 from pipeline.metrics import metric_names
-from pipeline.mps import mps_runs
-from pipeline.packing import tensors_gb
 from pipeline.tracking import TrialRun, run_status
 from pipeline.trainer import (
     Schedule,

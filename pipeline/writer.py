@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
 
-from pipeline.transfer import copy_to_host
+from pipeline.hardware.transfer import copy_to_host
 
 Tree = TypeVar("Tree")
 

@@ -22,7 +22,7 @@ ONLY_IN = {
     "requests": {"pipeline/fetch.py"},
     "optuna": {"pipeline/config/search_space.py"},
     "torch_fidelity": {"pipeline/extractors.py", "pipeline/fid.py", "pipeline/small_extractor.py"},
-    "pynvml": {"pipeline/gpus.py"},
+    "pynvml": {"pipeline/hardware/gpus.py"},
     "pytorch_fid": {"pipeline/compare.py"},
     "cleanfid": {"pipeline/compare.py"},
     "matplotlib": {

@@ -105,7 +105,7 @@ RAY_STEPS = 10_000
 @dataclass(frozen=True)
 class TrainConfig:
     """The schedule and the optimiser; rates as in `pipeline.trainer.Schedule`. How a step is carried out:
-    `models.execution.Execution`; 'auto' is worked out in `pipeline.compute`.
+    `models.execution.Execution`; 'auto' is worked out in `pipeline.hardware.device`.
 
     A checkpoint is saved at the end of every `checkpoint_every_epochs`-th epoch, and within an epoch when
     `checkpoint_every_minutes` have passed since the last one.
@@ -169,11 +169,11 @@ class MetricConfig:
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """What a trial may use; 'auto' is worked out in `pipeline.packing`.
+    """What a trial may use; 'auto' is worked out in `pipeline.hardware.allocation`.
 
     device: auto is CUDA where there is some, else the CPU. cpus_per_trial: cores, and so threads. gpus_per_trial: a
     whole GPU (1) or a part of one. most_per_gpu: how many trials 'auto' puts on one GPU at the most. mps: 'auto' starts
-    NVIDIA's Multi-Process Service for a sweep whose trials share a GPU (`pipeline.mps`). memory_gb: the main
+    NVIDIA's Multi-Process Service for a sweep whose trials share a GPU (`pipeline.hardware.mps`). memory_gb: the main
     memory (10^9 bytes) that all trials of a CPU may take together. price_per_hour: of a GPU, or of the machine where
     there is none, in whatever currency; tables then have a column of what a trial costs.
     """

@@ -10,8 +10,8 @@ import torch
 from gpu_trials import MODELS
 from test_ways_on_gpu import APART, apart, trained
 
-from pipeline.compute import keep_compiled
 from pipeline.config.schema import Config
+from pipeline.hardware.device import keep_compiled
 from pipeline.trainer import TrainState
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]

@@ -16,15 +16,15 @@ from models.objective import Batch
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config, MetricConfig
 from pipeline.data import Dataset
-from pipeline.energy import joule_counter
 from pipeline.evaluate import Evaluator
-from pipeline.gpus import find_gpus
-from pipeline.memory import GB, LiveTensors, is_out_of_memory, limit_cuda
+from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB
+from pipeline.hardware.energy import joule_counter
+from pipeline.hardware.gpus import find_gpus
+from pipeline.hardware.memory import GB, LiveTensors, is_out_of_memory, limit_cuda
+from pipeline.hardware.timers import start_lap
+from pipeline.hardware.transfer import pack, unpack
 from pipeline.meter import WARMUP_STEPS, held_tensors
-from pipeline.packing import CUDA_ALLOWANCE_GB
-from pipeline.timing import start_lap
 from pipeline.trainer import TrainState, fit, rng_for, step_taker
-from pipeline.transfer import pack, unpack
 from pipeline.trial import build_state
 
 pytestmark = pytest.mark.gpu
@@ -204,7 +204,7 @@ def test_a_gpus_counter_of_energy_rises(cuda: torch.device) -> None:
 
 
 def test_a_pinned_buffer_is_not_used_again_before_the_gpu_has_read_it(cuda: torch.device) -> None:
-    """What `pipeline.transfer` rests on: torch keeps a pinned block until the copies from it are done."""
+    """What `pipeline.hardware.transfer` rests on: torch keeps a pinned block until the copies from it are done."""
     busy = torch.rand(4096, 4096, device=cuda)
     arrived = []
     for number in range(50):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
+from pipeline.hardware.memory import is_out_of_memory
 from pipeline.job import Outcome, Progress
-from pipeline.memory import is_out_of_memory
 
 
 def steady(job: str, tell: Callable[[Progress], None]) -> Outcome:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.graphs import Outcome
-from pipeline.memory import tensors_in
+from pipeline.hardware.memory import tensors_in
 
 # What a device cannot be told to do again: to give the host a value, or to take one from it.
 HOSTS = {

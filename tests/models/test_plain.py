@@ -26,7 +26,7 @@ from models.image_pool import ImagePool
 from models.objective import Batch
 from models.official import networks, official_weights
 from models.plain import GrowingPool, build_plain, plain_optimizers, plain_step
-from pipeline.memory import GB, LiveTensors
+from pipeline.hardware.memory import GB, LiveTensors
 from pipeline.trainer import make_optimizers, train_step
 
 RATE, BETAS = 2e-4, (0.5, 0.999)

@@ -29,7 +29,7 @@ def test_counted_memory_is_that_of_a_step_that_is_taken(
     tiny: Callable[..., Config], overrides: tuple[str, ...]
 ) -> None:
     from models.objective import Batch
-    from pipeline.memory import GB, LiveTensors
+    from pipeline.hardware.memory import GB, LiveTensors
     from pipeline.meter import held_tensors
 
     # A warm queue, since the dearest step is what is counted.

@@ -21,7 +21,6 @@ from test_gpus import FACTS, FULL, H100, SLICE, UNAVAILABLE, USED
 
 from pipeline import checks, selftest, service_checks, store_health
 from pipeline.__main__ import main
-from pipeline.cgroup import cpu_limit, memory_limit, own_groups
 from pipeline.checkpoint import save_checkpoint
 from pipeline.checks import (
     Check,
@@ -36,12 +35,13 @@ from pipeline.checks import (
     judge_lock,
     within,
 )
-from pipeline.compute import Machine
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import ComputeConfig, Config, MetricConfig
 from pipeline.doctor import check_share, describe_share
 from pipeline.gpu_checks import gpu_checks
 from pipeline.graphs import Outcome
+from pipeline.hardware.cgroup import cpu_limit, memory_limit, own_groups
+from pipeline.hardware.device import Machine
 from pipeline.job import Share
 from pipeline.metrics import PUBLISHED_WEIGHTS
 from pipeline.service_checks import check_ray, check_tracking, check_weights

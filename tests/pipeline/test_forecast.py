@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from pipeline import forecast
-from pipeline.circumstances import execution_name, timed_name
-from pipeline.compute import Machine, device_name, resolve_device
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config, FolderConfig, TrainConfig
 from pipeline.cost import StepCost, step_cost
 from pipeline.forecast import ImageCounts, Work, measured_rate, predict_memory, predict_seconds, work_left
+from pipeline.hardware.allocation import needed_gb
+from pipeline.hardware.circumstances import execution_name, timed_name
+from pipeline.hardware.device import Machine, device_name, resolve_device
 from pipeline.metrics import OPERATIONS_PER_IMAGE
-from pipeline.packing import needed_gb
 from pipeline.tracking import TrialRecord
 
 HERE = device_name(resolve_device("auto"))

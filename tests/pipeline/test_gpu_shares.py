@@ -8,11 +8,11 @@ import pytest
 import stub_shares
 from stub_shares import Held, Holding, held_by_all
 
-from pipeline.compute import Machine
 from pipeline.config.compose import compose_config
+from pipeline.hardware.allocation import next_round
+from pipeline.hardware.device import Machine
 from pipeline.job import Outcome, Share, TrialJob
 from pipeline.launch import Events, cluster, run_jobs
-from pipeline.packing import next_round
 from pipeline.worker import forked_nursery
 
 pytestmark = pytest.mark.slow

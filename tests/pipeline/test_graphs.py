@@ -11,13 +11,13 @@ from torch.utils._pytree import tree_flatten
 
 from models.execution import Execution
 from models.objective import Batch
-from pipeline.compute import execution_of
 from pipeline.config.schema import Config, TrainConfig
 from pipeline.errors import UserError
 from pipeline.graphs import WARM_UP, Recorded
-from pipeline.memory import LiveTensors
+from pipeline.hardware.device import execution_of
+from pipeline.hardware.memory import LiveTensors
+from pipeline.hardware.transfer import Packed, pack
 from pipeline.trainer import TrainState, make_optimizers, rng_for, set_learning_rate, step_taker
-from pipeline.transfer import Packed, pack
 from pipeline.trial import build_state
 
 CPU = torch.device("cpu")

@@ -18,12 +18,12 @@ from mlflow.entities import Run
 
 from analysis.runs import read_sweep
 from pipeline.claim import is_claimed
-from pipeline.compute import Machine
 from pipeline.config.schema import Config
 from pipeline.config.sweep_file import load_sweep
+from pipeline.hardware.allocation import next_round
+from pipeline.hardware.device import Machine
 from pipeline.job import Outcome, Share, TrialJob
 from pipeline.launch import Events, cluster, run_jobs
-from pipeline.packing import next_round
 from pipeline.worker import Work, forked_nursery
 
 pytestmark = pytest.mark.slow

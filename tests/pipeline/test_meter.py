@@ -4,13 +4,14 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from pipeline import energy, meter
+from pipeline import meter
 from pipeline.config.schema import Config
-from pipeline.energy import until_it_fails
+from pipeline.hardware import energy
+from pipeline.hardware.energy import until_it_fails
+from pipeline.hardware.memory import GB, keep_freed_memory, process_peak_gb
+from pipeline.hardware.timers import start_lap
 from pipeline.job import Share
-from pipeline.memory import GB, keep_freed_memory, process_peak_gb
 from pipeline.meter import WARMUP_STEPS, Meter, held_tensors
-from pipeline.timing import start_lap
 from pipeline.trainer import StepReport, TrainState
 from pipeline.trial import build_state
 
@@ -262,7 +263,7 @@ def test_a_cpu_tells_no_energy() -> None:
 
 def test_a_lap_takes_what_passes_between_start_and_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([3.0, 5.5])
-    monkeypatch.setattr("pipeline.timing.time.perf_counter", lambda: next(times))
+    monkeypatch.setattr("pipeline.hardware.timers.time.perf_counter", lambda: next(times))
     lap = start_lap(CPU)
     lap.stop()
     assert lap.seconds == 2.5

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.compute import Machine
 from pipeline.config.sweep_file import load_sweep
+from pipeline.hardware.device import Machine
 from pipeline.plan import plan_sweep
 from pipeline.show import _notes
 

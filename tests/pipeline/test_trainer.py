@@ -11,6 +11,7 @@ from pipeline.ahead import ahead
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.config.schema import Config
 from pipeline.data import UnpairedBatches, open_dataset, prepare
+from pipeline.hardware.transfer import pack
 from pipeline.trainer import (
     Schedule,
     TrainState,
@@ -20,7 +21,6 @@ from pipeline.trainer import (
     rng_for,
     set_learning_rate,
 )
-from pipeline.transfer import pack
 from pipeline.trial import build_state
 
 CPU = torch.device("cpu")

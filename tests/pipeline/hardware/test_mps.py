@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline import conduct, mps
-from pipeline.compute import Machine
+from pipeline import conduct
 from pipeline.config.schema import ComputeConfig
 from pipeline.config.sweep_file import load_sweep
 from pipeline.errors import UserError
-from pipeline.mps import expects_mps, mps_available, mps_daemon, mps_for_packed_trials, mps_runs
+from pipeline.hardware import mps
+from pipeline.hardware.device import Machine
+from pipeline.hardware.mps import expects_mps, mps_available, mps_daemon, mps_for_packed_trials, mps_runs
 from pipeline.plan import plan_sweep
 
 # Starts a process that lives until it is told to quit, and leaves its number where NVIDIA's daemon does.
@@ -102,7 +103,7 @@ def test_a_daemon_ends_where_the_body_raises(
 
 WAITING = """
 import time
-from pipeline.mps import mps_daemon
+from pipeline.hardware.mps import mps_daemon
 with mps_daemon() as variables:
     print(variables["CUDA_MPS_PIPE_DIRECTORY"], flush=True)
     time.sleep(600)
@@ -228,7 +229,7 @@ import os, sys
 from dataclasses import replace
 from rich.console import Console
 from pipeline import conduct
-from pipeline.compute import Machine
+from pipeline.hardware.device import Machine
 from pipeline.plan import plan_sweep
 from pipeline.config.sweep_file import load_sweep
 from pipeline.worker import forked_nursery

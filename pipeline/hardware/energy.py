@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import torch
 
-from pipeline.gpus import energy_reader
+from pipeline.hardware.gpus import energy_reader
 
 # Joules since the driver was loaded, of the whole GPU, whoever used it. None once a reading failed.
 JouleCounter = Callable[[], float | None]
 
 
 def joule_counter(device: torch.device) -> JouleCounter | None:
-    """A GPU's counter of energy; None for a device without one (`pipeline.gpus.energy_reader`)."""
+    """A GPU's counter of energy; None for a device without one (`pipeline.hardware.gpus.energy_reader`)."""
     read = energy_reader(device)
     return until_it_fails(read) if read else None
 

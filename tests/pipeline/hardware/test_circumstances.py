@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pipeline import trial
-from pipeline.circumstances import execution_in, execution_name, ran_under_mps, timed_name
 from pipeline.config.schema import Config, TrainConfig
+from pipeline.hardware.circumstances import execution_in, execution_name, ran_under_mps, timed_name
 from pipeline.job import Share, TrialJob
 
 WAYS = [

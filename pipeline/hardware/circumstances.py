@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import torch
 
-from pipeline.compute import execution_of
 from pipeline.config.schema import TrainConfig
+from pipeline.hardware.device import execution_of
 
 
 def precision_name(train: TrainConfig, device: str) -> str:

@@ -12,11 +12,11 @@ from filelock import FileLock
 from threadpoolctl import threadpool_limits
 
 from models.execution import Execution
-from pipeline.cgroup import memory_limit, own_groups
 from pipeline.config.schema import ComputeConfig, TrainConfig
-from pipeline.cuda import cuda_fault, find_cuda
 from pipeline.errors import UserError
-from pipeline.gpus import GPU, find_gpus
+from pipeline.hardware.cgroup import memory_limit, own_groups
+from pipeline.hardware.cuda import cuda_fault, find_cuda
+from pipeline.hardware.gpus import GPU, find_gpus
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline import compute, conduct
-from pipeline.compute import Machine, describe_devices, find_machine, resolve_device, shares_gpus
+from pipeline import conduct
 from pipeline.conduct import require_machine
 from pipeline.config.schema import ComputeConfig
 from pipeline.config.sweep_file import load_sweep
-from pipeline.cuda import CudaFacts, cuda_fault, cuda_notes, find_cuda, runs_on
-from pipeline.energy import until_it_fails
 from pipeline.errors import UserError
-from pipeline.gpus import GPU, Driver, GPUProcess, describe_gpu, energy_reader, find_gpus
-from pipeline.memory import limit_cuda
-from pipeline.packing import share_of
+from pipeline.hardware import device as compute
+from pipeline.hardware.allocation import share_of
+from pipeline.hardware.cuda import CudaFacts, cuda_fault, cuda_notes, find_cuda, runs_on
+from pipeline.hardware.device import Machine, describe_devices, find_machine, resolve_device, shares_gpus
+from pipeline.hardware.energy import until_it_fails
+from pipeline.hardware.gpus import GPU, Driver, GPUProcess, describe_gpu, energy_reader, find_gpus
+from pipeline.hardware.memory import limit_cuda
 from pipeline.plan import plan_sweep
 
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
@@ -169,7 +170,7 @@ def test_the_line_of_gpus_says_which_and_what_is_free() -> None:
 
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A machine with these GPUs, as far as pipeline.compute can tell."""
+    """A machine with these GPUs, as far as pipeline.hardware.device can tell."""
 
     def set_up(*gpus: GPU) -> None:
         monkeypatch.setattr(compute, "find_gpus", lambda: gpus)

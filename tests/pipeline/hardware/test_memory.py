@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import UserError
-from pipeline.memory import (
+from pipeline.hardware.memory import (
     GB,
     LiveTensors,
     is_out_of_memory,
@@ -108,7 +108,7 @@ def test_process_has_a_peak() -> None:
 
 KEPT = """
 import torch
-from pipeline.memory import STATUS, free_spare_memory, keep_freed_memory
+from pipeline.hardware.memory import STATUS, free_spare_memory, keep_freed_memory
 
 def resident_gb():
     (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmRSS:"))

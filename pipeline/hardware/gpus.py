@@ -109,7 +109,7 @@ def find_driver() -> Driver:
 def find_gpus() -> tuple[GPU, ...]:
     """The GPUs that torch can use, in torch's order; none where torch cannot use CUDA."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # faults are told by pipeline.cuda
+        warnings.simplefilter("ignore")  # faults are told by pipeline.hardware.cuda
         if not torch.cuda.is_available():
             return ()
         nvml, _ = _open_nvml()

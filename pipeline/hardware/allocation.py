@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pipeline.compute import Machine
 from pipeline.config.schema import ComputeConfig
 from pipeline.errors import UserError
+from pipeline.hardware.device import Machine
 from pipeline.job import Outcome, Share, TrialJob
 
 # What a process holds on a GPU beside its tensors (context, libraries, workspaces): the paper's memory column is

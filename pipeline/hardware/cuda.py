@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 
 from pipeline.errors import first_line
-from pipeline.gpus import GPU, Driver, find_driver, find_gpus
-from pipeline.mps import mps_runs
+from pipeline.hardware.gpus import GPU, Driver, find_driver, find_gpus
+from pipeline.hardware.mps import mps_runs
 
-# A trial's CUDA context, libraries and workspaces take 0.95 GB beside its tensors (pipeline/packing.py).
+# A trial's CUDA context, libraries and workspaces take 0.95 GB beside its tensors (pipeline/hardware/allocation.py).
 LEAST_FREE_GB = 1.0
 INSTALL = "pytorch.org/get-started/locally lists the builds"
 

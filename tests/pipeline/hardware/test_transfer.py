@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from models.objective import Batch
-from pipeline.transfer import ALIGNMENT, copy_to_host, pack, unpack
+from pipeline.hardware.transfer import ALIGNMENT, copy_to_host, pack, unpack
 
 TREE = (
     Batch(torch.arange(12, dtype=torch.uint8).view(1, 3, 2, 2), torch.rand(1, 3, 2, 2)),
