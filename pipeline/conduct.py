@@ -18,7 +18,7 @@ from pipeline.hardware.mps import mps_for_packed_trials
 from pipeline.metrics import further_scores, has_weights, metric_names
 from pipeline.plan import Need, Plan, checkpoint_path, find_needs, plan_sweep
 from pipeline.register import manifest, register
-from pipeline.ui_views import saved_views, view_address
+from pipeline.tracking.ui_views import saved_views, view_address
 from pipeline.worker import forked_nursery
 
 

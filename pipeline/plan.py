@@ -21,7 +21,7 @@ from pipeline.hardware.circumstances import execution_name
 from pipeline.hardware.device import Machine, find_machine
 from pipeline.job import Share
 from pipeline.metrics import OPERATIONS_PER_IMAGE, has_weights
-from pipeline.tracking import Tracker, TrialRecord, store_lock
+from pipeline.tracking.store import Tracker, TrialRecord, store_lock
 
 # training: by another process, at this moment. stopped: by a search; an ablation takes it to its end.
 State = Literal["done", "stopped", "training", "interrupted", "failed", "new"]

@@ -20,7 +20,7 @@ from pipeline.errors import UserError
 from pipeline.evaluate import Evaluation, Evaluator
 from pipeline.hardware.device import device_name, resolve_device, use_threads
 from pipeline.metrics import INCEPTION, metric_names
-from pipeline.tracking import Tracker, store_lock
+from pipeline.tracking.store import Tracker, store_lock
 from pipeline.trained import Trained, load_trained
 
 # All that can be set for a trial that is trained already.

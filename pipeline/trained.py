@@ -17,7 +17,7 @@ from models.weights import load_weights, named_tensors
 from pipeline.checkpoint import load_checkpoint
 from pipeline.config.schema import Config, from_json
 from pipeline.errors import UserError, first_line
-from pipeline.tracking import key_of_run
+from pipeline.tracking.store import key_of_run
 
 GIVE_ANOTHER = "give another file"
 

@@ -29,7 +29,7 @@ from pipeline.hardware.mps import mps_runs
 from pipeline.job import Outcome, Progress, Share, TrialJob, job_from_json
 from pipeline.meter import Meter
 from pipeline.metrics import metric_names
-from pipeline.tracking import TrialRun, run_status
+from pipeline.tracking.store import TrialRun, run_status
 from pipeline.trainer import (
     Schedule,
     StepReport,

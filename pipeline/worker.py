@@ -198,7 +198,8 @@ def _tell_ends(askers: dict[int, Connection]) -> None:
 
 def _import_all() -> None:
     """What a trial needs, so that none has to import it."""
-    from pipeline import tracking, trial
+    from pipeline import trial
+    from pipeline.tracking import store as tracking
 
     assert trial, "its imports are all that is wanted"
     tracking.import_store()

@@ -12,7 +12,7 @@ from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.extractors import load_extractor, load_lpips, untrained_inception
 from pipeline.stripes import draw_pictures
-from pipeline.tracking import Tracker, store_lock
+from pipeline.tracking.store import Tracker, store_lock
 
 TINY = (
     "task=stripes",

@@ -16,7 +16,7 @@ ONLY_IN = {
     "ray": {"pipeline/launch.py"},
     "hydra": {"pipeline/config/compose.py"},
     "omegaconf": {"pipeline/config/compose.py"},
-    "mlflow": {"pipeline/tracking.py", "pipeline/store_health.py", "analysis/runs.py"},
+    "mlflow": {"pipeline/tracking/store.py", "pipeline/store_health.py", "analysis/runs.py"},
     "sqlalchemy": {"pipeline/store_health.py"},
     "alembic": {"pipeline/store_health.py"},
     "requests": {"pipeline/fetch.py"},

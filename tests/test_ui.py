@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.__main__ import main
-from pipeline.ui_views import saved_views, view_address
+from pipeline.tracking.ui_views import saved_views, view_address
 
 pytestmark = pytest.mark.slow
 

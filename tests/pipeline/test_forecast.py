@@ -14,7 +14,7 @@ from pipeline.hardware.allocation import needed_gb
 from pipeline.hardware.circumstances import execution_name, timed_name
 from pipeline.hardware.device import Machine, device_name, resolve_device
 from pipeline.metrics import OPERATIONS_PER_IMAGE
-from pipeline.tracking import TrialRecord
+from pipeline.tracking.store import TrialRecord
 
 HERE = device_name(resolve_device("auto"))
 CPU = Machine("cpu", HERE, cores=2, gpus=0, memory_gb=24.0)

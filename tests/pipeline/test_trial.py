@@ -19,7 +19,7 @@ from pipeline.data import prepare
 from pipeline.errors import UserError
 from pipeline.job import Share, TrialJob
 from pipeline.plan import checkpoint_path
-from pipeline.tracking import Tracker, store_lock
+from pipeline.tracking.store import Tracker, store_lock
 from pipeline.trainer import StepReport, loss_history
 from pipeline.trial import run_trial
 from pipeline.writer import Writer
