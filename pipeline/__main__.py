@@ -66,7 +66,7 @@ def _run(command: str, arguments: list[str]) -> int:
             given = _parse(promote.__doc__, arguments, {"name": SWEEP}, options={"--count": "3", "--to": None})
             return promote(given.name, given.overrides, count=_whole(given.count, "--count"), target=given.to)
         case "data":
-            from pipeline.datasets import fetch_dataset
+            from pipeline.data.catalog import fetch_dataset
 
             options = {"--from": None, "--url": None, "--to": "datasets"}
             given = _parse(fetch_dataset.__doc__, arguments, {"name": "the data set"}, options=options, overrides=False)

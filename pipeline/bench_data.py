@@ -14,9 +14,9 @@ from rich.table import Column, Table
 
 from pipeline.bench_report import Report
 from pipeline.config.schema import FolderConfig
-from pipeline.data import SPLITS, UnpairedBatches, open_dataset, prepare
+from pipeline.data.dataset_cache import SPLITS, UnpairedBatches, open_dataset, prepare
+from pipeline.data.stripes import draw_pictures
 from pipeline.hardware.device import device_name, resolve_device
-from pipeline.stripes import draw_pictures
 from pipeline.trainer import rng_for
 
 # The paper's sizes: photographs of 256 x 256, enlarged to 286, of which 256 x 256 are cropped.

@@ -13,7 +13,7 @@ from rich.table import Column, Table
 
 from pipeline.bench_report import Report
 from pipeline.config.schema import MetricConfig
-from pipeline.data import Dataset
+from pipeline.data.dataset_cache import Dataset
 from pipeline.evaluate import Evaluator
 from pipeline.extractors import Extractor, load_extractor, untrained_inception
 from pipeline.features import extract, in_batches

@@ -13,7 +13,7 @@ from models.configs import CUTConfig
 from models.objective import Batch
 from models.plain import build_plain, plain_optimizers, plain_step
 from pipeline.config.schema import Config, FolderConfig
-from pipeline.data import Dataset, UnpairedBatches
+from pipeline.data.dataset_cache import Dataset, UnpairedBatches
 from pipeline.hardware.device import keep_compiled
 from pipeline.hardware.memory import keep_freed_memory
 from pipeline.trainer import Schedule, in_model_range, prepared_step_taker, prepared_steps, rng_for

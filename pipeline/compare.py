@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.data.image_io import write_png
 from pipeline.errors import UserError, first_line, nearest
-from pipeline.pictures import write_png
 
 MODULES = {"pytorch-fid": "pytorch_fid", "clean-fid": "cleanfid"}
 IMPLEMENTATIONS = tuple(MODULES)

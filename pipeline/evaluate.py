@@ -11,7 +11,8 @@ from torch import Tensor
 
 from models.images import to_bits, to_model_range
 from pipeline.config.schema import MetricConfig
-from pipeline.data import Dataset
+from pipeline.data.dataset_cache import Dataset
+from pipeline.data.image_io import Picture
 from pipeline.errors import UserError
 from pipeline.extractors import LIBRARY, load_extractor
 from pipeline.features import cached_features, extract, in_batches, in_float32
@@ -19,7 +20,6 @@ from pipeline.fid import KID_SUBSETS, frechet_distance, kernel_distance, kid_sub
 from pipeline.hardware.transfer import copy_to_host
 from pipeline.measures import Images, pair_measures, set_measures
 from pipeline.metrics import metric_names
-from pipeline.pictures import Picture
 
 Translate = Callable[[Tensor], Tensor]
 

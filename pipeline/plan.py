@@ -13,7 +13,7 @@ from pipeline.config.search_space import Sample
 from pipeline.config.sweep_file import SAMPLE, Sweep, Trial, expand, with_seeds
 from pipeline.config.trial_key import trial_key
 from pipeline.cost import StepCost, step_cost
-from pipeline.data import DataConfig, PreparedData, open_dataset, prepare
+from pipeline.data.dataset_cache import DataConfig, PreparedData, open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.forecast import ImageCounts, Prediction, Work, predict_memory, work_left
 from pipeline.hardware.allocation import share_of

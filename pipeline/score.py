@@ -15,7 +15,7 @@ from pipeline.calibration import calibration
 from pipeline.compare import differences, require_installed, their_fid
 from pipeline.config.compose import change_config, compose_surroundings, tracking_uri
 from pipeline.config.schema import Config
-from pipeline.data import decode, list_images, open_dataset, prepare
+from pipeline.data.dataset_cache import decode, list_images, open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.evaluate import Evaluation, Evaluator
 from pipeline.hardware.device import device_name, resolve_device, use_threads

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 
 from models.generator import Generator
 from models.images import LEAST_SIDE, to_bits, to_model_range
+from pipeline.data.image_io import SUFFIXES, Picture, image_files, read_image, with_channels, write_png
 from pipeline.errors import UserError
-from pipeline.pictures import SUFFIXES, Picture, image_files, read_image, with_channels, write_png
 
 
 def plan_files(source: Path, target: Path) -> dict[Path, Path]:

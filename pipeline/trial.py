@@ -18,7 +18,7 @@ from models.execution import prepare
 from pipeline.checkpoint import Checkpoints, load_checkpoint
 from pipeline.claim import TakenError, claimed
 from pipeline.config.schema import Config, to_json
-from pipeline.data import UnpairedBatches, open_dataset
+from pipeline.data.dataset_cache import UnpairedBatches, open_dataset
 from pipeline.errors import UserError, first_line
 from pipeline.evaluate import Evaluator
 from pipeline.hardware.allocation import tensors_gb

@@ -19,7 +19,7 @@ ONLY_IN = {
     "mlflow": {"pipeline/tracking/store.py", "pipeline/store_health.py", "analysis/runs.py"},
     "sqlalchemy": {"pipeline/store_health.py"},
     "alembic": {"pipeline/store_health.py"},
-    "requests": {"pipeline/fetch.py"},
+    "requests": {"pipeline/data/download.py"},
     "optuna": {"pipeline/config/search_space.py"},
     "torch_fidelity": {"pipeline/extractors.py", "pipeline/fid.py", "pipeline/small_extractor.py"},
     "pynvml": {"pipeline/hardware/gpus.py"},

@@ -12,7 +12,7 @@ from tape import TapeRecorder
 
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
-from pipeline.data import UnpairedBatches, open_dataset, prepare
+from pipeline.data.dataset_cache import UnpairedBatches, open_dataset, prepare
 from pipeline.graphs import CUDARecorder
 from pipeline.trainer import Schedule, TrainState, make_optimizers
 from pipeline.trial import build_state

@@ -15,7 +15,7 @@ from gpu_trials import MODELS
 from models.objective import Batch
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config, MetricConfig
-from pipeline.data import Dataset
+from pipeline.data.dataset_cache import Dataset
 from pipeline.evaluate import Evaluator
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB
 from pipeline.hardware.energy import joule_counter

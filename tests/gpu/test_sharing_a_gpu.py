@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from pipeline.config.sweep_file import Row, Sweep
+from pipeline.data.stripes import draw_pictures
 from pipeline.extractors import load_extractor
 from pipeline.features import extract, in_batches
 from pipeline.fid import frechet_distance, statistics_of
@@ -21,7 +22,6 @@ from pipeline.launch import Events, cluster, run_jobs
 from pipeline.metrics import INCEPTION
 from pipeline.plan import find_needs, plan_sweep
 from pipeline.register import register
-from pipeline.stripes import draw_pictures
 from pipeline.worker import spawned_nursery
 
 pytestmark = pytest.mark.gpu

@@ -8,10 +8,10 @@ import torch
 
 from models.images import to_bits
 from pipeline.config.schema import Config
-from pipeline.data import open_dataset, prepare
+from pipeline.data.dataset_cache import open_dataset, prepare
+from pipeline.data.image_io import to_16_bits
 from pipeline.errors import UserError
 from pipeline.evaluate import Evaluator
-from pipeline.pictures import to_16_bits
 
 
 def evaluator_of(config: Config, cache: Path) -> Evaluator:

@@ -7,7 +7,7 @@ import torch
 import torchvision
 
 from pipeline.config.schema import Config, MetricConfig
-from pipeline.data import open_dataset, prepare
+from pipeline.data.dataset_cache import open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.evaluate import Evaluator
 from pipeline.extractors import load_lpips

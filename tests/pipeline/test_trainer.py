@@ -10,7 +10,7 @@ import torch
 from pipeline.ahead import ahead
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.config.schema import Config
-from pipeline.data import UnpairedBatches, open_dataset, prepare
+from pipeline.data.dataset_cache import UnpairedBatches, open_dataset, prepare
 from pipeline.hardware.transfer import pack
 from pipeline.trainer import (
     Schedule,

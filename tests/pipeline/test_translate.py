@@ -7,8 +7,8 @@ import torch
 from models.configs import GeneratorConfig
 from models.generator import Generator
 from models.images import to_bits, to_model_range
+from pipeline.data.image_io import read_image, write_png
 from pipeline.errors import UserError
-from pipeline.pictures import read_image, write_png
 from pipeline.translate import plan_files, translate_files, translate_picture
 
 CPU = torch.device("cpu")

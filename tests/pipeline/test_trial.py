@@ -15,7 +15,7 @@ from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.config.compose import tracking_uri
 from pipeline.config.schema import Config
 from pipeline.config.trial_key import trial_key
-from pipeline.data import prepare
+from pipeline.data.dataset_cache import prepare
 from pipeline.errors import UserError
 from pipeline.job import Share, TrialJob
 from pipeline.plan import checkpoint_path

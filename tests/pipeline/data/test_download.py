@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 from rich.console import Console
 
-from pipeline import fetch
+from pipeline.data import download as fetch
+from pipeline.data.download import Bounds, Patience, check_digest, download, read_entries, unpack
 from pipeline.errors import UserError
-from pipeline.fetch import Bounds, Patience, check_digest, download, read_entries, unpack
 
 ONE_TRY = Patience(connect_seconds=2, read_seconds=2, tries=1, pause_seconds=0)
 Entries = dict[str | zipfile.ZipInfo, bytes]

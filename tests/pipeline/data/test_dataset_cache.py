@@ -8,9 +8,9 @@ from PIL import Image
 
 from models.images import to_bits, to_model_range
 from pipeline.config.schema import FolderConfig, StripesConfig
-from pipeline.data import UnpairedBatches, open_dataset, prepare
+from pipeline.data.dataset_cache import UnpairedBatches, open_dataset, prepare
+from pipeline.data.image_io import write_png
 from pipeline.errors import UserError
-from pipeline.pictures import write_png
 from pipeline.trainer import rng_for
 
 STRIPES = StripesConfig(

@@ -1,6 +1,6 @@
 import numpy as np
 
-from pipeline.stripes import draw_pictures
+from pipeline.data.stripes import draw_pictures
 
 
 def test_same_seed_draws_the_same_pictures_and_more_begin_with_fewer() -> None:

@@ -21,11 +21,10 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from models.objective import Batch
-from pipeline import stripes
 from pipeline.config.schema import FolderConfig, StripesConfig
 from pipeline.config.trial_key import RESULT_VERSION
-from pipeline.errors import UserError
-from pipeline.pictures import (
+from pipeline.data import stripes
+from pipeline.data.image_io import (
     SUFFIXES,
     Picture,
     image_files,
@@ -34,6 +33,7 @@ from pipeline.pictures import (
     to_16_bits,
     with_channels,
 )
+from pipeline.errors import UserError
 from pipeline.trainer import rng_for
 
 SPLITS = ("trainA", "trainB", "testA", "testB")

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.data.image_io import read_image, resize, to_16_bits, with_channels, write_png
 from pipeline.errors import UserError
-from pipeline.pictures import read_image, resize, to_16_bits, with_channels, write_png
 
 
 def picture(channels: int, dtype: type[np.uint8] | type[np.uint16], size: tuple[int, int] = (5, 7)) -> np.ndarray:

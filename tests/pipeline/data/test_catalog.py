@@ -12,9 +12,9 @@ import pytest
 import yaml
 from PIL import Image
 from rich.console import Console
-from test_fetch import ONE_TRY, Server, server, zipped
+from test_download import ONE_TRY, Server, server, zipped
 
-from pipeline.datasets import DATASETS, Brought, Fetched, Release, fetch_dataset
+from pipeline.data.catalog import DATASETS, Brought, Fetched, Release, fetch_dataset
 from pipeline.errors import UserError
 
 __all__ = ["server"]
@@ -263,7 +263,7 @@ def test_two_commands_do_not_prepare_one_set_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_tasks_expect_what_is_published_where_it_is_put(name: str) -> None:
-    file = Path(__file__).parents[2] / f"pipeline/config/groups/task/{name}.yaml"
+    file = Path(__file__).parents[3] / f"pipeline/config/groups/task/{name}.yaml"
     data = yaml.safe_load(file.read_text(encoding="utf-8"))["data"]
     assert (data["name"], data["root"]) == (name, f"datasets/{name}")
     assert tuple(data["expected_images"]) == DATASETS[name].releases[0].counts

@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from pipeline.data import SPLITS
+from pipeline.data.dataset_cache import SPLITS
+from pipeline.data.download import AGAIN, PATIENCE, Patience, check_digest, download, following, read_entries, unpack
+from pipeline.data.image_io import SUFFIXES, image_files, read_image, resize, with_channels, write_png
 from pipeline.errors import UserError, nearest
-from pipeline.fetch import AGAIN, PATIENCE, Patience, check_digest, download, following, read_entries, unpack
-from pipeline.pictures import SUFFIXES, image_files, read_image, resize, with_channels, write_png
 
 CITYSCAPES_SIZE = (256, 256)
 LABELS_END, PHOTOGRAPHS_END = "_gtFine_color.png", "_leftImg8bit.png"
