@@ -21,7 +21,7 @@ class Execution:
     norms, NCE's logits, weights and optimisers are float32's always. channels_last: the layout of features in memory.
     recompute: what is cheap is computed again in the backward pass instead of kept for it (`models.layers.run_layers`).
     compile: each network by torch.compile, once for each shape; translating for evaluation stays as it is. cuda_graphs:
-    a whole step is one launch (`pipeline.graphs`).
+    a whole step is one launch (`pipeline.training.cuda_graphs`).
     """
 
     precision: Literal["float32", "bf16"] = "float32"

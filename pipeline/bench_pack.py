@@ -21,10 +21,10 @@ from pipeline.bench_training import steps_of_each_kind, take_steps
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.errors import UserError
-from pipeline.graphs import WARM_UP
 from pipeline.hardware.device import device_name, resolve_device, use_threads
 from pipeline.hardware.mps import mps_available, mps_daemon
-from pipeline.trainer import MOST_UNFINISHED
+from pipeline.training.cuda_graphs import WARM_UP
+from pipeline.training.loop import MOST_UNFINISHED
 
 SIDE_BY_SIDE = (1, 2, 4)
 # How long each measurement counts steps, behind the first ones; a GPU's are short.

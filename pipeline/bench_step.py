@@ -17,8 +17,8 @@ from pipeline.bench_report import Report
 from pipeline.bench_ways import PLAIN, TimeWay, Timings, time_step, time_ways, ways_on
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
-from pipeline.cost import StepCost, step_cost
 from pipeline.hardware.device import device_name, execution_of, resolve_device
+from pipeline.training.step_cost import StepCost, step_cost
 
 MODELS = ("cut", "fastcut", "cyclegan")
 TASK = "task=horse2zebra"

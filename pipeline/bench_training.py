@@ -16,7 +16,7 @@ from pipeline.config.schema import Config, FolderConfig
 from pipeline.data.dataset_cache import Dataset, UnpairedBatches
 from pipeline.hardware.device import keep_compiled
 from pipeline.hardware.memory import keep_freed_memory
-from pipeline.trainer import Schedule, in_model_range, prepared_step_taker, prepared_steps, rng_for
+from pipeline.training.loop import Schedule, in_model_range, prepared_step_taker, prepared_steps, rng_for
 from pipeline.trial import build_state
 
 # Of each domain; an epoch of the bench goes through them once.

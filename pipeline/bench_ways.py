@@ -16,10 +16,10 @@ from pipeline.bench_training import kinds_of_steps, steps_of_each_kind, take_ste
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.errors import UserError, nearest
-from pipeline.graphs import WARM_UP
 from pipeline.hardware.device import execution_of, resolve_device, use_threads
 from pipeline.hardware.memory import free_spare_memory, peaks_gb, reset_peaks
 from pipeline.hardware.timers import Lap, start_lap
+from pipeline.training.cuda_graphs import WARM_UP
 
 PLAIN = "plain"
 CPU_WAYS = {

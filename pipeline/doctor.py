@@ -12,7 +12,6 @@ from rich.console import Console
 from pipeline.checks import Check, check_writable, folder_checks, machine_checks, within
 from pipeline.config.compose import compose_surroundings, tracking_uri
 from pipeline.config.schema import Config
-from pipeline.cost import step_cost
 from pipeline.errors import UserError
 from pipeline.gpu_checks import gpu_checks, self_tests
 from pipeline.hardware.allocation import needed_gb, share_of
@@ -20,6 +19,7 @@ from pipeline.hardware.cuda import CudaFacts, find_cuda
 from pipeline.hardware.device import Machine, find_machine
 from pipeline.job import Share
 from pipeline.service_checks import service_checks
+from pipeline.training.step_cost import step_cost
 
 # What ablation_negatives trains, the sweep that README begins with: three rows, three seeds.
 DEFAULT_SWEEP, DEFAULT_TRIALS = "ablation_negatives", 9

@@ -11,11 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from models.configs import GeneratorConfig, ImageShape
 from models.generator import Generator
 from pipeline.config.schema import Config
-from pipeline.cost import StepCost
 from pipeline.hardware.allocation import needed_gb
 from pipeline.hardware.circumstances import execution_in, execution_name, ran_under_mps
 from pipeline.hardware.device import Machine, device_name, resolve_device
 from pipeline.tracking.store import TrialRecord
+from pipeline.training.step_cost import StepCost
 
 # Measure for at least so long, and the first pass not at all: it pays for choosing kernels.
 MEASURED_SECONDS = 1.0

@@ -12,7 +12,6 @@ from pipeline.config.schema import Config, FolderConfig
 from pipeline.config.search_space import Sample
 from pipeline.config.sweep_file import SAMPLE, Sweep, Trial, expand, with_seeds
 from pipeline.config.trial_key import trial_key
-from pipeline.cost import StepCost, step_cost
 from pipeline.data.dataset_cache import DataConfig, PreparedData, open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.forecast import ImageCounts, Prediction, Work, predict_memory, work_left
@@ -22,6 +21,7 @@ from pipeline.hardware.device import Machine, find_machine
 from pipeline.job import Share
 from pipeline.metrics import OPERATIONS_PER_IMAGE, has_weights
 from pipeline.tracking.store import Tracker, TrialRecord, store_lock
+from pipeline.training.step_cost import StepCost, step_cost
 
 # training: by another process, at this moment. stopped: by a search; an ablation takes it to its end.
 State = Literal["done", "stopped", "training", "interrupted", "failed", "new"]

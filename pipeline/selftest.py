@@ -14,13 +14,13 @@ import torch
 from models.objective import Batch
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
-from pipeline.graphs import Recorder
-from pipeline.trainer import TrainState, make_optimizers, rng_for, step_taker
+from pipeline.training.cuda_graphs import Recorder
+from pipeline.training.loop import TrainState, make_optimizers, rng_for, step_taker
 from pipeline.trial import build_state
 
 Losses = dict[str, float]
 
-# Three steps before a recording, one that is recorded, one that is replayed (pipeline/graphs.py).
+# Three steps before a recording, one that is recorded, one that is replayed (pipeline/training/cuda_graphs.py).
 STEPS = 5
 # Rounding differs between devices, and training amplifies it from step to step: on a CPU, two layouts of the maps
 # differ by less than a tenth of these.

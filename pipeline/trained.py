@@ -14,10 +14,10 @@ from models.cyclegan import CycleGANObjective
 from models.generator import Generator
 from models.official import read_generator, weights_in
 from models.weights import load_weights, named_tensors
-from pipeline.checkpoint import load_checkpoint
 from pipeline.config.schema import Config, from_json
 from pipeline.errors import UserError, first_line
 from pipeline.tracking.store import key_of_run
+from pipeline.training.checkpoint import load_checkpoint
 
 GIVE_ANOTHER = "give another file"
 

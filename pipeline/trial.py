@@ -15,7 +15,6 @@ from torch import Tensor
 
 from models.build import build_objective
 from models.execution import prepare
-from pipeline.checkpoint import Checkpoints, load_checkpoint
 from pipeline.claim import TakenError, claimed
 from pipeline.config.schema import Config, to_json
 from pipeline.data.dataset_cache import UnpairedBatches, open_dataset
@@ -27,10 +26,12 @@ from pipeline.hardware.device import device_name, execution_of, keep_compiled, r
 from pipeline.hardware.memory import is_out_of_memory, keep_freed_memory, limit_cuda
 from pipeline.hardware.mps import mps_runs
 from pipeline.job import Outcome, Progress, Share, TrialJob, job_from_json
-from pipeline.meter import Meter
 from pipeline.metrics import metric_names
 from pipeline.tracking.store import TrialRun, run_status
-from pipeline.trainer import (
+from pipeline.training.background_writer import Writer
+from pipeline.training.checkpoint import Checkpoints, load_checkpoint
+from pipeline.training.cost_meter import Meter
+from pipeline.training.loop import (
     Schedule,
     StepReport,
     TrainState,
@@ -40,7 +41,6 @@ from pipeline.trainer import (
     mean_losses,
     rng_for,
 )
-from pipeline.writer import Writer
 
 
 def run_job(text: str, tell: Callable[[Progress], None]) -> Outcome:

@@ -74,7 +74,7 @@ def test_analysis_imports_no_training_code() -> None:
 
 def test_training_parts_import_without_ray_mlflow_and_hydra() -> None:
     blocked = "import sys; sys.modules.update(dict.fromkeys(['ray', 'mlflow', 'hydra', 'omegaconf']));"
-    code = f"{blocked} import models, pipeline.trainer, pipeline.fid"
+    code = f"{blocked} import models, pipeline.training.loop, pipeline.fid"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 

@@ -34,7 +34,7 @@ from pipeline.data.image_io import (
     with_channels,
 )
 from pipeline.errors import UserError
-from pipeline.trainer import rng_for
+from pipeline.training.loop import rng_for
 
 SPLITS = ("trainA", "trainB", "testA", "testB")
 DataConfig = StripesConfig | FolderConfig

@@ -13,8 +13,8 @@ from tape import TapeRecorder
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.data.dataset_cache import UnpairedBatches, open_dataset, prepare
-from pipeline.graphs import CUDARecorder
-from pipeline.trainer import Schedule, TrainState, make_optimizers
+from pipeline.training.cuda_graphs import CUDARecorder
+from pipeline.training.loop import Schedule, TrainState, make_optimizers
 from pipeline.trial import build_state
 
 # cuBLAS reads this when it is first used; without it its sums have no fixed order.

@@ -12,7 +12,7 @@ from test_ways_on_gpu import APART, apart, trained
 
 from pipeline.config.schema import Config
 from pipeline.hardware.device import keep_compiled
-from pipeline.trainer import TrainState
+from pipeline.training.loop import TrainState
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 

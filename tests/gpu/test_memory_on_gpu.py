@@ -23,8 +23,8 @@ from pipeline.hardware.gpus import find_gpus
 from pipeline.hardware.memory import GB, LiveTensors, is_out_of_memory, limit_cuda
 from pipeline.hardware.timers import start_lap
 from pipeline.hardware.transfer import pack, unpack
-from pipeline.meter import WARMUP_STEPS, held_tensors
-from pipeline.trainer import TrainState, fit, rng_for, step_taker
+from pipeline.training.cost_meter import WARMUP_STEPS, held_tensors
+from pipeline.training.loop import TrainState, fit, rng_for, step_taker
 from pipeline.trial import build_state
 
 pytestmark = pytest.mark.gpu
@@ -173,7 +173,7 @@ def test_between_two_log_steps_the_host_never_waits_for_the_gpu(
         if whole.time_range.start <= event.time_range.start <= whole.time_range.end and event.name != whole.name
     ]
     assert any("Memcpy HtoD (Pinned" in name for name in within), "the steps' own copies are seen"
-    # The host waits for the step before the last eight (`pipeline.trainer.MOST_UNFINISHED`), when it is that far ahead.
+    # The host waits for the step before the last eight (`loop.MOST_UNFINISHED`), when it is that far ahead.
     waits = {"cudaStreamSynchronize", "cudaDeviceSynchronize"}
     assert not [name for name in within if name in waits or "Pageable" in name]
 

@@ -10,10 +10,10 @@ import torch
 from gpu_trials import KINDS, MODELS, CountingRecorder, deterministic_kernels, reflect
 from torch import Tensor
 
-from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.config.schema import Config
-from pipeline.graphs import WARM_UP, Recorder
-from pipeline.trainer import TrainState, fit
+from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.training.cuda_graphs import WARM_UP, Recorder
+from pipeline.training.loop import TrainState, fit
 from pipeline.trial import build_state
 
 pytestmark = pytest.mark.gpu

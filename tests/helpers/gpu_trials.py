@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.graphs import Outcome, Recorder
+from pipeline.training.cuda_graphs import Outcome, Recorder
 
 # 8 steps an epoch, so that 24 steps see the rate change twice.
 SMALL = (

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pipeline.graphs import Outcome
 from pipeline.hardware.memory import tensors_in
+from pipeline.training.cuda_graphs import Outcome
 
 # What a device cannot be told to do again: to give the host a value, or to take one from it.
 HOSTS = {

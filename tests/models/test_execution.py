@@ -13,7 +13,7 @@ from models.layers import BlurDown, BlurUp, InstanceNorm, is_channels_last
 from models.objective import Batch
 from models.official import networks, official_weights
 from pipeline.hardware.memory import LiveTensors
-from pipeline.trainer import make_optimizers, train_step
+from pipeline.training.loop import make_optimizers, train_step
 
 RATE, BETAS = 2e-4, (0.5, 0.999)
 EXACT = {

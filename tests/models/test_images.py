@@ -9,7 +9,7 @@ from models.configs import CUT, CYCLEGAN, DiscriminatorConfig, GeneratorConfig, 
 from models.generator import Generator
 from models.images import with_channels
 from models.objective import Batch, draw_step
-from pipeline.trainer import train_step
+from pipeline.training.loop import train_step
 
 NETWORKS = {"generator": GeneratorConfig(4, 5), "discriminator": DiscriminatorConfig(4, 2)}
 CUT_TINY = replace(CUT, num_patches=8, projection_units=8, **NETWORKS)

@@ -15,8 +15,8 @@ from pipeline.bench_training import steps_of_each_kind, take_steps
 from pipeline.bench_ways import COMPILED_CUDA_WAYS, CPU_WAYS, CUDA_WAYS, PLAIN, Timed, Timings, time_ways, ways_on
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
-from pipeline.cost import count_step
 from pipeline.errors import UserError
+from pipeline.training.step_cost import count_step
 
 SMALL = ["task=stripes", "data.size=32", "model.generator.channels=4", "model.discriminator.channels=4"]
 DEFAULT = "channels last = default"

@@ -21,7 +21,6 @@ from test_gpus import FACTS, FULL, H100, SLICE, UNAVAILABLE, USED
 
 from pipeline import checks, selftest, service_checks, store_health
 from pipeline.__main__ import main
-from pipeline.checkpoint import save_checkpoint
 from pipeline.checks import (
     Check,
     check_cores,
@@ -39,14 +38,15 @@ from pipeline.config.compose import compose_config
 from pipeline.config.schema import ComputeConfig, Config, MetricConfig
 from pipeline.doctor import check_share, describe_share
 from pipeline.gpu_checks import gpu_checks
-from pipeline.graphs import Outcome
 from pipeline.hardware.cgroup import cpu_limit, memory_limit, own_groups
 from pipeline.hardware.device import Machine
 from pipeline.job import Share
 from pipeline.metrics import PUBLISHED_WEIGHTS
 from pipeline.service_checks import check_ray, check_tracking, check_weights
 from pipeline.store_health import without_password
-from pipeline.trainer import rng_for, train_step
+from pipeline.training.checkpoint import save_checkpoint
+from pipeline.training.cuda_graphs import Outcome
+from pipeline.training.loop import rng_for, train_step
 from pipeline.trial import build_state
 
 CPU = torch.device("cpu")

@@ -12,10 +12,10 @@ from models.discriminator import Discriminator
 from models.generator import Generator
 from models.official import official_weights
 from pipeline.__main__ import main
-from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.data.image_io import read_image, write_png
 from pipeline.errors import UserError
 from pipeline.trained import find_checkpoint
+from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 
 DATA = ("data.train_count=6", "data.test_count=6", "data.size=32")
 

@@ -11,7 +11,6 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 
 from pipeline import trial as module
-from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.config.compose import tracking_uri
 from pipeline.config.schema import Config
 from pipeline.config.trial_key import trial_key
@@ -20,9 +19,10 @@ from pipeline.errors import UserError
 from pipeline.job import Share, TrialJob
 from pipeline.plan import checkpoint_path
 from pipeline.tracking.store import Tracker, store_lock
-from pipeline.trainer import StepReport, loss_history
+from pipeline.training.background_writer import Writer
+from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.training.loop import StepReport, loss_history
 from pipeline.trial import run_trial
-from pipeline.writer import Writer
 
 
 def job_of(config: Config, experiment: str = "stripes") -> TrialJob:
@@ -177,7 +177,7 @@ def test_a_checkpoint_that_cannot_be_written_beside_the_training_ends_the_trial(
         raise OSError(28, "No space left on device", "last.pt")
 
     monkeypatch.setattr(module, "Writer", lambda beside: Writer(beside=True))
-    monkeypatch.setattr("pipeline.checkpoint.save_checkpoint", full)
+    monkeypatch.setattr("pipeline.training.checkpoint.save_checkpoint", full)
     job = job_of(tiny())
     with pytest.raises(OSError, match="No space left on device"):
         list(run_trial(job))

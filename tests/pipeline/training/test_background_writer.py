@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.checkpoint import SECONDS_APART, Checkpoints, load_checkpoint
 from pipeline.config.schema import TrainConfig
-from pipeline.writer import Writer
+from pipeline.training.background_writer import Writer
+from pipeline.training.checkpoint import SECONDS_APART, Checkpoints, load_checkpoint
 
 
 @pytest.mark.parametrize("beside", [False, True])
@@ -79,7 +79,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("pipeline.checkpoint.time.monotonic", clock)
+    monkeypatch.setattr("pipeline.training.checkpoint.time.monotonic", clock)
     return clock
 
 

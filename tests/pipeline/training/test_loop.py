@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.ahead import ahead
-from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.config.schema import Config
 from pipeline.data.dataset_cache import UnpairedBatches, open_dataset, prepare
 from pipeline.hardware.transfer import pack
-from pipeline.trainer import (
+from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.training.loop import (
     Schedule,
     TrainState,
     fit,
@@ -21,6 +20,7 @@ from pipeline.trainer import (
     rng_for,
     set_learning_rate,
 )
+from pipeline.training.prefetch import ahead
 from pipeline.trial import build_state
 
 CPU = torch.device("cpu")

@@ -13,11 +13,11 @@ from models.execution import Execution
 from models.objective import Batch
 from pipeline.config.schema import Config, TrainConfig
 from pipeline.errors import UserError
-from pipeline.graphs import WARM_UP, Recorded
 from pipeline.hardware.device import execution_of
 from pipeline.hardware.memory import LiveTensors
 from pipeline.hardware.transfer import Packed, pack
-from pipeline.trainer import TrainState, make_optimizers, rng_for, set_learning_rate, step_taker
+from pipeline.training.cuda_graphs import WARM_UP, Recorded
+from pipeline.training.loop import TrainState, make_optimizers, rng_for, set_learning_rate, step_taker
 from pipeline.trial import build_state
 
 CPU = torch.device("cpu")

@@ -14,10 +14,10 @@ from torch import Tensor
 from models.execution import REFERENCE, Execution, arithmetic
 from models.images import to_model_range
 from models.objective import Batch, Counts, Objective, check_batch, draw_step, on_device
-from pipeline.ahead import ahead
-from pipeline.graphs import CUDARecorder, Recorded, Recorder
 from pipeline.hardware.timers import Lap, start_lap
 from pipeline.hardware.transfer import Packed, pack, unpack
+from pipeline.training.cuda_graphs import CUDARecorder, Recorded, Recorder
+from pipeline.training.prefetch import ahead
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.errors import UserError
+from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 
 STATE = {"step": 3, "weights": {"a": torch.arange(1000.0)}, "evaluations": {2: {"fid": 1.5}}}
 

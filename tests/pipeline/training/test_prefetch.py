@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.ahead import DEPTH, ahead
+from pipeline.training.prefetch import DEPTH, ahead
 
 
 def test_items_come_in_their_order() -> None:

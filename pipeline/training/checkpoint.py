@@ -12,7 +12,7 @@ import torch
 
 from pipeline.config.schema import TrainConfig
 from pipeline.errors import UserError, first_line
-from pipeline.writer import Writer
+from pipeline.training.background_writer import Writer
 
 # Beside the training of a GPU, where an epoch may take seconds and a checkpoint has hundreds of megabytes.
 SECONDS_APART = 60.0

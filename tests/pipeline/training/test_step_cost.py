@@ -8,8 +8,8 @@ import torch
 
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
-from pipeline.cost import count_step, step_cost
-from pipeline.trainer import train_step
+from pipeline.training.loop import train_step
+from pipeline.training.step_cost import count_step, step_cost
 from pipeline.trial import build_state
 
 # Measured from the reference code at 256 x 256, batch 1, float32: 10^12 operations, and the peak of live tensors in GB.
@@ -30,7 +30,7 @@ def test_counted_memory_is_that_of_a_step_that_is_taken(
 ) -> None:
     from models.objective import Batch
     from pipeline.hardware.memory import GB, LiveTensors
-    from pipeline.meter import held_tensors
+    from pipeline.training.cost_meter import held_tensors
 
     # A warm queue, since the dearest step is what is counted.
     config = (

@@ -23,7 +23,7 @@ from models.plain import build_plain, plain_optimizers, plain_step
 from pipeline.config.schema import Config
 from pipeline.hardware.device import execution_of, resolve_device
 from pipeline.hardware.memory import GB, LiveTensors, tensors_in
-from pipeline.trainer import make_optimizers, train_step
+from pipeline.training.loop import make_optimizers, train_step
 
 
 @dataclass(frozen=True)
