@@ -14,11 +14,11 @@ from rich.table import Column, Table
 from pipeline.bench_report import Report
 from pipeline.config.schema import MetricConfig
 from pipeline.data.dataset_cache import Dataset
-from pipeline.evaluate import Evaluator
-from pipeline.extractors import Extractor, load_extractor, untrained_inception
-from pipeline.features import extract, in_batches
 from pipeline.hardware.device import device_name, resolve_device
-from pipeline.metrics import INCEPTION
+from pipeline.metrics.evaluator import Evaluator
+from pipeline.metrics.extractors import Extractor, load_extractor, untrained_inception
+from pipeline.metrics.feature_cache import extract, in_batches
+from pipeline.metrics.names import INCEPTION
 
 # Horse2zebra's test images.
 TRANSLATED, REAL, SIDE = 120, 140, 256

@@ -15,7 +15,7 @@ from pipeline.errors import UserError
 from pipeline.hardware.cuda import cuda_fault, find_cuda
 from pipeline.hardware.device import describe_devices, shares_gpus
 from pipeline.hardware.mps import mps_for_packed_trials
-from pipeline.metrics import further_scores, has_weights, metric_names
+from pipeline.metrics.names import further_scores, has_weights, metric_names
 from pipeline.plan import Need, Plan, checkpoint_path, find_needs, plan_sweep
 from pipeline.register import manifest, register
 from pipeline.tracking.ui_views import saved_views, view_address
@@ -123,7 +123,7 @@ def require_means(planned: Plan) -> None:
     """Fail before anything is trained or recorded where a network of the metric cannot be had."""
     metric = planned.config.metric
     if has_weights(metric.extractor) or metric.also or metric.segmentation:
-        from pipeline.measures import require_networks  # torch-fidelity, which takes a second to import
+        from pipeline.metrics.extra_metrics import require_networks  # torch-fidelity, which takes a second to import
 
         require_networks(metric)
 

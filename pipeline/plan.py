@@ -19,7 +19,7 @@ from pipeline.hardware.allocation import share_of
 from pipeline.hardware.circumstances import execution_name
 from pipeline.hardware.device import Machine, find_machine
 from pipeline.job import Share
-from pipeline.metrics import OPERATIONS_PER_IMAGE, has_weights
+from pipeline.metrics.names import OPERATIONS_PER_IMAGE, has_weights
 from pipeline.tracking.store import Tracker, TrialRecord, store_lock
 from pipeline.training.step_cost import StepCost, step_cost
 
@@ -208,7 +208,7 @@ def _keys(trials: Sequence[Trial], data: PreparedData | None) -> list[str]:
         return [""] * len(trials)
     metric, weights = trials[0].config.metric, ""
     if has_weights(metric.extractor):
-        from pipeline.extractors import weights_fingerprint  # torch-fidelity, which takes a second to import
+        from pipeline.metrics.extractors import weights_fingerprint  # torch-fidelity, which takes a second to import
 
         weights = weights_fingerprint(metric.extractor, metric.weights)
     return [trial_key(trial.config, data.fingerprint, weights) for trial in trials]

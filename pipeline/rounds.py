@@ -18,7 +18,7 @@ from pipeline.errors import UserError
 from pipeline.hardware.allocation import next_round
 from pipeline.job import Ending, Outcome, Rungs, TrialJob
 from pipeline.launch import Events, run_jobs
-from pipeline.metrics import metric_names
+from pipeline.metrics.names import metric_names
 from pipeline.plan import Need, Plan, PlannedTrial, find_needs, plan_sweep, score_of
 from pipeline.progress import Line, LiveView, open_log
 from pipeline.register import register

@@ -11,15 +11,15 @@ from rich.table import Column, Table
 
 from analysis.legend import bias_sentence
 from pipeline.apply import PLACES, find_meant
-from pipeline.calibration import calibration
-from pipeline.compare import differences, require_installed, their_fid
 from pipeline.config.compose import change_config, compose_surroundings, tracking_uri
 from pipeline.config.schema import Config
 from pipeline.data.dataset_cache import decode, list_images, open_dataset, prepare
 from pipeline.errors import UserError
-from pipeline.evaluate import Evaluation, Evaluator
 from pipeline.hardware.device import device_name, resolve_device, use_threads
-from pipeline.metrics import INCEPTION, metric_names
+from pipeline.metrics.calibration import calibration
+from pipeline.metrics.evaluator import Evaluation, Evaluator
+from pipeline.metrics.names import INCEPTION, metric_names
+from pipeline.metrics.other_fid import differences, require_installed, their_fid
 from pipeline.tracking.store import Tracker, store_lock
 from pipeline.trained import Trained, load_trained
 

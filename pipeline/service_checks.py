@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pipeline.checks import Check, within
 from pipeline.config.schema import MetricConfig
 from pipeline.errors import UserError, first_line
-from pipeline.metrics import PUBLISHED_WEIGHTS, has_weights
+from pipeline.metrics.names import PUBLISHED_WEIGHTS, has_weights
 
 # A server that is there answers in milliseconds; these are for slow networks.
 PROBE_SECONDS = 5.0
@@ -47,7 +47,7 @@ def check_tracking(uri: str) -> Check:
 
 def check_weights(metric: MetricConfig) -> Check:
     """Whether the extractor's file is here and whole, or can be fetched."""
-    from pipeline.extractors import digest_file, inception_weights  # torch-fidelity, which takes a second
+    from pipeline.metrics.extractors import digest_file, inception_weights  # torch-fidelity, which takes a second
 
     needed = has_weights(metric.extractor)
     try:
@@ -138,6 +138,6 @@ def _fetchable(url: str) -> str:
 
 
 def _url() -> str:
-    from pipeline.extractors import URL_INCEPTION_V3  # torch-fidelity, which takes a second
+    from pipeline.metrics.extractors import URL_INCEPTION_V3  # torch-fidelity, which takes a second
 
     return URL_INCEPTION_V3

@@ -19,14 +19,14 @@ from pipeline.claim import TakenError, claimed
 from pipeline.config.schema import Config, to_json
 from pipeline.data.dataset_cache import UnpairedBatches, open_dataset
 from pipeline.errors import UserError, first_line
-from pipeline.evaluate import Evaluator
 from pipeline.hardware.allocation import tensors_gb
 from pipeline.hardware.circumstances import execution_name, precision_name, timed_name
 from pipeline.hardware.device import device_name, execution_of, keep_compiled, resolve_device, use_threads
 from pipeline.hardware.memory import is_out_of_memory, keep_freed_memory, limit_cuda
 from pipeline.hardware.mps import mps_runs
 from pipeline.job import Outcome, Progress, Share, TrialJob, job_from_json
-from pipeline.metrics import metric_names
+from pipeline.metrics.evaluator import Evaluator
+from pipeline.metrics.names import metric_names
 from pipeline.tracking.store import TrialRun, run_status
 from pipeline.training.background_writer import Writer
 from pipeline.training.checkpoint import Checkpoints, load_checkpoint

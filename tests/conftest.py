@@ -11,7 +11,7 @@ import torch
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.data.stripes import draw_pictures
-from pipeline.extractors import load_extractor, load_lpips, untrained_inception
+from pipeline.metrics.extractors import load_extractor, load_lpips, untrained_inception
 from pipeline.tracking.store import Tracker, store_lock
 
 TINY = (

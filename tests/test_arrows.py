@@ -21,10 +21,14 @@ ONLY_IN = {
     "alembic": {"pipeline/store_health.py"},
     "requests": {"pipeline/data/download.py"},
     "optuna": {"pipeline/config/search_space.py"},
-    "torch_fidelity": {"pipeline/extractors.py", "pipeline/fid.py", "pipeline/small_extractor.py"},
+    "torch_fidelity": {
+        "pipeline/metrics/extractors.py",
+        "pipeline/metrics/distances.py",
+        "pipeline/metrics/random_conv.py",
+    },
     "pynvml": {"pipeline/hardware/gpus.py"},
-    "pytorch_fid": {"pipeline/compare.py"},
-    "cleanfid": {"pipeline/compare.py"},
+    "pytorch_fid": {"pipeline/metrics/other_fid.py"},
+    "cleanfid": {"pipeline/metrics/other_fid.py"},
     "matplotlib": {
         "analysis/figure_data.py",
         "analysis/figures.py",
@@ -74,7 +78,7 @@ def test_analysis_imports_no_training_code() -> None:
 
 def test_training_parts_import_without_ray_mlflow_and_hydra() -> None:
     blocked = "import sys; sys.modules.update(dict.fromkeys(['ray', 'mlflow', 'hydra', 'omegaconf']));"
-    code = f"{blocked} import models, pipeline.training.loop, pipeline.fid"
+    code = f"{blocked} import models, pipeline.training.loop, pipeline.metrics.distances"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 

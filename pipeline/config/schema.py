@@ -149,7 +149,7 @@ class MetricConfig:
     extractor: 'inception-v3-compat' gives FID and KID; 'small-conv' gives the embedded task's own distance,
     under its own name. weights: Inception's file, else torch-fidelity's own place or download. also: what is scored
     beside it. segmentation: the file of a network by which Cityscapes' photographs are scored
-    (`pipeline.segmentation.load_segmenter`).
+    (`pipeline.metrics.segmentation.load_segmenter`).
     """
 
     extractor: Literal["inception-v3-compat", "small-conv"] = "inception-v3-compat"

@@ -5,7 +5,7 @@ from analysis.columns import DASH
 from analysis.paper import load_paper
 from analysis.records import SweepRecord
 from analysis.tables import table
-from pipeline.metrics import INCEPTION, PUBLISHED_WEIGHTS
+from pipeline.metrics.names import INCEPTION, PUBLISHED_WEIGHTS
 
 PAPER = load_paper()
 PROTOCOL = {name: str(value) for name, value in PAPER["protocol"]["horse2zebra"].items()}

@@ -16,13 +16,13 @@ from models.objective import Batch
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config, MetricConfig
 from pipeline.data.dataset_cache import Dataset
-from pipeline.evaluate import Evaluator
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB
 from pipeline.hardware.energy import joule_counter
 from pipeline.hardware.gpus import find_gpus
 from pipeline.hardware.memory import GB, LiveTensors, is_out_of_memory, limit_cuda
 from pipeline.hardware.timers import start_lap
 from pipeline.hardware.transfer import pack, unpack
+from pipeline.metrics.evaluator import Evaluator
 from pipeline.training.cost_meter import WARMUP_STEPS, held_tensors
 from pipeline.training.loop import TrainState, fit, rng_for, step_taker
 from pipeline.trial import build_state

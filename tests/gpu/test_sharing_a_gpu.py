@@ -13,13 +13,13 @@ from mlflow.entities import Run
 
 from pipeline.config.sweep_file import Row, Sweep
 from pipeline.data.stripes import draw_pictures
-from pipeline.extractors import load_extractor
-from pipeline.features import extract, in_batches
-from pipeline.fid import frechet_distance, statistics_of
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, next_round
 from pipeline.job import Outcome
 from pipeline.launch import Events, cluster, run_jobs
-from pipeline.metrics import INCEPTION
+from pipeline.metrics.distances import frechet_distance, statistics_of
+from pipeline.metrics.extractors import load_extractor
+from pipeline.metrics.feature_cache import extract, in_batches
+from pipeline.metrics.names import INCEPTION
 from pipeline.plan import find_needs, plan_sweep
 from pipeline.register import register
 from pipeline.worker import spawned_nursery

@@ -41,7 +41,7 @@ from pipeline.gpu_checks import gpu_checks
 from pipeline.hardware.cgroup import cpu_limit, memory_limit, own_groups
 from pipeline.hardware.device import Machine
 from pipeline.job import Share
-from pipeline.metrics import PUBLISHED_WEIGHTS
+from pipeline.metrics.names import PUBLISHED_WEIGHTS
 from pipeline.service_checks import check_ray, check_tracking, check_weights
 from pipeline.store_health import without_password
 from pipeline.training.checkpoint import save_checkpoint

@@ -15,7 +15,7 @@ from models.generator import Generator
 from models.official import official_weights
 from pipeline.__main__ import main
 from pipeline.data.image_io import write_png
-from pipeline.extractors import untrained_inception
+from pipeline.metrics.extractors import untrained_inception
 
 Draw = Callable[..., np.ndarray]
 DATA = ("data.train_count=6", "data.test_count=6", "data.size=32")

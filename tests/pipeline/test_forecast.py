@@ -12,7 +12,7 @@ from pipeline.forecast import ImageCounts, Work, measured_rate, predict_memory, 
 from pipeline.hardware.allocation import needed_gb
 from pipeline.hardware.circumstances import execution_name, timed_name
 from pipeline.hardware.device import Machine, device_name, resolve_device
-from pipeline.metrics import OPERATIONS_PER_IMAGE
+from pipeline.metrics.names import OPERATIONS_PER_IMAGE
 from pipeline.tracking.store import TrialRecord
 from pipeline.training.step_cost import StepCost, step_cost
 

@@ -1,4 +1,4 @@
-from pipeline.calibration import AUTHORS_FID, COMMON_PROTOCOL, PROTOCOL, calibration
+from pipeline.metrics.calibration import AUTHORS_FID, COMMON_PROTOCOL, PROTOCOL, calibration
 
 BY_THE_PROTOCOL = {**COMMON_PROTOCOL, **PROTOCOL["horse2zebra"]}
 

@@ -5,7 +5,13 @@ from torch import Tensor
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 
-from pipeline.fid import frechet_distance, kernel_distance, nearest_neighbours, precision_recall, statistics_of
+from pipeline.metrics.distances import (
+    frechet_distance,
+    kernel_distance,
+    nearest_neighbours,
+    precision_recall,
+    statistics_of,
+)
 
 
 def features(count: int, dimensions: int, seed: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
-from pipeline.segmentation import (
+from pipeline.metrics.segmentation import (
     CLASSES,
     IGNORED,
     PALETTE,

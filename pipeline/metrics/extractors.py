@@ -15,9 +15,9 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 from torch_fidelity.utils import create_feature_extractor, create_sample_similarity
 
-from pipeline import small_extractor
 from pipeline.errors import UserError, first_line
-from pipeline.metrics import DINOV2, INCEPTION, PUBLISHED_WEIGHTS, SMALL_CONV, VGG, has_weights
+from pipeline.metrics import random_conv as small_extractor
+from pipeline.metrics.names import DINOV2, INCEPTION, PUBLISHED_WEIGHTS, SMALL_CONV, VGG, has_weights
 
 LIBRARY = f"torch-fidelity {torch_fidelity.__version__}"
 TENSORFLOWS = "bilinearly as TensorFlow 1 does, not antialiased"

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import small_extractor
 from pipeline.errors import UserError
-from pipeline.extractors import inception_weights, load_extractor, weights_fingerprint
-from pipeline.features import extract, in_batches
-from pipeline.fid import frechet_distance, statistics_of
-from pipeline.metrics import DINOV2, INCEPTION, SMALL_CONV, VGG, metric_names, precision_recall_names
+from pipeline.metrics import random_conv as small_extractor
+from pipeline.metrics.distances import frechet_distance, statistics_of
+from pipeline.metrics.extractors import inception_weights, load_extractor, weights_fingerprint
+from pipeline.metrics.feature_cache import extract, in_batches
+from pipeline.metrics.names import DINOV2, INCEPTION, SMALL_CONV, VGG, metric_names, precision_recall_names
 
 Draw = Callable[..., np.ndarray]
 CPU = torch.device("cpu")

@@ -14,12 +14,19 @@ from pipeline.config.schema import MetricConfig
 from pipeline.data.dataset_cache import Dataset
 from pipeline.data.image_io import Picture
 from pipeline.errors import UserError
-from pipeline.extractors import LIBRARY, load_extractor
-from pipeline.features import cached_features, extract, in_batches, in_float32
-from pipeline.fid import KID_SUBSETS, frechet_distance, kernel_distance, kid_subset, nearest_neighbours, statistics_of
 from pipeline.hardware.transfer import copy_to_host
-from pipeline.measures import Images, pair_measures, set_measures
-from pipeline.metrics import metric_names
+from pipeline.metrics.distances import (
+    KID_SUBSETS,
+    frechet_distance,
+    kernel_distance,
+    kid_subset,
+    nearest_neighbours,
+    statistics_of,
+)
+from pipeline.metrics.extra_metrics import Images, pair_measures, set_measures
+from pipeline.metrics.extractors import LIBRARY, load_extractor
+from pipeline.metrics.feature_cache import cached_features, extract, in_batches, in_float32
+from pipeline.metrics.names import metric_names
 
 Translate = Callable[[Tensor], Tensor]
 
@@ -51,7 +58,7 @@ class Evaluator:
         """Translate every test image of A, round it to 8 bits as a PNG holds it, and score the outcome.
 
         Scores: the Fréchet and kernel distance under the extractor's names (the latter with its deviation over
-        subsets), and those of `pipeline.measures`. Raises UserError for a translation that is not finite.
+        subsets), and those of `pipeline.metrics.extra_metrics`. Raises UserError for a translation that is not finite.
         """
         outputs, features = self._translate(translate)
         scores = self._scores(outputs, features) | self._pair_scores(outputs)

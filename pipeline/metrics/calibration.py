@@ -3,7 +3,7 @@ there. Pure."""
 
 from collections.abc import Mapping
 
-from pipeline.metrics import INCEPTION, PUBLISHED_WEIGHTS
+from pipeline.metrics.names import INCEPTION, PUBLISHED_WEIGHTS
 
 # FID of the authors' own translations, as clean-fid's README lists it for the implementation that the paper used.
 AUTHORS_FID = {

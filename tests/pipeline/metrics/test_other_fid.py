@@ -9,10 +9,10 @@ import torch_fidelity
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from pipeline import compare
-from pipeline.compare import IMPLEMENTATIONS, differences, require_installed, their_fid
 from pipeline.errors import UserError
-from pipeline.extractors import untrained_inception
+from pipeline.metrics import other_fid as compare
+from pipeline.metrics.extractors import untrained_inception
+from pipeline.metrics.other_fid import IMPLEMENTATIONS, differences, require_installed, their_fid
 
 CPU = torch.device("cpu")
 BLACK = np.zeros((2, 3, 8, 8), np.uint8)

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from pipeline.config.schema import MetricConfig
 from pipeline.errors import UserError
-from pipeline.extractors import Extractor, load_extractor, load_lpips, weights_digest
-from pipeline.features import cached_features, extract, in_batches
-from pipeline.fid import NEIGHBOURS, frechet_distance, precision_recall, statistics_of
-from pipeline.metrics import DINOV2, FD_DINOV2, INCEPTION, LPIPS, PRECISION_RECALL, VGG, precision_recall_names
-from pipeline.segmentation import class_ids, confusion_matrix, load_segmenter, segmentation_scores
+from pipeline.metrics.distances import NEIGHBOURS, frechet_distance, precision_recall, statistics_of
+from pipeline.metrics.extractors import Extractor, load_extractor, load_lpips, weights_digest
+from pipeline.metrics.feature_cache import cached_features, extract, in_batches
+from pipeline.metrics.names import DINOV2, FD_DINOV2, INCEPTION, LPIPS, PRECISION_RECALL, VGG, precision_recall_names
+from pipeline.metrics.segmentation import class_ids, confusion_matrix, load_segmenter, segmentation_scores
 
 Images = NDArray[np.uint8]
 

@@ -11,7 +11,7 @@ from pipeline.config.schema import Config
 from pipeline.data.dataset_cache import open_dataset, prepare
 from pipeline.data.image_io import to_16_bits
 from pipeline.errors import UserError
-from pipeline.evaluate import Evaluator
+from pipeline.metrics.evaluator import Evaluator
 
 
 def evaluator_of(config: Config, cache: Path) -> Evaluator:

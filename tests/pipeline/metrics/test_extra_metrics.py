@@ -9,10 +9,10 @@ import torchvision
 from pipeline.config.schema import Config, MetricConfig
 from pipeline.data.dataset_cache import open_dataset, prepare
 from pipeline.errors import UserError
-from pipeline.evaluate import Evaluator
-from pipeline.extractors import load_lpips
-from pipeline.measures import background_change, pair_measures, require_networks, set_measures
-from pipeline.segmentation import CLASSES
+from pipeline.metrics.evaluator import Evaluator
+from pipeline.metrics.extra_metrics import background_change, pair_measures, require_networks, set_measures
+from pipeline.metrics.extractors import load_lpips
+from pipeline.metrics.segmentation import CLASSES
 
 Draw = Callable[..., np.ndarray]
 CPU = torch.device("cpu")

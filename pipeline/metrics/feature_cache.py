@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import UserError
-from pipeline.extractors import LIBRARY, Extractor
+from pipeline.metrics.extractors import LIBRARY, Extractor
 
 # Raised where entries of earlier versions must not be read.
 VERSION = "features 1"

@@ -1,6 +1,6 @@
 """A small fixed convolutional feature extractor for the embedded task: no download, milliseconds on a CPU.
 
-Its distances are *not* Inception's FID and are never called so (`pipeline.metrics.metric_names`).
+Its distances are *not* Inception's FID and are never called so (`pipeline.metrics.names.metric_names`).
 """
 
 from itertools import pairwise
@@ -13,7 +13,7 @@ from torch_fidelity import register_feature_extractor
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from pipeline.metrics import SMALL_CONV
+from pipeline.metrics.names import SMALL_CONV
 
 WIDTHS = (3, 16, 24, 32)
 LAYER = str(2 * sum(WIDTHS[1:]))

@@ -14,14 +14,14 @@ import torch_fidelity
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pipeline import features
 from pipeline.data.dataset_cache import decode, list_images
 from pipeline.data.image_io import resize, write_png
 from pipeline.errors import UserError
-from pipeline.extractors import Extractor, load_extractor
-from pipeline.features import cached_features, extract, in_batches
-from pipeline.fid import frechet_distance, kernel_distance, statistics_of
-from pipeline.metrics import INCEPTION, SMALL_CONV
+from pipeline.metrics import feature_cache as features
+from pipeline.metrics.distances import frechet_distance, kernel_distance, statistics_of
+from pipeline.metrics.extractors import Extractor, load_extractor
+from pipeline.metrics.feature_cache import cached_features, extract, in_batches
+from pipeline.metrics.names import INCEPTION, SMALL_CONV
 
 Draw = Callable[..., np.ndarray]
 CPU = torch.device("cpu")
