@@ -13,11 +13,11 @@ from rich.table import Column, Table
 from pipeline.bench_report import Report
 from pipeline.config.sweep_file import Row, Sweep
 from pipeline.hardware.device import device_name
-from pipeline.job import Outcome, Progress
 from pipeline.launch import Events, cluster, run_jobs
 from pipeline.plan import find_needs, plan_sweep
 from pipeline.register import register
-from pipeline.worker import forked_nursery
+from pipeline.trial.job import Outcome, Progress
+from pipeline.trial.process import forked_nursery
 
 # Small enough that drawing the data counts for nothing.
 TINY = ["data.train_count=4", "data.test_count=4", "data.size=32", "model.generator.channels=4"]

@@ -17,7 +17,7 @@ from pipeline.data.dataset_cache import Dataset, UnpairedBatches
 from pipeline.hardware.device import keep_compiled
 from pipeline.hardware.memory import keep_freed_memory
 from pipeline.training.loop import Schedule, in_model_range, prepared_step_taker, prepared_steps, rng_for
-from pipeline.trial import build_state
+from pipeline.trial.run import build_state
 
 # Of each domain; an epoch of the bench goes through them once.
 IMAGES = 64

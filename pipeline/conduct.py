@@ -19,7 +19,7 @@ from pipeline.metrics.names import further_scores, has_weights, metric_names
 from pipeline.plan import Need, Plan, checkpoint_path, find_needs, plan_sweep
 from pipeline.register import manifest, register
 from pipeline.tracking.ui_views import saved_views, view_address
-from pipeline.worker import forked_nursery
+from pipeline.trial.process import forked_nursery
 
 
 def sweep(name: str, overrides: list[str], *, quiet: bool) -> int:
@@ -91,7 +91,7 @@ def train(overrides: list[str]) -> int:
         print(f"{planned.trials[0].key} is done already; nothing to train")
         _say_what_is_lacking(planned)
         return 0
-    from pipeline.trial import run_trial  # torch-fidelity, which takes a second to import
+    from pipeline.trial.run import run_trial  # torch-fidelity, which takes a second to import
 
     for job in jobs:
         for at in run_trial(job):

@@ -17,9 +17,9 @@ from pipeline.gpu_checks import gpu_checks, self_tests
 from pipeline.hardware.allocation import needed_gb, share_of
 from pipeline.hardware.cuda import CudaFacts, find_cuda
 from pipeline.hardware.device import Machine, find_machine
-from pipeline.job import Share
 from pipeline.service_checks import service_checks
 from pipeline.training.step_cost import step_cost
+from pipeline.trial.job import Share
 
 # What ablation_negatives trains, the sweep that README begins with: three rows, three seeds.
 DEFAULT_SWEEP, DEFAULT_TRIALS = "ablation_negatives", 9

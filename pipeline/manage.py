@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
-from pipeline.claim import claimed
 from pipeline.config.sweep_file import SAMPLE, SWEEPS, Row, load_sweep, require_name
 from pipeline.errors import UserError, nearest
 from pipeline.metrics.names import metric_names
 from pipeline.plan import Plan, PlannedTrial, plan_sweep, score_of
+from pipeline.trial.lock import claimed
 
 SEEDS = [0, 1, 2]
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from pipeline.claim import is_claimed
 from pipeline.config.compose import tracking_uri
 from pipeline.config.schema import Config, FolderConfig
 from pipeline.config.search_space import Sample
@@ -18,10 +17,11 @@ from pipeline.forecast import ImageCounts, Prediction, Work, predict_memory, wor
 from pipeline.hardware.allocation import share_of
 from pipeline.hardware.circumstances import execution_name
 from pipeline.hardware.device import Machine, find_machine
-from pipeline.job import Share
 from pipeline.metrics.names import OPERATIONS_PER_IMAGE, has_weights
 from pipeline.tracking.store import Tracker, TrialRecord, store_lock
 from pipeline.training.step_cost import StepCost, step_cost
+from pipeline.trial.job import Share
+from pipeline.trial.lock import is_claimed
 
 # training: by another process, at this moment. stopped: by a search; an ablation takes it to its end.
 State = Literal["done", "stopped", "training", "interrupted", "failed", "new"]

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.eta import wall_seconds
-from pipeline.job import Outcome, Progress
+from pipeline.trial.job import Outcome, Progress
 
 PLAIN_LINE_SECONDS = 30.0
 # Lines of the terminal that the table's head, its foot and the prompt take.

@@ -9,8 +9,8 @@ from typing import Any
 
 from pipeline.config.sweep_file import SWEEPS, Row
 from pipeline.config.trial_key import RESULT_VERSION, can_change_results, keyed_fields, leaves
-from pipeline.job import TrialJob
 from pipeline.plan import Need, Plan, checkpoint_path
+from pipeline.trial.job import TrialJob
 
 
 def register(plan: Plan, needs: Sequence[Need] = (), *, retry_failed: bool = False) -> list[TrialJob]:

@@ -11,17 +11,17 @@ from rich.console import Console
 
 from analysis.records import RecordsError
 from analysis.table_files import write_tables
-from pipeline.claim import is_claimed
 from pipeline.config.search_space import Search, next_sample
 from pipeline.config.sweep_file import sampled_row
 from pipeline.errors import UserError
 from pipeline.hardware.allocation import next_round
-from pipeline.job import Ending, Outcome, Rungs, TrialJob
 from pipeline.launch import Events, run_jobs
 from pipeline.metrics.names import metric_names
 from pipeline.plan import Need, Plan, PlannedTrial, find_needs, plan_sweep, score_of
 from pipeline.progress import Line, LiveView, open_log
 from pipeline.register import register
+from pipeline.trial.job import Ending, Outcome, Rungs, TrialJob
+from pipeline.trial.lock import is_claimed
 
 LOOK_AGAIN_SECONDS = 2.0
 # How often a sample is drawn anew that was drawn before or cannot be, before the search is taken to be exhausted.

@@ -16,7 +16,7 @@ from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.training.cuda_graphs import Recorder
 from pipeline.training.loop import TrainState, make_optimizers, rng_for, step_taker
-from pipeline.trial import build_state
+from pipeline.trial.run import build_state
 
 Losses = dict[str, float]
 

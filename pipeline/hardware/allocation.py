@@ -7,7 +7,7 @@ from dataclasses import replace
 from pipeline.config.schema import ComputeConfig
 from pipeline.errors import UserError
 from pipeline.hardware.device import Machine
-from pipeline.job import Outcome, Share, TrialJob
+from pipeline.trial.job import Outcome, Share, TrialJob
 
 # What a process holds on a GPU beside its tensors (context, libraries, workspaces): the paper's memory column is
 # 0.75 to 0.93 GB above the live tensors of its code (docs/sweeps.md).

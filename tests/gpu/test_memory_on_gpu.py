@@ -25,7 +25,7 @@ from pipeline.hardware.transfer import pack, unpack
 from pipeline.metrics.evaluator import Evaluator
 from pipeline.training.cost_meter import WARMUP_STEPS, held_tensors
 from pipeline.training.loop import TrainState, fit, rng_for, step_taker
-from pipeline.trial import build_state
+from pipeline.trial.run import build_state
 
 pytestmark = pytest.mark.gpu
 

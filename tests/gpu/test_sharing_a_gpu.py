@@ -14,7 +14,6 @@ from mlflow.entities import Run
 from pipeline.config.sweep_file import Row, Sweep
 from pipeline.data.stripes import draw_pictures
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, next_round
-from pipeline.job import Outcome
 from pipeline.launch import Events, cluster, run_jobs
 from pipeline.metrics.distances import frechet_distance, statistics_of
 from pipeline.metrics.extractors import load_extractor
@@ -22,7 +21,8 @@ from pipeline.metrics.feature_cache import extract, in_batches
 from pipeline.metrics.names import INCEPTION
 from pipeline.plan import find_needs, plan_sweep
 from pipeline.register import register
-from pipeline.worker import spawned_nursery
+from pipeline.trial.job import Outcome
+from pipeline.trial.process import spawned_nursery
 
 pytestmark = pytest.mark.gpu
 

@@ -14,7 +14,7 @@ from pipeline.config.schema import Config
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.training.cuda_graphs import WARM_UP, Recorder
 from pipeline.training.loop import TrainState, fit
-from pipeline.trial import build_state
+from pipeline.trial.run import build_state
 
 pytestmark = pytest.mark.gpu
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import ray
 
-from pipeline.job import Outcome, Progress
+from pipeline.trial.job import Outcome, Progress
 
 RULES = "rules.json"
 LIMIT_SECONDS = 120.0

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from pipeline.hardware.memory import is_out_of_memory
-from pipeline.job import Outcome, Progress
+from pipeline.trial.job import Outcome, Progress
 
 
 def steady(job: str, tell: Callable[[Progress], None]) -> Outcome:

@@ -11,8 +11,8 @@ from mlflow import MlflowClient
 from analysis.__main__ import main as analysis
 from pipeline import forecast
 from pipeline.__main__ import main as pipeline
-from pipeline.claim import claimed
 from pipeline.config.sweep_file import load_sweep
+from pipeline.trial.lock import claimed
 
 SWEEP = """
 name: mine

@@ -40,14 +40,14 @@ from pipeline.doctor import check_share, describe_share
 from pipeline.gpu_checks import gpu_checks
 from pipeline.hardware.cgroup import cpu_limit, memory_limit, own_groups
 from pipeline.hardware.device import Machine
-from pipeline.job import Share
 from pipeline.metrics.names import PUBLISHED_WEIGHTS
 from pipeline.service_checks import check_ray, check_tracking, check_weights
 from pipeline.store_health import without_password
 from pipeline.training.checkpoint import save_checkpoint
 from pipeline.training.cuda_graphs import Outcome
 from pipeline.training.loop import rng_for, train_step
-from pipeline.trial import build_state
+from pipeline.trial.job import Share
+from pipeline.trial.run import build_state
 
 CPU = torch.device("cpu")
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")

@@ -11,9 +11,9 @@ from stub_shares import Held, Holding, held_by_all
 from pipeline.config.compose import compose_config
 from pipeline.hardware.allocation import next_round
 from pipeline.hardware.device import Machine
-from pipeline.job import Outcome, Share, TrialJob
 from pipeline.launch import Events, cluster, run_jobs
-from pipeline.worker import forked_nursery
+from pipeline.trial.job import Outcome, Share, TrialJob
+from pipeline.trial.process import forked_nursery
 
 pytestmark = pytest.mark.slow
 

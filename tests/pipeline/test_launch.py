@@ -17,14 +17,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from analysis.runs import read_sweep
-from pipeline.claim import is_claimed
 from pipeline.config.schema import Config
 from pipeline.config.sweep_file import load_sweep
 from pipeline.hardware.allocation import next_round
 from pipeline.hardware.device import Machine
-from pipeline.job import Outcome, Share, TrialJob
 from pipeline.launch import Events, cluster, run_jobs
-from pipeline.worker import Work, forked_nursery
+from pipeline.trial.job import Outcome, Share, TrialJob
+from pipeline.trial.lock import is_claimed
+from pipeline.trial.process import Work, forked_nursery
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from pipeline import progress as module
 from pipeline.eta import wall_seconds
-from pipeline.job import Outcome, Progress
 from pipeline.progress import Line, LiveView, open_log
+from pipeline.trial.job import Outcome, Progress
 
 
 def test_trials_take_the_next_free_slot_in_order() -> None:

@@ -6,10 +6,10 @@ from itertools import product
 import pytest
 import torch
 
-from pipeline import trial
 from pipeline.config.schema import Config, TrainConfig
 from pipeline.hardware.circumstances import execution_in, execution_name, ran_under_mps, timed_name
-from pipeline.job import Share, TrialJob
+from pipeline.trial import run as trial
+from pipeline.trial.job import Share, TrialJob
 
 WAYS = [
     TrainConfig(precision=precision, channels_last=layout, recompute=recompute, compile=compiled, cuda_graphs=graphs)

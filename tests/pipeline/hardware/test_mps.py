@@ -232,7 +232,7 @@ from pipeline import conduct
 from pipeline.hardware.device import Machine
 from pipeline.plan import plan_sweep
 from pipeline.config.sweep_file import load_sweep
-from pipeline.worker import forked_nursery
+from pipeline.trial.process import forked_nursery
 
 with forked_nursery() as nursery:
     planned = plan_sweep(load_sweep("pair"), [sys.argv[1]])

@@ -18,7 +18,7 @@ from pipeline.hardware.memory import LiveTensors
 from pipeline.hardware.transfer import Packed, pack
 from pipeline.training.cuda_graphs import WARM_UP, Recorded
 from pipeline.training.loop import TrainState, make_optimizers, rng_for, set_learning_rate, step_taker
-from pipeline.trial import build_state
+from pipeline.trial.run import build_state
 
 CPU = torch.device("cpu")
 STEPS = 16

@@ -21,7 +21,7 @@ from pipeline.training.loop import (
     set_learning_rate,
 )
 from pipeline.training.prefetch import ahead
-from pipeline.trial import build_state
+from pipeline.trial.run import build_state
 
 CPU = torch.device("cpu")
 TRIALS = {

@@ -10,7 +10,7 @@ from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.training.loop import train_step
 from pipeline.training.step_cost import count_step, step_cost
-from pipeline.trial import build_state
+from pipeline.trial.run import build_state
 
 # Measured from the reference code at 256 x 256, batch 1, float32: 10^12 operations, and the peak of live tensors in GB.
 REFERENCE = {"cut": (1.423, 2.397), "fastcut": (0.763, 1.502), "cyclegan": (2.507, 3.922)}

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.claim import TakenError, claimed, is_claimed
+from pipeline.trial.lock import TakenError, claimed, is_claimed
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from pipeline.claim import claimed
+from pipeline.trial.lock import claimed
 with claimed(Path(sys.argv[1])):
     Path(sys.argv[1], "held").touch()
     time.sleep(60)

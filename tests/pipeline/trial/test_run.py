@@ -10,19 +10,19 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 
-from pipeline import trial as module
 from pipeline.config.compose import tracking_uri
 from pipeline.config.schema import Config
 from pipeline.config.trial_key import trial_key
 from pipeline.data.dataset_cache import prepare
 from pipeline.errors import UserError
-from pipeline.job import Share, TrialJob
 from pipeline.plan import checkpoint_path
 from pipeline.tracking.store import Tracker, store_lock
 from pipeline.training.background_writer import Writer
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.training.loop import StepReport, loss_history
-from pipeline.trial import run_trial
+from pipeline.trial import run as module
+from pipeline.trial.job import Share, TrialJob
+from pipeline.trial.run import run_trial
 
 
 def job_of(config: Config, experiment: str = "stripes") -> TrialJob:

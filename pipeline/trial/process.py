@@ -20,14 +20,14 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NoReturn
 
-from pipeline.job import Outcome, Progress
+from pipeline.trial.job import Outcome, Progress
 
 Work = Callable[[str, Callable[[Progress], None]], Outcome]
 
 
 def train(job: str, tell: Callable[[Progress], None]) -> Outcome:
     """The work of a trial: all of it, from its job's text."""
-    from pipeline.trial import run_job  # heavy, and a worker of Ray passes this function on without calling it
+    from pipeline.trial.run import run_job  # heavy, and a worker of Ray passes this function on without calling it
 
     folder = Path(json.loads(job)["checkpoint"]).parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def forked_nursery() -> Iterator[str]:
 def spawned_nursery() -> Iterator[str]:
     """The same for a process that has imported little: a worker of Ray on another machine."""
     with _address() as address, _listening(address) as listener:
-        code = "import socket, sys; from pipeline.worker import serve; serve(socket.socket(fileno=int(sys.argv[1])), 0)"
+        code = "import socket, sys; from pipeline.trial.process import serve; serve(socket.socket(fileno=int(sys.argv[1])), 0)"
         descriptor = listener.fileno()
         command = [sys.executable, "-c", code, str(descriptor)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[descriptor])
@@ -198,8 +198,8 @@ def _tell_ends(askers: dict[int, Connection]) -> None:
 
 def _import_all() -> None:
     """What a trial needs, so that none has to import it."""
-    from pipeline import trial
     from pipeline.tracking import store as tracking
+    from pipeline.trial import run as trial
 
     assert trial, "its imports are all that is wanted"
     tracking.import_store()

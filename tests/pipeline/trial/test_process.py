@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import stub_trials
 
-from pipeline.job import Outcome, Progress
-from pipeline.worker import TrialProcess, forked_nursery, spawned_nursery
+from pipeline.trial.job import Outcome, Progress
+from pipeline.trial.process import TrialProcess, forked_nursery, spawned_nursery
 
 JOB = '{"config": "{\\"seed\\": 7}"}'
 
@@ -86,7 +86,7 @@ def test_a_stopped_trial_is_gone(nursery: str, tmp_path: Path) -> None:
 def test_trials_end_with_the_process_that_asked_for_them(nursery: str, tmp_path: Path) -> None:
     code = f"""
 import stub_trials
-from pipeline.worker import TrialProcess
+from pipeline.trial.process import TrialProcess
 TrialProcess({nursery!r}, stub_trials.endless, {str(tmp_path / "pid")!r}).receive()
 """
     asking = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from models.build import build_objective
 from models.execution import prepare
-from pipeline.claim import TakenError, claimed
 from pipeline.config.schema import Config, to_json
 from pipeline.data.dataset_cache import UnpairedBatches, open_dataset
 from pipeline.errors import UserError, first_line
@@ -24,7 +23,6 @@ from pipeline.hardware.circumstances import execution_name, precision_name, time
 from pipeline.hardware.device import device_name, execution_of, keep_compiled, resolve_device, use_threads
 from pipeline.hardware.memory import is_out_of_memory, keep_freed_memory, limit_cuda
 from pipeline.hardware.mps import mps_runs
-from pipeline.job import Outcome, Progress, Share, TrialJob, job_from_json
 from pipeline.metrics.evaluator import Evaluator
 from pipeline.metrics.names import metric_names
 from pipeline.tracking.store import TrialRun, run_status
@@ -41,6 +39,8 @@ from pipeline.training.loop import (
     mean_losses,
     rng_for,
 )
+from pipeline.trial.job import Outcome, Progress, Share, TrialJob, job_from_json
+from pipeline.trial.lock import TakenError, claimed
 
 
 def run_job(text: str, tell: Callable[[Progress], None]) -> Outcome:
