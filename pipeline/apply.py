@@ -5,9 +5,9 @@ from pathlib import Path
 from models.official import networks, official_weights
 from pipeline.config.compose import compose_surroundings, refuse_other_parts, tracking_uri
 from pipeline.hardware.device import resolve_device
-from pipeline.trained import find_checkpoint, load_objective, load_trained
+from pipeline.inference.load import find_checkpoint, load_objective, load_trained
+from pipeline.inference.translate import plan_files, translate_files
 from pipeline.training.checkpoint import save_checkpoint
-from pipeline.translate import plan_files, translate_files
 
 # Where checkpoints and records are.
 PLACES = ("paths", "tracking")

@@ -16,12 +16,12 @@ from pipeline.config.schema import Config
 from pipeline.data.dataset_cache import decode, list_images, open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.hardware.device import device_name, resolve_device, use_threads
+from pipeline.inference.load import Trained, load_trained
 from pipeline.metrics.calibration import calibration
 from pipeline.metrics.evaluator import Evaluation, Evaluator
 from pipeline.metrics.names import INCEPTION, metric_names
 from pipeline.metrics.other_fid import differences, require_installed, their_fid
 from pipeline.tracking.store import Tracker, store_lock
-from pipeline.trained import Trained, load_trained
 
 # All that can be set for a trial that is trained already.
 AFTER_TRAINING = ("data", "metric", "compute", *PLACES)

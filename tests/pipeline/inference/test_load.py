@@ -14,7 +14,7 @@ from models.official import official_weights
 from pipeline.__main__ import main
 from pipeline.data.image_io import read_image, write_png
 from pipeline.errors import UserError
-from pipeline.trained import find_checkpoint
+from pipeline.inference.load import find_checkpoint
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 
 DATA = ("data.train_count=6", "data.test_count=6", "data.size=32")

@@ -9,7 +9,7 @@ from models.generator import Generator
 from models.images import to_bits, to_model_range
 from pipeline.data.image_io import read_image, write_png
 from pipeline.errors import UserError
-from pipeline.translate import plan_files, translate_files, translate_picture
+from pipeline.inference.translate import plan_files, translate_files, translate_picture
 
 CPU = torch.device("cpu")
 
