@@ -107,7 +107,7 @@ def require_machine(planned: Plan) -> None:
     """
     if planned.machine.device == "cpu":
         return
-    from pipeline.checks import folder_checks  # which a sweep on the CPU need not import
+    from pipeline.checks.machine import folder_checks  # which a sweep on the CPU need not import
 
     config, drawn = planned.config, planned.samples_to_draw
     sharing = shares_gpus(config.compute) and len(planned.trials) + drawn > 1

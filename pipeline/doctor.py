@@ -9,15 +9,15 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.checks import Check, check_writable, folder_checks, machine_checks, within
+from pipeline.checks.gpu import gpu_checks, self_tests
+from pipeline.checks.machine import Check, check_writable, folder_checks, machine_checks, within
+from pipeline.checks.services import service_checks
 from pipeline.config.compose import compose_surroundings, tracking_uri
 from pipeline.config.schema import Config
 from pipeline.errors import UserError
-from pipeline.gpu_checks import gpu_checks, self_tests
 from pipeline.hardware.allocation import needed_gb, share_of
 from pipeline.hardware.cuda import CudaFacts, find_cuda
 from pipeline.hardware.device import Machine, find_machine
-from pipeline.service_checks import service_checks
 from pipeline.training.step_cost import step_cost
 from pipeline.trial.job import Share
 

@@ -16,9 +16,9 @@ ONLY_IN = {
     "ray": {"pipeline/launch.py"},
     "hydra": {"pipeline/config/compose.py"},
     "omegaconf": {"pipeline/config/compose.py"},
-    "mlflow": {"pipeline/tracking/store.py", "pipeline/store_health.py", "analysis/runs.py"},
-    "sqlalchemy": {"pipeline/store_health.py"},
-    "alembic": {"pipeline/store_health.py"},
+    "mlflow": {"pipeline/tracking/store.py", "pipeline/checks/store.py", "analysis/runs.py"},
+    "sqlalchemy": {"pipeline/checks/store.py"},
+    "alembic": {"pipeline/checks/store.py"},
     "requests": {"pipeline/data/download.py"},
     "optuna": {"pipeline/config/search_space.py"},
     "torch_fidelity": {

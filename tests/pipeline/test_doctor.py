@@ -19,9 +19,13 @@ import torch
 from tape import TapeRecorder
 from test_gpus import FACTS, FULL, H100, SLICE, UNAVAILABLE, USED
 
-from pipeline import checks, selftest, service_checks, store_health
 from pipeline.__main__ import main
-from pipeline.checks import (
+from pipeline.checks import machine as checks
+from pipeline.checks import selftest
+from pipeline.checks import services as service_checks
+from pipeline.checks import store as store_health
+from pipeline.checks.gpu import gpu_checks
+from pipeline.checks.machine import (
     Check,
     check_cores,
     check_disk,
@@ -34,15 +38,14 @@ from pipeline.checks import (
     judge_lock,
     within,
 )
+from pipeline.checks.services import check_ray, check_tracking, check_weights
+from pipeline.checks.store import without_password
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import ComputeConfig, Config, MetricConfig
 from pipeline.doctor import check_share, describe_share
-from pipeline.gpu_checks import gpu_checks
 from pipeline.hardware.cgroup import cpu_limit, memory_limit, own_groups
 from pipeline.hardware.device import Machine
 from pipeline.metrics.names import PUBLISHED_WEIGHTS
-from pipeline.service_checks import check_ray, check_tracking, check_weights
-from pipeline.store_health import without_password
 from pipeline.training.checkpoint import save_checkpoint
 from pipeline.training.cuda_graphs import Outcome
 from pipeline.training.loop import rng_for, train_step

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.store import db_migrations
 from mlflow.version import VERSION
 
-from pipeline.checks import Check
+from pipeline.checks.machine import Check
 from pipeline.environment import environment
 from pipeline.errors import first_line
 

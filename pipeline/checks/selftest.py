@@ -104,7 +104,7 @@ def find_faults_in_child(uuid: str, *, seconds: float = LIMIT_SECONDS) -> list[s
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": uuid}
     try:
         ended = subprocess.run(
-            [sys.executable, "-m", "pipeline.selftest"],
+            [sys.executable, "-m", "pipeline.checks.selftest"],
             capture_output=True,
             text=True,
             timeout=seconds,

@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pipeline.checks import Check, within
+from pipeline.checks.machine import Check, within
 from pipeline.config.schema import MetricConfig
 from pipeline.errors import UserError, first_line
 from pipeline.metrics.names import PUBLISHED_WEIGHTS, has_weights
@@ -35,7 +35,7 @@ def service_checks(uri: str, metric: MetricConfig) -> list[Check]:
 
 def check_tracking(uri: str) -> Check:
     """Whether the store answers and its schema fits; a server's port is probed first."""
-    from pipeline.store_health import ANOTHER, check_store, without_password  # MLflow, which takes seconds
+    from pipeline.checks.store import ANOTHER, check_store, without_password  # MLflow, which takes seconds
 
     parts = urlsplit(uri)
     if parts.scheme in ("http", "https") and parts.hostname:

@@ -1,11 +1,11 @@
 """Checks of CUDA and of each GPU, from facts gathered once."""
 
-from pipeline.checks import Check
+from pipeline.checks.machine import Check
+from pipeline.checks.selftest import find_faults_in_child
 from pipeline.config.schema import ComputeConfig
 from pipeline.hardware.cuda import CudaFacts, cuda_fault, cuda_notes
 from pipeline.hardware.device import shares_gpus
 from pipeline.hardware.gpus import GPU, Driver
-from pipeline.selftest import find_faults_in_child
 
 
 def gpu_checks(facts: CudaFacts, config: ComputeConfig) -> list[Check]:
