@@ -13,9 +13,9 @@ from rich.table import Column, Table
 from pipeline.bench_report import Report
 from pipeline.config.sweep_file import Row, Sweep
 from pipeline.hardware.device import device_name
-from pipeline.launch import Events, cluster, run_jobs
-from pipeline.plan import find_needs, plan_sweep
-from pipeline.register import register
+from pipeline.orchestration.planner import find_needs, plan_sweep
+from pipeline.orchestration.ray_tune import Events, cluster, run_jobs
+from pipeline.orchestration.registration import register
 from pipeline.trial.job import Outcome, Progress
 from pipeline.trial.process import forked_nursery
 

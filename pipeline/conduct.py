@@ -16,8 +16,8 @@ from pipeline.hardware.cuda import cuda_fault, find_cuda
 from pipeline.hardware.device import describe_devices, shares_gpus
 from pipeline.hardware.mps import mps_for_packed_trials
 from pipeline.metrics.names import further_scores, has_weights, metric_names
-from pipeline.plan import Need, Plan, checkpoint_path, find_needs, plan_sweep
-from pipeline.register import manifest, register
+from pipeline.orchestration.planner import Need, Plan, checkpoint_path, find_needs, plan_sweep
+from pipeline.orchestration.registration import manifest, register
 from pipeline.tracking.ui_views import saved_views, view_address
 from pipeline.trial.process import forked_nursery
 
@@ -130,8 +130,8 @@ def require_means(planned: Plan) -> None:
 
 def _train_left(planned: Plan, overrides: Sequence[str], console: Console, nursery: str, *, retry_failed: bool) -> Plan:
     """Train all that is left under Ray; the plan as it is then, with what a search has drawn meanwhile."""
-    from pipeline.launch import cluster, require_offer  # Ray, which takes a second to import
-    from pipeline.rounds import Training
+    from pipeline.orchestration.ray_tune import cluster, require_offer  # Ray, which takes a second to import
+    from pipeline.orchestration.rounds import Training
 
     machine = planned.machine
     with ThreadPoolExecutor(max_workers=1) as beside, ExitStack() as held:
@@ -151,7 +151,7 @@ def _train_left(planned: Plan, overrides: Sequence[str], console: Console, nurse
 
 def _mps(needs: Sequence[Need], console: Console) -> AbstractContextManager[None]:
     """MPS for trials of which several share a GPU, where this sweep starts its own Ray."""
-    from pipeline.launch import joins_a_cluster
+    from pipeline.orchestration.ray_tune import joins_a_cluster
 
     if not any(need.share.packed for need in needs):
         return nullcontext()

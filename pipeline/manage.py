@@ -11,7 +11,7 @@ import yaml
 from pipeline.config.sweep_file import SAMPLE, SWEEPS, Row, load_sweep, require_name
 from pipeline.errors import UserError, nearest
 from pipeline.metrics.names import metric_names
-from pipeline.plan import Plan, PlannedTrial, plan_sweep, score_of
+from pipeline.orchestration.planner import Plan, PlannedTrial, plan_sweep, score_of
 from pipeline.trial.lock import claimed
 
 SEEDS = [0, 1, 2]

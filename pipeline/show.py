@@ -15,12 +15,12 @@ from analysis.runs import read_sweep, recorded_tasks
 from pipeline.config.compose import compose_surroundings, tracking_uri
 from pipeline.config.schema import FolderConfig
 from pipeline.config.sweep_file import load_sweep, retries_failed
-from pipeline.eta import wall_seconds
-from pipeline.forecast import Prediction, predict_seconds
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, PROCESS_ALLOWANCE_GB, WORKSPACE_FACTOR
 from pipeline.hardware.device import Machine, execution_of
 from pipeline.hardware.mps import expects_mps
-from pipeline.plan import Need, Plan, PlannedTrial, find_needs, plan_sweep
+from pipeline.orchestration.eta import wall_seconds
+from pipeline.orchestration.forecast import Prediction, predict_seconds
+from pipeline.orchestration.planner import Need, Plan, PlannedTrial, find_needs, plan_sweep
 from pipeline.training.step_cost import StepCost, step_cost
 from pipeline.trial.job import Share
 from pipeline.trial.lock import is_claimed

@@ -13,7 +13,7 @@ FILES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("
 
 # Outside systems and the only files that may know them.
 ONLY_IN = {
-    "ray": {"pipeline/launch.py"},
+    "ray": {"pipeline/orchestration/ray_tune.py"},
     "hydra": {"pipeline/config/compose.py"},
     "omegaconf": {"pipeline/config/compose.py"},
     "mlflow": {"pipeline/tracking/store.py", "pipeline/checks/store.py", "analysis/runs.py"},
@@ -84,5 +84,5 @@ def test_training_parts_import_without_ray_mlflow_and_hydra() -> None:
 
 def test_a_worker_of_ray_starts_without_torch() -> None:
     """It passes a job's text on; what trains is forked from the nursery."""
-    code = "import sys, pipeline.launch; assert not {'torch', 'mlflow', 'hydra'} & set(sys.modules)"
+    code = "import sys, pipeline.orchestration.ray_tune; assert not {'torch', 'mlflow', 'hydra'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -9,9 +9,9 @@ import torch
 from mlflow import MlflowClient
 
 from analysis.__main__ import main as analysis
-from pipeline import forecast
 from pipeline.__main__ import main as pipeline
 from pipeline.config.sweep_file import load_sweep
+from pipeline.orchestration import forecast
 from pipeline.trial.lock import claimed
 
 SWEEP = """

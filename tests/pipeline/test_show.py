@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.config.sweep_file import load_sweep
 from pipeline.hardware.device import Machine
-from pipeline.plan import plan_sweep
+from pipeline.orchestration.planner import plan_sweep
 from pipeline.show import _notes
 
 

@@ -21,7 +21,7 @@ from pipeline.hardware.device import Machine, describe_devices, find_machine, re
 from pipeline.hardware.energy import until_it_fails
 from pipeline.hardware.gpus import GPU, Driver, GPUProcess, describe_gpu, energy_reader, find_gpus
 from pipeline.hardware.memory import limit_cuda
-from pipeline.plan import plan_sweep
+from pipeline.orchestration.planner import plan_sweep
 
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
 

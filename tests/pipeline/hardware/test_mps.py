@@ -19,7 +19,7 @@ from pipeline.errors import UserError
 from pipeline.hardware import mps
 from pipeline.hardware.device import Machine
 from pipeline.hardware.mps import expects_mps, mps_available, mps_daemon, mps_for_packed_trials, mps_runs
-from pipeline.plan import plan_sweep
+from pipeline.orchestration.planner import plan_sweep
 
 # Starts a process that lives until it is told to quit, and leaves its number where NVIDIA's daemon does.
 CONTROL = """#!/bin/sh
@@ -230,7 +230,7 @@ from dataclasses import replace
 from rich.console import Console
 from pipeline import conduct
 from pipeline.hardware.device import Machine
-from pipeline.plan import plan_sweep
+from pipeline.orchestration.planner import plan_sweep
 from pipeline.config.sweep_file import load_sweep
 from pipeline.trial.process import forked_nursery
 

@@ -15,7 +15,7 @@ from pipeline.config.schema import Config
 from pipeline.config.trial_key import trial_key
 from pipeline.data.dataset_cache import prepare
 from pipeline.errors import UserError
-from pipeline.plan import checkpoint_path
+from pipeline.orchestration.planner import checkpoint_path
 from pipeline.tracking.store import Tracker, store_lock
 from pipeline.training.background_writer import Writer
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint

@@ -21,7 +21,7 @@ from pipeline.config.schema import Config
 from pipeline.config.sweep_file import load_sweep
 from pipeline.hardware.allocation import next_round
 from pipeline.hardware.device import Machine
-from pipeline.launch import Events, cluster, run_jobs
+from pipeline.orchestration.ray_tune import Events, cluster, run_jobs
 from pipeline.trial.job import Outcome, Share, TrialJob
 from pipeline.trial.lock import is_claimed
 from pipeline.trial.process import Work, forked_nursery

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline import forecast
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config, FolderConfig, TrainConfig
-from pipeline.forecast import ImageCounts, Work, measured_rate, predict_memory, predict_seconds, work_left
 from pipeline.hardware.allocation import needed_gb
 from pipeline.hardware.circumstances import execution_name, timed_name
 from pipeline.hardware.device import Machine, device_name, resolve_device
 from pipeline.metrics.names import OPERATIONS_PER_IMAGE
+from pipeline.orchestration import forecast
+from pipeline.orchestration.forecast import ImageCounts, Work, measured_rate, predict_memory, predict_seconds, work_left
 from pipeline.tracking.store import TrialRecord
 from pipeline.training.step_cost import StepCost, step_cost
 

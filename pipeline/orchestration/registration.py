@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.config.sweep_file import SWEEPS, Row
 from pipeline.config.trial_key import RESULT_VERSION, can_change_results, keyed_fields, leaves
-from pipeline.plan import Need, Plan, checkpoint_path
+from pipeline.orchestration.planner import Need, Plan, checkpoint_path
 from pipeline.trial.job import TrialJob
 
 

@@ -10,8 +10,8 @@ from analysis.columns import setting_columns
 from analysis.runs import read_sweep
 from pipeline.config.sweep_file import Row, Sweep, load_sweep
 from pipeline.config.trial_key import RESULT_VERSION, can_change_results
-from pipeline.plan import plan_sweep
-from pipeline.register import manifest
+from pipeline.orchestration.planner import plan_sweep
+from pipeline.orchestration.registration import manifest
 
 DONE = ["data.train_count=4", "data.test_count=4", "data.size=32"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline import progress as module
-from pipeline.eta import wall_seconds
-from pipeline.progress import Line, LiveView, open_log
+from pipeline.orchestration import live_table as module
+from pipeline.orchestration.eta import wall_seconds
+from pipeline.orchestration.live_table import Line, LiveView, open_log
 from pipeline.trial.job import Outcome, Progress
 
 

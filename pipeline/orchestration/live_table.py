@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.eta import wall_seconds
+from pipeline.orchestration.eta import wall_seconds
 from pipeline.trial.job import Outcome, Progress
 
 PLAIN_LINE_SECONDS = 30.0

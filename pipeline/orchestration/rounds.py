@@ -15,11 +15,11 @@ from pipeline.config.search_space import Search, next_sample
 from pipeline.config.sweep_file import sampled_row
 from pipeline.errors import UserError
 from pipeline.hardware.allocation import next_round
-from pipeline.launch import Events, run_jobs
 from pipeline.metrics.names import metric_names
-from pipeline.plan import Need, Plan, PlannedTrial, find_needs, plan_sweep, score_of
-from pipeline.progress import Line, LiveView, open_log
-from pipeline.register import register
+from pipeline.orchestration.live_table import Line, LiveView, open_log
+from pipeline.orchestration.planner import Need, Plan, PlannedTrial, find_needs, plan_sweep, score_of
+from pipeline.orchestration.ray_tune import Events, run_jobs
+from pipeline.orchestration.registration import register
 from pipeline.trial.job import Ending, Outcome, Rungs, TrialJob
 from pipeline.trial.lock import is_claimed
 
