@@ -41,28 +41,28 @@ def bench(what: str, overrides: Sequence[str], options: BenchOptions, *, as_json
     repeats = options.repeats or REPEATS
     match what:
         case "step":
-            from pipeline.bench_step import bench_step
+            from pipeline.benchmarks.step import bench_step
 
             ways = options.ways.split(",") if options.ways else []
             bench_step(overrides, repeats, ways=ways, compiling=options.compile, as_json=as_json)
         case "data":
-            from pipeline.bench_data import bench_data
+            from pipeline.benchmarks.data import bench_data
 
             bench_data(as_json=as_json)
         case "pack":
-            from pipeline.bench_pack import bench_pack
+            from pipeline.benchmarks.packing import bench_pack
 
             bench_pack(overrides, repeats, as_json=as_json)
         case "fid":
-            from pipeline.bench_fid import bench_fid
+            from pipeline.benchmarks.evaluation import bench_fid
 
             bench_fid(repeats, images=options.images, as_json=as_json)
         case "sweep":
-            from pipeline.bench_sweep import bench_sweep  # Ray
+            from pipeline.benchmarks.orchestration import bench_sweep  # Ray
 
             bench_sweep(options.trials or 300, as_json=as_json)
         case _:
-            from pipeline.bench_tables import bench_tables
+            from pipeline.benchmarks.tables import bench_tables
 
             bench_tables(options.trials or 10_000, as_json=as_json)
     return 0

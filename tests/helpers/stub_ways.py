@@ -3,7 +3,7 @@
 import os
 import signal
 
-from pipeline.bench_ways import Timed
+from pipeline.benchmarks.ways import Timed
 from pipeline.config.schema import Config
 
 

@@ -15,9 +15,9 @@ import torch
 from rich.console import Console
 from rich.table import Column, Table
 
-from pipeline.bench_process import Child, Failed
-from pipeline.bench_report import Report
-from pipeline.bench_training import steps_of_each_kind, take_steps
+from pipeline.benchmarks.process import Child, Failed
+from pipeline.benchmarks.report import Report
+from pipeline.benchmarks.trial_steps import steps_of_each_kind, take_steps
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.errors import UserError

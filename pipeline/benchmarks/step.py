@@ -12,9 +12,9 @@ from rich.table import Column, Table
 
 from models.configs import CUTConfig
 from models.execution import REFERENCE, Execution
-from pipeline.bench_peaks import arithmetic_of, find_peak, utilisation
-from pipeline.bench_report import Report
-from pipeline.bench_ways import PLAIN, TimeWay, Timings, time_step, time_ways, ways_on
+from pipeline.benchmarks.peaks import arithmetic_of, find_peak, utilisation
+from pipeline.benchmarks.report import Report
+from pipeline.benchmarks.ways import PLAIN, TimeWay, Timings, time_step, time_ways, ways_on
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.hardware.device import device_name, execution_of, resolve_device

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Column, Table
 
-from pipeline.bench_report import Report
+from pipeline.benchmarks.report import Report
 from pipeline.config.sweep_file import Row, Sweep
 from pipeline.hardware.device import device_name
 from pipeline.orchestration.planner import find_needs, plan_sweep

@@ -10,9 +10,9 @@ import torch
 from models.cut import CUTDraws, CUTFakes, CUTObjective
 from models.objective import Batch
 from pipeline.__main__ import main
-from pipeline.bench_step import bench_step, rows_of
-from pipeline.bench_training import steps_of_each_kind, take_steps
-from pipeline.bench_ways import COMPILED_CUDA_WAYS, CPU_WAYS, CUDA_WAYS, PLAIN, Timed, Timings, time_ways, ways_on
+from pipeline.benchmarks.step import bench_step, rows_of
+from pipeline.benchmarks.trial_steps import steps_of_each_kind, take_steps
+from pipeline.benchmarks.ways import COMPILED_CUDA_WAYS, CPU_WAYS, CUDA_WAYS, PLAIN, Timed, Timings, time_ways, ways_on
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.errors import UserError

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.bench_peaks import arithmetic_of, find_peak, utilisation
+from pipeline.benchmarks.peaks import arithmetic_of, find_peak, utilisation
 
 H100 = "NVIDIA H100 80GB HBM3"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import stub_packed
 
-from pipeline.bench_pack import SIDE_BY_SIDE, Sharing, measure, pinned_cores, run_together, ways_to_share
+from pipeline.benchmarks.packing import SIDE_BY_SIDE, Sharing, measure, pinned_cores, run_together, ways_to_share
 from pipeline.config.compose import compose_config
 
 SMALL = ["task=stripes", "data.size=32", "model.generator.channels=4", "model.discriminator.channels=4"]

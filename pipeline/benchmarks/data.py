@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Column, Table
 
-from pipeline.bench_report import Report
+from pipeline.benchmarks.report import Report
 from pipeline.config.schema import FolderConfig
 from pipeline.data.dataset_cache import SPLITS, UnpairedBatches, open_dataset, prepare
 from pipeline.data.stripes import draw_pictures

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Column, Table
 
-from pipeline.bench_report import Report
+from pipeline.benchmarks.report import Report
 from pipeline.config.schema import MetricConfig
 from pipeline.data.dataset_cache import Dataset
 from pipeline.hardware.device import device_name, resolve_device

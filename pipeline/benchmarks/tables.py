@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from pipeline.bench_report import Report
+from pipeline.benchmarks.report import Report
 from pipeline.config.compose import compose_config
 from pipeline.config.trial_key import RESULT_VERSION, keyed_fields
 from pipeline.hardware.device import device_name

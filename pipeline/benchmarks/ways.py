@@ -11,8 +11,8 @@ from typing import Protocol
 
 import torch
 
-from pipeline.bench_process import Failed, Worker
-from pipeline.bench_training import kinds_of_steps, steps_of_each_kind, take_steps
+from pipeline.benchmarks.process import Failed, Worker
+from pipeline.benchmarks.trial_steps import kinds_of_steps, steps_of_each_kind, take_steps
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.errors import UserError, nearest

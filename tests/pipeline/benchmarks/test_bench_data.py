@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from pipeline import bench_data
+from pipeline.benchmarks import data as bench_data
 
 
 def test_the_bench_of_data_reads_a_set_once_and_times_batches_of_it(tmp_path: Path) -> None:

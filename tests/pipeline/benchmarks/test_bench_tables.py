@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from analysis.runs import read_sweep
-from pipeline.bench_tables import METRICS, SEEDS, fill_store
+from pipeline.benchmarks.tables import METRICS, SEEDS, fill_store
 
 
 def test_the_store_that_is_read_for_the_bench_holds_as_many_trials_as_it_says(project: Path) -> None:
