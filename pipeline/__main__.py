@@ -41,27 +41,27 @@ def _run(command: str, arguments: list[str]) -> int:
     # Each command imports what it needs: torch, torch-fidelity and MLflow take seconds.
     match command:
         case "sweep":
-            from pipeline.conduct import sweep
+            from pipeline.cli.sweep import sweep
 
             given = _parse(sweep.__doc__, arguments, {"name": SWEEP}, flags=("--quiet",))
             return sweep(given.name, given.overrides, quiet=given.quiet)
         case "plan":
-            from pipeline.show import plan
+            from pipeline.cli.plan import plan
 
             given = _parse(plan.__doc__, arguments, {"name": SWEEP}, flags=("--json",))
             return plan(given.name, given.overrides, as_json=given.json)
         case "status":
-            from pipeline.show import status
+            from pipeline.cli.plan import status
 
             given = _parse(status.__doc__, arguments, {"name": "a sweep's name"}, flags=("--json",))
             return status(given.name, given.overrides, as_json=given.json)
         case "drop":
-            from pipeline.manage import drop
+            from pipeline.cli.drop import drop
 
             given = _parse(drop.__doc__, arguments, {"name": SWEEP, "row": "the row's name"}, flags=("--yes",))
             return drop(given.name, given.row, given.overrides, yes=given.yes)
         case "promote":
-            from pipeline.manage import promote
+            from pipeline.cli.drop import promote
 
             given = _parse(promote.__doc__, arguments, {"name": SWEEP}, options={"--count": "3", "--to": None})
             return promote(given.name, given.overrides, count=_whole(given.count, "--count"), target=given.to)
@@ -74,7 +74,7 @@ def _run(command: str, arguments: list[str]) -> int:
             print(fetch_dataset(given.name, Path(given.to), Path(source) if source else None, given.url))
             return 0
         case "bench":
-            from pipeline.bench import BenchOptions, bench
+            from pipeline.cli.bench import BenchOptions, bench
 
             counts = ("trials", "repeats", "images")
             what = {"what": "step, data, pack, fid, sweep or tables"}
@@ -88,27 +88,27 @@ def _run(command: str, arguments: list[str]) -> int:
                 as_json=given.json,
             )
         case "doctor":
-            from pipeline.doctor import doctor
+            from pipeline.cli.doctor import doctor
 
             given = _parse(doctor.__doc__, arguments, {}, flags=("--json",))
             return doctor(given.overrides, as_json=given.json)
         case "train":
-            from pipeline.conduct import train
+            from pipeline.cli.sweep import train
 
             return train(_parse(train.__doc__, arguments, {}).overrides)
         case "evaluate":
-            from pipeline.score import evaluate
+            from pipeline.cli.evaluate import evaluate
 
             given = _parse(evaluate.__doc__, arguments, {"what": f"{RUN}; or a folder of images"})
             return evaluate(given.what, given.overrides)
         case "translate":
-            from pipeline.apply import translate
+            from pipeline.cli.translate import translate
 
             places = {"run": RUN, "input": "an image file or a folder of them", "output": "a folder, or a PNG's name"}
             given = _parse(translate.__doc__, arguments, places)
             return translate(given.run, Path(given.input), Path(given.output), given.overrides)
         case "export":
-            from pipeline.apply import export
+            from pipeline.cli.translate import export
 
             given = _parse(export.__doc__, arguments, {"run": RUN, "folder": "where the files go"})
             return export(given.run, Path(given.folder), given.overrides)

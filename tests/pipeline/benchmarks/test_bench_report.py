@@ -6,7 +6,7 @@ import pytest
 
 from analysis.benchmarks import measurements_section, read_measurement
 from pipeline.__main__ import main
-from pipeline.bench import PARTS
+from pipeline.cli.bench import PARTS
 
 
 @pytest.mark.slow

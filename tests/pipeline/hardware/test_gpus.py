@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline import conduct
-from pipeline.conduct import require_machine
+from pipeline.cli import sweep as conduct
+from pipeline.cli.sweep import require_machine
 from pipeline.config.schema import ComputeConfig
 from pipeline.config.sweep_file import load_sweep
 from pipeline.errors import UserError

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline import conduct
+from pipeline.cli import sweep as conduct
 from pipeline.config.schema import ComputeConfig
 from pipeline.config.sweep_file import load_sweep
 from pipeline.errors import UserError
@@ -228,7 +228,7 @@ TRAIN_LEFT = """
 import os, sys
 from dataclasses import replace
 from rich.console import Console
-from pipeline import conduct
+from pipeline.cli import sweep as conduct
 from pipeline.hardware.device import Machine
 from pipeline.orchestration.planner import plan_sweep
 from pipeline.config.sweep_file import load_sweep

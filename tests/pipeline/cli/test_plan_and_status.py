@@ -3,10 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.cli.plan import _notes
 from pipeline.config.sweep_file import load_sweep
 from pipeline.hardware.device import Machine
 from pipeline.orchestration.planner import plan_sweep
-from pipeline.show import _notes
 
 
 def test_a_plan_for_a_gpu_says_that_its_defaults_were_not_measured(project: Path) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from analysis.legend import bias_sentence
-from pipeline.apply import PLACES, find_meant
+from pipeline.cli.translate import PLACES, find_meant
 from pipeline.config.compose import change_config, compose_surroundings, tracking_uri
 from pipeline.config.schema import Config
 from pipeline.data.dataset_cache import decode, list_images, open_dataset, prepare

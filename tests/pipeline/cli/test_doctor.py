@@ -40,9 +40,9 @@ from pipeline.checks.machine import (
 )
 from pipeline.checks.services import check_ray, check_tracking, check_weights
 from pipeline.checks.store import without_password
+from pipeline.cli.doctor import check_share, describe_share
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import ComputeConfig, Config, MetricConfig
-from pipeline.doctor import check_share, describe_share
 from pipeline.hardware.cgroup import cpu_limit, memory_limit, own_groups
 from pipeline.hardware.device import Machine
 from pipeline.metrics.names import PUBLISHED_WEIGHTS
