@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.records import RecordsError
+from analysis.records.schema import RecordsError
 
 Row = Mapping[str, Any]
 Cells = list[str]

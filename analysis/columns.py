@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.estimates import SCORES
-from analysis.records import Setting, SweepRecord
+from analysis.records.schema import Setting, SweepRecord
 
 DASH = "–"
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from analysis.records import SweepRecord
+from analysis.records.schema import SweepRecord
 
 # What scores must share to be comparable: the tag, and what a reader calls it.
 SHARED = {

@@ -8,7 +8,7 @@ from analysis.columns import COLUMN_OF, DASH, SCORE_LABELS
 from analysis.comparability import SHARED, told
 from analysis.estimates import TIMES, between, by_row, main_score, summary, timed_alike, values_of
 from analysis.findings import clause, quoted
-from analysis.records import RecordsError, SweepRecord
+from analysis.records.schema import RecordsError, SweepRecord
 from analysis.rendering import in_markdown, markdown_table
 from analysis.tables import difference, mean_and_spread
 

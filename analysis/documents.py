@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from analysis.benchmarks import measurements_section, read_measurement
-from analysis.export import read_csv
 from analysis.figures import draw
 from analysis.findings import findings
 from analysis.paper import load_paper
 from analysis.plot_style import to_svg
-from analysis.records import RecordsError
+from analysis.records.csv_files import read_csv
+from analysis.records.schema import RecordsError
 from analysis.rendering import in_markdown, markdown_table
 from analysis.tables import table
 

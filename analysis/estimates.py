@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from analysis.records import VALUES, SweepRecord
+from analysis.records.schema import VALUES, SweepRecord
 
 CONFIDENCE = 0.95
 

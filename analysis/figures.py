@@ -50,7 +50,7 @@ from analysis.plot_style import (
     wrap,
 )
 from analysis.qualitative import Qualitative
-from analysis.records import SweepRecord
+from analysis.records.schema import SweepRecord
 
 MOST_THIN_LINES = 60
 MOST_PICTURES = 4

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence, Set
 from analysis.columns import COLUMN_OF, SCORE_LABELS
 from analysis.comparability import taken_otherwise
 from analysis.estimates import Estimate, by_row, differences, main_score, values_of
-from analysis.records import SweepRecord
+from analysis.records.schema import SweepRecord
 from analysis.tables import signed
 
 # The memory that is told: CUDA's own count where there was one.

@@ -9,7 +9,7 @@ import pandas as pd
 import yaml
 
 from analysis.estimates import summary
-from analysis.records import SweepRecord
+from analysis.records.schema import SweepRecord
 
 REFERENCE = Path(__file__).parent / "reference.yaml"
 # Whose figures stand beside a table of data that the paper does not have.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.records import SweepRecord
+from analysis.records.schema import SweepRecord
 
 # (H, W, 3) of 8 bits.
 Picture = NDArray[np.uint8]

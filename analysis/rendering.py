@@ -7,7 +7,7 @@ from textwrap import wrap
 import pandas as pd
 
 from analysis.legend import legend
-from analysis.records import SweepRecord
+from analysis.records.schema import SweepRecord
 from analysis.tables import Table
 
 # What the LaTeX before the table must load.

@@ -9,7 +9,7 @@ from analysis.legend import legend
 from analysis.page import FigureView, Report, TrialLine
 from analysis.plot_style import to_svg
 from analysis.qualitative import Qualitative
-from analysis.records import SweepRecord
+from analysis.records.schema import SweepRecord
 from analysis.rendering import asked, html
 from analysis.tables import Table, state_of
 

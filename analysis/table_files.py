@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from analysis.paper import load_paper
-from analysis.records import SweepRecord
+from analysis.records.mlflow_reader import read_sweep
+from analysis.records.schema import SweepRecord
 from analysis.rendering import html, latex, markdown
-from analysis.runs import read_sweep
 from analysis.tables import Table, table
 
 

@@ -12,7 +12,7 @@ from analysis.columns import DASH, Column, columns_of, setting_columns
 from analysis.comparability import differing, taken_otherwise
 from analysis.estimates import Estimate, by_row, differences, main_score, summary, timed_alike, values_of
 from analysis.paper import beside, ours_less_papers
-from analysis.records import SweepRecord
+from analysis.records.schema import SweepRecord
 
 SOURCE_ROW = "source, untranslated"
 

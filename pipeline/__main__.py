@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from analysis.records import RecordsError
+from analysis.records.schema import RecordsError
 from pipeline.errors import UserError, first_line
 
 RUN = "a trial's key, its run in MLflow, or a checkpoint's path"

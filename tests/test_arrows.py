@@ -16,7 +16,7 @@ ONLY_IN = {
     "ray": {"pipeline/orchestration/ray_tune.py"},
     "hydra": {"pipeline/config/compose.py"},
     "omegaconf": {"pipeline/config/compose.py"},
-    "mlflow": {"pipeline/tracking/store.py", "pipeline/checks/store.py", "analysis/runs.py"},
+    "mlflow": {"pipeline/tracking/store.py", "pipeline/checks/store.py", "analysis/records/mlflow_reader.py"},
     "sqlalchemy": {"pipeline/checks/store.py"},
     "alembic": {"pipeline/checks/store.py"},
     "requests": {"pipeline/data/download.py"},

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from analysis.records import SweepRecord
-from analysis.runs import read_sweep, recorded_tasks
+from analysis.records.mlflow_reader import read_sweep, recorded_tasks
+from analysis.records.schema import SweepRecord
 from pipeline.config.compose import compose_surroundings, tracking_uri
 from pipeline.config.schema import FolderConfig
 from pipeline.config.sweep_file import load_sweep, retries_failed

@@ -2,7 +2,7 @@ import pytest
 from sample_records import finished, make
 
 from analysis.columns import setting_columns
-from analysis.records import Setting, SweepRecord
+from analysis.records.schema import Setting, SweepRecord
 
 ALL = "pixels, down1, down2, res1, res5"
 CUT: dict[str, Setting] = {

@@ -4,7 +4,7 @@ import pytest
 from sample_records import finished, make
 
 from analysis.comparison import Side, comparison
-from analysis.records import RecordsError, SweepRecord
+from analysis.records.schema import RecordsError, SweepRecord
 
 
 def side(name: str, of_rows: dict[str, list[float]], keys: str = "", **made_with: str) -> Side:

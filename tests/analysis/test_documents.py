@@ -13,7 +13,7 @@ from analysis.documents import (
     sweep_table,
     with_generated,
 )
-from analysis.records import RecordsError
+from analysis.records.schema import RecordsError
 
 ROOT = Path(__file__).parents[2]
 

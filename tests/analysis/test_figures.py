@@ -36,7 +36,7 @@ from analysis.plot_style import (
     wrap,
 )
 from analysis.qualitative import Qualitative
-from analysis.records import Setting, SweepRecord
+from analysis.records.schema import Setting, SweepRecord
 
 HARD = r"a$b_c$ \d <x> & -- % τ"
 DARK_PAGE = "#14171a"

@@ -4,7 +4,7 @@ import pytest
 from sample_records import finished, make
 
 from analysis.findings import findings
-from analysis.records import SweepRecord
+from analysis.records.schema import SweepRecord
 
 
 def sweep(memory: dict[str, float] | None = None, **of_rows: list[float]) -> SweepRecord:

@@ -3,7 +3,7 @@ from sample_records import NO_PAPER, finished, make
 
 from analysis.comparability import SHARED
 from analysis.legend import bias_sentence, legend
-from analysis.records import TAGS
+from analysis.records.schema import TAGS
 from analysis.rendering import latex, markdown
 from analysis.tables import table
 

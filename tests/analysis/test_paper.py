@@ -3,7 +3,7 @@ from sample_records import finished, make
 
 from analysis.columns import DASH
 from analysis.paper import load_paper
-from analysis.records import SweepRecord
+from analysis.records.schema import SweepRecord
 from analysis.tables import table
 from pipeline.metrics.names import INCEPTION, PUBLISHED_WEIGHTS
 

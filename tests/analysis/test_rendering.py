@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sample_records import NO_PAPER, PAPER, finished, make, record
 
-from analysis.records import SweepRecord
+from analysis.records.schema import SweepRecord
 from analysis.rendering import PACKAGES, html, latex, markdown
 from analysis.tables import table
 

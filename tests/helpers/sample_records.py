@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.records import TAGS, Setting, SweepRecord, SweepRow
+from analysis.records.schema import TAGS, Setting, SweepRecord, SweepRow
 
 PROTOCOL = {"extractor": "inception-v3-compat", "weights": "6726825d", "image_size": "256 x 256"}
 PAPER = {"fid": {"Table 1: CUT": {"horse2zebra": 45.5}}, "protocol": {"horse2zebra": PROTOCOL}}

@@ -16,7 +16,7 @@ import stub_trials
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from analysis.runs import read_sweep
+from analysis.records.mlflow_reader import read_sweep
 from pipeline.config.schema import Config
 from pipeline.config.sweep_file import load_sweep
 from pipeline.hardware.allocation import next_round

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.records import TAGS, VALUES, RecordsError, Setting, SweepRecord, SweepRow
+from analysis.records.schema import TAGS, VALUES, RecordsError, Setting, SweepRecord, SweepRow
 
 FILES = ("trials.csv", "table.csv", "course.csv")
 # How the columns of a row's settings begin.

@@ -22,7 +22,7 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run, ViewType
 
-from analysis.records import TAGS, VALUES, RecordsError, SweepRecord, SweepRow
+from analysis.records.schema import TAGS, VALUES, RecordsError, SweepRecord, SweepRow
 
 MANIFEST = "sweep.json"
 PAGE = 1000

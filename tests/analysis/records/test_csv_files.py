@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from sample_records import PAPER, finished, make, record
 
-from analysis.export import read_csv, to_csv
-from analysis.records import RecordsError, SweepRecord
+from analysis.records.csv_files import read_csv, to_csv
+from analysis.records.schema import RecordsError, SweepRecord
 from analysis.rendering import markdown
 from analysis.tables import table
 
