@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.estimates import SCORES
 from analysis.records.schema import Setting, SweepRecord
+from analysis.statistics.estimates import SCORES
 
 DASH = "–"
 

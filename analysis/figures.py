@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.columns import COLUMN_OF
-from analysis.estimates import Estimate, by_row, summary
 from analysis.figure_data import (
     MOST_ROWS,
     Drawing,
@@ -51,6 +50,7 @@ from analysis.plot_style import (
 )
 from analysis.qualitative import Qualitative
 from analysis.records.schema import SweepRecord
+from analysis.statistics.estimates import Estimate, by_row, summary
 
 MOST_THIN_LINES = 60
 MOST_PICTURES = 4

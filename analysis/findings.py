@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence, Set
 
 from analysis.columns import COLUMN_OF, SCORE_LABELS
-from analysis.comparability import taken_otherwise
-from analysis.estimates import Estimate, by_row, differences, main_score, values_of
 from analysis.records.schema import SweepRecord
+from analysis.statistics.comparability import taken_otherwise
+from analysis.statistics.estimates import Estimate, by_row, differences, main_score, values_of
 from analysis.tables import signed
 
 # The memory that is told: CUDA's own count where there was one.

@@ -5,18 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from analysis.columns import SCORE_LABELS
-from analysis.estimates import main_score, values_of
 from analysis.figure_data import Drawing
 from analysis.figures import draw
 from analysis.findings import findings
 from analysis.page import page
-from analysis.paper import load_paper
 from analysis.plot_style import to_png, to_svg
 from analysis.qualitative import Qualitative, best_seed, compare_outputs, pictured
 from analysis.records.csv_files import to_csv
 from analysis.records.mlflow_reader import read_course, read_grids, read_sweep, recorded_tasks
 from analysis.records.schema import SweepRecord
 from analysis.report import report
+from analysis.statistics.estimates import main_score, values_of
+from analysis.statistics.paper_values import load_paper
 from analysis.table_files import tables_of, write_files
 from analysis.tables import table
 

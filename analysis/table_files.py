@@ -4,10 +4,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from analysis.paper import load_paper
 from analysis.records.mlflow_reader import read_sweep
 from analysis.records.schema import SweepRecord
 from analysis.rendering import html, latex, markdown
+from analysis.statistics.paper_values import load_paper
 from analysis.tables import Table, table
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from analysis.columns import DASH, Column, columns_of, setting_columns
-from analysis.comparability import differing, taken_otherwise
-from analysis.estimates import Estimate, by_row, differences, main_score, summary, timed_alike, values_of
-from analysis.paper import beside, ours_less_papers
 from analysis.records.schema import SweepRecord
+from analysis.statistics.comparability import differing, taken_otherwise
+from analysis.statistics.estimates import Estimate, by_row, differences, main_score, summary, timed_alike, values_of
+from analysis.statistics.paper_values import beside, ours_less_papers
 
 SOURCE_ROW = "source, untranslated"
 

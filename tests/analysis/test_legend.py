@@ -1,10 +1,10 @@
 import pytest
 from sample_records import NO_PAPER, finished, make
 
-from analysis.comparability import SHARED
 from analysis.legend import bias_sentence, legend
 from analysis.records.schema import TAGS
 from analysis.rendering import latex, markdown
+from analysis.statistics.comparability import SHARED
 from analysis.tables import table
 
 INCEPTION = {"extractor": "inception-v3-compat", "weights": "6726825d", "dimensions": "2048", "kid_subset_size": "100"}

@@ -2,7 +2,7 @@ import pandas as pd
 from sample_records import NO_PAPER, PAPER, finished, make, record
 
 from analysis.columns import DASH
-from analysis.estimates import TIMES, by_row, summary, values_of
+from analysis.statistics.estimates import TIMES, by_row, summary, values_of
 from analysis.tables import SOURCE_ROW, Table, table
 
 

@@ -6,7 +6,7 @@ import pytest
 from sample_records import finished, make
 from scipy import stats
 
-from analysis.estimates import Estimate, between, by_row, differences, main_score, summary, values_of
+from analysis.statistics.estimates import Estimate, between, by_row, differences, main_score, summary, values_of
 
 
 def fids(**of_rows: list[float]) -> pd.DataFrame:

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from analysis.estimates import summary
 from analysis.records.schema import SweepRecord
+from analysis.statistics.estimates import summary
 
 REFERENCE = Path(__file__).parent / "reference.yaml"
 # Whose figures stand beside a table of data that the paper does not have.

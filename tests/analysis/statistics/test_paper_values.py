@@ -2,8 +2,8 @@ import pytest
 from sample_records import finished, make
 
 from analysis.columns import DASH
-from analysis.paper import load_paper
 from analysis.records.schema import SweepRecord
+from analysis.statistics.paper_values import load_paper
 from analysis.tables import table
 from pipeline.metrics.names import INCEPTION, PUBLISHED_WEIGHTS
 
