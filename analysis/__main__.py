@@ -9,11 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from analysis.comparison import Side, comparison
 from analysis.documents import rebuild
 from analysis.records.mlflow_reader import read_sweep, recorded_tasks
 from analysis.records.schema import RecordsError
 from analysis.results import write_results
+from analysis.tables.compare import Side, comparison
 
 
 def main(arguments: list[str]) -> int:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from analysis.benchmarks import measurements_section, read_measurement
 from analysis.figures import draw
-from analysis.findings import findings
 from analysis.plot_style import to_svg
 from analysis.records.csv_files import read_csv
 from analysis.records.schema import RecordsError
-from analysis.rendering import in_markdown, markdown_table
 from analysis.statistics.paper_values import load_paper
-from analysis.tables import table
+from analysis.tables.formats import in_markdown, markdown_table
+from analysis.tables.summary import findings
+from analysis.tables.table import table
 
 EXPORT = Path("docs/results/stripes")
 README = Path("README.md")

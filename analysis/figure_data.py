@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.columns import SCORE_LABELS
 from analysis.records.schema import Setting, SweepRecord
 from analysis.statistics.estimates import Estimate, by_row, main_score, summary, values_of
+from analysis.tables.columns import SCORE_LABELS
 
 MOST_ROWS = 40  # that one figure can tell apart
 HUGE = 1e100  # the stores of MLflow write infinity as their largest number

@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.columns import COLUMN_OF
 from analysis.figure_data import (
     MOST_ROWS,
     Drawing,
@@ -23,7 +22,6 @@ from analysis.figure_data import (
     row_courses,
     scored,
 )
-from analysis.findings import MEMORY, SECONDS
 from analysis.interval_figures import draw_curves, draw_dots
 from analysis.plot_style import (
     INK,
@@ -51,6 +49,8 @@ from analysis.plot_style import (
 from analysis.qualitative import Qualitative
 from analysis.records.schema import SweepRecord
 from analysis.statistics.estimates import Estimate, by_row, summary
+from analysis.tables.columns import COLUMN_OF
+from analysis.tables.summary import MEMORY, SECONDS
 
 MOST_THIN_LINES = 60
 MOST_PICTURES = 4

@@ -4,14 +4,14 @@ import shlex
 from collections.abc import Sequence
 
 from analysis.figure_data import Drawing
-from analysis.findings import findings
-from analysis.legend import legend
 from analysis.page import FigureView, Report, TrialLine
 from analysis.plot_style import to_svg
 from analysis.qualitative import Qualitative
 from analysis.records.schema import SweepRecord
-from analysis.rendering import asked, html
-from analysis.tables import Table, state_of
+from analysis.tables.caption import legend
+from analysis.tables.formats import asked, html
+from analysis.tables.summary import findings
+from analysis.tables.table import Table, state_of
 
 # Where `just ui` shows a store that is no server's.
 LOCAL_UI = "http://127.0.0.1:5000"

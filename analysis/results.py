@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from analysis.columns import SCORE_LABELS
 from analysis.figure_data import Drawing
 from analysis.figures import draw
-from analysis.findings import findings
 from analysis.page import page
 from analysis.plot_style import to_png, to_svg
 from analysis.qualitative import Qualitative, best_seed, compare_outputs, pictured
@@ -17,8 +15,10 @@ from analysis.records.schema import SweepRecord
 from analysis.report import report
 from analysis.statistics.estimates import main_score, values_of
 from analysis.statistics.paper_values import load_paper
-from analysis.table_files import tables_of, write_files
-from analysis.tables import table
+from analysis.tables.columns import SCORE_LABELS
+from analysis.tables.summary import findings
+from analysis.tables.table import table
+from analysis.tables.write import tables_of, write_files
 
 # The pictures of more are too small to compare, and each is megabytes of a page.
 MOST_PICTURED = 12

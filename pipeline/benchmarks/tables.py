@@ -24,7 +24,7 @@ METRICS = 30
 READ = """
 import sys
 from pathlib import Path
-from analysis.table_files import write_tables
+from analysis.tables.write import write_tables
 write_tables(*sys.argv[1:4], Path("results"))
 """
 TABLES = ("params", "tags", "metrics", "latest_metrics")

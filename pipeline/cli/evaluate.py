@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from rich.table import Column, Table
 
-from analysis.legend import bias_sentence
+from analysis.tables.caption import bias_sentence
 from pipeline.cli.translate import PLACES, find_meant
 from pipeline.config.compose import change_config, compose_surroundings, tracking_uri
 from pipeline.config.schema import Config

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from analysis.records.schema import RecordsError
-from analysis.table_files import write_tables
+from analysis.tables.write import write_tables
 from pipeline.config.search_space import Search, next_sample
 from pipeline.config.sweep_file import sampled_row
 from pipeline.errors import UserError

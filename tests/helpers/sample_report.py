@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.page import FigureView, Report, TrialLine
 from analysis.qualitative import Qualitative
-from analysis.tables import SOURCE_ROW
+from analysis.tables.table import SOURCE_ROW
 
 HARD = r"""</script><b>&amp;"x" 'y' \ | _a_ % {{ z }} `"""
 

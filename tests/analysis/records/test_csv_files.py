@@ -7,8 +7,8 @@ from sample_records import PAPER, finished, make, record
 
 from analysis.records.csv_files import read_csv, to_csv
 from analysis.records.schema import RecordsError, SweepRecord
-from analysis.rendering import markdown
-from analysis.tables import table
+from analysis.tables.formats import markdown
+from analysis.tables.table import table
 
 COURSE = pd.DataFrame([("a", 0, 256, 1.0, 0.1 + 0.2)], columns=["row", "seed", "step", "epoch", "value"])
 

@@ -1,10 +1,10 @@
 import pytest
 from sample_records import finished, make
 
-from analysis.columns import DASH
 from analysis.records.schema import SweepRecord
 from analysis.statistics.paper_values import load_paper
-from analysis.tables import table
+from analysis.tables.columns import DASH
+from analysis.tables.table import table
 from pipeline.metrics.names import INCEPTION, PUBLISHED_WEIGHTS
 
 PAPER = load_paper()

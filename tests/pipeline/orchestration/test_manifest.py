@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from analysis.columns import setting_columns
 from analysis.records.mlflow_reader import read_sweep
+from analysis.tables.columns import setting_columns
 from pipeline.config.sweep_file import Row, Sweep, load_sweep
 from pipeline.config.trial_key import RESULT_VERSION, can_change_results
 from pipeline.orchestration.planner import plan_sweep

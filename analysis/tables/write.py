@@ -6,9 +6,9 @@ from pathlib import Path
 
 from analysis.records.mlflow_reader import read_sweep
 from analysis.records.schema import SweepRecord
-from analysis.rendering import html, latex, markdown
 from analysis.statistics.paper_values import load_paper
-from analysis.tables import Table, table
+from analysis.tables.formats import html, latex, markdown
+from analysis.tables.table import Table, table
 
 
 def write_tables(uri: str, sweep: str, task: str, results: Path) -> None:

@@ -1,8 +1,8 @@
 import pytest
 from sample_records import finished, make
 
-from analysis.columns import setting_columns
 from analysis.records.schema import Setting, SweepRecord
+from analysis.tables.columns import setting_columns
 
 ALL = "pixels, down1, down2, res1, res5"
 CUT: dict[str, Setting] = {

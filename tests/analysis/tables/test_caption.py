@@ -1,11 +1,11 @@
 import pytest
 from sample_records import NO_PAPER, finished, make
 
-from analysis.legend import bias_sentence, legend
 from analysis.records.schema import TAGS
-from analysis.rendering import latex, markdown
 from analysis.statistics.comparability import SHARED
-from analysis.tables import table
+from analysis.tables.caption import bias_sentence, legend
+from analysis.tables.formats import latex, markdown
+from analysis.tables.table import table
 
 INCEPTION = {"extractor": "inception-v3-compat", "weights": "6726825d", "dimensions": "2048", "kid_subset_size": "100"}
 SMALL = {"extractor": "small-conv", "weights": "0123abcd", "dimensions": "96", "kid_subset_size": "20"}

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence, Set
 
-from analysis.columns import COLUMN_OF, SCORE_LABELS
 from analysis.records.schema import SweepRecord
 from analysis.statistics.comparability import taken_otherwise
 from analysis.statistics.estimates import Estimate, by_row, differences, main_score, values_of
-from analysis.tables import signed
+from analysis.tables.columns import COLUMN_OF, SCORE_LABELS
+from analysis.tables.table import signed
 
 # The memory that is told: CUDA's own count where there was one.
 MEMORY = ("cost/training_peak_allocated_gb", "cost/training_peak_live_gb")

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 from sample_records import finished, make
 
-from analysis.comparison import Side, comparison
 from analysis.records.schema import RecordsError, SweepRecord
+from analysis.tables.compare import Side, comparison
 
 
 def side(name: str, of_rows: dict[str, list[float]], keys: str = "", **made_with: str) -> Side:

@@ -6,9 +6,9 @@ from textwrap import wrap
 
 import pandas as pd
 
-from analysis.legend import legend
 from analysis.records.schema import SweepRecord
-from analysis.tables import Table
+from analysis.tables.caption import legend
+from analysis.tables.table import Table
 
 # What the LaTeX before the table must load.
 PACKAGES = r"\usepackage{booktabs,graphicx,xcolor}"

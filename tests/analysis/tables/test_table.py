@@ -1,9 +1,9 @@
 import pandas as pd
 from sample_records import NO_PAPER, PAPER, finished, make, record
 
-from analysis.columns import DASH
 from analysis.statistics.estimates import TIMES, by_row, summary, values_of
-from analysis.tables import SOURCE_ROW, Table, table
+from analysis.tables.columns import DASH
+from analysis.tables.table import SOURCE_ROW, Table, table
 
 
 def made(*runs: dict[str, object]) -> Table:

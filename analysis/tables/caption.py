@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from analysis.columns import COLUMN_OF, DASH, SCORE_LABELS, columns_of
 from analysis.records.schema import SweepRecord
 from analysis.statistics.estimates import values_of
+from analysis.tables.columns import COLUMN_OF, DASH, SCORE_LABELS, columns_of
 
 # A Fréchet distance, and the kernel distance of the same features.
 DISTANCES = (("fid", "kid"), ("fd_small_conv", "kd_small_conv"))

@@ -8,8 +8,8 @@ import pytest
 from sample_records import NO_PAPER, PAPER, finished, make, record
 
 from analysis.records.schema import SweepRecord
-from analysis.rendering import PACKAGES, html, latex, markdown
-from analysis.tables import table
+from analysis.tables.formats import PACKAGES, html, latex, markdown
+from analysis.tables.table import table
 
 NAMES = (
     "a_b|c",

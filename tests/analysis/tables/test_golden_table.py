@@ -7,7 +7,7 @@ import pytest
 
 from analysis.results import write_results
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def rebuild(store: str, results: Path) -> None:

@@ -3,8 +3,8 @@
 import pytest
 from sample_records import finished, make
 
-from analysis.findings import findings
 from analysis.records.schema import SweepRecord
+from analysis.tables.summary import findings
 
 
 def sweep(memory: dict[str, float] | None = None, **of_rows: list[float]) -> SweepRecord:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.columns import DASH, Column, columns_of, setting_columns
 from analysis.records.schema import SweepRecord
 from analysis.statistics.comparability import differing, taken_otherwise
 from analysis.statistics.estimates import Estimate, by_row, differences, main_score, summary, timed_alike, values_of
 from analysis.statistics.paper_values import beside, ours_less_papers
+from analysis.tables.columns import DASH, Column, columns_of, setting_columns
 
 SOURCE_ROW = "source, untranslated"
 

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.columns import COLUMN_OF, DASH, SCORE_LABELS
-from analysis.findings import clause, quoted
 from analysis.records.schema import RecordsError, SweepRecord
-from analysis.rendering import in_markdown, markdown_table
 from analysis.statistics.comparability import SHARED, told
 from analysis.statistics.estimates import TIMES, between, by_row, main_score, summary, timed_alike, values_of
-from analysis.tables import difference, mean_and_spread
+from analysis.tables.columns import COLUMN_OF, DASH, SCORE_LABELS
+from analysis.tables.formats import in_markdown, markdown_table
+from analysis.tables.summary import clause, quoted
+from analysis.tables.table import difference, mean_and_spread
 
 # What is shown of both, where both have it.
 COMPARED = (
