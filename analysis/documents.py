@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from analysis.benchmarks import measurements_section, read_measurement
-from analysis.figures import draw
-from analysis.plot_style import to_svg
+from analysis.figures.draw import draw
+from analysis.figures.style import to_svg
 from analysis.records.csv_files import read_csv
 from analysis.records.schema import RecordsError
 from analysis.statistics.paper_values import load_paper

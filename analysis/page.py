@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from PIL import Image
 
-from analysis.qualitative import Qualitative
+from analysis.figures.image_grid import Qualitative
 
 TEMPLATE = "page.html.jinja"
 # Trials, and settings, that are shown at once; more of them are folded away.

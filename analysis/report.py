@@ -3,10 +3,10 @@
 import shlex
 from collections.abc import Sequence
 
-from analysis.figure_data import Drawing
+from analysis.figures.data import Drawing
+from analysis.figures.image_grid import Qualitative
+from analysis.figures.style import to_svg
 from analysis.page import FigureView, Report, TrialLine
-from analysis.plot_style import to_svg
-from analysis.qualitative import Qualitative
 from analysis.records.schema import SweepRecord
 from analysis.tables.caption import legend
 from analysis.tables.formats import asked, html

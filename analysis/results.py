@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from analysis.figure_data import Drawing
-from analysis.figures import draw
+from analysis.figures.data import Drawing
+from analysis.figures.draw import draw
+from analysis.figures.image_grid import Qualitative, best_seed, compare_outputs, pictured
+from analysis.figures.style import to_png, to_svg
 from analysis.page import page
-from analysis.plot_style import to_png, to_svg
-from analysis.qualitative import Qualitative, best_seed, compare_outputs, pictured
 from analysis.records.csv_files import to_csv
 from analysis.records.mlflow_reader import read_course, read_grids, read_sweep, recorded_tasks
 from analysis.records.schema import SweepRecord

@@ -30,10 +30,10 @@ ONLY_IN = {
     "pytorch_fid": {"pipeline/metrics/other_fid.py"},
     "cleanfid": {"pipeline/metrics/other_fid.py"},
     "matplotlib": {
-        "analysis/figure_data.py",
-        "analysis/figures.py",
-        "analysis/interval_figures.py",
-        "analysis/plot_style.py",
+        "analysis/figures/data.py",
+        "analysis/figures/draw.py",
+        "analysis/figures/intervals.py",
+        "analysis/figures/style.py",
     },
     "jinja2": {"analysis/page.py"},
 }

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figure_data import (
+from analysis.figures.data import (
     MOST_ROWS,
     Drawing,
     Scored,
@@ -22,8 +22,9 @@ from analysis.figure_data import (
     row_courses,
     scored,
 )
-from analysis.interval_figures import draw_curves, draw_dots
-from analysis.plot_style import (
+from analysis.figures.image_grid import Qualitative
+from analysis.figures.intervals import draw_curves, draw_dots
+from analysis.figures.style import (
     INK,
     LEGEND_MANY,
     LETTER,
@@ -46,7 +47,6 @@ from analysis.plot_style import (
     to_svg,
     wrap,
 )
-from analysis.qualitative import Qualitative
 from analysis.records.schema import SweepRecord
 from analysis.statistics.estimates import Estimate, by_row, summary
 from analysis.tables.columns import COLUMN_OF

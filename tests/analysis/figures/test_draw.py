@@ -21,9 +21,10 @@ from matplotlib.lines import Line2D
 from PIL import Image
 from sample_records import finished, make
 
-from analysis.figure_data import MOST_ROWS, Line, pareto_front, row_courses
-from analysis.figures import MOST_ROWS_OF_PICTURES, MOST_THIN_LINES, Drawing, draw, to_png, to_svg
-from analysis.plot_style import (
+from analysis.figures.data import MOST_ROWS, Line, pareto_front, row_courses
+from analysis.figures.draw import MOST_ROWS_OF_PICTURES, MOST_THIN_LINES, Drawing, draw, to_png, to_svg
+from analysis.figures.image_grid import Qualitative
+from analysis.figures.style import (
     COLORS,
     INK,
     LIGHT_INK,
@@ -35,7 +36,6 @@ from analysis.plot_style import (
     tell_apart,
     wrap,
 )
-from analysis.qualitative import Qualitative
 from analysis.records.schema import Setting, SweepRecord
 
 HARD = r"a$b_c$ \d <x> & -- % τ"

@@ -1,7 +1,7 @@
 import numpy as np
 from sample_records import finished, make
 
-from analysis.qualitative import best_seed, compare_outputs, pictured
+from analysis.figures.image_grid import best_seed, compare_outputs, pictured
 
 HEIGHT, WIDTH, COUNT = 4, 6, 3
 

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from analysis.figure_data import Drawing, Scored, count_seeds, file_stem, name_means, remarks, rows_along
-from analysis.plot_style import (
+from analysis.figures.data import Drawing, Scored, count_seeds, file_stem, name_means, remarks, rows_along
+from analysis.figures.style import (
     INK,
     LETTER,
     NARROW,
