@@ -9,10 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from analysis.documents import rebuild
 from analysis.records.mlflow_reader import read_sweep, recorded_tasks
 from analysis.records.schema import RecordsError
-from analysis.results import write_results
+from analysis.report.readme import rebuild
+from analysis.report.write import write_results
 from analysis.tables.compare import Side, comparison
 
 

@@ -35,7 +35,7 @@ ONLY_IN = {
         "analysis/figures/intervals.py",
         "analysis/figures/style.py",
     },
-    "jinja2": {"analysis/page.py"},
+    "jinja2": {"analysis/report/page.py"},
 }
 
 

@@ -35,5 +35,5 @@ class Report:
     date: str = field(default_factory=_today)
 
     def to_json(self) -> str:
-        """Return the report as JSON text, which `analysis.benchmarks` reads."""
+        """Return the report as JSON text, which `analysis.report.benchmarks` reads."""
         return json.dumps(asdict(self), indent=1, ensure_ascii=False)

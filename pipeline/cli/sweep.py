@@ -47,7 +47,7 @@ def _sweep(name: str, overrides: list[str], console: Console, nursery: str) -> i
 
 def _write_results(planned: Plan, console: Console) -> None:
     """From the records to tables, figures and the report, here and in MLflow."""
-    from analysis.results import write_results  # matplotlib, which a trial's process need not carry
+    from analysis.report.write import write_results  # matplotlib, which a trial's process need not carry
 
     written = write_results(planned.uri, planned.sweep.name, planned.task, Path(planned.config.paths.results))
     description = "\n\n".join((planned.sweep.question, *written.findings, "Artifacts, results/index.html: the report."))

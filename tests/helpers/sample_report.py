@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.image_grid import Qualitative
-from analysis.page import FigureView, Report, TrialLine
+from analysis.report.page import FigureView, Report, TrialLine
 from analysis.tables.table import SOURCE_ROW
 
 HARD = r"""</script><b>&amp;"x" 'y' \ | _a_ % {{ z }} `"""

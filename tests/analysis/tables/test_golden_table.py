@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.results import write_results
+from analysis.report.write import write_results
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

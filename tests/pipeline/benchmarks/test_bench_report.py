@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from analysis.benchmarks import measurements_section, read_measurement
+from analysis.report.benchmarks import measurements_section, read_measurement
 from pipeline.__main__ import main
 from pipeline.cli.bench import PARTS
 

@@ -11,13 +11,13 @@ from typing import Any, Literal
 import pytest
 from sample_report import HARD, bare_report, hard_report, large_report, sample_report
 
-from analysis.page import page as page_of
+from analysis.report.page import page as page_of
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="no playwright; it is among the dev dependencies")
 expect = playwright_api.expect
 
 CHROMIUM = shutil.which("chromium")
-AXE = Path(__file__).parents[2] / ".cache/axe-core/node_modules/axe-core/axe.min.js"
+AXE = Path(__file__).parents[3] / ".cache/axe-core/node_modules/axe-core/axe.min.js"
 REPORTS = {"sample": sample_report, "large": large_report, "hard": hard_report, "bare": bare_report}
 Scheme = Literal["light", "dark"]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from analysis.figures.data import Drawing
 from analysis.figures.image_grid import Qualitative
 from analysis.figures.style import to_svg
-from analysis.page import FigureView, Report, TrialLine
 from analysis.records.schema import SweepRecord
+from analysis.report.page import FigureView, Report, TrialLine
 from analysis.tables.caption import legend
 from analysis.tables.formats import asked, html
 from analysis.tables.summary import findings

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from analysis.benchmarks import measurements_section, read_measurement
 from analysis.figures.draw import draw
 from analysis.figures.style import to_svg
 from analysis.records.csv_files import read_csv
 from analysis.records.schema import RecordsError
+from analysis.report.benchmarks import measurements_section, read_measurement
 from analysis.statistics.paper_values import load_paper
 from analysis.tables.formats import in_markdown, markdown_table
 from analysis.tables.summary import findings

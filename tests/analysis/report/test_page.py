@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from sample_report import HARD, bare_report, hard_report, large_report, sample_report
 
-from analysis.page import Report, page
+from analysis.report.page import Report, page
 
 # Attributes that make a browser fetch something.
 LOADED = ("src", "srcset", "data", "poster", "background", "action", "formaction", "xlink:href")

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.documents import (
+from analysis.records.schema import RecordsError
+from analysis.report.readme import (
     BEGIN,
     BENCHMARKS,
     EXPORT,
@@ -13,9 +14,8 @@ from analysis.documents import (
     sweep_table,
     with_generated,
 )
-from analysis.records.schema import RecordsError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def readme() -> str:

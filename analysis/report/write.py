@@ -8,11 +8,11 @@ from analysis.figures.data import Drawing
 from analysis.figures.draw import draw
 from analysis.figures.image_grid import Qualitative, best_seed, compare_outputs, pictured
 from analysis.figures.style import to_png, to_svg
-from analysis.page import page
 from analysis.records.csv_files import to_csv
 from analysis.records.mlflow_reader import read_course, read_grids, read_sweep, recorded_tasks
 from analysis.records.schema import SweepRecord
-from analysis.report import report
+from analysis.report.content import report
+from analysis.report.page import page
 from analysis.statistics.estimates import main_score, values_of
 from analysis.statistics.paper_values import load_paper
 from analysis.tables.columns import SCORE_LABELS

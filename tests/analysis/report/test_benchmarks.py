@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from analysis.benchmarks import SECTIONS, measurements_section, read_measurement
+from analysis.report.benchmarks import SECTIONS, measurements_section, read_measurement
 
 H100 = "NVIDIA H100 80GB HBM3"
 SETTINGS: dict[str, Any] = {"overrides": [], "image_size": [256, 256], "batch_size": 1}
