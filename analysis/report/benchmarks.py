@@ -27,7 +27,7 @@ BATCH_STEPS = (0.0045, 0.014)
 
 @dataclass(frozen=True)
 class Measurement:
-    """A report of one bench, as `pipeline.benchmarks.report` writes it; units stand in the names of its rows' values."""
+    """The report of one benchmark (`pipeline.benchmarks.report`). Names of values end with their units."""
 
     part: str
     device: str

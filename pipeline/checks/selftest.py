@@ -110,7 +110,7 @@ def find_faults_in_child(uuid: str, *, seconds: float = LIMIT_SECONDS) -> list[s
             timeout=seconds,
             check=False,
             env=environment,
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[2],
         )
     except subprocess.TimeoutExpired:
         return [f"no result within {seconds:g} s"]

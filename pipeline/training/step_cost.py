@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,8 +22,10 @@ from models.negatives import PatchQueue
 from models.objective import Batch
 from models.plain import build_plain, plain_optimizers, plain_step
 from pipeline.config.schema import Config
+from pipeline.hardware import memory
 from pipeline.hardware.device import execution_of, resolve_device
 from pipeline.hardware.memory import GB, LiveTensors, tensors_in
+from pipeline.training import loop
 from pipeline.training.loop import make_optimizers, train_step
 
 
@@ -154,6 +157,6 @@ def rng_where(*, flipping: bool) -> torch.Generator:
 
 def _code() -> str:
     """A hash of the code that a step runs."""
-    folders = (Path(models.__file__).parent, Path(__file__).parent)
-    files = [*sorted(folders[0].glob("*.py")), *(folders[1] / name for name in ("cost.py", "memory.py", "trainer.py"))]
+    files = sorted(Path(models.__file__).parent.glob("*.py"))
+    files += [Path(str(module.__file__)) for module in (sys.modules[__name__], memory, loop)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -64,7 +64,8 @@ def forked_nursery() -> Iterator[str]:
 def spawned_nursery() -> Iterator[str]:
     """The same for a process that has imported little: a worker of Ray on another machine."""
     with _address() as address, _listening(address) as listener:
-        code = "import socket, sys; from pipeline.trial.process import serve; serve(socket.socket(fileno=int(sys.argv[1])), 0)"
+        imports = "import socket, sys; from pipeline.trial.process import serve"
+        code = f"{imports}; serve(socket.socket(fileno=int(sys.argv[1])), 0)"
         descriptor = listener.fileno()
         command = [sys.executable, "-c", code, str(descriptor)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[descriptor])
