@@ -14,10 +14,11 @@ from rich.table import Column, Table
 
 from pipeline.benchmarks.report import Report
 from pipeline.config.schema import FolderConfig
-from pipeline.data.dataset_cache import SPLITS, UnpairedBatches, open_dataset, prepare
+from pipeline.data.batches import UnpairedBatches
+from pipeline.data.dataset_cache import SPLITS, open_dataset, prepare
 from pipeline.data.stripes import draw_pictures
 from pipeline.hardware.device import device_name, resolve_device
-from pipeline.training.loop import rng_for
+from pipeline.rng import rng_for
 
 # The paper's sizes: photographs of 256 x 256, enlarged to 286, of which 256 x 256 are cropped.
 SIDE, LOAD_SIDE, IMAGES, BATCHES = 256, 286, 64, 500

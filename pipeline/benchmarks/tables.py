@@ -16,7 +16,8 @@ from pipeline.benchmarks.report import Report
 from pipeline.config.compose import compose_config
 from pipeline.config.trial_key import RESULT_VERSION, keyed_fields
 from pipeline.hardware.device import device_name
-from pipeline.tracking.store import Tracker, TrialRun, store_lock
+from pipeline.tracking.store import Tracker, store_lock
+from pipeline.tracking.trial_run import TrialRun
 
 SEEDS = 10
 METRICS = 30

@@ -13,10 +13,12 @@ from models.configs import CUTConfig
 from models.objective import Batch
 from models.plain import build_plain, plain_optimizers, plain_step
 from pipeline.config.schema import Config, FolderConfig
-from pipeline.data.dataset_cache import Dataset, UnpairedBatches
+from pipeline.data.batches import UnpairedBatches
+from pipeline.data.dataset_cache import Dataset
 from pipeline.hardware.device import keep_compiled
 from pipeline.hardware.memory import keep_freed_memory
-from pipeline.training.loop import Schedule, in_model_range, prepared_step_taker, prepared_steps, rng_for
+from pipeline.rng import rng_for
+from pipeline.training.loop import Schedule, in_model_range, prepared_step_taker, prepared_steps
 from pipeline.trial.run import build_state
 
 # Of each domain; an epoch of the bench goes through them once.

@@ -22,7 +22,7 @@ from pipeline.config.schema import Config, FolderConfig, PathsConfig
 from pipeline.errors import first_line
 from pipeline.hardware.cgroup import cpu_limit, own_groups
 from pipeline.hardware.device import main_memory_bytes
-from pipeline.training.loop import rng_for
+from pipeline.rng import rng_for
 
 Status = Literal["ok", "note", "fault"]
 

@@ -14,8 +14,9 @@ import torch
 from models.objective import Batch
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
+from pipeline.rng import rng_for
 from pipeline.training.cuda_graphs import Recorder
-from pipeline.training.loop import TrainState, make_optimizers, rng_for, step_taker
+from pipeline.training.loop import TrainState, make_optimizers, step_taker
 from pipeline.trial.run import build_state
 
 Losses = dict[str, float]

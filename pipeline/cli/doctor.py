@@ -18,8 +18,8 @@ from pipeline.errors import UserError
 from pipeline.hardware.allocation import needed_gb, share_of
 from pipeline.hardware.cuda import CudaFacts, find_cuda
 from pipeline.hardware.device import Machine, find_machine
+from pipeline.hardware.share import Share
 from pipeline.training.step_cost import step_cost
-from pipeline.trial.job import Share
 
 # What ablation_negatives trains, the sweep that README begins with: three rows, three seeds.
 DEFAULT_SWEEP, DEFAULT_TRIALS = "ablation_negatives", 9

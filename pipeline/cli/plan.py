@@ -18,11 +18,11 @@ from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, PROCESS_ALLOWANCE_GB, WORKSPACE_FACTOR
 from pipeline.hardware.device import Machine, execution_of
 from pipeline.hardware.mps import expects_mps
+from pipeline.hardware.share import Share
 from pipeline.orchestration.eta import wall_seconds
 from pipeline.orchestration.forecast import Prediction, predict_seconds
 from pipeline.orchestration.planner import Need, Plan, PlannedTrial, find_needs, plan_sweep
 from pipeline.training.step_cost import StepCost, step_cost
-from pipeline.trial.job import Share
 from pipeline.trial.lock import is_claimed
 
 # As many digits of a key as tell trials apart; every command that takes a key takes its beginning.

@@ -11,16 +11,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from models.objective import Batch
 from pipeline.config.schema import FolderConfig, StripesConfig
 from pipeline.config.trial_key import RESULT_VERSION
 from pipeline.data import stripes
@@ -34,7 +31,6 @@ from pipeline.data.image_io import (
     with_channels,
 )
 from pipeline.errors import UserError
-from pipeline.training.loop import rng_for
 
 SPLITS = ("trainA", "trainB", "testA", "testB")
 DataConfig = StripesConfig | FolderConfig
@@ -92,47 +88,6 @@ def list_images(folder: Path) -> list[Path]:
     if len(files) < 2:
         raise UserError(f"{folder}: {len(files)} images found, at least 2 are needed ({' '.join(sorted(SUFFIXES))})")
     return files
-
-
-class UnpairedBatches:
-    """Batches of both domains: A in a new order each epoch, B at random; cropped and flipped at random.
-
-    An epoch has max(|A|, |B|) images of A (the shorter domain comes round again), as in the reference code.
-    """
-
-    def __init__(self, dataset: Dataset, size: tuple[int, int], batch_size: int, seed: int) -> None:
-        self.dataset, self.size, self.batch_size, self.seed = dataset, size, batch_size, seed
-        self.images_per_epoch = max(len(dataset.train_a), len(dataset.train_b))
-        self.steps_per_epoch = self.images_per_epoch // batch_size
-        self._order = lru_cache(maxsize=2)(self._draw_order)
-
-    def batch(self, epoch: int, index: int, rng: torch.Generator, *, decaying: bool) -> Batch:
-        """The index-th batch of an epoch (both from 0), a function of these and rng alone. Its images are of 8 or 16
-        bits, on the host."""
-        a, b = (
-            (self.dataset.decay_a, self.dataset.decay_b) if decaying else (self.dataset.train_a, self.dataset.train_b)
-        )
-        places_a = self._order(epoch)[index * self.batch_size : (index + 1) * self.batch_size] % len(a)
-        places_b = torch.randint(len(b), (len(places_a),), generator=rng).numpy()
-        return Batch(self._augmented(a[places_a], rng), self._augmented(b[places_b], rng))
-
-    def _draw_order(self, epoch: int) -> NDArray[np.int64]:
-        return torch.randperm(self.images_per_epoch, generator=rng_for(self.seed, "order", epoch)).numpy()
-
-    def _augmented(self, images: Picture, rng: torch.Generator) -> torch.Tensor:
-        cropped = [self._flipped(_crop(image, self.size, rng), rng) for image in torch.from_numpy(images)]
-        return torch.stack(cropped)
-
-    @staticmethod
-    def _flipped(image: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        return image.flip(-1) if torch.rand((), generator=rng) < 0.5 else image
-
-
-def _crop(image: torch.Tensor, size: tuple[int, int], rng: torch.Generator) -> torch.Tensor:
-    (_, height, width), (rows, columns) = image.shape, size
-    top = int(torch.randint(height - rows + 1, (), generator=rng))
-    left = int(torch.randint(width - columns + 1, (), generator=rng))
-    return image[:, top : top + rows, left : left + columns]
 
 
 def _draw_stripes(config: StripesConfig) -> dict[str, NDArray[np.generic]]:

@@ -16,11 +16,11 @@ from pipeline.errors import UserError
 from pipeline.hardware.allocation import share_of
 from pipeline.hardware.circumstances import execution_name
 from pipeline.hardware.device import Machine, find_machine
+from pipeline.hardware.share import Share
 from pipeline.metrics.names import OPERATIONS_PER_IMAGE, has_weights
 from pipeline.orchestration.forecast import ImageCounts, Prediction, Work, predict_memory, work_left
 from pipeline.tracking.store import Tracker, TrialRecord, store_lock
 from pipeline.training.step_cost import StepCost, step_cost
-from pipeline.trial.job import Share
 from pipeline.trial.lock import is_claimed
 
 # training: by another process, at this moment. stopped: by a search; an ablation takes it to its end.

@@ -27,7 +27,8 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
 from pipeline.errors import UserError, first_line
-from pipeline.trial.job import Outcome, Progress, Rungs, Share, TrialJob, job_from_json, job_to_json
+from pipeline.hardware.share import Share
+from pipeline.trial.job import Outcome, Progress, Rungs, TrialJob, job_from_json, job_to_json
 from pipeline.trial.process import TrialProcess, Work, spawned_nursery, train
 
 # What passes through Ray's store is a few numbers a trial; its default would reserve a third of the memory.

@@ -11,15 +11,16 @@ from rich.console import Console
 
 from analysis.records.schema import RecordsError
 from analysis.tables.write import write_tables
-from pipeline.config.search_space import Search, next_sample
+from pipeline.config.search_space import Search
 from pipeline.config.sweep_file import sampled_row
 from pipeline.errors import UserError
-from pipeline.hardware.allocation import next_round
 from pipeline.metrics.names import metric_names
 from pipeline.orchestration.live_table import Line, LiveView, open_log
 from pipeline.orchestration.planner import Need, Plan, PlannedTrial, find_needs, plan_sweep, score_of
 from pipeline.orchestration.ray_tune import Events, run_jobs
 from pipeline.orchestration.registration import register
+from pipeline.orchestration.retry import next_round
+from pipeline.orchestration.sampler import next_sample
 from pipeline.trial.job import Ending, Outcome, Rungs, TrialJob
 from pipeline.trial.lock import is_claimed
 

@@ -1,7 +1,6 @@
 """The training loop: one step, and the steps of a trial in order."""
 
 import collections.abc
-import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -16,6 +15,7 @@ from models.images import to_model_range
 from models.objective import Batch, Counts, Objective, check_batch, draw_step, on_device
 from pipeline.hardware.timers import Lap, start_lap
 from pipeline.hardware.transfer import Packed, pack, unpack
+from pipeline.rng import rng_for
 from pipeline.training.cuda_graphs import CUDARecorder, Recorded, Recorder
 from pipeline.training.prefetch import ahead
 
@@ -113,15 +113,6 @@ def make_optimizers(
             weights, lr=rate, betas=betas, fused=True, capturable=execution.cuda_graphs
         )
     return optimizers
-
-
-def rng_for(seed: int, *purpose: object) -> torch.Generator:
-    """A stream of random numbers of its own for each seed and purpose.
-
-    Every draw of a trial comes from such a stream named by its step, so no random state needs saving.
-    """
-    digest = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
 
 
 @dataclass(frozen=True)

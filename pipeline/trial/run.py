@@ -16,30 +16,25 @@ from torch import Tensor
 from models.build import build_objective
 from models.execution import prepare
 from pipeline.config.schema import Config, to_json
-from pipeline.data.dataset_cache import UnpairedBatches, open_dataset
+from pipeline.data.batches import UnpairedBatches
+from pipeline.data.dataset_cache import open_dataset
 from pipeline.errors import UserError, first_line
 from pipeline.hardware.allocation import tensors_gb
 from pipeline.hardware.circumstances import execution_name, precision_name, timed_name
 from pipeline.hardware.device import device_name, execution_of, keep_compiled, resolve_device, use_threads
 from pipeline.hardware.memory import is_out_of_memory, keep_freed_memory, limit_cuda
 from pipeline.hardware.mps import mps_runs
+from pipeline.hardware.share import Share
 from pipeline.metrics.evaluator import Evaluator
 from pipeline.metrics.names import metric_names
-from pipeline.tracking.store import TrialRun, run_status
+from pipeline.rng import rng_for
+from pipeline.tracking.store import run_status
+from pipeline.tracking.trial_run import TrialRun
 from pipeline.training.background_writer import Writer
 from pipeline.training.checkpoint import Checkpoints, load_checkpoint
 from pipeline.training.cost_meter import Meter
-from pipeline.training.loop import (
-    Schedule,
-    StepReport,
-    TrainState,
-    fit,
-    loss_history,
-    make_optimizers,
-    mean_losses,
-    rng_for,
-)
-from pipeline.trial.job import Outcome, Progress, Share, TrialJob, job_from_json
+from pipeline.training.loop import Schedule, StepReport, TrainState, fit, loss_history, make_optimizers, mean_losses
+from pipeline.trial.job import Outcome, Progress, TrialJob, job_from_json
 from pipeline.trial.lock import TakenError, claimed
 
 

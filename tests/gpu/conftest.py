@@ -12,7 +12,8 @@ from tape import TapeRecorder
 
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
-from pipeline.data.dataset_cache import UnpairedBatches, open_dataset, prepare
+from pipeline.data.batches import UnpairedBatches
+from pipeline.data.dataset_cache import open_dataset, prepare
 from pipeline.training.cuda_graphs import CUDARecorder
 from pipeline.training.loop import Schedule, TrainState, make_optimizers
 from pipeline.trial.run import build_state

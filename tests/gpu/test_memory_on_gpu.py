@@ -23,8 +23,9 @@ from pipeline.hardware.memory import GB, LiveTensors, is_out_of_memory, limit_cu
 from pipeline.hardware.timers import start_lap
 from pipeline.hardware.transfer import pack, unpack
 from pipeline.metrics.evaluator import Evaluator
+from pipeline.rng import rng_for
 from pipeline.training.cost_meter import WARMUP_STEPS, held_tensors
-from pipeline.training.loop import TrainState, fit, rng_for, step_taker
+from pipeline.training.loop import TrainState, fit, step_taker
 from pipeline.trial.run import build_state
 
 pytestmark = pytest.mark.gpu

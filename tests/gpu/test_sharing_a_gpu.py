@@ -13,7 +13,7 @@ from mlflow.entities import Run
 
 from pipeline.config.sweep_file import Row, Sweep
 from pipeline.data.stripes import draw_pictures
-from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, next_round
+from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB
 from pipeline.metrics.distances import frechet_distance, statistics_of
 from pipeline.metrics.extractors import load_extractor
 from pipeline.metrics.feature_cache import extract, in_batches
@@ -21,6 +21,7 @@ from pipeline.metrics.names import INCEPTION
 from pipeline.orchestration.planner import find_needs, plan_sweep
 from pipeline.orchestration.ray_tune import Events, cluster, run_jobs
 from pipeline.orchestration.registration import register
+from pipeline.orchestration.retry import next_round
 from pipeline.trial.job import Outcome
 from pipeline.trial.process import spawned_nursery
 

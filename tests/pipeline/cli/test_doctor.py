@@ -45,11 +45,12 @@ from pipeline.config.compose import compose_config
 from pipeline.config.schema import ComputeConfig, Config, MetricConfig
 from pipeline.hardware.cgroup import cpu_limit, memory_limit, own_groups
 from pipeline.hardware.device import Machine
+from pipeline.hardware.share import Share
 from pipeline.metrics.names import PUBLISHED_WEIGHTS
+from pipeline.rng import rng_for
 from pipeline.training.checkpoint import save_checkpoint
 from pipeline.training.cuda_graphs import Outcome
-from pipeline.training.loop import rng_for, train_step
-from pipeline.trial.job import Share
+from pipeline.training.loop import train_step
 from pipeline.trial.run import build_state
 
 CPU = torch.device("cpu")

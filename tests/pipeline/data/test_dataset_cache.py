@@ -8,10 +8,11 @@ from PIL import Image
 
 from models.images import to_bits, to_model_range
 from pipeline.config.schema import FolderConfig, StripesConfig
-from pipeline.data.dataset_cache import UnpairedBatches, open_dataset, prepare
+from pipeline.data.batches import UnpairedBatches
+from pipeline.data.dataset_cache import open_dataset, prepare
 from pipeline.data.image_io import write_png
 from pipeline.errors import UserError
-from pipeline.training.loop import rng_for
+from pipeline.rng import rng_for
 
 STRIPES = StripesConfig(
     "stripes", "stripes", size=(32, 32), train_count=4, test_count=3, drawing_seed=0, channels_a=3, channels_b=3

@@ -5,9 +5,11 @@ import pytest
 
 from pipeline.config.schema import ComputeConfig, Config
 from pipeline.errors import UserError
-from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, needed_gb, next_round, retried, share_of, tensors_gb
+from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, needed_gb, share_of, tensors_gb
 from pipeline.hardware.device import Machine
-from pipeline.trial.job import Outcome, Share, TrialJob
+from pipeline.hardware.share import Share
+from pipeline.orchestration.retry import next_round, retried
+from pipeline.trial.job import Outcome, TrialJob
 
 AUTO = ComputeConfig()
 GPU = Machine("cuda", "H100", cores=16, gpus=1, memory_gb=80.0)

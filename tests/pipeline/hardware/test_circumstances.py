@@ -8,8 +8,9 @@ import torch
 
 from pipeline.config.schema import Config, TrainConfig
 from pipeline.hardware.circumstances import execution_in, execution_name, ran_under_mps, timed_name
+from pipeline.hardware.share import Share
 from pipeline.trial import run as trial
-from pipeline.trial.job import Share, TrialJob
+from pipeline.trial.job import TrialJob
 
 WAYS = [
     TrainConfig(precision=precision, channels_last=layout, recompute=recompute, compile=compiled, cuda_graphs=graphs)

@@ -9,10 +9,11 @@ import stub_shares
 from stub_shares import Held, Holding, held_by_all
 
 from pipeline.config.compose import compose_config
-from pipeline.hardware.allocation import next_round
 from pipeline.hardware.device import Machine
+from pipeline.hardware.share import Share
 from pipeline.orchestration.ray_tune import Events, cluster, run_jobs
-from pipeline.trial.job import Outcome, Share, TrialJob
+from pipeline.orchestration.retry import next_round
+from pipeline.trial.job import Outcome, TrialJob
 from pipeline.trial.process import forked_nursery
 
 pytestmark = pytest.mark.slow

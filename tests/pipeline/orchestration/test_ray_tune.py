@@ -19,10 +19,11 @@ from mlflow.entities import Run
 from analysis.records.mlflow_reader import read_sweep
 from pipeline.config.schema import Config
 from pipeline.config.sweep_file import load_sweep
-from pipeline.hardware.allocation import next_round
 from pipeline.hardware.device import Machine
+from pipeline.hardware.share import Share
 from pipeline.orchestration.ray_tune import Events, cluster, run_jobs
-from pipeline.trial.job import Outcome, Share, TrialJob
+from pipeline.orchestration.retry import next_round
+from pipeline.trial.job import Outcome, TrialJob
 from pipeline.trial.lock import is_claimed
 from pipeline.trial.process import Work, forked_nursery
 

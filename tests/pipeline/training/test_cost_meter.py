@@ -8,11 +8,11 @@ from pipeline.config.schema import Config
 from pipeline.hardware import energy
 from pipeline.hardware.energy import until_it_fails
 from pipeline.hardware.memory import GB, keep_freed_memory, process_peak_gb
+from pipeline.hardware.share import Share
 from pipeline.hardware.timers import start_lap
 from pipeline.training import cost_meter as meter
 from pipeline.training.cost_meter import WARMUP_STEPS, Meter, held_tensors
 from pipeline.training.loop import StepReport, TrainState
-from pipeline.trial.job import Share
 from pipeline.trial.run import build_state
 
 keep_freed_memory()  # as trials do

@@ -16,8 +16,9 @@ from pipeline.errors import UserError
 from pipeline.hardware.device import execution_of
 from pipeline.hardware.memory import LiveTensors
 from pipeline.hardware.transfer import Packed, pack
+from pipeline.rng import rng_for
 from pipeline.training.cuda_graphs import WARM_UP, Recorded
-from pipeline.training.loop import TrainState, make_optimizers, rng_for, set_learning_rate, step_taker
+from pipeline.training.loop import TrainState, make_optimizers, set_learning_rate, step_taker
 from pipeline.trial.run import build_state
 
 CPU = torch.device("cpu")

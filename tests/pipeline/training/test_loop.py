@@ -8,18 +8,12 @@ import pytest
 import torch
 
 from pipeline.config.schema import Config
-from pipeline.data.dataset_cache import UnpairedBatches, open_dataset, prepare
+from pipeline.data.batches import UnpairedBatches
+from pipeline.data.dataset_cache import open_dataset, prepare
 from pipeline.hardware.transfer import pack
+from pipeline.rng import rng_for
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
-from pipeline.training.loop import (
-    Schedule,
-    TrainState,
-    fit,
-    prepare_steps,
-    prepared_step_taker,
-    rng_for,
-    set_learning_rate,
-)
+from pipeline.training.loop import Schedule, TrainState, fit, prepare_steps, prepared_step_taker, set_learning_rate
 from pipeline.training.prefetch import ahead
 from pipeline.trial.run import build_state
 

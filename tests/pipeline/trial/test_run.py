@@ -15,13 +15,14 @@ from pipeline.config.schema import Config
 from pipeline.config.trial_key import trial_key
 from pipeline.data.dataset_cache import prepare
 from pipeline.errors import UserError
+from pipeline.hardware.share import Share
 from pipeline.orchestration.planner import checkpoint_path
 from pipeline.tracking.store import Tracker, store_lock
 from pipeline.training.background_writer import Writer
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.training.loop import StepReport, loss_history
 from pipeline.trial import run as module
-from pipeline.trial.job import Share, TrialJob
+from pipeline.trial.job import TrialJob
 from pipeline.trial.run import run_trial
 
 
