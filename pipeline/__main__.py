@@ -51,7 +51,7 @@ def _run(command: str, arguments: list[str]) -> int:
             given = _parse(plan.__doc__, arguments, {"name": SWEEP}, flags=("--json",))
             return plan(given.name, given.overrides, as_json=given.json)
         case "status":
-            from pipeline.cli.plan import status
+            from pipeline.cli.status import status
 
             given = _parse(status.__doc__, arguments, {"name": "a sweep's name"}, flags=("--json",))
             return status(given.name, given.overrides, as_json=given.json)
@@ -61,7 +61,7 @@ def _run(command: str, arguments: list[str]) -> int:
             given = _parse(drop.__doc__, arguments, {"name": SWEEP, "row": "the row's name"}, flags=("--yes",))
             return drop(given.name, given.row, given.overrides, yes=given.yes)
         case "promote":
-            from pipeline.cli.drop import promote
+            from pipeline.cli.promote import promote
 
             given = _parse(promote.__doc__, arguments, {"name": SWEEP}, options={"--count": "3", "--to": None})
             return promote(given.name, given.overrides, count=_whole(given.count, "--count"), target=given.to)
@@ -93,7 +93,7 @@ def _run(command: str, arguments: list[str]) -> int:
             given = _parse(doctor.__doc__, arguments, {}, flags=("--json",))
             return doctor(given.overrides, as_json=given.json)
         case "train":
-            from pipeline.cli.sweep import train
+            from pipeline.cli.train import train
 
             return train(_parse(train.__doc__, arguments, {}).overrides)
         case "evaluate":
@@ -108,7 +108,7 @@ def _run(command: str, arguments: list[str]) -> int:
             given = _parse(translate.__doc__, arguments, places)
             return translate(given.run, Path(given.input), Path(given.output), given.overrides)
         case "export":
-            from pipeline.cli.translate import export
+            from pipeline.cli.export import export
 
             given = _parse(export.__doc__, arguments, {"run": RUN, "folder": "where the files go"})
             return export(given.run, Path(given.folder), given.overrides)

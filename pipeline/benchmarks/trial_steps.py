@@ -18,7 +18,9 @@ from pipeline.data.dataset_cache import Dataset
 from pipeline.hardware.device import keep_compiled
 from pipeline.hardware.memory import keep_freed_memory
 from pipeline.rng import rng_for
-from pipeline.training.loop import Schedule, in_model_range, prepared_step_taker, prepared_steps
+from pipeline.training.loop import prepared_step_taker
+from pipeline.training.prepared_steps import in_model_range, prepared_steps
+from pipeline.training.state import Schedule
 from pipeline.trial.run import build_state
 
 # Of each domain; an epoch of the bench goes through them once.

@@ -16,7 +16,8 @@ from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.rng import rng_for
 from pipeline.training.cuda_graphs import Recorder
-from pipeline.training.loop import TrainState, make_optimizers, step_taker
+from pipeline.training.loop import step_taker
+from pipeline.training.state import TrainState, make_optimizers
 from pipeline.trial.run import build_state
 
 Losses = dict[str, float]

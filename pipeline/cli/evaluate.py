@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from analysis.tables.caption import bias_sentence
-from pipeline.cli.translate import PLACES, find_meant
 from pipeline.config.compose import change_config, compose_surroundings, tracking_uri
 from pipeline.config.schema import Config
 from pipeline.data.dataset_cache import decode, list_images, open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.hardware.device import device_name, resolve_device, use_threads
+from pipeline.inference.find import PLACES, find_meant
 from pipeline.inference.load import Trained, load_trained
 from pipeline.metrics.calibration import calibration
 from pipeline.metrics.evaluator import Evaluation, Evaluator

@@ -10,9 +10,6 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from analysis.records.mlflow_reader import read_sweep, recorded_tasks
-from analysis.records.schema import SweepRecord
-from pipeline.config.compose import compose_surroundings, tracking_uri
 from pipeline.config.schema import FolderConfig
 from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, PROCESS_ALLOWANCE_GB, WORKSPACE_FACTOR
@@ -23,7 +20,6 @@ from pipeline.orchestration.eta import wall_seconds
 from pipeline.orchestration.forecast import Prediction, predict_seconds
 from pipeline.orchestration.planner import Need, Plan, PlannedTrial, find_needs, plan_sweep
 from pipeline.training.step_cost import StepCost, step_cost
-from pipeline.trial.lock import is_claimed
 
 # As many digits of a key as tell trials apart; every command that takes a key takes its beginning.
 KEY_DIGITS = 8
@@ -58,24 +54,6 @@ def plan(name: str, overrides: list[str], *, as_json: bool) -> int:
         print(json.dumps(_plan_as_json(planned, entries), indent=2))
     else:
         _print_plan(planned, entries)
-    return 0
-
-
-def status(name: str, overrides: list[str], *, as_json: bool) -> int:
-    """Print what is done, running, failed and why, from the records alone."""
-    config = compose_surroundings(overrides)
-    uri, trials = tracking_uri(config), Path(config.paths.trials)
-    lines = [line for task in recorded_tasks(uri, name) for line in _status_lines(read_sweep(uri, name, task), trials)]
-    if as_json:
-        print(json.dumps(lines, indent=2))
-        return 0
-    table = Table("task", "row", Column("seed", justify="right"), "key", "state", title=name, title_justify="left")
-    for line in lines:
-        table.add_row(line["task"], Text(line["row"]), str(line["seed"]), line["key"], Text(line["state"]))
-    console = _console()
-    console.print(table)
-    counts = Counter(line["state"].partition(" ")[0].rstrip(",:") for line in lines)
-    console.print(f"{len(lines)} trials: {', '.join(f'{count} {state}' for state, count in counts.items())}")
     return 0
 
 
@@ -226,35 +204,6 @@ def _plan_as_json(planned: Plan, entries: list[Entry]) -> dict[str, Any]:
         "wall_seconds": wall,
         "data_is_here": planned.data is not None,
     }
-
-
-def _status_lines(record: SweepRecord, trials: Path) -> list[dict[str, Any]]:
-    return [
-        {
-            "task": record.task,
-            "row": row,
-            "seed": seed,
-            "key": run["key"],
-            "state": _status(run, trials / run["key"]),
-        }
-        for (row, seed), run in record.runs.to_dict("index").items()
-    ]
-
-
-def _status(run: dict[str, Any], folder: Path) -> str:
-    if run["status"] not in ("FINISHED", "MISSING") and is_claimed(folder):
-        return f"running, step {run['step']}"
-    match run["status"]:
-        case "FINISHED":
-            return "done"
-        case "FAILED":
-            return f"failed: {run['error']}"
-        case "KILLED":
-            return f"stopped {run['stopped']}"
-        case "RUNNING":
-            return f"interrupted at step {run['step']}"
-        case _:
-            return "waiting"
 
 
 def _console() -> Console:

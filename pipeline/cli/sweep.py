@@ -8,15 +8,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.config.compose import parse_override
-from pipeline.config.sweep_file import Row, Sweep, load_sweep, retries_failed
+from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.config.trial_key import keyed_fields
-from pipeline.errors import UserError
-from pipeline.hardware.cuda import cuda_fault, find_cuda
-from pipeline.hardware.device import describe_devices, shares_gpus
+from pipeline.hardware.device import describe_devices
 from pipeline.hardware.mps import mps_for_packed_trials
-from pipeline.metrics.names import further_scores, has_weights, metric_names
-from pipeline.orchestration.planner import Need, Plan, checkpoint_path, find_needs, plan_sweep
+from pipeline.metrics.names import further_scores, metric_names
+from pipeline.orchestration.planner import Need, Plan, find_needs, plan_sweep
+from pipeline.orchestration.preflight import require_machine, require_means
 from pipeline.orchestration.registration import manifest, register
 from pipeline.tracking.ui_views import saved_views, view_address
 from pipeline.trial.process import forked_nursery
@@ -67,65 +65,6 @@ def _views(planned: Plan) -> Mapping[str, str]:
     train = planned.config.train
     last_step = planned.steps_per_epoch * (train.constant_epochs + train.decay_epochs)
     return saved_views(planned.sweep.name, fields, metric, last_step)
-
-
-def train(overrides: list[str]) -> int:
-    """One trial in this process, recorded like any other."""
-    seed = 0
-    for text in overrides:
-        if text.startswith("seed="):
-            value = parse_override(text, "command line").value()
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise UserError(f"command line: seed is {value!r}; it must be a whole number")
-            seed = value
-    single = Sweep("single", "One trial by itself.", (seed,), (Row("single", {}),))
-    planned = plan_sweep(single, [text for text in overrides if not text.startswith("seed=")])
-    if planned.to_train(retry_failed=True):
-        print(describe_devices(planned.machine, planned.config.compute), flush=True)
-        require_machine(planned)
-    require_means(planned)
-    metric, _ = metric_names(planned.config.metric.extractor)
-    # Who names a single trial wants it, also where it has failed before.
-    jobs = register(planned, find_needs(planned), retry_failed=True)
-    if not jobs:
-        print(f"{planned.trials[0].key} is done already; nothing to train")
-        _say_what_is_lacking(planned)
-        return 0
-    from pipeline.trial.run import run_trial  # torch-fidelity, which takes a second to import
-
-    for job in jobs:
-        for at in run_trial(job):
-            score = f", {metric} {at.score:.2f}" if at.score is not None else ""
-            print(f"{job.key}: step {at.step}/{at.steps}, {at.seconds_per_step:.3f} s/step{score}", flush=True)
-    return 0
-
-
-def require_machine(planned: Plan) -> None:
-    """Fail before anything is trained where CUDA, or a folder of a sweep on CUDA, would stop it.
-
-    A sweep on the CPU checks nothing here, so that it loses no time.
-    """
-    if planned.machine.device == "cpu":
-        return
-    from pipeline.checks.machine import folder_checks  # which a sweep on the CPU need not import
-
-    config, drawn = planned.config, planned.samples_to_draw
-    sharing = shares_gpus(config.compute) and len(planned.trials) + drawn > 1
-    if fault := cuda_fault(find_cuda(), sharing=sharing):
-        raise UserError(str(fault))
-    new = [found for found in planned.trials if not checkpoint_path(config, found.key).exists()]
-    for check in folder_checks(config, len(new) + drawn):
-        if check.status == "fault":
-            raise UserError(str(check).rstrip("."))
-
-
-def require_means(planned: Plan) -> None:
-    """Fail before anything is trained or recorded where a network of the metric cannot be had."""
-    metric = planned.config.metric
-    if has_weights(metric.extractor) or metric.also or metric.segmentation:
-        from pipeline.metrics.extra_metrics import require_networks  # torch-fidelity, which takes a second to import
-
-        require_networks(metric)
 
 
 def _train_left(planned: Plan, overrides: Sequence[str], console: Console, nursery: str, *, retry_failed: bool) -> Plan:

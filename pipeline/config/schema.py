@@ -104,7 +104,7 @@ RAY_STEPS = 10_000
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The schedule and the optimiser; rates as in `pipeline.training.loop.Schedule`. How a step is carried out:
+    """The schedule and the optimiser; rates as in `pipeline.training.state.Schedule`. How a step is carried out:
     `models.execution.Execution`; 'auto' is worked out in `pipeline.hardware.device`.
 
     A checkpoint is saved at the end of every `checkpoint_every_epochs`-th epoch, and within an epoch when

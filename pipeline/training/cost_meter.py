@@ -14,7 +14,8 @@ from pipeline.hardware.energy import joule_counter
 from pipeline.hardware.memory import GB, LiveTensors, free_spare_memory, peaks_gb, reset_peaks, tensors_in
 from pipeline.hardware.share import Share
 from pipeline.training.cuda_graphs import WARM_UP
-from pipeline.training.loop import StepReport, TrainState
+from pipeline.training.loop import StepReport
+from pipeline.training.state import TrainState
 
 # The first steps of a process pay for allocations and kernel choices that later ones do not; at the paper's size the
 # first of a trial have no negatives of other images either.

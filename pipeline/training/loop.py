@@ -1,91 +1,24 @@
 """The training loop: one step, and the steps of a trial in order."""
 
-import collections.abc
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from models.execution import REFERENCE, Execution, arithmetic
-from models.images import to_model_range
-from models.objective import Batch, Counts, Objective, check_batch, draw_step, on_device
+from models.objective import Batch, Objective, check_batch, draw_step, on_device
 from pipeline.hardware.timers import Lap, start_lap
-from pipeline.hardware.transfer import Packed, pack, unpack
-from pipeline.rng import rng_for
+from pipeline.hardware.transfer import Packed, unpack
 from pipeline.training.cuda_graphs import CUDARecorder, Recorded, Recorder
-from pipeline.training.prefetch import ahead
-
-Optimizers = Mapping[str, torch.optim.Optimizer]
+from pipeline.training.prepared_steps import PreparedStep, _packed_for, in_model_range, prepared_steps
+from pipeline.training.state import Batches, Optimizers, Schedule, TrainState, set_learning_rate
 
 # How many steps the host may be ahead of a GPU: enough to keep it busy, few enough for the memory that they hold.
 MOST_UNFINISHED = 8
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long to train, and with which learning rate.
-
-    The rate is constant for `constant_epochs`, then falls linearly over `decay_epochs`, one value an epoch.
-    """
-
-    constant_epochs: int
-    decay_epochs: int
-    learning_rate: float
-
-    @property
-    def epochs(self) -> int:
-        return self.constant_epochs + self.decay_epochs
-
-    def rate(self, epoch: int) -> float:
-        """The learning rate of an epoch (from 0); the last one still learns, as in the reference code."""
-        decayed = max(0, epoch + 1 - self.constant_epochs)
-        return self.learning_rate * (1 - decayed / (self.decay_epochs + 1))
-
-    def decays(self, epoch: int) -> bool:
-        """Whether the epoch (from 0) lies in the second phase."""
-        return epoch >= self.constant_epochs
-
-
-class Batches(Protocol):
-    """Where batches come from; each is a function of its place alone, so a trial can go on anywhere."""
-
-    steps_per_epoch: int
-
-    def batch(self, epoch: int, index: int, rng: torch.Generator, *, decaying: bool) -> Batch:
-        """The index-th batch of an epoch, augmented with draws from rng: on the host, of 8 or 16 bits or in the model's
-        range."""
-        ...
-
-
-@dataclass
-class TrainState:
-    """All that changes while a trial trains, and how its steps are carried out; `step` counts those that are done."""
-
-    objective: Objective
-    optimizers: Optimizers
-    step: int = 0
-    execution: Execution = REFERENCE
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights lie."""
-        return self.objective.parameters_of(self.objective.phases[0])[0].device
-
-    def state_dict(self) -> dict[str, Any]:
-        optimizers = {phase: optimizer.state_dict() for phase, optimizer in self.optimizers.items()}
-        return {"step": self.step, "objective": self.objective.state_dict(), "optimizers": optimizers}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.objective.load_state_dict(state["objective"])
-        for phase, optimizer in self.optimizers.items():
-            # Its groups are settings, which stay this trial's; a checkpoint may be of another way to take steps.
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": state["optimizers"][phase]["state"]})
-            _lay_out_as_weights(optimizer)
-        self.step = state["step"]
 
 
 @dataclass(frozen=True)
@@ -98,32 +31,6 @@ class StepReport:
     losses: dict[str, Tensor]
     lap: Lap
     waiting: Lap
-
-
-def make_optimizers(
-    objective: Objective, learning_rate: float, betas: tuple[float, float], execution: Execution = REFERENCE
-) -> dict[str, torch.optim.Adam]:
-    """One Adam a phase; fused: all of a phase's weights in one pass."""
-    optimizers: dict[str, torch.optim.Adam] = {}
-    for phase in objective.phases:
-        weights = objective.parameters_of(phase)
-        # A recorded step finds the rate of the day where it found the first.
-        rate = torch.tensor(learning_rate, device=weights[0].device) if execution.cuda_graphs else learning_rate
-        optimizers[phase] = torch.optim.Adam(
-            weights, lr=rate, betas=betas, fused=True, capturable=execution.cuda_graphs
-        )
-    return optimizers
-
-
-@dataclass(frozen=True)
-class PreparedStep:
-    """What the host settles of a step: its number and epoch (from 0), the batch and the draws, and the counts of pools
-    and queues behind it. For a GPU batch and draws lie in one buffer."""
-
-    step: int
-    epoch: int
-    arguments: tuple[Batch, Any] | Packed
-    counts: Counts
 
 
 def fit(
@@ -153,32 +60,6 @@ def fit(
             if len(unfinished) > MOST_UNFINISHED:
                 unfinished.popleft().wait()
             yield StepReport(state.step, prepared.epoch, losses, lap, waiting)
-
-
-def prepared_steps(
-    state: TrainState, batches: Batches, schedule: Schedule, seed: int, numbers: Iterable[int]
-) -> collections.abc.Generator[PreparedStep]:
-    """The steps of these numbers, in order, each prepared on the host. For a GPU a thread prepares the next ones while
-    one is taken."""
-    steps = prepare_steps(state, batches, schedule, seed, numbers)
-    # Preparing takes milliseconds, as a step does on a GPU. On a CPU a thread would take the step's own core.
-    return ahead(steps) if state.device.type == "cuda" else steps
-
-
-def prepare_steps(
-    state: TrainState, batches: Batches, schedule: Schedule, seed: int, numbers: Iterable[int]
-) -> collections.abc.Generator[PreparedStep]:
-    """Prepare the steps of these numbers. They are the same however far ahead they are asked for."""
-    objective, device, counts = state.objective, state.device, state.objective.counts
-    for step in numbers:
-        epoch, index = divmod(step, batches.steps_per_epoch)
-        rng = rng_for(seed, "step", step)
-        batch = batches.batch(epoch, index, rng, decaying=schedule.decays(epoch))
-        if device.type == "cpu":
-            batch = in_model_range(batch)
-            check_batch(batch, objective.shape)
-        draws, counts = objective.draw(len(batch.a), rng, counts)
-        yield PreparedStep(step, epoch, _packed_for(state, batch, draws), counts)
 
 
 def prepared_step_taker(
@@ -225,18 +106,6 @@ def step_taker(
     return take_step
 
 
-def in_model_range(batch: Batch) -> Batch:
-    """The batch in float32 and [-1, 1]."""
-    return Batch(to_model_range(batch.a), to_model_range(batch.b))
-
-
-def _packed_for(state: TrainState, batch: Batch, draws: Any) -> tuple[Batch, Any] | Packed:
-    """The arguments of a step as its device takes them best: a CPU where they are, a GPU in one copy."""
-    if state.device.type == "cuda" or state.execution.cuda_graphs:
-        return pack((batch, draws), pinned=state.device.type == "cuda")
-    return batch, draws
-
-
 def train_step(
     objective: Objective,
     optimizers: Optimizers,
@@ -275,24 +144,6 @@ def update(
         optimizers[phase].step()
         report |= {f"{phase}/{name}": loss.detach() for name, loss in losses.items()}
     return report
-
-
-def _lay_out_as_weights(optimizer: torch.optim.Optimizer) -> None:
-    """Give each moment the layout of its weight: a checkpoint may be of another, and fused Adam takes it on trust."""
-    for weight, moments in optimizer.state.items():
-        for name, moment in moments.items():
-            if moment.shape == weight.shape:
-                moments[name] = torch.empty_like(weight).copy_(moment)
-
-
-def set_learning_rate(optimizers: Optimizers, rate: float) -> None:
-    """Give every optimiser the same rate."""
-    for optimizer in optimizers.values():
-        for group in optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
 
 
 def loss_history(reports: Sequence[StepReport]) -> dict[str, Tensor]:

@@ -25,8 +25,9 @@ from pipeline.config.schema import Config
 from pipeline.hardware import memory
 from pipeline.hardware.device import execution_of, resolve_device
 from pipeline.hardware.memory import GB, LiveTensors, tensors_in
-from pipeline.training import loop
-from pipeline.training.loop import make_optimizers, train_step
+from pipeline.training import loop, state
+from pipeline.training.loop import train_step
+from pipeline.training.state import make_optimizers
 
 
 @dataclass(frozen=True)
@@ -158,5 +159,5 @@ def rng_where(*, flipping: bool) -> torch.Generator:
 def _code() -> str:
     """A hash of the code that a step runs."""
     files = sorted(Path(models.__file__).parent.glob("*.py"))
-    files += [Path(str(module.__file__)) for module in (sys.modules[__name__], memory, loop)]
+    files += [Path(str(module.__file__)) for module in (sys.modules[__name__], memory, loop, state)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -33,7 +33,8 @@ from pipeline.tracking.trial_run import TrialRun
 from pipeline.training.background_writer import Writer
 from pipeline.training.checkpoint import Checkpoints, load_checkpoint
 from pipeline.training.cost_meter import Meter
-from pipeline.training.loop import Schedule, StepReport, TrainState, fit, loss_history, make_optimizers, mean_losses
+from pipeline.training.loop import StepReport, fit, loss_history, mean_losses
+from pipeline.training.state import Schedule, TrainState, make_optimizers
 from pipeline.trial.job import Outcome, Progress, TrialJob, job_from_json
 from pipeline.trial.lock import TakenError, claimed
 

@@ -15,7 +15,7 @@ from pipeline.config.schema import Config
 from pipeline.data.batches import UnpairedBatches
 from pipeline.data.dataset_cache import open_dataset, prepare
 from pipeline.training.cuda_graphs import CUDARecorder
-from pipeline.training.loop import Schedule, TrainState, make_optimizers
+from pipeline.training.state import Schedule, TrainState, make_optimizers
 from pipeline.trial.run import build_state
 
 # cuBLAS reads this when it is first used; without it its sums have no fixed order.

@@ -12,7 +12,7 @@ from test_ways_on_gpu import APART, apart, trained
 
 from pipeline.config.schema import Config
 from pipeline.hardware.device import keep_compiled
-from pipeline.training.loop import TrainState
+from pipeline.training.state import TrainState
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 

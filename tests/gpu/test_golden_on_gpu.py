@@ -11,7 +11,8 @@ from torch.utils._pytree import tree_map_only
 from models.execution import Execution
 from models.objective import Batch
 from models.official import networks, official_weights
-from pipeline.training.loop import make_optimizers, train_step
+from pipeline.training.loop import train_step
+from pipeline.training.state import make_optimizers
 
 pytestmark = pytest.mark.gpu
 

@@ -25,7 +25,8 @@ from pipeline.hardware.transfer import pack, unpack
 from pipeline.metrics.evaluator import Evaluator
 from pipeline.rng import rng_for
 from pipeline.training.cost_meter import WARMUP_STEPS, held_tensors
-from pipeline.training.loop import TrainState, fit, step_taker
+from pipeline.training.loop import fit, step_taker
+from pipeline.training.state import TrainState
 from pipeline.trial.run import build_state
 
 pytestmark = pytest.mark.gpu

@@ -13,7 +13,8 @@ from torch import Tensor
 from pipeline.config.schema import Config
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.training.cuda_graphs import WARM_UP, Recorder
-from pipeline.training.loop import TrainState, fit
+from pipeline.training.loop import fit
+from pipeline.training.state import TrainState
 from pipeline.trial.run import build_state
 
 pytestmark = pytest.mark.gpu

@@ -13,7 +13,8 @@ from models.layers import BlurDown, BlurUp, InstanceNorm, is_channels_last
 from models.objective import Batch
 from models.official import networks, official_weights
 from pipeline.hardware.memory import LiveTensors
-from pipeline.training.loop import make_optimizers, train_step
+from pipeline.training.loop import train_step
+from pipeline.training.state import make_optimizers
 
 RATE, BETAS = 2e-4, (0.5, 0.999)
 EXACT = {

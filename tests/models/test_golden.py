@@ -25,7 +25,8 @@ from models.layers import InstanceNorm
 from models.objective import Batch, draw_step
 from models.official import fill, networks, places_of, read_discriminator, read_generator, read_projector
 from pipeline.config.schema import TrainConfig
-from pipeline.training.loop import Optimizers, make_optimizers, update
+from pipeline.training.loop import update
+from pipeline.training.state import Optimizers, make_optimizers
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parent.parent / "golden"))
 FILES = {path.stem: path for path in sorted(GOLDEN.glob("*.pt"))}

@@ -28,7 +28,7 @@ CHANGES = {
     "flip of the features": ("models/cut.py", "{place: feature.flip(-1) for", "{place: feature for"),
     "Adam's beta 1": ("pipeline/config/schema.py", "beta1: float = 0.5", "beta1: float = 0.9"),
     "Adam's beta 2": ("pipeline/config/schema.py", "beta2: float = 0.999", "beta2: float = 0.9"),
-    "Adam's betas not handed on": ("pipeline/training/loop.py", "betas=betas", "betas=(0.9, 0.999)"),
+    "Adam's betas not handed on": ("pipeline/training/state.py", "betas=betas", "betas=(0.9, 0.999)"),
     "mean over places": ("models/cut.py", "torch.stack(terms).mean()", "torch.stack(terms).sum()"),
     "weight of the identity": ("models/configs.py", '"a": weight / (1 + identity)', '"a": weight'),
 }

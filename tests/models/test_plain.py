@@ -27,7 +27,8 @@ from models.objective import Batch
 from models.official import networks, official_weights
 from models.plain import GrowingPool, build_plain, plain_optimizers, plain_step
 from pipeline.hardware.memory import GB, LiveTensors
-from pipeline.training.loop import make_optimizers, train_step
+from pipeline.training.loop import train_step
+from pipeline.training.state import make_optimizers
 
 RATE, BETAS = 2e-4, (0.5, 0.999)
 # The kinds of step: settings, and whether the sources are flipped.

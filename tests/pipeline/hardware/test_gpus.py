@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from pipeline.cli import sweep as conduct
-from pipeline.cli.sweep import require_machine
 from pipeline.config.schema import ComputeConfig
 from pipeline.config.sweep_file import load_sweep
 from pipeline.errors import UserError
@@ -22,6 +21,7 @@ from pipeline.hardware.energy import until_it_fails
 from pipeline.hardware.gpus import GPU, Driver, GPUProcess, describe_gpu, energy_reader, find_gpus
 from pipeline.hardware.memory import limit_cuda
 from pipeline.orchestration.planner import plan_sweep
+from pipeline.orchestration.preflight import require_machine
 
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
 

@@ -12,7 +12,8 @@ from pipeline.hardware.share import Share
 from pipeline.hardware.timers import start_lap
 from pipeline.training import cost_meter as meter
 from pipeline.training.cost_meter import WARMUP_STEPS, Meter, held_tensors
-from pipeline.training.loop import StepReport, TrainState
+from pipeline.training.loop import StepReport
+from pipeline.training.state import TrainState
 from pipeline.trial.run import build_state
 
 keep_freed_memory()  # as trials do

@@ -18,7 +18,8 @@ from pipeline.hardware.memory import LiveTensors
 from pipeline.hardware.transfer import Packed, pack
 from pipeline.rng import rng_for
 from pipeline.training.cuda_graphs import WARM_UP, Recorded
-from pipeline.training.loop import TrainState, make_optimizers, set_learning_rate, step_taker
+from pipeline.training.loop import step_taker
+from pipeline.training.state import TrainState, make_optimizers, set_learning_rate
 from pipeline.trial.run import build_state
 
 CPU = torch.device("cpu")

@@ -13,8 +13,10 @@ from pipeline.data.dataset_cache import open_dataset, prepare
 from pipeline.hardware.transfer import pack
 from pipeline.rng import rng_for
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
-from pipeline.training.loop import Schedule, TrainState, fit, prepare_steps, prepared_step_taker, set_learning_rate
+from pipeline.training.loop import fit, prepared_step_taker
 from pipeline.training.prefetch import ahead
+from pipeline.training.prepared_steps import prepare_steps
+from pipeline.training.state import Schedule, TrainState, set_learning_rate
 from pipeline.trial.run import build_state
 
 CPU = torch.device("cpu")
