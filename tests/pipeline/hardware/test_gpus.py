@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.orchestration import preflight
 from pipeline.config.schema import ComputeConfig
 from pipeline.config.sweep_file import load_sweep
 from pipeline.errors import UserError
@@ -20,6 +19,7 @@ from pipeline.hardware.device import Machine, describe_devices, find_machine, re
 from pipeline.hardware.energy import until_it_fails
 from pipeline.hardware.gpus import GPU, Driver, GPUProcess, describe_gpu, energy_reader, find_gpus
 from pipeline.hardware.memory import limit_cuda
+from pipeline.orchestration import preflight
 from pipeline.orchestration.planner import plan_sweep
 from pipeline.orchestration.preflight import require_machine
 
