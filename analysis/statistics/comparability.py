@@ -1,21 +1,21 @@
-"""Which scores may be held against each other: those that were taken in the same way; pure."""
+"""Which scores are comparable: those that were measured in the same way; pure."""
 
 from collections import Counter
 
 from analysis.records.schema import SweepRecord
 
-# What scores must share to be comparable: the tag, and what a reader calls it.
+# Tags that must be equal for scores to be comparable, and their names for readers.
 SHARED = {
     **{name: name for name in ("extractor", "weights", "layer", "resize", "arithmetic")},
-    **{"image_size": "images' size", "images_a": "images of A", "images_b": "images of B"},
-    **{"kid_subset_size": "KID's subsets", "vgg16": "VGG16's weights", "lpips-vgg16": "LPIPS's weights"},
-    **{"dinov2-vit-l-14": "DINOv2's weights", "segmenter": "segmentation network"},
+    **{"image_size": "image size", "images_a": "images of A", "images_b": "images of B"},
+    **{"kid_subset_size": "KID subset size", "vgg16": "VGG16 weights", "lpips-vgg16": "LPIPS weights"},
+    **{"dinov2-vit-l-14": "DINOv2 weights", "segmenter": "segmentation network"},
     **{"result_version": "result version"},
 }
 
 
-def taken_otherwise(record: SweepRecord) -> set[str]:
-    """The rows whose scores were not all taken as the default row's were."""
+def rows_scored_differently(record: SweepRecord) -> set[str]:
+    """Return the rows whose scores were not all measured like the default row's."""
     ways: dict[str, set[tuple[str, ...]]] = {row.row: set() for row in record.rows}
     for trial in record.finished:
         ways[trial["row"]].add(tuple(trial[tag] for tag in SHARED))
@@ -24,13 +24,13 @@ def taken_otherwise(record: SweepRecord) -> set[str]:
     return {row for row, of_row in ways.items() if of_row and default and not (alike and of_row == default)}
 
 
-def told(record: SweepRecord, tag: str) -> str:
-    """The values of a tag among the finished trials, in the order of the alphabet."""
+def tag_values(record: SweepRecord, tag: str) -> str:
+    """Return the values of a tag among the finished trials, sorted and joined."""
     return ", ".join(sorted({trial[tag] for trial in record.finished if trial[tag]}))
 
 
-def differing(record: SweepRecord) -> list[str]:
-    """What finished trials do not share, with its values and the number of their trials."""
+def scoring_differences(record: SweepRecord) -> list[str]:
+    """Return the shared tags in which finished trials differ, with the number of trials per value."""
     found: list[str] = []
     for tag, name in SHARED.items():
         counts = Counter(trial[tag] for trial in record.finished if trial[tag])
