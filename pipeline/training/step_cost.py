@@ -16,10 +16,10 @@ from torch.utils.flop_counter import FlopCounterMode
 import models
 from models.build import build_objective
 from models.configs import CUTConfig, CycleGANConfig, ModelConfig
-from models.execution import REFERENCE, Execution, prepare
+from models.execution import REFERENCE, Execution, apply_execution
 from models.negatives import PatchQueue
 from models.objective import Batch
-from models.plain import build_plain, plain_optimizers, plain_step
+from models.reference_step import build_reference, reference_optimizers, reference_step
 from pipeline.cache import DamagedEntryError, cached, content_key
 from pipeline.config.schema import Config
 from pipeline.hardware import memory
@@ -74,18 +74,18 @@ def count_step(config: Config, *, plain: bool = False) -> StepCost:
     reference's known figures are those of an unflipped step.
     """
     fake = FakeTensorMode(allow_non_fake_inputs=True)
-    build = build_plain if plain else build_objective
+    build = build_reference if plain else build_objective
     objective = build(config.model, config.data.shape, torch.Generator().manual_seed(0))
     execution = _execution(config, plain=plain)
-    prepare(objective, execution)
+    apply_execution(objective, execution)
     _hollow(objective, fake)
-    make = plain_optimizers if plain else make_optimizers
+    make = reference_optimizers if plain else make_optimizers
     optimizers = make(objective, config.train.learning_rate, (config.train.beta1, config.train.beta2))
 
     def run() -> None:
         batch, rng = _batch(config, fake), rng_where(flipping=not plain)
         if plain:
-            plain_step(objective, optimizers, batch, rng)
+            reference_step(objective, optimizers, batch, rng)
         else:
             train_step(objective, optimizers, batch, rng, execution)
 
