@@ -41,7 +41,6 @@ def translate_files(generator: Generator, files: dict[Path, Path], device: torch
             height, width = picture.shape[:2]
             raise UserError(f"{source}: {height} x {width} pixels; each side must have {MIN_SIDE} at least")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
             write_png(target, translate_picture(generator, picture, device))
         except OSError as error:
             raise UserError(f"{target}: cannot be written ({error.strerror}); choose another place") from None

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.__main__ import main
 from analysis.records.mlflow_reader import read_course, read_grids, read_sweep, without_password
 from analysis.records.schema import TAGS
+from pipeline.__main__ import main
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_two_stores_compare_row_by_row(stores: dict[str, str], here: Path, capsy
         (["compare", "hand_made", "mine"], "no sweep 'mine' is recorded"),
         (["compare", "hand_made@7", "hand_made"], "sweep 'hand_made' has no result version '7'; it has 0, 1"),
         (["compare", "hand_made", "hand_made", "--other-store", "sqlite:////nowhere/x.db"], "no such database"),
-        (["compare", "hand_made"], "the following arguments are required: other"),
+        (["compare", "hand_made"], "the following arguments are required: OTHER"),
         (["tables", "hand_made", "--price-per-hour", "0"], "'0' is not a finite number above 0"),
         (["tables", "hand_made", "--price-per-hour", "nan"], "'nan' is not a finite number above 0"),
         (["tables", "hand_made", "--price-per-hour", "cheap"], "'cheap' is not a finite number above 0"),
