@@ -91,10 +91,12 @@ bench what *options: _setup
 docs: _setup
     @{{ python }} -m analysis docs
 
-# lint and types
+# lint, types, the order of packages, spelling
 check: _setup
     {{ python }} -m ruff check .
     {{ python }} -m ruff format --check .
+    .venv/bin/lint-imports
+    .venv/bin/codespell
     {{ python }} -m pyright
 
 # the tests: just test [pytest's options]; the slow ones with: just test -m slow
