@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.configs import GeneratorConfig, ImageShape
-from models.generator import Generator
+from models.networks.generator import Generator
 from pipeline.config.schema import Config
 from pipeline.hardware.allocation import needed_gb
 from pipeline.hardware.circumstances import execution_in, execution_name, ran_under_mps
