@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from analysis.figures.data import Drawing
 from analysis.figures.image_grid import Qualitative
 from analysis.figures.style import to_svg
+from analysis.records.names import Tag
 from analysis.records.schema import SweepRecord
 from analysis.report.page import FigureView, Report, TrialLine
 from analysis.tables.caption import caption
@@ -17,19 +18,19 @@ from analysis.tables.table import Table, state_of
 LOCAL_UI = "http://127.0.0.1:5000"
 # Tags of trials that the page shows, and their names for readers.
 PROVENANCE = {
-    "commit": "commit",
-    "result_version": "result version",
-    "data_fingerprint": "data fingerprint",
-    "timed": "trained",
-    "torch": "torch",
-    "extractor": "feature extractor",
-    "weights": "extractor weights",
-    "layer": "layer",
-    "resize": "resize",
-    "image_size": "image size",
-    "images_a": "test images of A",
-    "images_b": "test images of B",
-    "computed_by": "scored by",
+    Tag.COMMIT: "commit",
+    Tag.RESULT_VERSION: "result version",
+    Tag.DATA_FINGERPRINT: "data fingerprint",
+    Tag.TIMED: "trained",
+    Tag.TORCH: "torch",
+    Tag.EXTRACTOR: "feature extractor",
+    Tag.WEIGHTS: "extractor weights",
+    Tag.LAYER: "layer",
+    Tag.RESIZE: "resize",
+    Tag.IMAGE_SIZE: "image size",
+    Tag.IMAGES_A: "test images of A",
+    Tag.IMAGES_B: "test images of B",
+    Tag.COMPUTED_BY: "scored by",
 }
 
 
@@ -83,11 +84,11 @@ def _provenance(record: SweepRecord) -> tuple[tuple[str, str], ...]:
     """Return the values of each tag among the finished trials, and where the records are."""
     values = {name: dict.fromkeys(trial[tag] for trial in record.finished) for tag, name in PROVENANCE.items()}
     texts = [(name, "; ".join(filter(None, found))) for name, found in values.items()]
-    return (*((name, text) for name, text in texts if text), ("records", record.place))
+    return (*((name, text) for name, text in texts if text), ("records", record.store))
 
 
 def _run_url(record: SweepRecord, run_id: str) -> str:
-    server = record.place if record.place.startswith("http") else LOCAL_UI
+    server = record.store if record.store.startswith("http") else LOCAL_UI
     return f"{server.rstrip('/')}/#/experiments/{record.experiment_id}/runs/{run_id}" if run_id else ""
 
 
@@ -95,7 +96,7 @@ def _commands(record: SweepRecord) -> tuple[tuple[str, str], ...]:
     """Return the commands that reproduce the trials and the page, each with its purpose."""
     seeds = list(dict.fromkeys(record.runs.index.get_level_values("seed")))
     tables = shlex.join(["just", "tables", record.sweep, f"--task={record.task}"])
-    commits = {commit for commit in record.runs["commit"] if commit}
+    commits = {commit for commit in record.runs[Tag.COMMIT] if commit}
     checkout = [f"git checkout {commit}" for commit in commits if len(commits) == 1 and commit.isalnum()]
     return (
         *(("Get this version of the code", command) for command in checkout),

@@ -6,27 +6,20 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from analysis.records.names import DISTANCES, Tag, deviation_name, last_metric, metric_of
 from analysis.records.schema import SweepRecord
 from analysis.statistics.estimates import values_of
-from analysis.tables.columns import COLUMN_OF, DASH, SCORE_LABELS, columns_of
+from analysis.tables.columns import DASH, columns_of
 from analysis.tables.table import delta_title
 
-# A Fréchet distance, and the kernel distance of the same features.
-DISTANCES = (("fid", "kid"), ("fd_small_conv", "kd_small_conv"))
 # The tags that the sentence on bias needs.
-COUNT_TAGS = ("images_a", "images_b", "dimensions", "kid_subset_size")
-MEASURED = {
-    "cost/seconds_per_iteration": (
-        "Seconds per iteration: median after warm-up, one pair of images, without waiting for data."
-    ),
-    "cost/training_peak_live_gb": "Peak memory: the most bytes of live tensors in a training step.",
-}
+COUNT_TAGS = (Tag.IMAGES_A, Tag.IMAGES_B, Tag.DIMENSIONS, Tag.KID_SUBSET_SIZE)
 
 
 def caption(record: SweepRecord, cells: pd.DataFrame) -> str:
     """Return the sentences that explain the table."""
     values = values_of(record)
-    shown = {column.metric for column in columns_of(values, record.price_per_hour)}
+    shown = [column.metric for column in columns_of(values, None)]
     sentences = ["Cells: mean ± standard deviation over n seeds. Last: at the end of training. Best: best evaluation."]
     if delta_title(record) in cells:
         score = list(cells)[list(cells).index(delta_title(record)) - 1].rstrip(" ↓")
@@ -36,9 +29,9 @@ def caption(record: SweepRecord, cells: pd.DataFrame) -> str:
         )
     if "Negs" in cells and cells["Negs"].str.contains("+", regex=False).any():
         sentences.append("Negs: internal + external negatives.")
-    sentences += [text for metric, text in MEASURED.items() if metric in shown]
+    sentences += [note for metric in shown if (note := metric_of(metric).note)]
     for frechet, kernel in DISTANCES:
-        if f"last/{frechet}" in shown:
+        if last_metric(frechet) in shown:
             sentences += _bias_sentences(record, frechet, kernel)
     sentences += [f"{DASH}: no value."] if (cells == DASH).any(axis=None) else []
     return " ".join(sentences)
@@ -50,21 +43,20 @@ def bias_sentence(frechet: str, kernel: str, made_with: Mapping[str, str], kerne
     frechet, kernel: the distances' names as recorded. made_with: a trial's tags; some may be missing in old records.
     kernel_std: of the kernel distance over subsets of the images, or nan. remark: where kernel_std comes from.
     """
-    if not all(made_with.get(name) for name in ("images_a", "images_b", "dimensions")):
+    if not all(made_with.get(name) for name in (Tag.IMAGES_A, Tag.IMAGES_B, Tag.DIMENSIONS)):
         return ""
-    dimensions = int(made_with["dimensions"])
-    fewer = [count for count in (made_with["images_a"], made_with["images_b"]) if int(count) < dimensions]
+    dimensions = int(made_with[Tag.DIMENSIONS])
+    fewer = [count for count in (made_with[Tag.IMAGES_A], made_with[Tag.IMAGES_B]) if int(count) < dimensions]
     if not fewer:
         return ""
-    kernel_column = COLUMN_OF[f"last/{kernel}"]
-    unbiased = kernel_column.label.removesuffix(", last")
+    biased, unbiased = metric_of(last_metric(frechet)), metric_of(last_metric(kernel))
     text = (
-        f"{SCORE_LABELS[frechet]} is biased upwards: {' and '.join(fewer)} images are fewer than its {dimensions} "
-        f"dimensions. Compare {unbiased}, which is unbiased."
+        f"{biased.label} is biased upwards: {' and '.join(fewer)} images are fewer than its {dimensions} "
+        f"dimensions. Compare {unbiased.label}, which is unbiased."
     )
-    subset = made_with.get("kid_subset_size")
+    subset = made_with.get(Tag.KID_SUBSET_SIZE)
     if subset and not math.isnan(kernel_std):
-        text += f" Its standard deviation over subsets of {subset} images is {kernel_std:.{kernel_column.digits}f}"
+        text += f" Its standard deviation over subsets of {subset} images is {kernel_std:.{unbiased.digits}f}"
         text += f" ({remark})." if remark else "."
     return text
 
@@ -73,9 +65,9 @@ def _bias_sentences(record: SweepRecord, frechet: str, kernel: str) -> list[str]
     """Return one warning for each combination of image counts among the trials with this distance."""
     deviations: dict[tuple[str, ...], list[float]] = {}
     for trial in record.finished:
-        if not math.isnan(trial[f"last/{frechet}"]):
+        if not math.isnan(trial[last_metric(frechet)]):
             counts = tuple(trial[name] for name in COUNT_TAGS)
-            deviations.setdefault(counts, []).append(trial.get(f"last/{kernel}_std", math.nan))
+            deviations.setdefault(counts, []).append(trial.get(last_metric(deviation_name(kernel)), math.nan))
     sentences: list[str] = []
     for counts, of_trials in deviations.items():
         known = [deviation for deviation in of_trials if not math.isnan(deviation)]

@@ -1,19 +1,24 @@
-"""Columns of a table: the settings that differ between rows, scores, and costs; pure."""
+"""What a table can show of a trial: its settings under the names of the field, its scores, and what it cost; pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.records.schema import Setting, SweepRecord
-from analysis.statistics.estimates import SCORES
+from analysis.records.manifest import Setting
+from analysis.records.names import DEVICE_HOURS, metric_of, shown_metrics
+from analysis.records.schema import SweepRecord
 
 DASH = "–"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A recorded metric, its title in tables, the digits shown, and the factor that values are multiplied by."""
+    """A column of a table.
+
+    metric: the recorded name. title: the header, with an arrow that points to the better side. digits: behind the
+    decimal point. factor: values are multiplied by it.
+    """
 
     metric: str
     title: str
@@ -22,39 +27,9 @@ class Column:
 
     @property
     def label(self) -> str:
-        """Return the title without the arrow that points to the better side."""
+        """Return the title without the arrow."""
         return self.title.rstrip(" ↓↑")
 
-
-# In the table's order. A column without any value is left out. The arrow points to the better side.
-COLUMNS = (
-    Column("last/fid", "FID, last ↓", 1),
-    Column("best/fid", "FID, best ↓", 1),
-    Column("last/fd_small_conv", "FD (small-conv), last ↓", 2),
-    Column("best/fd_small_conv", "FD (small-conv), best ↓", 2),
-    Column("best/epoch", "best epoch", 0),
-    Column("last/kid", "KID, last ↓", 4),
-    Column("last/kd_small_conv", "KD (small-conv), last ↓", 3),
-    Column("last/precision", "precision, last ↑", 3),
-    Column("last/recall", "recall, last ↑", 3),
-    Column("last/precision_small_conv", "precision (small-conv), last ↑", 3),
-    Column("last/recall_small_conv", "recall (small-conv), last ↑", 3),
-    Column("last/lpips", "LPIPS to the input, last ↓", 3),
-    Column("last/fd_dinov2", "FD (DINOv2), last ↓", 1),
-    Column("last/mAP", "mAP, last ↑", 1),
-    Column("last/pixAcc", "pixAcc, last ↑", 1),
-    Column("last/classAcc", "classAcc, last ↑", 1),
-    Column("last/background_change", "background change (0–255) ↓", 2),
-    Column("cost/seconds_per_iteration", "seconds per iteration ↓", 3),
-    Column("cost/training_peak_live_gb", "peak memory, GB ↓", 3),
-    Column("cost/training_peak_allocated_gb", "peak CUDA memory allocated, GB ↓", 2),
-    Column("cost/training_peak_reserved_gb", "peak CUDA memory reserved, GB ↓", 2),
-    Column("cost/joules_per_1000_iterations", "joules per 1000 iterations ↓", 0),
-)
-COLUMN_OF = {column.metric: column for column in COLUMNS}
-
-# The names of the distances without 'last' and arrow.
-SCORE_LABELS = {score: COLUMN_OF[f"last/{score}"].label.removesuffix(", last") for score in SCORES}
 
 METHODS = {"cut": "CUT", "fastcut": "FastCUT", "cyclegan": "CycleGAN"}
 # Names of the paper's Fig. 4 for the layers that PatchNCE uses.
@@ -68,10 +43,17 @@ FIG_4 = (
 
 
 def columns_of(values: pd.DataFrame, price_per_hour: float | None) -> list[Column]:
-    """Return the columns that have a value. The cost per trial is the last, where there is a price."""
-    price = price_per_hour
-    priced = [Column("cost/device_hours", f"cost per trial ({price:g} per hour) ↓", 2, price)] if price else []
-    return [column for column in (*COLUMNS, *priced) if column.metric in values]
+    """Return the columns of the metrics that have a value. With a price, the last column is the cost of a trial."""
+    columns = [column_of(metric) for metric in shown_metrics()]
+    if price_per_hour:
+        columns.append(Column(DEVICE_HOURS, f"cost per trial ({price_per_hour:g} per hour) ↓", 2, price_per_hour))
+    return [column for column in columns if column.metric in values]
+
+
+def column_of(recorded: str) -> Column:
+    """Return the column of a recorded metric such as 'last/fid'."""
+    metric = metric_of(recorded)
+    return Column(recorded, metric.header(recorded.partition("/")[0]), metric.digits)
 
 
 def setting_columns(record: SweepRecord) -> pd.DataFrame:

@@ -4,21 +4,35 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis.records.names import (
+    SCORE_TAGS,
+    Tag,
+    cost_metric,
+    last_metric,
+    metric_of,
+    shown_metrics,
+    timed_metrics,
+)
 from analysis.records.schema import RecordsError, SweepRecord
-from analysis.statistics.comparability import SHARED, tag_values
-from analysis.statistics.estimates import TIMES, between, by_row, main_score, summary, timed_alike, values_of
-from analysis.tables.columns import COLUMN_OF, DASH
+from analysis.statistics.comparability import tag_values
+from analysis.statistics.estimates import (
+    by_row,
+    differences_between,
+    main_score,
+    summary,
+    timing_conditions,
+    values_of,
+)
+from analysis.tables.columns import DASH, column_of
 from analysis.tables.formats import in_markdown, markdown_table
 from analysis.tables.summary import difference_sentences, quoted, score_wording
 from analysis.tables.table import difference, mean_and_std
 
-# Metrics that are shown where both records have them.
-COMPARED = (
-    *("last/fid", "best/fid", "last/fd_small_conv", "best/fd_small_conv", "last/background_change"),
-    *("cost/seconds_per_iteration", "cost/training_peak_live_gb", "cost/training_peak_allocated_gb"),
-)
 # Tags of trials that are listed where the two records differ in them, and their names for readers.
-LISTED = {"commit": "commit", "data_fingerprint": "data", "timed": "trained", "torch": "torch", **SHARED}
+LISTED_TAGS = {
+    **{Tag.COMMIT: "commit", Tag.DATA_FINGERPRINT: "data", Tag.TIMED: "trained", Tag.TORCH: "torch"},
+    **SCORE_TAGS,
+}
 CAPTION = "Mean ± standard deviation over n seeds. B − A: mean difference over paired seeds, with a 95 % t-interval."
 NO_PAIRS = "No seed is finished on both sides."
 
@@ -45,17 +59,18 @@ def comparison(one: Side, other: Side) -> str:
             f"{other.name} has {', '.join(map(quoted, others))}"
         )
     values = (values_of(one.record), values_of(other.record))
-    metrics = [name for name in COMPARED if all(name in found for found in values)]
+    shown = [name for name in shown_metrics() if metric_of(name).compared]
+    metrics = [name for name in shown if all(name in found for found in values)]
     subtracted = [name for name in metrics if _comparable(name, one.record, other.record)]
     all_rows = list(dict.fromkeys((*rows, *others)))
     cells = pd.DataFrame(index=pd.Index(all_rows, name="row"))
     for metric in metrics:
-        column = COLUMN_OF[metric]
+        column = column_of(metric)
         for side, found in zip("AB", values, strict=True):
             statistics = by_row(summary(found, metric))
             cells[f"{column.title}, {side}"] = [mean_and_std(statistics[row], column, 0) for row in all_rows]
         if metric in subtracted:
-            delta = by_row(between(*values, metric))
+            delta = by_row(differences_between(*values, metric))
             cells[f"{column.label}, B − A (95 % CI)"] = [difference(delta[row], column) for row in all_rows]
     title = f"# A: {in_markdown(one.name)}; B: {in_markdown(other.name)}"
     points = [_verdict(one, other, values, subtracted), *_differences(one.record, other.record)]
@@ -64,11 +79,11 @@ def comparison(one: Side, other: Side) -> str:
 
 
 def _comparable(metric: str, one: SweepRecord, other: SweepRecord) -> bool:
-    if metric in TIMES:
-        return timed_alike(one)[0] == timed_alike(other)[0]
-    if metric.startswith("cost/"):
+    if metric in timed_metrics():
+        return timing_conditions(one)[0] == timing_conditions(other)[0]
+    if metric.startswith(cost_metric("")):
         return True
-    shared = ("data_fingerprint", *(tag for tag in SHARED if tag != "result_version"))
+    shared = (Tag.DATA_FINGERPRINT, *(tag for tag in SCORE_TAGS if tag != Tag.RESULT_VERSION))
     return all(tag_values(one, tag) == tag_values(other, tag) for tag in shared)
 
 
@@ -78,21 +93,21 @@ def _verdict(one: Side, other: Side, values: tuple[pd.DataFrame, pd.DataFrame], 
     score = scores[0]
     if score is None or None in scores:
         return NO_PAIRS
-    if f"last/{score}" not in subtracted:
+    if last_metric(score) not in subtracted:
         return "Scores are not subtracted, because A and B differ in their data or in how scores were measured."
     same = _same_trials(one.record, other.record)
-    delta = by_row(between(*values, f"last/{score}"))
+    delta = by_row(differences_between(*values, last_metric(score)))
     found = {row: line for row, line in delta.items() if line.n and row not in same}
     sentences = [f"The same trials in A and B: {', '.join(map(quoted, same))}."] if same else []
     if found:
-        sentences += ["B compared with A.", *difference_sentences(found, f"last/{score}", score_wording(score), "A")]
+        sentences += ["B compared with A.", *difference_sentences(found, last_metric(score), score_wording(score), "A")]
     return " ".join(sentences) or NO_PAIRS
 
 
 def _same_trials(one: SweepRecord, other: SweepRecord) -> list[str]:
     """Return the rows whose finished seeds in common are the same runs of the same store."""
     ours, theirs = (
-        {(trial["row"], trial["seed"]): (record.place, trial["run_id"]) for trial in record.finished}
+        {(trial["row"], trial["seed"]): (record.store, trial["run_id"]) for trial in record.finished}
         for record in (one, other)
     )
     shared = [which for which in ours if which in theirs]
@@ -102,13 +117,13 @@ def _same_trials(one: SweepRecord, other: SweepRecord) -> list[str]:
 
 def _differences(one: SweepRecord, other: SweepRecord) -> list[str]:
     """Return a line for each tag and each setting of all rows in which the two differ."""
-    ours = {name: tag_values(one, tag) for tag, name in LISTED.items()} | {"task": one.task} | _settings(one)
-    theirs = {name: tag_values(other, tag) for tag, name in LISTED.items()} | {"task": other.task} | _settings(other)
+    ours, theirs = _conditions(one), _conditions(other)
     pairs = {name: (ours.get(name, ""), theirs.get(name, "")) for name in (*ours, *theirs)}
     return [f"{name}: {a or DASH} → {b or DASH}" for name, (a, b) in pairs.items() if a != b]
 
 
-def _settings(record: SweepRecord) -> dict[str, str]:
-    """Return what the sweep file and the command line set for all rows; the command line comes last and wins."""
-    parts = (text.partition("=") for text in (*record.base, *record.overrides))
-    return {name: value for name, _, value in parts}
+def _conditions(record: SweepRecord) -> dict[str, str]:
+    """Return tags, task and the settings of all rows. The command line comes after the sweep file, and wins."""
+    settings = (text.partition("=") for text in (*record.base, *record.overrides))
+    tags = {name: tag_values(record, tag) for tag, name in LISTED_TAGS.items()}
+    return {**tags, "task": record.task, **{name: value for name, _, value in settings}}

@@ -6,15 +6,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis.records.names import MEMORY_METRICS, SECONDS_PER_ITERATION, last_metric, metric_of, score_label
 from analysis.records.schema import SweepRecord
 from analysis.statistics.comparability import rows_scored_differently
 from analysis.statistics.estimates import Estimate, by_row, differences, main_score, summary, values_of
-from analysis.tables.columns import COLUMN_OF, SCORE_LABELS
 from analysis.tables.table import SAMPLE, signed
 
-# Peak memory: CUDA's own count where there is one.
-MEMORY = ("cost/training_peak_allocated_gb", "cost/training_peak_live_gb")
-SECONDS = "cost/seconds_per_iteration"
 # Rows that a sentence names; the others are counted.
 MOST_NAMED = 4
 # What `just train` records its trial as.
@@ -47,7 +44,7 @@ TIME_WORDING = Wording(
 def score_wording(score: str) -> Wording:
     """Return the wording for a distance, of which lower is better."""
     starts = ("Better than", "Worse than", "No clear winner against", "Equal to")
-    return Wording(*(f"{start} {{}} in {SCORE_LABELS[score]} at the end of training" for start in starts))
+    return Wording(*(f"{start} {{}} in {score_label(score)} at the end of training" for start in starts))
 
 
 def summary_sentences(record: SweepRecord) -> tuple[str, ...]:
@@ -66,9 +63,11 @@ def summary_sentences(record: SweepRecord) -> tuple[str, ...]:
     if len(seeds) == 1:
         more = [*seeds, *(seed for seed in range(len(seeds) + FEWEST_SEEDS) if seed not in seeds)][:FEWEST_SEEDS]
         return (best or f"Only one seed: no conclusions. Add two: {sweep_command(record, more)}",)
-    reference, metric = quoted(record.default), f"last/{score}"
-    memory = [name for name in MEMORY if name in values][:1]
-    wordings = dict.fromkeys(memory, MEMORY_WORDING) | ({SECONDS: TIME_WORDING} if SECONDS in values else {})
+    reference, metric = quoted(record.default), last_metric(score)
+    memory = [name for name in MEMORY_METRICS if name in values][:1]
+    wordings = dict.fromkeys(memory, MEMORY_WORDING) | (
+        {SECONDS_PER_ITERATION: TIME_WORDING} if SECONDS_PER_ITERATION in values else {}
+    )
     found = {name: _against_default(record, values, name) for name in (metric, *wordings)}
     otherwise = rows_scored_differently(record)
     quality = difference_sentences(found[metric], metric, score_wording(score), reference, otherwise)
@@ -98,7 +97,7 @@ def difference_sentences(
 
     found: differences to the reference by row. incomparable: rows whose scores were measured differently.
     """
-    digits = COLUMN_OF[metric].digits
+    digits = metric_of(metric).digits
     known = {row: line for row, line in found.items() if line.n > 1 and row not in incomparable}
     equal = [row for row, line in known.items() if not (round(line.low, digits) or round(line.high, digits))]
     visible = {row: line for row, line in known.items() if row not in equal and round(line.mean, digits)}
@@ -134,8 +133,8 @@ def _against_default(record: SweepRecord, values: pd.DataFrame, metric: str) -> 
 
 def _best_sample(record: SweepRecord, values: pd.DataFrame, score: str) -> str:
     """Return the best sample of a search, where each has one seed; '' for other sweeps."""
-    found = by_row(summary(values, f"last/{score}"))
-    excluded, digits = rows_scored_differently(record), COLUMN_OF[f"last/{score}"].digits
+    found = by_row(summary(values, last_metric(score)))
+    excluded, digits = rows_scored_differently(record), metric_of(last_metric(score)).digits
     samples = [row.row for row in record.rows if row.row.startswith(SAMPLE) and row.row not in excluded]
     means = {row: found[row].mean for row in samples if found[row].n}
     if not means or any(found[row].n > 1 for row in samples):
@@ -144,7 +143,7 @@ def _best_sample(record: SweepRecord, values: pd.DataFrame, score: str) -> str:
     default = found[record.default]
     compared = f"; {quoted(record.default)} {default.mean:.{digits}f}" if default.n else ""
     return (
-        f"Best of {len(means)} samples by {SCORE_LABELS[score]}: {quoted(best)} ({means[best]:.{digits}f}{compared}). "
+        f"Best of {len(means)} samples by {score_label(score)}: {quoted(best)} ({means[best]:.{digits}f}{compared}). "
         f"One seed each: a hint, not a result. Next: {shlex.join(['just', 'promote', record.file or record.sweep])}"
     )
 

@@ -8,10 +8,19 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.records.names import last_metric, source_metric
 from analysis.records.schema import SweepRecord
-from analysis.statistics.comparability import rows_scored_differently, scoring_differences
-from analysis.statistics.estimates import Estimate, by_row, differences, main_score, summary, timed_alike, values_of
-from analysis.statistics.paper_values import difference_to_paper, find_paper_values
+from analysis.statistics.comparability import rows_scored_differently, tag_differences
+from analysis.statistics.estimates import (
+    Estimate,
+    by_row,
+    differences,
+    main_score,
+    summary,
+    timing_conditions,
+    values_of,
+)
+from analysis.statistics.paper_values import differences_to_paper, paper_fids
 from analysis.tables.columns import DASH, Column, columns_of, setting_columns
 
 SOURCE_ROW = "source, untranslated"
@@ -54,10 +63,10 @@ def table(record: SweepRecord, paper: Mapping[str, Any]) -> Table:
         statistics = by_row(summary(values, column.metric))
         cells[column.title] = [mean_and_std(statistics[row], column, finished[row]) for row in shown]
         source[column.title] = _source_cell(values, column)
-        if column.metric == f"last/{score}" and len(shown) > 1:
+        if score and column.metric == last_metric(score) and len(shown) > 1:
             cells[delta_title(record)] = _differences(record, values, column, shown)
     greyed: list[str] = []
-    if papers := find_paper_values(record, paper):
+    if papers := paper_fids(record, paper):
         of_rows = [f"{papers.fids[row]:.1f}" if row in papers.fids else DASH for row in shown]
         if papers.data_set != record.task:
             greyed.append(f"paper's FID on {papers.data_set} (other data)")
@@ -65,10 +74,10 @@ def table(record: SweepRecord, paper: Mapping[str, Any]) -> Table:
             greyed.append("paper's FID (other protocol)")
             notes.append(f"The paper's FID was measured by another protocol: {papers.why_not}")
         cells[greyed[0] if greyed else "paper's FID"] = of_rows
-        if not greyed and "last/fid" in values:
-            found = by_row(difference_to_paper(values, papers))
+        if not greyed and last_metric("fid") in values:
+            found = by_row(differences_to_paper(values, papers))
             cells["Δ to the paper's FID"] = [signed(found[row].mean, 1) for row in shown]
-    if any(name.startswith("source/") for name in values):
+    if any(name.startswith(source_metric("")) for name in values):
         # A row of the sweep may have the same name.
         name = SOURCE_ROW if SOURCE_ROW not in shown else f"{SOURCE_ROW} (images of A)"
         first = pd.DataFrame([source], index=[name]).reindex(columns=cells.columns, fill_value=DASH)
@@ -113,7 +122,7 @@ def mean_and_std(found: Estimate, column: Column, n: int) -> str:
 
 def _source_cell(values: pd.DataFrame, column: Column) -> str:
     """Return the score of the untranslated images of A, which is the same in every trial."""
-    name = f"source/{column.metric.removeprefix('last/')}"
+    name = source_metric(column.metric.removeprefix(last_metric("")))
     known = values[name].dropna().tolist() if name in values else []
     return f"{known[0] * column.factor:.{column.digits}f}" if known else DASH
 
@@ -147,13 +156,13 @@ def _footnotes(record: SweepRecord, hidden: Set[str]) -> tuple[dict[str, str], l
         for trial in record.finished
         if trial["not_finite"]
     ]
-    timed, left_out = timed_alike(record)
+    timed, left_out = timing_conditions(record)
     if left_out:
         notes.append(
             f"Times, energy and cost: only trials that ran {timed or 'on unrecorded hardware'}. {left_out} that ran "
             "otherwise are left out"
         )
-    if unlike := scoring_differences(record):
+    if unlike := tag_differences(record):
         notes.append(f"Not all scores are comparable. Trials differ in {'; '.join(unlike)}")
     if not record.axes and len(record.rows) > 1:
         notes.append(

@@ -47,7 +47,7 @@ def test_the_golden_record_gives_the_golden_summary_and_captions() -> None:
 def test_the_golden_record_gives_the_golden_comparison() -> None:
     record, _ = read_csv(GOLDEN)
     slower = record.runs.assign(**{"cost/seconds_per_iteration": 0.08, "commit": "ba9876543210"})
-    other = replace(record, runs=slower, overrides=("data.size=32",), place="another store")
+    other = replace(record, runs=slower, overrides=("data.size=32",), store="another store")
     assert comparison(Side("hand_made", record), Side("hand_made@2", other)) == golden("comparison.md")
 
 
