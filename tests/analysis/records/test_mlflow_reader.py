@@ -86,7 +86,10 @@ def test_two_stores_compare_row_by_row(stores: dict[str, str], here: Path, capsy
         (["tables", "hand_made", "--task", "cats"], ("task 'cats'", "stripes")),
         (["compare", "hand_made", "mine"], ("no sweep 'mine'", "hand_made")),
         (["compare", "hand_made@7", "hand_made"], ("sweep 'hand_made'", "no result version '7'", "0, 1")),
-        (["compare", "hand_made", "hand_made", "--other-store", "sqlite:////nowhere/x.db"], ("no such database", "/nowhere/x.db")),
+        (
+            ["compare", "hand_made", "hand_made", "--other-store", "sqlite:////no/x.db"],
+            ("no such database", "x.db"),
+        ),
         (["compare", "hand_made"], ("required: other",)),
         (["tables", "hand_made", "--price-per-hour", "0"], ("'0'", "above 0")),
         (["tables", "hand_made", "--price-per-hour", "nan"], ("'nan'", "above 0")),
