@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from analysis.records.names import SECONDS_PER_EVALUATION, SECONDS_PER_STEP, Tag, cost_metric
 from models.configs import GeneratorConfig, ImageShape
-from models.generator import Generator
+from models.networks.generator import Generator
 from pipeline.config.schema import Config
 from pipeline.hardware.allocation import needed_gb
 from pipeline.hardware.circumstances import execution_in, execution_name, ran_under_mps
