@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-
 from analysis.__main__ import main
+
 from analysis.records.mlflow_reader import read_course, read_grids, read_sweep, without_password
 from analysis.records.names import RESULT_TAGS
 
