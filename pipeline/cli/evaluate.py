@@ -11,13 +11,13 @@ from rich.table import Column, Table
 
 from analysis.records.names import Tag
 from analysis.tables.caption import bias_sentence
-from pipeline.config.compose import change_config, compose_surroundings, tracking_uri
+from pipeline.config.compose import change_config, compose_surroundings, take_options, tracking_uri
 from pipeline.config.schema import Config
 from pipeline.data.dataset_cache import decode, list_images, open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.files import file_digest
 from pipeline.hardware.device import device_name, resolve_device, use_threads
-from pipeline.inference.find import PLACES, find_meant
+from pipeline.inference.find import STORE_PARTS, find_checkpoint
 from pipeline.inference.load import Trained, load_trained
 from pipeline.metrics.calibration import calibration
 from pipeline.metrics.evaluator import Evaluation, Evaluator
@@ -26,7 +26,7 @@ from pipeline.metrics.other_fid import differences, require_installed, their_fid
 from pipeline.tracking.store import Tracker, store_lock
 
 # All that can be set for a trial that is trained already.
-AFTER_TRAINING = ("data", "metric", "compute", *PLACES)
+AFTER_TRAINING = ("data", "metric", "compute", *STORE_PARTS)
 
 
 def evaluate(what: str, overrides: list[str]) -> int:
@@ -35,7 +35,7 @@ def evaluate(what: str, overrides: list[str]) -> int:
     if Path(what).is_dir() and not (Path(what) / "last.pt").exists():
         config = compose_surroundings(overrides)
         return _evaluate_folder(Path(what), config, options)
-    trained = load_trained(find_meant(what, overrides))
+    trained = load_trained(find_checkpoint(what, overrides))
     if options.resize:
         raise UserError(f"resize=yes: {what} is no folder of images; test images are resized by the task's settings")
     if trained.config:
@@ -54,13 +54,13 @@ class Options:
 
 def _split_options(overrides: list[str]) -> tuple[Options, list[str]]:
     """compare=NAME and resize=yes, and the overrides without them."""
-    given = dict(text.split("=", 1) for text in overrides if text.startswith(("compare=", "resize=")))
+    given, others = take_options(overrides, ["compare", "resize"])
     if given.get("resize", "no") not in ("yes", "no"):
-        raise UserError(f"command line: resize is {given['resize']!r}; it must be yes or no")
-    options = Options(given.get("compare", ""), given.get("resize") == "yes")
+        raise UserError(f"command line: resize is {given['resize']!r}. It must be yes or no")
+    options = Options(str(given.get("compare", "")), given.get("resize") == "yes")
     if "compare" in given:
         require_installed(options.compare)
-    return options, [text for text in overrides if text.partition("=")[0] not in given]
+    return options, others
 
 
 def _evaluate_trained(trained: Trained, config: Config, options: Options) -> int:

@@ -15,9 +15,9 @@ from pipeline.config.trial_key import trial_key
 from pipeline.data.dataset_cache import DataConfig, PreparedData, open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.hardware.allocation import share_of
-from pipeline.hardware.circumstances import execution_name
 from pipeline.hardware.device import Machine, find_machine
 from pipeline.hardware.share import Share
+from pipeline.hardware.timing_conditions import execution_name
 from pipeline.metrics.names import OPERATIONS_PER_IMAGE, has_weights
 from pipeline.orchestration.forecast import ImageCounts, Prediction, Work, predict_memory, work_left
 from pipeline.tracking.store import Tracker, TrialRecord, store_lock

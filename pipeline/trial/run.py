@@ -29,11 +29,11 @@ from pipeline.data.batches import UnpairedBatches
 from pipeline.data.dataset_cache import open_dataset
 from pipeline.errors import UserError, first_line
 from pipeline.hardware.allocation import tensors_gb
-from pipeline.hardware.circumstances import execution_name, precision_name, timed_name
 from pipeline.hardware.device import device_name, execution_of, keep_compiled, resolve_device, use_threads
 from pipeline.hardware.memory import is_out_of_memory, keep_freed_memory, limit_cuda
 from pipeline.hardware.mps import mps_runs
 from pipeline.hardware.share import Share
+from pipeline.hardware.timing_conditions import execution_name, precision_name, timed_name
 from pipeline.metrics.evaluator import Evaluator
 from pipeline.metrics.names import metric_names
 from pipeline.rng import rng_for
