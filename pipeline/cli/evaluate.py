@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 from rich.table import Column, Table
 
+from analysis.records.names import Tag
 from analysis.tables.caption import bias_sentence
 from pipeline.config.compose import change_config, compose_surroundings, take_options, tracking_uri
 from pipeline.config.schema import Config
@@ -146,7 +147,7 @@ def _report(
             print(said[-1])
             scores = scores | {f"fid_{options.compare}": theirs}
     finally:  # what was computed is kept, also where another implementation fails
-        device = {"device_name": device_name(evaluator.device), "torch": torch.__version__}
+        device = {Tag.DEVICE_NAME: device_name(evaluator.device), Tag.TORCH: torch.__version__}
         record = {**made_with, **provenance, **device, "remarks": " ".join(said)}
         run_id = tracker.record_evaluation(f"evaluation of {made_with['evaluated']}", scores, record, evaluation.grid)
         print(f"recorded as run {run_id} of {tracker.experiment}")

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from models.build import build_objective
 from models.cut import CUTObjective
 from models.cyclegan import CycleGANObjective
-from models.generator import Generator
+from models.networks.generator import Generator
+from models.networks.weights import load_weights, named_tensors
 from models.reference_checkpoint import read_generator, reference_tensors
-from models.weights import load_weights, named_tensors
 from pipeline.config.schema import Config, from_json
 from pipeline.errors import UserError, first_line
 from pipeline.training.checkpoint import load_checkpoint

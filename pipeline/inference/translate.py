@@ -7,8 +7,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from models.generator import Generator
 from models.images import MIN_SIDE, to_bits, to_model_range
+from models.networks.generator import Generator
 from pipeline.data.image_io import SUFFIXES, Picture, image_files, read_image, with_channels, write_png
 from pipeline.errors import UserError
 

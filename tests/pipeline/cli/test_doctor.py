@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 import torch
+from gpu_facts import FACTS, FULL, H100, SLICE, UNAVAILABLE, USED
 from tape import TapeRecorder
-from test_gpus import FACTS, FULL, H100, SLICE, UNAVAILABLE, USED
 
 from pipeline.__main__ import main
 from pipeline.checks import machine as checks

@@ -8,8 +8,8 @@ import torch
 from mlflow import MlflowClient
 
 from models.configs import DiscriminatorConfig, GeneratorConfig
-from models.discriminator import Discriminator
-from models.generator import Generator
+from models.networks.discriminator import Discriminator
+from models.networks.generator import Generator
 from models.reference_checkpoint import reference_weights
 from pipeline.__main__ import main
 from pipeline.data.image_io import read_image, write_png
