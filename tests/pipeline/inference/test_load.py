@@ -168,7 +168,7 @@ def test_what_a_trained_trial_is_cannot_be_changed(
     for override, said in {
         "model.temperature=1": "Only data.…, metric.…",
         "task=cat2dog": "The model of a trained trial is fixed",
-        "data.kind=folder": "data.kind follows from the task",
+        "data.kind=folder": "data.kind cannot be set by itself",
         "data={size: 64}": "data is a group of fields",
         "data.size=30": "takes sides that are multiples of 4; data.size is [30, 30]",
         "data.channels_b=1": "goes with data.channels_b=3; found 1",
