@@ -1,15 +1,22 @@
-"""From what a command line says of a trained generator to its checkpoint."""
+"""Find the checkpoint of a trained generator that a command line names."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.config.compose import compose_surroundings, tracking_uri
+from pipeline.config.schema import Config
 from pipeline.inference.load import find_checkpoint
 
-# Where checkpoints and records are.
-PLACES = ("paths", "tracking")
+# Settings that say where checkpoints and records are.
+STORAGE = ("paths", "tracking")
 
 
-def find_meant(run: str, overrides: list[str]) -> Path:
-    """The checkpoint that a user means, where overrides may say where trials and records are."""
-    places = compose_surroundings([text for text in overrides if text.startswith(PLACES)])
-    return find_checkpoint(run, Path(places.paths.trials), tracking_uri(places))
+def compose_storage(overrides: Sequence[str]) -> Config:
+    """Compose only the overrides that say where checkpoints and records are."""
+    return compose_surroundings([text for text in overrides if text.startswith(STORAGE)])
+
+
+def find_checkpoint_for(run: str, overrides: Sequence[str]) -> Path:
+    """Return the checkpoint of a trial's key, a run's id, or a path. Other settings among the overrides are ignored."""
+    config = compose_storage(overrides)
+    return find_checkpoint(run, Path(config.paths.trials), tracking_uri(config))
