@@ -14,6 +14,7 @@ from pipeline.config.compose import change_config, compose_surroundings, trackin
 from pipeline.config.schema import Config
 from pipeline.data.dataset_cache import decode, list_images, open_dataset, prepare
 from pipeline.errors import UserError
+from pipeline.files import file_digest
 from pipeline.hardware.device import device_name, resolve_device, use_threads
 from pipeline.inference.find import STORAGE, find_checkpoint_for
 from pipeline.inference.load import Trained, load_trained
@@ -66,9 +67,7 @@ def _evaluate_trained(trained: Trained, config: Config, options: Options) -> int
     evaluation = evaluator.evaluate(trained.generator.to(evaluator.device).translate)
     when = "" if trained.step is None else f" (step {trained.step})"
     print(f"{config.data.name}: test images of A, translated by {trained.file}{when}")
-    with trained.file.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-    made_with = {"evaluated": f"{trained.file}{when}", "evaluated_hash": digest.hexdigest()[:16]}
+    made_with = {"evaluated": f"{trained.file}{when}", "evaluated_hash": file_digest(trained.file)[:16]}
     return _report(evaluation, evaluator, tracker, made_with, options, calibrates=trained.config is None)
 
 

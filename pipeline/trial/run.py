@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from models.build import build_objective
-from models.execution import prepare
+from models.execution import apply_execution
 from pipeline.config.schema import Config, to_json
 from pipeline.data.batches import UnpairedBatches
 from pipeline.data.dataset_cache import open_dataset
@@ -87,7 +87,7 @@ def build_state(config: Config, device: torch.device) -> TrainState:
     """A trial's networks, initialised from its seed, and their optimisers."""
     objective = build_objective(config.model, config.data.shape, rng_for(config.seed, "weights"))
     execution = execution_of(config.train, device.type)
-    prepare(objective, execution)
+    apply_execution(objective, execution)
     objective.to(device)
     betas = (config.train.beta1, config.train.beta2)
     optimizers = make_optimizers(objective, config.train.learning_rate, betas, execution)
