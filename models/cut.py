@@ -7,16 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import register_dataclass
 
-from models.adversarial import lsgan
 from models.configs import CUTConfig, ImageShape, domain_weights, map_positions
-from models.discriminator import Discriminator, score
-from models.generator import Generator
 from models.images import with_channels
-from models.layers import initialise
+from models.losses import lsgan, patch_nce
 from models.negatives import IN_BATCH, ExternalNegatives, Negatives, QueueSlots
+from models.networks.discriminator import Discriminator, score
+from models.networks.generator import Generator
+from models.networks.layers import initialise
+from models.networks.projector import PatchIds, Projector, ids_of_images, sample_patch_ids
 from models.objective import Batch, Counts, frozen
-from models.patch_nce import patch_nce
-from models.projector import PatchIds, Projector, ids_of_images, sample_patch_ids
 
 
 @dataclass(frozen=True)

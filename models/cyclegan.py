@@ -7,13 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._pytree import register_dataclass
 
-from models.adversarial import lsgan
 from models.configs import CycleGANConfig, ImageShape
-from models.discriminator import Discriminator, score
-from models.generator import Generator
 from models.image_pool import ImagePool, PoolChoices
 from models.images import with_channels
-from models.layers import initialise
+from models.losses import lsgan
+from models.networks.discriminator import Discriminator, score
+from models.networks.generator import Generator
+from models.networks.layers import initialise
 from models.objective import Batch, Counts, frozen
 
 

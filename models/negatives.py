@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import register_dataclass
 
 from models.configs import ExternalConfig
-from models.generator import Generator, encode, encoder_stages
+from models.networks.generator import Generator, encode, encoder_stages
+from models.networks.projector import PatchIds, Projector, ids_of_images
 from models.objective import Counts
-from models.projector import PatchIds, Projector, ids_of_images
 
 Negatives = Callable[[Tensor, Tensor], Tensor]
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import register_dataclass, tree_map_only
 
 from models.configs import ImageShape
-from models.generator import Generator
 from models.images import check_finite, check_shape
+from models.networks.generator import Generator
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from models.adversarial import lsgan
 from models.configs import CUTConfig, CycleGANConfig, ImageShape, ModelConfig
 from models.cut import Contrast, CUTFakes, CUTObjective, CUTRandomness
 from models.cyclegan import CycleGANFakes, CycleGANObjective
-from models.discriminator import Discriminator
 from models.image_pool import ImagePool, PoolChoices
 from models.images import with_channels
+from models.losses import lsgan, patch_nce
 from models.negatives import IN_BATCH, Negatives
+from models.networks.discriminator import Discriminator
 from models.objective import Batch, Objective, frozen, on_device, sample_step
-from models.patch_nce import patch_nce
 
 
 def build_reference(config: ModelConfig, shape: ImageShape, rng: torch.Generator) -> "ReferenceCUT | ReferenceCycleGAN":

@@ -20,9 +20,9 @@ def gpu_checks(facts: CudaFacts, config: ComputeConfig) -> list[Check]:
     fault = cuda_fault(facts, sharing=shares_gpus(config))
     if fault:
         stops = config.device == "cuda" or (config.device == "auto" and facts.available)
-        checks.append(Check("CUDA", "fault" if stops else "note", fault.found, fault.mend))
+        checks.append(Check("CUDA", "fault" if stops else "note", fault.found, fault.advice))
     checks += [Check(f"GPU {gpu.index}", "ok", describe_gpu(gpu)) for gpu in facts.gpus]
-    return [*checks, *(Check("CUDA", "note", note.found, note.mend) for note in cuda_notes(facts))]
+    return [*checks, *(Check("CUDA", "note", note.found, note.advice) for note in cuda_notes(facts))]
 
 
 def check_driver(driver: Driver) -> Check:

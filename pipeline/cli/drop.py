@@ -4,6 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from analysis.records.names import ROW_TAGS
 from pipeline.errors import UserError, nearest
 from pipeline.orchestration.last_run import find_last_run
 from pipeline.orchestration.planner import PlannedTrial, plan_sweep
@@ -33,7 +34,7 @@ def drop(name: str, row: str, overrides: list[str], *, yes: bool) -> int:
         assert found.record is not None, "trials without a record were left out above"
         folder = Path(found.trial.config.paths.trials) / found.key
         with claimed(folder):  # so that no other process starts the trial meanwhile
-            planned.tracker.forget_trial(found.record.run_id)
+            planned.tracker.delete_trial(found.record.run_id)
             shutil.rmtree(folder, ignore_errors=True)
     print(f"Dropped {count}. The next run of the sweep trains {'them' if len(trials) > 1 else 'it'} again.")
     print(f"The report is not changed. Rebuild it with: just tables {sweep.name}")
@@ -42,7 +43,7 @@ def drop(name: str, row: str, overrides: list[str], *, yes: bool) -> int:
 
 def _also_in(found: PlannedTrial, sweep: str) -> str:
     tags = found.record.tags if found.record else {}
-    others = [f"{tag.removeprefix('row.')}: {row}" for tag, row in tags.items() if tag.startswith("row.")]
+    others = [f"{tag.removeprefix(ROW_TAGS)}: {row}" for tag, row in tags.items() if tag.startswith(ROW_TAGS)]
     others = [other for other in others if not other.startswith(f"{sweep}:")]
     return f"; also in {', '.join(sorted(others))}" if others else ""
 

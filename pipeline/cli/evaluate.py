@@ -9,14 +9,15 @@ import torch
 from rich.console import Console
 from rich.table import Column, Table
 
+from analysis.records.names import Tag
 from analysis.tables.caption import bias_sentence
-from pipeline.config.compose import change_config, compose_surroundings, tracking_uri
+from pipeline.config.compose import change_config, compose_surroundings, take_options, tracking_uri
 from pipeline.config.schema import Config
 from pipeline.data.dataset_cache import decode, list_images, open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.files import file_digest
 from pipeline.hardware.device import device_name, resolve_device, use_threads
-from pipeline.inference.find import STORAGE, find_checkpoint_for
+from pipeline.inference.find import STORE_PARTS, find_checkpoint
 from pipeline.inference.load import Trained, load_trained
 from pipeline.metrics.calibration import calibration
 from pipeline.metrics.evaluator import Evaluation, Evaluator
@@ -25,7 +26,7 @@ from pipeline.metrics.other_fid import differences, require_installed, their_fid
 from pipeline.tracking.store import Tracker, store_lock
 
 # The settings that can be changed for a trained trial.
-AFTER_TRAINING = ("data", "metric", "compute", *STORAGE)
+AFTER_TRAINING = ("data", "metric", "compute", *STORE_PARTS)
 
 
 def evaluate(what: str, overrides: list[str]) -> int:
@@ -34,7 +35,7 @@ def evaluate(what: str, overrides: list[str]) -> int:
     if Path(what).is_dir() and not (Path(what) / "last.pt").exists():
         config = compose_surroundings(overrides)
         return _evaluate_folder(Path(what), config, options)
-    trained = load_trained(find_checkpoint_for(what, overrides))
+    trained = load_trained(find_checkpoint(what, overrides))
     if options.resize:
         raise UserError(f"resize=yes is for a folder of images, and {what} is a checkpoint. Remove resize=yes.")
     if trained.config:
@@ -52,13 +53,13 @@ class Options:
 
 def _split_options(overrides: list[str]) -> tuple[Options, list[str]]:
     """Return compare=NAME and resize=yes as options, and the other overrides."""
-    given = dict(text.split("=", 1) for text in overrides if text.startswith(("compare=", "resize=")))
+    given, others = take_options(overrides, ["compare", "resize"])
     if given.get("resize", "no") not in ("yes", "no"):
         raise UserError(f"command line: resize is {given['resize']!r}. It must be yes or no.")
-    options = Options(given.get("compare", ""), given.get("resize") == "yes")
+    options = Options(str(given.get("compare", "")), given.get("resize") == "yes")
     if "compare" in given:
         require_installed(options.compare)
-    return options, [text for text in overrides if text.partition("=")[0] not in given]
+    return options, others
 
 
 def _evaluate_trained(trained: Trained, config: Config, options: Options) -> int:
@@ -146,7 +147,7 @@ def _report(
             print(said[-1])
             scores = scores | {f"fid_{options.compare}": theirs}
     finally:  # record our scores even if the other implementation fails
-        device = {"device_name": device_name(evaluator.device), "torch": torch.__version__}
+        device = {Tag.DEVICE_NAME: device_name(evaluator.device), Tag.TORCH: torch.__version__}
         record = {**made_with, **provenance, **device, "remarks": " ".join(said)}
         run_id = tracker.record_evaluation(f"evaluation of {made_with['evaluated']}", scores, record, evaluation.grid)
         print(f"Recorded as run {run_id} of experiment {tracker.experiment}.")

@@ -1,7 +1,7 @@
 """just train: one trial in this process, recorded like any other."""
 
 from pipeline.cli.sweep import _say_what_is_lacking
-from pipeline.config.compose import parse_override
+from pipeline.config.compose import take_options
 from pipeline.config.sweep_file import Row, Sweep
 from pipeline.errors import UserError
 from pipeline.hardware.device import describe_devices
@@ -13,15 +13,12 @@ from pipeline.orchestration.registration import register
 
 def train(overrides: list[str]) -> int:
     """One trial in this process, recorded like any other."""
-    seed = 0
-    for text in overrides:
-        if text.startswith("seed="):
-            value = parse_override(text, "command line").value()
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise UserError(f"command line: seed is {value!r}; it must be a whole number")
-            seed = value
+    values, others = take_options(overrides, ["seed"])
+    seed = values.get("seed", 0)
+    if type(seed) is not int:
+        raise UserError(f"command line: seed is {seed!r}. It must be a whole number")
     single = Sweep("single", "One trial by itself.", (seed,), (Row("single", {}),))
-    planned = plan_sweep(single, [text for text in overrides if not text.startswith("seed=")])
+    planned = plan_sweep(single, others)
     if planned.to_train(retry_failed=True):
         print(describe_devices(planned.machine, planned.config.compute), flush=True)
         require_machine(planned)

@@ -4,16 +4,16 @@ from pathlib import Path
 
 from pipeline.config.compose import compose_surroundings, refuse_other_parts
 from pipeline.hardware.device import resolve_device
-from pipeline.inference.find import STORAGE, find_checkpoint_for
+from pipeline.inference.find import STORE_PARTS, find_checkpoint
 from pipeline.inference.load import load_trained
 from pipeline.inference.translate import plan_files, translate_files
 
 
 def translate(run: str, source: Path, target: Path, overrides: list[str]) -> int:
     """Translate an image or a folder of images. Write PNG files of the same name, size and bit depth."""
-    refuse_other_parts(overrides, ("compute", *STORAGE))
+    refuse_other_parts(overrides, ("compute", *STORE_PARTS))
     device = resolve_device(compose_surroundings(overrides).compute.device)
-    trained = load_trained(find_checkpoint_for(run, overrides))
+    trained = load_trained(find_checkpoint(run, overrides))
     files = plan_files(source, target)
     for number, written in enumerate(translate_files(trained.generator.to(device), files, device), start=1):
         print(f"{number}/{len(files)} {written}", flush=True)

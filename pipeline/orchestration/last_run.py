@@ -5,10 +5,10 @@ from pathlib import Path
 
 from analysis.records.mlflow_reader import read_sweep, recorded_tasks
 from analysis.records.schema import RecordsError
-from pipeline.config.compose import tracking_uri
+from pipeline.config.compose import compose_surroundings, only_parts, tracking_uri
 from pipeline.config.sweep_file import SWEEPS, Sweep, load_sweep
 from pipeline.errors import UserError
-from pipeline.inference.find import compose_storage
+from pipeline.inference.find import STORE_PARTS
 
 
 def find_last_run(name: str, overrides: Sequence[str]) -> tuple[Sweep, list[str]]:
@@ -22,7 +22,8 @@ def find_last_run(name: str, overrides: Sequence[str]) -> tuple[Sweep, list[str]
     in_sweeps = (SWEEPS / f"{name}.yaml").is_file() or name.endswith((".yaml", ".yml")) or "/" in name
     if chosen and in_sweeps:
         return load_sweep(name), list(overrides)
-    uri, recorded_name = tracking_uri(compose_storage(overrides)), Path(name).stem if in_sweeps else name
+    uri = tracking_uri(compose_surroundings(only_parts(overrides, STORE_PARTS)))
+    recorded_name = Path(name).stem if in_sweeps else name
     try:
         tasks = recorded_tasks(uri, recorded_name)
     except RecordsError:  # the sweep was never run; a store that does not answer is reported by the plan

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from analysis.records.names import eval_metric, last_metric, row_tag, settings_tag
 from pipeline.config.compose import tracking_uri
 from pipeline.config.schema import Config, FolderConfig
 from pipeline.config.search_space import Sample
@@ -14,9 +15,9 @@ from pipeline.config.trial_key import trial_key
 from pipeline.data.dataset_cache import DataConfig, PreparedData, open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.hardware.allocation import share_of
-from pipeline.hardware.circumstances import execution_name
 from pipeline.hardware.device import Machine, find_machine
 from pipeline.hardware.share import Share
+from pipeline.hardware.timing_conditions import execution_name
 from pipeline.metrics.names import OPERATIONS_PER_IMAGE, has_weights
 from pipeline.orchestration.forecast import ImageCounts, Prediction, Work, predict_memory, work_left
 from pipeline.tracking.store import Tracker, TrialRecord, store_lock
@@ -147,7 +148,7 @@ def find_needs(plan: Plan) -> list[Need]:
     """What each of the plan's trials needs, in their order. Raises UserError for one that the machine cannot carry."""
     costs = [step_cost(planned.trial.config, Path(plan.config.paths.cache)) for planned in plan.trials]
     trials = len(plan.trials) + plan.samples_to_draw
-    alike = {work: tuple(plan.tracker.find_alike(work)) for work in {cost.work for cost in costs}}
+    alike = {work: tuple(plan.tracker.find_trials_of_same_cost(work)) for work in {cost.work for cost in costs}}
     needs: list[Need] = []
     for planned, cost in zip(plan.trials, costs, strict=True):
         same = alike[cost.work]
@@ -163,7 +164,9 @@ def find_needs(plan: Plan) -> list[Need]:
 
 def recorded_samples(sweep: str, records: Mapping[str, TrialRecord]) -> list[Sample]:
     """The samples that a search has drawn so far, in their order."""
-    rows = [(record.tags.get(f"row.{sweep}", ""), record.tags.get(f"set.{sweep}", "{}")) for record in records.values()]
+    rows = [
+        (record.tags.get(row_tag(sweep), ""), record.tags.get(settings_tag(sweep), "{}")) for record in records.values()
+    ]
     numbered = {int(row.removeprefix(SAMPLE)): json.loads(found) for row, found in rows if row.startswith(SAMPLE)}
     return [numbered[number] for number in sorted(numbered)]
 
@@ -172,7 +175,7 @@ def score_of(record: TrialRecord | None, metric: str) -> float | None:
     """The last score of a trial that is done or was stopped; None for one that is not, or that has none."""
     if record is None or record.status not in ("FINISHED", "KILLED"):
         return None
-    return record.metrics.get(f"last/{metric}", record.metrics.get(f"eval/{metric}"))
+    return record.metrics.get(last_metric(metric), record.metrics.get(eval_metric(metric)))
 
 
 def checkpoint_path(config: Config, key: str) -> Path:

@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import configs, reference_checkpoint
-from models.adversarial import lsgan
 from models.configs import ImageShape
 from models.cut import CUTObjective, CUTRandomness
 from models.cyclegan import CycleGANObjective
-from models.generator import Generator
-from models.layers import InstanceNorm
+from models.losses import lsgan
+from models.networks.generator import Generator
+from models.networks.layers import InstanceNorm
 from models.objective import Batch, sample_step
 from models.reference_checkpoint import (
     layers_of,

@@ -5,8 +5,8 @@ import torch
 
 from models.build import build_objective
 from models.configs import CUT, CUTConfig, DiscriminatorConfig, ExternalConfig, GeneratorConfig, ImageShape, queue_bytes
-from models.generator import encoder_stages
 from models.negatives import ExternalNegatives, PatchQueue
+from models.networks.generator import encoder_stages
 from models.objective import Batch, sample_step
 
 TINY = replace(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from test_gpus import FACTS, FULL, H100, SLICE, UNAVAILABLE, USED
+from gpu_facts import FACTS, FULL, H100, SLICE, UNAVAILABLE, USED
 
 from pipeline.checks.gpu import gpu_checks
 from pipeline.config.schema import ComputeConfig

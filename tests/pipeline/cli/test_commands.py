@@ -204,7 +204,7 @@ def test_status_says_what_became_of_each_trial(
         assert pipeline(trained) == 0
         assert "training now, step 12" in capsys.readouterr().out
     assert pipeline(["status", "unknown"]) == 2
-    assert "no sweep 'unknown' is recorded" in capsys.readouterr().err
+    assert "no sweep 'unknown'" in capsys.readouterr().err
 
 
 def test_dropping_a_row_asks_first_and_forgets_its_trials_alone(
@@ -298,9 +298,9 @@ def test_an_interrupted_trial_may_go_on_with_other_settings_that_cannot_change_i
 
 def test_tables_of_an_unknown_sweep_say_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert pipeline(["tables", "mine"]) == 2
-    assert "no sweep 'mine' is recorded" in capsys.readouterr().err
+    assert "no sweep 'mine'" in capsys.readouterr().err
     assert pipeline(["tables", "mine", "--task", "stripes"]) == 2
-    assert "nothing is recorded for task 'stripes'" in capsys.readouterr().err
+    assert "no records of task 'stripes'" in capsys.readouterr().err
 
 
 def test_tables_are_rebuilt_from_the_records_byte_for_byte(trained: list[str], project: Path) -> None:

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from models.configs import GeneratorConfig
-from models.generator import Generator
+from models.networks.generator import Generator
 from models.reference_checkpoint import reference_weights
 from pipeline.__main__ import main
 from pipeline.data.image_io import write_png

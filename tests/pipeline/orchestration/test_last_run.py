@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.records.manifest import Manifest, SweepRow
 from pipeline.errors import UserError
 from pipeline.orchestration.last_run import find_last_run
 from pipeline.tracking.store import Tracker, store_lock
@@ -16,9 +17,8 @@ def record(project: Path, file: str, task: str, command: list[str]) -> None:
     """The record that a run of the sweep leaves."""
     uri = f"sqlite:///{project / 'mlflow.db'}"
     tracker = Tracker(uri, task, project.as_uri(), store_lock(uri, project / "trials"))
-    rows = [{"row": "CUT", "paper": "", "keys": {"0": "key"}}]
-    content = {"question": "Which?", "overrides": [], "rows": rows, "result_version": "1"}
-    tracker.record_sweep("mine", {**content, "command": command, "file": file})
+    rows = (SweepRow("CUT", "", {0: "key"}, {}),)
+    tracker.record_sweep(Manifest("mine", "Which?", task, "CUT", "1", rows, command=tuple(command), file=file))
 
 
 @pytest.fixture
