@@ -52,7 +52,7 @@ def test_scores_and_what_they_were_made_with_are_said_and_recorded(
     for name, value in {"images_a": "5", "images_b": "6", "extractor": "small-conv", "kid_subset_size": "2"}.items():
         assert run.data.tags[name] == value
         assert f"{name.replace('_', ' ')}: {value}" in said
-    assert "FD (small-conv) is biased here: 5 and 6 images are fewer than its 144 dimensions" in said
+    assert "FD (small-conv) is biased upwards: 5 and 6 images are fewer than its 144 dimensions" in said
     assert run.info.run_id in said
     (kept,) = artefacts(run, "evaluations")
     scores = json.loads(kept.read_text())["scores"]
@@ -204,7 +204,7 @@ def test_a_network_that_may_be_the_authors_is_held_against_their_scores(
     task = ["task=horse2zebra", "data.root=horses", "data.size=64", "data.load_size=64"]
     assert main(["evaluate", "latest_net_G.pth", *task, f"metric.weights={random_inception}"]) == 0
     said = capsys.readouterr().out
-    assert "FID is biased here: 4 and 4 images are fewer than its 2048 dimensions" in said
+    assert "FID is biased upwards: 4 and 4 images are fewer than its 2048 dimensions" in said
     assert "calibration: not by the published protocol (weights " in said
     assert "images_a 4 for 120, images_b 4 for 140" in said
     assert "calibration: not by" in evaluations("horse2zebra")[0].data.tags["remarks"]

@@ -171,7 +171,7 @@ def test_what_a_trained_trial_is_cannot_be_changed(
     for override, said in {
         "model.temperature=1": "Only data.…, metric.…",
         "task=cat2dog": "The model of a trained trial is fixed",
-        "data.kind=folder": "data.kind follows from the task",
+        "data.kind=folder": "data.kind cannot be set by itself",
         "data={size: 64}": "data is a group of fields",
         "data.size=30": "needs multiples of 4",
         "data.channels_b=1": "needs data.channels_b=3, but data.channels_b is 1",
