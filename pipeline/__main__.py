@@ -17,10 +17,8 @@ from pipeline.errors import UserError, first_line
 RESUMABLE = ("sweep", "train", "data")
 WHAT_TO_DO = {
     errno.ENOSPC: "Free space on that disk, or choose a folder on another one",
-    errno.EDQUOT: "Free space in your quota, or choose another folder",
     errno.EACCES: "Change its permissions, or choose another path",
     errno.EEXIST: "Choose another path",
-    errno.EROFS: "Choose a folder on a disk that can be written",
 }
 
 

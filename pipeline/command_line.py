@@ -17,37 +17,16 @@ RUN = "key of a trial, id of its MLflow run, or path of a checkpoint"
 SWEEP = "name of a file in sweeps/ without .yaml, or path of a sweep file"
 # Each command: how it is typed, and what it does.
 COMMANDS = {
-    "sweep": (
-        "NAME [override ...] [--quiet]",
-        "Train the trials of a sweep that are not done. Then write its tables, figures and report.",
-    ),
-    "plan": (
-        "NAME [override ...] [--json]",
-        "Show every trial of a sweep, its state, predicted memory and time. Train nothing.",
-    ),
+    "sweep": ("NAME [override ...] [--quiet]", "Train the trials that are not done. Write tables, figures and report."),
+    "plan": ("NAME [override ...] [--json]", "Show every trial, its state, predicted memory and time. Train nothing."),
     "status": ("NAME [override ...] [--json]", "Show which recorded trials are done, running or failed, and why."),
     "drop": ("NAME ROW [override ...] [--yes]", "Delete the MLflow runs and checkpoints of one row. Ask first."),
-    "promote": (
-        "NAME [override ...] [--count N] [--to NAME]",
-        "Write a sweep file with the best rows of a search, to train them with three seeds.",
-    ),
-    "tables": (
-        "NAME [--task TASK] [--results FOLDER] [--price-per-hour PRICE]",
-        "Write the tables, figures and report of a sweep from MLflow. Train nothing.",
-    ),
-    "compare": (
-        "NAME[/TASK][@VERSION] OTHER [--other-store URI]",
-        "Compare two sweeps, two tasks, or two result versions of one sweep.",
-    ),
-    "data": (
-        "NAME [--from FOLDER] [--url URL] [--to FOLDER]",
-        "Download a data set, or make it from your copy, and count its images.",
-    ),
+    "promote": ("NAME [override ...] [--count N] [--to NAME]", "Write a sweep file with the best rows of a search."),
+    "tables": ("NAME [--task TASK] [--results FOLDER] [--price-per-hour PRICE]", "Write the report from MLflow."),
+    "compare": ("NAME[/TASK][@VERSION] OTHER [--other-store URI]", "Compare two sweeps, tasks or result versions."),
+    "data": ("NAME [--from FOLDER] [--url URL] [--to FOLDER]", "Download a data set, or make it from your copy."),
     "train": ("[override ...]", "Train one trial in this process, without Ray."),
-    "evaluate": (
-        "WHAT [override ...] [compare=pytorch-fid|clean-fid] [resize=yes]",
-        "Compute FID and KID of a trial, a checkpoint, or a folder of images, and record them.",
-    ),
+    "evaluate": ("WHAT [override ...] [compare=NAME] [resize=yes]", "Compute and record FID and KID."),
     "translate": ("RUN INPUT OUTPUT [override ...]", "Translate an image or a folder of images."),
     "export": ("RUN FOLDER [override ...]", "Write the networks of a trial as files of the reference code."),
     "doctor": ("[override ...] [--json]", "Check GPUs, folders, locks, disk, MLflow store, weights and Ray."),
@@ -59,7 +38,7 @@ ALSO = {
     "sweep": "; retry=failed also trains failed trials",
     "plan": "; retry=failed also plans failed trials",
     "train": "; seed=1 sets the seed (0)",
-    "evaluate": "; compare=… adds the FID of another package; resize=yes resizes the images of a folder",
+    "evaluate": "; compare=pytorch-fid or clean-fid adds its FID; resize=yes resizes the images of a folder",
 }
 
 

@@ -48,6 +48,11 @@ class Child:
         except (EOFError, OSError):
             return Failed(self._how_it_ended())
 
+    def do(self, work: Callable[[], Any]) -> Any:
+        """Run a function in a process that runs `serve`. Returns its result, or Failed if it raises or dies."""
+        self.send(work)
+        return self.receive()
+
     def stop(self) -> None:
         """End the process. Terminate or kill it if it does not end by itself."""
         self.connection.close()
@@ -67,22 +72,6 @@ class Child:
         return f"the process exited with code {code} before it had a result"
 
 
-class Worker:
-    """A process that runs one function after another."""
-
-    def __init__(self) -> None:
-        self._child = Child(_serve)
-
-    def do(self, work: Callable[[], Any]) -> Any:
-        """Run a function in the process. Returns its result, or Failed if it raises or the process dies."""
-        self._child.send(work)
-        return self._child.receive()
-
-    def stop(self) -> None:
-        """End the process."""
-        self._child.stop()
-
-
 def _run(connection: Connection, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     # Only the JSON of the benchmark may go to standard output.
     os.dup2(2, 1)
@@ -93,7 +82,8 @@ def _run(connection: Connection, work: Callable[..., None], arguments: tuple[Any
             connection.send(Failed(first_line(error)))
 
 
-def _serve(connection: Connection) -> None:
+def serve(connection: Connection) -> None:
+    """Run one received function after another, and send back its result or Failed. End when the pipe closes."""
     while True:
         try:
             work = connection.recv()

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import torch
 
-from pipeline.benchmarks.process import Failed, Worker
+from pipeline.benchmarks.process import Child, Failed, serve
 from pipeline.benchmarks.trial_steps import kinds_of_steps, steps_of_each_kind, take_steps
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
@@ -120,7 +120,7 @@ def time_ways(
     that failed is not repeated.
     """
     found = {way: Timings() for way in configs}
-    shared: Worker | None = None
+    shared: Child | None = None
     try:
         for _ in range(repeats):
             for way, config in configs.items():
@@ -131,7 +131,7 @@ def time_ways(
                 if own:
                     took = _in_own_process(timing)
                 else:
-                    shared = shared or Worker()
+                    shared = shared or Child(serve)
                     took = shared.do(timing)
                 _note(way, found[way], took)
                 if isinstance(took, Failed) and shared and not own:
@@ -144,7 +144,7 @@ def time_ways(
 
 
 def _in_own_process(timing: Callable[[], Timed]) -> Timed | Failed:
-    worker = Worker()
+    worker = Child(serve)
     try:
         return worker.do(timing)
     finally:

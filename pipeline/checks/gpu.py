@@ -30,8 +30,8 @@ def check_driver(driver: Driver) -> Check:
     version = driver.version or "unknown version"
     cuda = f", supports CUDA up to {driver.cuda[0]}.{driver.cuda[1]}" if driver.cuda else ""
     if driver.nvml_error:
-        mend = "Without NVML, the free memory, the processes and the energy of a GPU are unknown"
-        return Check("NVIDIA driver", "note", f"{version}{cuda}; NVML does not answer ({driver.nvml_error})", mend)
+        advice = "Without NVML, the free memory, the processes and the energy of a GPU are unknown"
+        return Check("NVIDIA driver", "note", f"{version}{cuda}; NVML does not answer ({driver.nvml_error})", advice)
     return Check("NVIDIA driver", "ok", f"{version}{cuda}")
 
 
@@ -52,8 +52,8 @@ def self_tests(facts: CudaFacts) -> list[Check]:
         faults = find_faults_in_child(gpu.uuid)
         name = f"self-test on GPU {gpu.index}"
         if faults:
-            mend = "Check the driver and the GPU (nvidia-smi -q), and the version of torch"
-            checks.append(Check(name, "fault", "; ".join(faults), mend))
+            advice = "Check the driver and the GPU (nvidia-smi -q), and the version of torch"
+            checks.append(Check(name, "fault", "; ".join(faults), advice))
         else:
             checks.append(Check(name, "ok", "five steps give the CPU's losses, also with CUDA graphs; bf16 is finite"))
     return checks

@@ -64,8 +64,8 @@ class Check:
     mend: str = ""
 
     def __str__(self) -> str:
-        mend = f" {self.mend}." if self.mend else ""
-        return f"{self.check}: {self.found}.{mend}"
+        advice = f" {self.mend}." if self.mend else ""
+        return f"{self.check}: {self.found}.{advice}"
 
 
 def within(seconds: float, name: str, ask: Callable[[], Check]) -> Check:
@@ -126,8 +126,8 @@ def check_compiler() -> Check:
     path = shutil.which(compiler)
     if path:
         return Check("C++ compiler", "ok", path)
-    mend = "Only train.compile=true needs it. Install g++, or set CXX"
-    return Check("C++ compiler", "note", f"{compiler} is not on the PATH", mend)
+    advice = "Only train.compile=true needs it. Install g++, or set CXX"
+    return Check("C++ compiler", "note", f"{compiler} is not on the PATH", advice)
 
 
 def folder_checks(config: Config, trials: int = LARGEST_SWEEP) -> list[Check]:
@@ -163,23 +163,23 @@ def existing_folder(folder: Path) -> Path:
 
 def check_writable(name: str, folder: Path) -> Check:
     """Write a temporary file into the folder, or into its nearest parent that exists."""
-    mend = "Set TMPDIR to another folder" if name == "temporary folder" else f"Choose another folder with {name}=…"
+    advice = "Set TMPDIR to another folder" if name == "temporary folder" else f"Choose another folder with {name}=…"
     try:
         existing = existing_folder(folder)
         with tempfile.NamedTemporaryFile(dir=existing) as file:
             file.write(b"0")
             file.flush()
     except NotADirectoryError as error:
-        return Check(name, "fault", str(error), mend)
+        return Check(name, "fault", str(error), advice)
     except OSError as error:
-        return Check(name, "fault", f"cannot write into {folder} ({error.strerror})", mend)
+        return Check(name, "fault", f"cannot write into {folder} ({error.strerror})", advice)
     return Check(name, "ok", f"{folder} is writable" if existing == folder else f"{folder} can be created")
 
 
 def check_locks(folder: Path) -> Check:
     """Check that a second process cannot take a lock that this one holds. Else two sweeps could train one trial."""
     path = folder / f".lock-check-{os.getpid()}"
-    mend = "Put paths.trials on a file system with locks, such as a local disk or NFS version 4"
+    advice = "Put paths.trials on a file system with locks, such as a local disk or NFS version 4"
     try:
         with FileLock(path, timeout=1.0):  # no other process uses this file
             asked = subprocess.run(
@@ -190,21 +190,21 @@ def check_locks(folder: Path) -> Check:
                 check=False,
             )
     except (OSError, NotImplementedError) as error:
-        return Check("file locks", "fault", f"cannot lock a file in {folder} ({error})", mend)
+        return Check("file locks", "fault", f"cannot lock a file in {folder} ({error})", advice)
     finally:
         with suppress(OSError):
             path.unlink()
-    return judge_lock(folder, asked.returncode, asked.stderr, mend)
+    return judge_lock(folder, asked.returncode, asked.stderr, advice)
 
 
-def judge_lock(folder: Path, code: int, stderr: str, mend: str) -> Check:
+def judge_lock(folder: Path, code: int, stderr: str, advice: str) -> Check:
     """Interpret the exit code of the process that asked for the lock."""
     if code == _REFUSED:
         return Check("file locks", "ok", f"file locks work in {folder}")
     if code == 0:
-        return Check("file locks", "fault", f"two processes got the same lock in {folder}", mend)
+        return Check("file locks", "fault", f"two processes got the same lock in {folder}", advice)
     why = last_line(stderr, code)
-    return Check("file locks", "fault", f"a second process could not ask for a lock in {folder} ({why})", mend)
+    return Check("file locks", "fault", f"a second process could not ask for a lock in {folder} ({why})", advice)
 
 
 def last_line(stderr: str, code: int) -> str:

@@ -73,7 +73,7 @@ def check_weights(metric: MetricConfig) -> Check:
 
 def check_ray(address: str) -> Check:
     """Check that a cluster answers at this address. Probe its port first, because Ray retries for a minute."""
-    mend = "Start the cluster (ray start --head), or unset RAY_ADDRESS to use only this machine"
+    advice = "Start the cluster (ray start --head), or unset RAY_ADDRESS to use only this machine"
     if address in ("auto", "local"):
         return Check(RAY, "note", f"RAY_ADDRESS={address}: Ray looks for a cluster when the sweep starts")
     client = address.startswith("ray://")
@@ -86,10 +86,10 @@ def check_ray(address: str) -> Check:
         return Check(RAY, "fault", f"RAY_ADDRESS={address} is not an address", "Write it as HOST:PORT")
     error = probe(host, port)
     if error:
-        return Check(RAY, "fault", f"RAY_ADDRESS={address} does not answer ({error})", mend)
+        return Check(RAY, "fault", f"RAY_ADDRESS={address} does not answer ({error})", advice)
     if client:
         return Check(RAY, "ok", f"RAY_ADDRESS={address} answers")
-    return _ask_ray(address, mend)
+    return _ask_ray(address, advice)
 
 
 def probe(host: str, port: int) -> str:
@@ -101,17 +101,17 @@ def probe(host: str, port: int) -> str:
     return ""
 
 
-def _ask_ray(address: str, mend: str) -> Check:
+def _ask_ray(address: str, advice: str) -> Check:
     """Ask in a child process: Ray's client has no time limit, and an error in it ends its process."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         asked = subprocess.run(command, capture_output=True, text=True, timeout=RAY_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        return Check(RAY, "fault", f"Ray at RAY_ADDRESS={address} does not answer within {RAY_SECONDS:g} s", mend)
+        return Check(RAY, "fault", f"Ray at RAY_ADDRESS={address} does not answer within {RAY_SECONDS:g} s", advice)
     if asked.returncode == 0:
         return Check(RAY, "ok", f"RAY_ADDRESS={address} answers and has this version of Ray")
     why = last_line(asked.stderr, asked.returncode)
-    return Check(RAY, "fault", f"RAY_ADDRESS={address} is not a cluster of this version of Ray ({why})", mend)
+    return Check(RAY, "fault", f"RAY_ADDRESS={address} is not a cluster of this version of Ray ({why})", advice)
 
 
 def _missing_weights(path: Path, *, needed: bool) -> Check:

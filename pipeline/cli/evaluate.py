@@ -133,22 +133,22 @@ def _report(
     for name, value in provenance.items():
         print(f"  {name.replace('_', ' ')}: {value}")
     frechet, kernel = metric_names(config.extractor)
-    said = [bias_sentence(frechet, kernel, provenance, scores[f"{kernel}_std"])]
+    remarks = [bias_sentence(frechet, kernel, provenance, scores[f"{kernel}_std"])]
     if calibrates and config.extractor == INCEPTION:
-        said.append(calibration(tracker.experiment, provenance, scores[frechet]))
-    said = [sentence for sentence in said if sentence]
-    for sentence in said:
+        remarks.append(calibration(tracker.experiment, provenance, scores[frechet]))
+    remarks = [sentence for sentence in remarks if sentence]
+    for sentence in remarks:
         print(sentence)
     try:
         if options.compare:
             both = evaluation.outputs, evaluator.test_b
             theirs = their_fid(options.compare, *both, config.batch_size, evaluator.device)
-            said.append(f"{options.compare}: {theirs:.6g} on the same images. {differences(options.compare)}")
-            print(said[-1])
+            remarks.append(f"{options.compare}: {theirs:.6g} on the same images. {differences(options.compare)}")
+            print(remarks[-1])
             scores = scores | {f"fid_{options.compare}": theirs}
     finally:  # record our scores even if the other implementation fails
         device = {Tag.DEVICE_NAME: device_name(evaluator.device), Tag.TORCH: torch.__version__}
-        record = {**made_with, **provenance, **device, "remarks": " ".join(said)}
+        record = {**made_with, **provenance, **device, "remarks": " ".join(remarks)}
         run_id = tracker.record_evaluation(f"evaluation of {made_with['evaluated']}", scores, record, evaluation.grid)
         print(f"Recorded as run {run_id} of experiment {tracker.experiment}.")
     return 0
