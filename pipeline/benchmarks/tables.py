@@ -69,7 +69,7 @@ def fill_store(uri: str, folder: Path, trials: int) -> None:
         settings = {"model.temperature": 0.01 * (number + 1)}
         rows.append(SweepRow(f"row {number}", "", keys, settings))
     version, axes = str(RESULT_VERSION), ("model.temperature",)
-    tracker.record_sweep(Manifest("many", "How fast?", "stripes", "row 0", version, tuple(rows), axes))
+    tracker.record_sweep(Manifest("many", "How fast?", "stripes", "row 0", tuple(rows), version, axes))
     _copy(uri.removeprefix("sqlite:///"), run_id, trials)
 
 
