@@ -19,7 +19,7 @@ sweep name *overrides: _setup
 doctor *overrides: _setup
     @{{ python }} -m pipeline doctor "$@"
 
-# the dry run of a sweep: every trial, what is done, predicted memory and time; trains nothing [--json]
+# the dry run of a sweep: every trial, what is done, predicted memory and time; trains nothing [--json] [--verbose]
 [no-exit-message]
 plan name *overrides: _setup
     @{{ python }} -m pipeline plan "$@"

@@ -48,12 +48,12 @@ def _run(command: str, arguments: list[str]) -> int:
         case "plan":
             from pipeline.cli.plan import plan
 
-            given = _parse(plan.__doc__, arguments, {"name": SWEEP}, flags=("--json",))
-            return plan(given.name, given.overrides, as_json=given.json)
+            given = _parse(plan.__doc__, arguments, {"name": SWEEP}, flags=("--json", "--verbose"))
+            return plan(given.name, given.overrides, as_json=given.json, verbose=given.verbose)
         case "status":
             from pipeline.cli.status import status
 
-            given = _parse(status.__doc__, arguments, {"name": "a sweep's name"}, flags=("--json",))
+            given = _parse(status.__doc__, arguments, {"name": SWEEP}, flags=("--json",))
             return status(given.name, given.overrides, as_json=given.json)
         case "drop":
             from pipeline.cli.drop import drop

@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import wraps
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
@@ -72,8 +72,8 @@ def key_of_run(uri: str, run_id: str) -> str | None:
 
     Raises UserError where the store cannot be asked.
     """
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        return None  # asking would lay out a database
+    if _is_missing(uri):
+        return None
     try:
         return MlflowClient(uri).get_run(run_id).data.tags.get("trial_key")
     except Exception as error:  # MLflow's, the database's and the network's own kinds, many of them
@@ -92,7 +92,6 @@ def import_store() -> None:
 def store_lock(uri: str, trials: Path) -> FileLock:
     """The lock of a store among the processes of this machine: beside a SQLite file, else in the folder of trials."""
     place = Path(f"{uri.removeprefix('sqlite:///')}.lock") if uri.startswith("sqlite:///") else trials / "store.lock"
-    place.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(place, is_singleton=True)
 
 
@@ -117,35 +116,49 @@ def _answered(method: Callable[Concatenate["Tracker", P], R]) -> Callable[Concat
 
 
 class Tracker:
-    """One experiment of one store. `lock` is held by whoever lays it out or creates runs in it."""
+    """One experiment of one store. Reading creates nothing; the first write creates the database and the experiment.
+
+    `lock` is held by the process that creates the database, the experiment or a run.
+    """
 
     def __init__(self, uri: str, experiment: str, artifact_root: str, lock: FileLock) -> None:
-        self.uri, self.experiment, self.lock = uri, experiment, lock
-        try:
-            with lock:
-                self.client = MlflowClient(uri)
-                found = self.client.get_experiment_by_name(experiment)
-                # A server keeps artefacts where it was told to; only a database of our own needs a place named.
-                location = f"{artifact_root}/{experiment}" if uri.startswith("sqlite:") else None
-                self.experiment_id = (
-                    found.experiment_id if found else self.client.create_experiment(experiment, location)
-                )
-        except Exception as error:  # MLflow's, the database's and the network's own kinds, many of them
-            raise _no_answer(uri, error) from None
+        self.uri, self.experiment, self.artifact_root, self.lock = uri, experiment, artifact_root, lock
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        with self.lock:  # a client creates a SQLite database that does not exist yet
+            return MlflowClient(self.uri)
+
+    @cached_property
+    @_answered
+    def experiment_id(self) -> str:
+        """The experiment, which is created if it does not exist yet."""
+        with self.lock:
+            # A server decides where artifacts are stored; only a database of our own needs a path.
+            location = f"{self.artifact_root}/{self.experiment}" if self.uri.startswith("sqlite:") else None
+            return self._existing_experiment() or self.client.create_experiment(self.experiment, location)
+
+    def _existing_experiment(self) -> str | None:
+        found = self.client.get_experiment_by_name(self.experiment)
         if found and found.lifecycle_stage != "active":
             raise UserError(
-                f"tracking.uri={uri}: experiment {experiment!r} is deleted; restore it in MLflow, or set another "
-                "data.name"
+                f"tracking.uri={self.uri}: experiment {self.experiment!r} is deleted. Restore it in MLflow, or set "
+                "another data.name."
             )
+        return found.experiment_id if found else None
 
     @_answered
     def find_trials(self) -> dict[str, TrialRecord]:
-        """Every trial of the experiment by its key."""
+        """Every trial of the experiment by its key; none if there is no store yet."""
+        if _is_missing(self.uri) or self._existing_experiment() is None:
+            return {}
         return {run.data.tags["trial_key"]: _record(run) for run in self._search("tags.kind = 'trial'")}
 
     @_answered
     def find_alike(self, work: str) -> list[TrialRecord]:
         """The latest trials, of whichever task, whose steps cost the same (`StepCost.work`)."""
+        if _is_missing(self.uri):
+            return []
         experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
         condition = f"tags.kind = 'trial' and tags.work = '{work}'"
         return [_record(run) for run in self.client.search_runs(experiments, condition, max_results=ALIKE)]
@@ -258,6 +271,11 @@ def _log_evaluation(
 ) -> None:
     client.log_image(run_id, np.ascontiguousarray(grid), key="grid", step=step)
     client.log_dict(run_id, {"scores": dict(scores), **made_with}, f"evaluations/step_{step:08d}.json")
+
+
+def _is_missing(uri: str) -> bool:
+    """Whether the store is a SQLite database that does not exist. A client would create it."""
+    return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
 
 
 def _no_answer(uri: str, error: Exception) -> UserError:
