@@ -45,7 +45,7 @@ class Execution:
 REFERENCE = Execution()
 
 
-def prepare(objective: nn.Module, execution: Execution) -> None:
+def apply_execution(objective: nn.Module, execution: Execution) -> None:
     """Make an objective's networks, in place, such that its steps are carried out so."""
     for module in objective.modules():
         match module:
@@ -67,7 +67,7 @@ def prepare(objective: nn.Module, execution: Execution) -> None:
 
 
 @contextmanager
-def arithmetic(execution: Execution, device: torch.device) -> collections.abc.Generator[None]:
+def autocast_for(execution: Execution, device: torch.device) -> collections.abc.Generator[None]:
     """Forward passes in the body compute in the execution's precision."""
     with torch.autocast(device.type, torch.bfloat16, enabled=execution.precision == "bf16"):
         yield

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from analysis.records.names import Tag
 from pipeline.config.schema import FolderConfig
 from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, PROCESS_ALLOWANCE_GB, WORKSPACE_FACTOR
@@ -98,7 +99,7 @@ def _state(entry: Entry) -> str:
             return f"failed ({record.error}){', will retry' if trained else '; to retry, add retry=failed'}"
         case "stopped":
             resumable = f", resumable at step {record.step}" if trained else ""
-            return f"stopped {record.tags.get('stopped', '')}".strip() + resumable
+            return f"stopped {record.tags.get(Tag.STOPPED, '')}".strip() + resumable
         case "done":
             return "done"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from analysis.records.names import last_metric
 from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.config.trial_key import keyed_fields
 from pipeline.hardware.device import describe_devices
@@ -15,7 +16,7 @@ from pipeline.hardware.mps import mps_for_packed_trials
 from pipeline.metrics.names import further_scores, metric_names
 from pipeline.orchestration.planner import Plan, plan_sweep
 from pipeline.orchestration.preflight import require_machine, require_metric_networks
-from pipeline.orchestration.registration import manifest, register_trials
+from pipeline.orchestration.registration import make_manifest, register_trials
 from pipeline.orchestration.requirements import Requirement, estimate_requirements
 from pipeline.tracking.ui_views import saved_views, view_address
 from pipeline.trial.process import forked_nursery
@@ -85,7 +86,7 @@ def _write_results(plan: Plan, console: Console) -> None:
     written = write_results(uri, name, plan.task, Path(plan.config.paths.results))
     description = "\n\n".join((plan.sweep.question, *written.findings, "Artifacts, results/index.html: the report."))
     metric, _ = metric_names(plan.config.metric.extractor)
-    parameters, axes = keyed_fields(plan.config), manifest(plan)["axes"]
+    parameters, axes = keyed_fields(plan.config), make_manifest(plan).axes
     fields = [axis for axis in axes if axis in parameters] + (["model.method"] if "model" in axes else [])
     train = plan.config.train
     last_step = plan.steps_per_epoch * (train.constant_epochs + train.decay_epochs)
@@ -115,7 +116,7 @@ def print_missing_scores(plan: Plan) -> None:
     metric = plan.config.metric
     done = [planned for planned in plan.trials if planned.state == "done"]
     for score in further_scores(metric.extractor, metric.also, segmented=metric.segmentation is not None):
-        lacking = [found.key[:8] for found in done if found.record and f"last/{score}" not in found.record.metrics]
+        lacking = [found.key[:8] for found in done if found.record and last_metric(score) not in found.record.metrics]
         if lacking:
             trials = f"{len(lacking)} finished trial{'s have' if len(lacking) > 1 else ' has'}"
             print(

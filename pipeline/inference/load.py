@@ -12,7 +12,7 @@ from models.build import build_objective
 from models.cut import CUTObjective
 from models.cyclegan import CycleGANObjective
 from models.generator import Generator
-from models.official import read_generator, weights_in
+from models.reference_checkpoint import read_generator, reference_tensors
 from models.weights import load_weights, named_tensors
 from pipeline.config.schema import Config, from_json
 from pipeline.errors import UserError, first_line
@@ -64,7 +64,7 @@ def load_trained(file: Path) -> Trained:
         objective, config = _objective(content, file)
         return Trained(objective.translator, file, config, content.get("step"))
     try:
-        generator = read_generator(weights_in(content, str(file)), str(file))
+        generator = read_generator(reference_tensors(content, str(file)), str(file))
     except ValueError as error:
         raise UserError(str(error)) from None
     except RuntimeError as error:  # torch's, for sizes that no memory holds

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from analysis.records.names import eval_metric, last_metric, row_tag, settings_tag
 from pipeline.config.compose import tracking_uri
 from pipeline.config.schema import Config, FolderConfig
 from pipeline.config.sweep_file import SAMPLE, Row, Sweep, Trial, expand, sampled_row, with_seeds
@@ -135,7 +136,7 @@ def score_of(record: TrialRecord | None, metric: str) -> float | None:
     """The last score of a trial that is done or was stopped; None if it has not ended or has no score."""
     if record is None or record.status not in ("FINISHED", "KILLED"):
         return None
-    return record.metrics.get(f"last/{metric}", record.metrics.get(f"eval/{metric}"))
+    return record.metrics.get(last_metric(metric), record.metrics.get(eval_metric(metric)))
 
 
 def checkpoint_path(config: Config, key: str) -> Path:
@@ -186,7 +187,9 @@ def _samples_are_recorded(sweep: Sweep) -> bool:
 
 def _recorded_samples(sweep: str, records: Records) -> list[Row]:
     """The rows that a search has sampled so far, in their order; numbered anew, since a row may have been dropped."""
-    rows = [(record.tags.get(f"row.{sweep}", ""), record.tags.get(f"set.{sweep}", "{}")) for record in records.values()]
+    rows = [
+        (record.tags.get(row_tag(sweep), ""), record.tags.get(settings_tag(sweep), "{}")) for record in records.values()
+    ]
     numbered = {int(row.removeprefix(SAMPLE)): json.loads(found) for row, found in rows if row.startswith(SAMPLE)}
     return [sampled_row(number, numbered[old]) for number, old in enumerate(sorted(numbered))]
 

@@ -7,6 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from analysis.records.manifest import Manifest, SweepRow
+from analysis.records.names import Tag, row_tag, settings_tag
 from pipeline.config.sweep_file import SWEEPS, Row
 from pipeline.config.trial_key import RESULT_VERSION, can_change_results, keyed_fields, leaves
 from pipeline.orchestration.planner import Plan, PlannedTrial, Records, checkpoint_path
@@ -29,9 +31,9 @@ def register_trials(
     """
     assert plan.data is not None, "a plan without data is only printed"
     provenance = {
-        "data_fingerprint": plan.data.fingerprint,
-        "commit": _commit(),
-        "result_version": str(RESULT_VERSION),
+        Tag.DATA_FINGERPRINT: plan.data.fingerprint,
+        Tag.COMMIT: _commit(),
+        Tag.RESULT_VERSION: str(RESULT_VERSION),
     }
     left = {planned.key for planned in plan.to_train(retry_failed=retry_failed)}
     data_folder = str(plan.data.folder.absolute())
@@ -42,32 +44,32 @@ def register_trials(
         if records is None:
             known = {planned.key: planned.record for planned in plan.trials if planned.record}
             records = plan.tracker.find_trials() if left else known
-        plan.tracker.record_sweep(plan.sweep.name, manifest(plan))
+        plan.tracker.record_sweep(make_manifest(plan))
         for planned in plan.trials:
             trial, record = planned.trial, records.get(planned.key)
-            tags = {f"row.{plan.sweep.name}": trial.row, f"set.{plan.sweep.name}": settings[trial.row]}
+            tags = {row_tag(plan.sweep.name): trial.row, settings_tag(plan.sweep.name): settings[trial.row]}
             name = f"{trial.row}, seed {trial.seed}"
             run_id = record.run_id if record else plan.tracker.create_trial(planned.key, name)
             if planned.key in left:
                 requirement = requirement_of[planned.key]
                 jobs.append(_job(plan, planned, run_id, data_folder, requirement, retry_failed=retry_failed))
                 # MLflow never changes a parameter, and those of the key are the same in every run of that key.
-                tags |= {**provenance, "work": requirement.cost.work}
-                plan.tracker.describe_trial(run_id, keyed_fields(trial.config), tags)
+                tags |= {**provenance, Tag.WORK: requirement.cost.work}
+                plan.tracker.log_settings(run_id, keyed_fields(trial.config), tags)
             elif record is None or not tags.items() <= record.tags.items():
-                plan.tracker.describe_trial(run_id, {}, tags)
+                plan.tracker.log_settings(run_id, {}, tags)
     return jobs
 
 
-def close_trial(plan: Plan, run_id: str, outcome: Outcome, epoch: int) -> None:
+def end_trial(plan: Plan, run_id: str, outcome: Outcome, epoch: int) -> None:
     """End the run of a trial that could not end it itself: it died, or the search stopped it after an epoch.
 
     A run that has ended already stays as it is.
     """
     if outcome == Outcome("stopped"):
-        plan.tracker.close_trial(run_id, "KILLED", {"stopped": f"by the search after epoch {epoch}"})
+        plan.tracker.end_trial(run_id, "KILLED", {Tag.STOPPED: f"by the search after epoch {epoch}"})
     elif outcome.ending in ("died", "failed", "memory"):
-        plan.tracker.close_trial(run_id, "FAILED", {"error": outcome.reason})
+        plan.tracker.end_trial(run_id, "FAILED", {Tag.ERROR: outcome.reason})
 
 
 def _job(
@@ -89,29 +91,26 @@ def _job(
     )
 
 
-def manifest(plan: Plan) -> dict[str, Any]:
-    """Return what tables need to know of a sweep; it is stored beside its trials."""
-    keys: dict[str, dict[str, str]] = {row.row: {} for row in plan.sweep.rows}
+def make_manifest(plan: Plan) -> Manifest:
+    """Return what tables need to know of a sweep."""
+    keys: dict[str, dict[int, str]] = {row.row: {} for row in plan.sweep.rows}
     for planned in plan.trials:
-        keys[planned.trial.row][str(planned.trial.seed)] = planned.key
-    axes = list(dict.fromkeys(name for row in plan.sweep.rows for name in row.set))
-    return {
-        "sweep": plan.sweep.name,
-        "question": plan.sweep.question,
-        "task": plan.task,
-        "default": plan.sweep.default or plan.sweep.rows[0].row,
-        "result_version": str(RESULT_VERSION),
-        "price_per_hour": plan.config.compute.price_per_hour,
-        "base": list(plan.sweep.base),
-        "overrides": [text for text in plan.overrides if can_change_results(text)],
-        "command": list(plan.overrides),
-        "file": plan.sweep.name if Path(plan.sweep.place).parent == SWEEPS else plan.sweep.place,
-        "axes": axes,
-        "rows": [
-            {"row": row.row, "paper": row.paper, "keys": keys[row.row], "settings": _settings(plan, row, axes)}
-            for row in plan.sweep.rows
-        ],
-    }
+        keys[planned.trial.row][planned.trial.seed] = planned.key
+    axes = tuple(dict.fromkeys(name for row in plan.sweep.rows for name in row.set))
+    return Manifest(
+        sweep=plan.sweep.name,
+        question=plan.sweep.question,
+        task=plan.task,
+        default=plan.sweep.default or plan.sweep.rows[0].row,
+        result_version=str(RESULT_VERSION),
+        rows=tuple(SweepRow(row.row, row.paper, keys[row.row], _settings(plan, row, axes)) for row in plan.sweep.rows),
+        axes=axes,
+        base=tuple(plan.sweep.base),
+        overrides=tuple(text for text in plan.overrides if can_change_results(text)),
+        price_per_hour=plan.config.compute.price_per_hour,
+        command=tuple(plan.overrides),
+        file=plan.sweep.name if Path(plan.sweep.place).parent == SWEEPS else plan.sweep.place,
+    )
 
 
 def _settings(plan: Plan, row: Row, axes: Sequence[str]) -> dict[str, Any]:

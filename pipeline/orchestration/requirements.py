@@ -33,7 +33,7 @@ def estimate_requirements(plan: Plan) -> list[Requirement]:
     """
     costs = [step_cost(planned.trial.config, Path(plan.config.paths.cache)) for planned in plan.trials]
     trials = len(plan.trials) + plan.samples_to_draw
-    similar = {work: tuple(plan.tracker.find_alike(work)) for work in {cost.work for cost in costs}}
+    similar = {work: tuple(plan.tracker.find_trials_of_same_cost(work)) for work in {cost.work for cost in costs}}
     requirements: list[Requirement] = []
     for planned, cost in zip(plan.trials, costs, strict=True):
         execution = execution_name(planned.trial.config.train, plan.machine.device)

@@ -12,7 +12,7 @@ from pipeline.metrics.names import metric_names
 from pipeline.orchestration.live_table import Line, LiveView, open_log
 from pipeline.orchestration.planner import Plan, PlannedTrial, replan, with_records
 from pipeline.orchestration.ray_tune import Events, run_jobs
-from pipeline.orchestration.registration import close_trial, register_trials
+from pipeline.orchestration.registration import end_trial, register_trials
 from pipeline.orchestration.requirements import Requirement, estimate_requirements
 from pipeline.orchestration.retry import next_round, wait_for_others
 from pipeline.orchestration.search import add_sample, halving_rungs
@@ -40,7 +40,7 @@ def run_trials(
                 queue.outcomes[key] = outcome
                 view.end(key, outcome)
                 try:
-                    close_trial(plan, queue.jobs[key].run_id, outcome, progress.epoch if progress else 0)
+                    end_trial(plan, queue.jobs[key].run_id, outcome, progress.epoch if progress else 0)
                 except UserError as error:
                     view.log.info("%s: %s", key, error)
                 tables.refresh()

@@ -12,6 +12,7 @@ import torch
 
 from pipeline.config.schema import TrainConfig
 from pipeline.errors import UserError, first_line
+from pipeline.files import remove_leftovers, replacing
 from pipeline.training.background_writer import Writer
 
 # Beside the training of a GPU, where an epoch may take seconds and a checkpoint has hundreds of megabytes.
@@ -49,13 +50,11 @@ class Checkpoints:
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write tensors in nested dicts and lists; a crash at any moment leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    remove_leftovers(path)
+    with replacing(path) as partial, partial.open("wb") as file:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
-    partial.rename(path)
 
 
 def load_checkpoint(path: Path, mend: str = "remove it to train this trial from the start") -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.execution import REFERENCE, Execution, arithmetic
-from models.objective import Batch, Objective, check_batch, draw_step, on_device
+from models.execution import REFERENCE, Execution, autocast_for
+from models.objective import Batch, Objective, check_batch, on_device, sample_step
 from pipeline.hardware.timers import Lap, start_lap
 from pipeline.hardware.transfer import Packed, unpack
 from pipeline.training.cuda_graphs import CUDARecorder, Recorded, Recorder
@@ -78,7 +78,7 @@ def prepared_step_taker(
     recorded = Recorded(compute, device, recorder or CUDARecorder(device)) if state.execution.cuda_graphs else None
 
     def take_step(prepared: PreparedStep) -> dict[str, Tensor]:
-        objective.count(prepared.counts)
+        objective.set_counts(prepared.counts)
         arguments = prepared.arguments
         if not isinstance(arguments, Packed):
             losses = compute(*arguments)
@@ -100,7 +100,7 @@ def step_taker(
 
     def take_step(batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         check_batch(batch, state.objective.shape)
-        draws, counts = state.objective.draw(len(batch.a), rng, state.objective.counts)
+        draws, counts = state.objective.sample_randomness(len(batch.a), rng, state.objective.counts)
         return take_prepared(PreparedStep(state.step, 0, _packed_for(state, batch, draws), counts))
 
     return take_step
@@ -116,7 +116,7 @@ def train_step(
     """One step of every phase, in the objective's order; the detached losses as 'phase/name'. Raises ValueError for a
     batch that cannot be."""
     check_batch(batch, objective.shape)
-    draws = on_device(draw_step(objective, len(batch.a), rng), batch.a.device)
+    draws = on_device(sample_step(objective, len(batch.a), rng), batch.a.device)
     return compute_step(objective, optimizers, batch, draws, execution)
 
 
@@ -124,7 +124,7 @@ def compute_step(
     objective: Objective, optimizers: Optimizers, batch: Batch, draws: Any, execution: Execution = REFERENCE
 ) -> dict[str, Tensor]:
     """The device's part of a step, once all draws are made."""
-    with arithmetic(execution, batch.a.device):
+    with autocast_for(execution, batch.a.device):
         fakes = objective.generate(batch, draws)
     return update(objective, optimizers, batch, fakes, execution)
 
@@ -138,7 +138,7 @@ def update(
         # Before any loss: the last step's gradients would stand beside this one's graph at its widest.
         optimizer.zero_grad(set_to_none=True)
     for phase in objective.phases:
-        with arithmetic(execution, batch.a.device):
+        with autocast_for(execution, batch.a.device):
             losses = objective.losses(phase, batch, fakes)
         torch.stack(list(losses.values())).sum().backward()
         optimizers[phase].step()

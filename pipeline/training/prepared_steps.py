@@ -46,7 +46,7 @@ def prepare_steps(
         if device.type == "cpu":
             batch = in_model_range(batch)
             check_batch(batch, objective.shape)
-        draws, counts = objective.draw(len(batch.a), rng, counts)
+        draws, counts = objective.sample_randomness(len(batch.a), rng, counts)
         yield PreparedStep(step, epoch, _packed_for(state, batch, draws), counts)
 
 

@@ -13,8 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from analysis.records.names import (
+    Tag,
+    best_metric,
+    cost_metric,
+    eval_metric,
+    last_metric,
+    source_metric,
+    train_metric,
+)
 from models.build import build_objective
-from models.execution import prepare
+from models.execution import apply_execution
 from pipeline.config.schema import Config, to_json
 from pipeline.data.batches import UnpairedBatches
 from pipeline.data.dataset_cache import open_dataset
@@ -77,7 +86,7 @@ def run_trial(job: TrialJob) -> Iterator[Progress]:
             raise
         except Exception as error:
             # A later plan promises more to trials of its like on this device.
-            short = {"out_of_memory_gb": f"{job.share.memory_gb:.3f}", **_device_tags(job)}
+            short = {Tag.OUT_OF_MEMORY_GB: f"{job.share.memory_gb:.3f}", **_device_tags(job)}
             tags = short if is_out_of_memory(error) else {}
             record.fail(f"{type(error).__name__}: {error}", traceback.format_exc(), tags)
             raise
@@ -87,7 +96,7 @@ def build_state(config: Config, device: torch.device) -> TrainState:
     """A trial's networks, initialised from its seed, and their optimisers."""
     objective = build_objective(config.model, config.data.shape, rng_for(config.seed, "weights"))
     execution = execution_of(config.train, device.type)
-    prepare(objective, execution)
+    apply_execution(objective, execution)
     objective.to(device)
     betas = (config.train.beta1, config.train.beta2)
     optimizers = make_optimizers(objective, config.train.learning_rate, betas, execution)
@@ -167,8 +176,8 @@ def _log(record: TrialRun, step: int, losses: Callable[[], Mapping[str, Tensor]]
     finite."""
     means = mean_losses(losses())
     _refuse_divergence(means, step)
-    values = {f"train/{name}": loss for name, loss in means.items()}
-    record.log(step, values | {f"eval/{name}": score for name, score in scores.items()})
+    values = {train_metric(name): loss for name, loss in means.items()}
+    record.log(step, values | {eval_metric(name): score for name, score in scores.items()})
 
 
 def _first_under(lock: AbstractContextManager[Any], reports: Iterator[StepReport]) -> Iterator[StepReport]:
@@ -182,7 +191,7 @@ def _resume(
 ) -> tuple[dict[int, dict[str, float]], Meter]:
     """Take up the checkpoint, unless it is ahead of the record: then the record is a new one and wants the whole. Gives
     the scores by step so far, and the meter that goes on."""
-    checkpoint, batch_size, timed = Path(job.checkpoint), job.config.train.batch_size, _device_tags(job)["timed"]
+    checkpoint, batch_size, timed = Path(job.checkpoint), job.config.train.batch_size, _device_tags(job)[Tag.TIMED]
     saved = load_checkpoint(checkpoint) if checkpoint.exists() else None
     if saved is None or saved["step"] > record.last_step:
         return {}, Meter(device, job.share, batch_size, timed)
@@ -217,11 +226,11 @@ def _summary(
     """The values that tables are made of. 'Best' is the evaluation of lowest distance, and when it was."""
     last_step, best_step = max(evaluations), min(evaluations, key=lambda step: evaluations[step][metric])
     values: dict[str, float] = {}
-    for name, step in (("last", last_step), ("best", best_step)):
-        values |= {f"{name}/{score}": value for score, value in evaluations[step].items()}
-        values |= {f"{name}/step": step, f"{name}/epoch": step / steps_per_epoch}
-    values |= {f"source/{name}": score for name, score in source.items()}
-    return values | {f"cost/{name}": value for name, value in costs.items()}
+    for named, step in ((last_metric, last_step), (best_metric, best_step)):
+        values |= {named(score): value for score, value in evaluations[step].items()}
+        values |= {named("step"): step, named("epoch"): step / steps_per_epoch}
+    values |= {source_metric(name): score for name, score in source.items()}
+    return values | {cost_metric(name): value for name, value in costs.items()}
 
 
 def _device_tags(job: TrialJob) -> dict[str, str]:
@@ -230,16 +239,16 @@ def _device_tags(job: TrialJob) -> dict[str, str]:
     execution = execution_name(job.config.train, device.type)
     mps = device.type == "cuda" and mps_runs()
     return {
-        **({"mps": "yes" if mps else "no"} if device.type == "cuda" else {}),
-        "device": device.type,
-        "device_name": device_name(device),
-        "threads": str(job.share.cpus),
-        "gpu_part": f"{job.share.gpus:g}",
-        "packed": _packed(job.share),
-        "precision": precision_name(job.config.train, device.type),
-        "execution": execution,
-        "timed": timed_name(device_name(device), job.share.cpus, execution, _packed(job.share), mps=mps),
-        "torch": torch.__version__,
+        **({Tag.MPS: "yes" if mps else "no"} if device.type == "cuda" else {}),
+        Tag.DEVICE: device.type,
+        Tag.DEVICE_NAME: device_name(device),
+        Tag.THREADS: str(job.share.cpus),
+        Tag.GPU_PART: f"{job.share.gpus:g}",
+        Tag.PACKED: _packed(job.share),
+        Tag.PRECISION: precision_name(job.config.train, device.type),
+        Tag.EXECUTION: execution,
+        Tag.TIMED: timed_name(device_name(device), job.share.cpus, execution, _packed(job.share), mps=mps),
+        Tag.TORCH: torch.__version__,
     }
 
 

@@ -37,7 +37,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(Tracker, name, counted)
 
-    for name in ("find_trials", "create_trial", "describe_trial"):
+    for name in ("find_trials", "create_trial", "log_settings"):
         count(name, getattr(Tracker, name))
     return counts
 
@@ -95,7 +95,7 @@ def test_a_sweep_that_has_nothing_to_train_looks_up_its_trials_once(
     assert experiment is not None
     for run in client.search_runs([experiment.experiment_id], "tags.kind = 'trial'"):
         client.set_terminated(run.info.run_id, "FINISHED")
-    assert calls == {"find_trials": 2, "create_trial": 2, "describe_trial": 2}
+    assert calls == {"find_trials": 2, "create_trial": 2, "log_settings": 2}
     calls.clear()
     assert pipeline(["sweep", "mine", *tiny_overrides]) == 0
     assert "mine: nothing to train (2 done)" in capsys.readouterr().out
