@@ -66,7 +66,7 @@ def run(given: argparse.Namespace) -> int:
         case "plan":
             from pipeline.cli.plan import plan
 
-            return plan(given.name, given.overrides, as_json=given.json)
+            return plan(given.name, given.overrides, as_json=given.json, verbose=given.verbose)
         case "status":
             from pipeline.cli.status import status
 

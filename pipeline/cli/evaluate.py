@@ -111,7 +111,10 @@ def _tracker(config: Config) -> Tracker:
     # Opened before the evaluation, so that no evaluation is lost to a store that does not answer.
     uri = tracking_uri(config)
     lock = store_lock(uri, Path(config.paths.trials).absolute())
-    return Tracker(uri, config.data.name, Path("mlartifacts").absolute().as_uri(), lock)
+    tracker = Tracker(uri, config.data.name, Path("mlartifacts").absolute().as_uri(), lock)
+    # Before the images are scored: a store that does not answer must not cost a computed result.
+    assert tracker.experiment_id
+    return tracker
 
 
 def _report(

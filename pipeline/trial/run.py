@@ -68,7 +68,7 @@ def run_trial(job: TrialJob) -> Iterator[Progress]:
     another process trains this trial.
     """
     with claimed(Path(job.checkpoint).parent):
-        if run_status(job.tracking_uri, job.run_id) in job.over:
+        if run_status(job.tracking_uri, job.run_id) in job.final_statuses:
             return  # another process was faster
         record = TrialRun(job.tracking_uri, job.run_id)
         try:
