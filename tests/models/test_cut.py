@@ -42,8 +42,8 @@ def test_keys_come_from_the_features_of_the_forward_pass_and_equal_encoding_agai
         again = objective.projector(
             objective.generator.encode(image, objective.positions), randomness.patch_ids[domain]
         )
-        for place, key in fakes.contrasts[domain].keys.items():
-            torch.testing.assert_close(key, again[place], rtol=1e-4, atol=1e-5)
+        for layer, key in fakes.contrasts[domain].keys.items():
+            torch.testing.assert_close(key, again[layer], rtol=1e-4, atol=1e-5)
             assert not key.requires_grad
 
 
@@ -51,7 +51,7 @@ def test_keys_come_from_the_features_of_the_forward_pass_and_equal_encoding_agai
 def test_encoder_runs_once_on_the_sources_and_once_on_the_outputs(
     config: CUTConfig, flipped: bool, passes: int
 ) -> None:
-    """A flipped step alone needs the unflipped sources as well."""
+    """Only a flipped step also encodes the unflipped sources."""
     tiny = replace(
         config, generator=TINY.generator, discriminator=TINY.discriminator, num_patches=8, projection_units=8
     )
@@ -101,7 +101,7 @@ def test_weight_zero_is_a_plain_gan() -> None:
 
 
 @pytest.mark.parametrize("places", [("pixels",), ("res5",), ("res5", "down1")])
-def test_any_places_can_be_looked_at(places: tuple[str, ...]) -> None:
+def test_any_layers_can_be_used(places: tuple[str, ...]) -> None:
     objective = objective_of(replace(TINY, places=places))
     fakes = generated(objective, batch(), 1)
     assert set(fakes.contrasts["a"].keys) == set(places)

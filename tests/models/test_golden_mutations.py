@@ -1,4 +1,4 @@
-"""The golden test sees what it should see: each change of the method, made on a copy, turns it red."""
+"""Each change of the method, made on a copy of the code, makes the golden test fail."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# What is changed, in which file, from what, to what.
+# Name: file, old text, new text.
 CHANGES = {
     "temperature": ("models/losses.py", "/ temperature", "/ (1.1 * temperature)"),
     "detached keys": (
@@ -46,18 +46,18 @@ def golden_test(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_the_copy_is_green_as_it_is(tmp_path: Path) -> None:
+def test_the_unchanged_copy_passes(tmp_path: Path) -> None:
     result = golden_test(copy_of_the_code(tmp_path))
     assert result.returncode == 0, result.stdout
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_the_golden_test_is_red_for_every_change(tmp_path: Path, change: tuple[str, str, str]) -> None:
+def test_the_golden_test_fails_for_every_change(tmp_path: Path, change: tuple[str, str, str]) -> None:
     name, old, new = change
     file = copy_of_the_code(tmp_path) / name
     text = file.read_text(encoding="utf-8")
-    assert text.count(old) == 1, f"{name} no longer holds the line to change"
+    assert text.count(old) == 1, f"{name} must hold {old!r} once"
     file.write_text(text.replace(old, new), encoding="utf-8")
     result = golden_test(tmp_path)
     # 1: tests ran and failed; a copy that cannot be imported gives 2.
