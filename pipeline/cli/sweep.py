@@ -49,7 +49,7 @@ def _write_results(planned: Plan, console: Console) -> None:
     from analysis.report.write import write_results  # matplotlib, which a trial's process need not carry
 
     written = write_results(planned.uri, planned.sweep.name, planned.task, Path(planned.config.paths.results))
-    description = "\n\n".join((planned.sweep.question, *written.findings, "Artifacts, results/index.html: the report."))
+    description = "\n\n".join((planned.sweep.question, *written.summary, "Artifacts, results/index.html: the report."))
     planned.tracker.attach_results(planned.sweep.name, written.folder, description, _views(planned))
     console.print(
         f"in MLflow (just ui): {view_address(planned.tracker.experiment_id, planned.sweep.name)}", soft_wrap=True

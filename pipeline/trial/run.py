@@ -13,15 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from analysis.records.names import (
-    Tag,
-    best_metric,
-    cost_metric,
-    eval_metric,
-    last_metric,
-    source_metric,
-    train_metric,
-)
+from analysis.records.names import Tag, best_metric, cost_metric, eval_metric, last_metric, source_metric, train_metric
 from models.build import build_objective
 from models.execution import apply_execution
 from pipeline.config.schema import Config, to_json
