@@ -16,14 +16,7 @@ from analysis.records.names import (
 )
 from analysis.records.schema import RecordsError, SweepRecord
 from analysis.statistics.comparability import tag_values
-from analysis.statistics.estimates import (
-    by_row,
-    differences_between,
-    main_score,
-    summary,
-    timing_conditions,
-    values_of,
-)
+from analysis.statistics.estimates import by_row, differences_between, main_score, summary, timing_conditions, values_of
 from analysis.tables.columns import DASH, column_of
 from analysis.tables.formats import in_markdown, markdown_table
 from analysis.tables.summary import difference_sentences, quoted, score_wording

@@ -1,10 +1,10 @@
 from pathlib import Path
 
 import pytest
-from analysis.__main__ import main
 
 from analysis.records.mlflow_reader import read_course, read_grids, read_sweep, without_password
 from analysis.records.names import RESULT_TAGS
+from pipeline.__main__ import main
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_two_stores_compare_row_by_row(stores: dict[str, str], here: Path, capsy
             ["compare", "hand_made", "hand_made", "--other-store", "sqlite:////no/x.db"],
             ("no such database", "x.db"),
         ),
-        (["compare", "hand_made"], ("required: other",)),
+        (["compare", "hand_made"], ("required: OTHER",)),
         (["tables", "hand_made", "--price-per-hour", "0"], ("'0'", "above 0")),
         (["tables", "hand_made", "--price-per-hour", "nan"], ("'nan'", "above 0")),
         (["tables", "hand_made", "--price-per-hour", "cheap"], ("'cheap'", "above 0")),
