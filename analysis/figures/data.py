@@ -29,7 +29,7 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredSweep:
     """A record and its main score, such as 'fid'. label: the score's name for readers.
 
     values: those of `values_of` that are finite. dropped: the number of others by column. means, seeds: the last score
@@ -68,7 +68,7 @@ class RowCourse:
     mean: Line
 
 
-def scored(record: SweepRecord) -> Scored | None:
+def score_sweep(record: SweepRecord) -> ScoredSweep | None:
     """Return the record with its main score; None where no finished trial has one."""
     recorded = values_of(record)
     score = main_score(recorded)
@@ -80,18 +80,18 @@ def scored(record: SweepRecord) -> Scored | None:
     known = {row.row: means[row.row] for row in record.rows if means[row.row].n}
     by_seed = values[last_metric(score)].dropna().groupby(level="row", sort=False)
     seeds = {str(row): of_row.tolist() for row, of_row in by_seed}
-    return Scored(record, score, score_label(score), values, dropped, known, seeds) if known else None
+    return ScoredSweep(record, score, score_label(score), values, dropped, known, seeds) if known else None
 
 
-def best_rows(its: Scored) -> Scored:
+def best_rows(sweep: ScoredSweep) -> ScoredSweep:
     """Return at most MOST_ROWS rows: the default row and those with the lowest means."""
-    default, most = its.record.default, MOST_ROWS - 1
-    if len(its.means) <= MOST_ROWS:
-        return its
-    others = sorted((row for row in its.means if row != default), key=lambda row: its.means[row].mean)
+    default, most = sweep.record.default, MOST_ROWS - 1
+    if len(sweep.means) <= MOST_ROWS:
+        return sweep
+    others = sorted((row for row in sweep.means if row != default), key=lambda row: sweep.means[row].mean)
     kept = {default, *others[:most]}
-    note = f"Shown: the {'baseline and the ' if default in its.means else ''}best {most} of {len(its.means)} rows."
-    return replace(its, means={row: mean for row, mean in its.means.items() if row in kept}, note=note)
+    note = f"Shown: the {'baseline and the ' if default in sweep.means else ''}best {most} of {len(sweep.means)} rows."
+    return replace(sweep, means={row: mean for row, mean in sweep.means.items() if row in kept}, note=note)
 
 
 def row_courses(
@@ -141,10 +141,10 @@ def rows_along(
     """Return the rows that differ from the default row in one field only, by the field's number, sorted."""
     rest = {name: value for name, value in default.items() if name != field}
     found: dict[float, str] = {}
-    for row, its in settings.items():
-        value = its.get(field)
-        alike = {name: other for name, other in its.items() if name != field} == rest
-        if alike and isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < HUGE:
+    for row, of_row in settings.items():
+        value = of_row.get(field)
+        same = {name: other for name, other in of_row.items() if name != field} == rest
+        if same and isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < HUGE:
             found.setdefault(float(value), row)
     return dict(sorted(found.items()))
 
@@ -163,14 +163,14 @@ def name_means(means: Mapping[str, Estimate]) -> str:
     return "; ".join(f"{row} {mean.mean:.3g} (n = {mean.n})" for row, mean in means.items())
 
 
-def remarks(its: Scored, dropped: int, logs: Collection[str], *, cut: bool = False) -> str:
+def remarks(sweep: ScoredSweep, dropped: int, logs: Collection[str], *, cut: bool = False) -> str:
     """Return the end of a caption.
 
     dropped: the number of values that are left out. logs: the names of logarithmic axes. cut: whether a bar continues
     beyond an axis.
     """
     sentences = {
-        its.note: True,
+        sweep.note: True,
         f"Not finite, left out: {dropped} value{'s'[: dropped > 1]}.": dropped > 0,
         "Arrow heads: the line continues beyond the axis.": cut,
         "Black (white in dark mode): the baseline.": True,

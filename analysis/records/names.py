@@ -57,6 +57,15 @@ SCORE_TAGS: Mapping[str, str] = {
     Tag.SEGMENTER: "segmentation network",
     Tag.RESULT_VERSION: "result version",
 }
+# The tags that say how results were made, and what a reader calls them.
+PROVENANCE_TAGS: Mapping[str, str] = {
+    Tag.COMMIT: "commit",
+    Tag.DATA_FINGERPRINT: "data fingerprint",
+    Tag.TIMED: "trained",
+    Tag.TORCH: "torch",
+    **SCORE_TAGS,
+    Tag.COMPUTED_BY: "scored by",
+}
 # The tags of a trial that results use. Older trials lack some of them, which are then ''.
 RESULT_TAGS = (
     *(Tag.ERROR, Tag.STOPPED, Tag.TIMED, Tag.COMMIT, Tag.RESULT_VERSION, Tag.DATA_FINGERPRINT, Tag.DEVICE_NAME),

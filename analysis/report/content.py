@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from analysis.figures.data import Drawing
 from analysis.figures.image_grid import Qualitative
 from analysis.figures.style import to_svg
-from analysis.records.names import Tag
+from analysis.records.names import PROVENANCE_TAGS, Tag
 from analysis.records.schema import SweepRecord
 from analysis.report.page import FigureView, Report, TrialLine
 from analysis.tables.caption import caption
@@ -16,22 +16,6 @@ from analysis.tables.table import Table, state_of
 
 # The address of `just ui`.
 LOCAL_UI = "http://127.0.0.1:5000"
-# Tags of trials that the page shows, and their names for readers.
-PROVENANCE = {
-    Tag.COMMIT: "commit",
-    Tag.RESULT_VERSION: "result version",
-    Tag.DATA_FINGERPRINT: "data fingerprint",
-    Tag.TIMED: "trained",
-    Tag.TORCH: "torch",
-    Tag.EXTRACTOR: "feature extractor",
-    Tag.WEIGHTS: "extractor weights",
-    Tag.LAYER: "layer",
-    Tag.RESIZE: "resize",
-    Tag.IMAGE_SIZE: "image size",
-    Tag.IMAGES_A: "test images of A",
-    Tag.IMAGES_B: "test images of B",
-    Tag.COMPUTED_BY: "scored by",
-}
 
 
 def report(record: SweepRecord, made: Table, drawings: Sequence[Drawing], qualitative: Qualitative | None) -> Report:
@@ -82,7 +66,7 @@ def _settings(record: SweepRecord) -> tuple[tuple[str, str], ...]:
 
 def _provenance(record: SweepRecord) -> tuple[tuple[str, str], ...]:
     """Return the values of each tag among the finished trials, and where the records are."""
-    values = {name: dict.fromkeys(trial[tag] for trial in record.finished) for tag, name in PROVENANCE.items()}
+    values = {name: dict.fromkeys(trial[tag] for trial in record.finished) for tag, name in PROVENANCE_TAGS.items()}
     texts = [(name, "; ".join(filter(None, found))) for name, found in values.items()]
     return (*((name, text) for name, text in texts if text), ("records", record.store))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.records.names import (
+    PROVENANCE_TAGS,
     SCORE_TAGS,
     Tag,
     cost_metric,
@@ -21,11 +22,6 @@ from analysis.tables.formats import in_markdown, markdown_table
 from analysis.tables.summary import difference_sentences, quoted, score_wording
 from analysis.tables.table import difference, mean_and_std
 
-# Tags of trials that are listed where the two records differ in them, and their names for readers.
-LISTED_TAGS = {
-    **{Tag.COMMIT: "commit", Tag.DATA_FINGERPRINT: "data", Tag.TIMED: "trained", Tag.TORCH: "torch"},
-    **SCORE_TAGS,
-}
 CAPTION = "Mean ± standard deviation over n seeds. B − A: mean difference over paired seeds, with a 95 % t-interval."
 NO_PAIRS = "No seed is finished on both sides."
 
@@ -118,5 +114,5 @@ def _differences(one: SweepRecord, other: SweepRecord) -> list[str]:
 def _conditions(record: SweepRecord) -> dict[str, str]:
     """Return tags, task and the settings of all rows. The command line comes after the sweep file, and wins."""
     settings = (text.partition("=") for text in (*record.base, *record.overrides))
-    tags = {name: tag_values(record, tag) for tag, name in LISTED_TAGS.items()}
+    tags = {name: tag_values(record, tag) for tag, name in PROVENANCE_TAGS.items()}
     return {**tags, "task": record.task, **{name: value for name, _, value in settings}}
