@@ -18,12 +18,12 @@ from pipeline.orchestration.planner import Need, Plan, find_needs, plan_sweep
 from pipeline.orchestration.preflight import require_machine, require_means
 from pipeline.orchestration.registration import make_manifest, register
 from pipeline.tracking.ui_views import saved_views, view_address
-from pipeline.trial.process import forked_nursery
+from pipeline.trial.process import trial_server
 
 
 def sweep(name: str, overrides: list[str], *, quiet: bool) -> int:
     """Train what is not trained yet, then write the tables."""
-    with forked_nursery() as nursery:
+    with trial_server() as nursery:
         return _sweep(name, overrides, Console(quiet=quiet), nursery)
 
 
