@@ -1,8 +1,7 @@
-"""What running trials costs beside the trials themselves."""
+"""Measure what a sweep costs apart from training."""
 
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 from rich.console import Console
 from rich.table import Column, Table
 
+from pipeline.benchmarks.idle_trial import idle
 from pipeline.benchmarks.report import Report
 from pipeline.config.sweep_file import Row, Sweep
 from pipeline.hardware.device import device_name
@@ -17,15 +17,15 @@ from pipeline.orchestration.planner import plan_sweep
 from pipeline.orchestration.ray_tune import Events, cluster, run_jobs
 from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import estimate_requirements
-from pipeline.trial.job import Outcome, Progress
-from pipeline.trial.process import forked_nursery
+from pipeline.trial.job import Outcome
+from pipeline.trial.process import trial_server
 
-# Small enough that drawing the data counts for nothing.
+# Preparing so little data takes no measurable time.
 TINY = ["data.train_count=4", "data.test_count=4", "data.size=32", "model.generator.channels=4"]
 
 
 def bench_sweep(trials: int, *, as_json: bool) -> None:
-    """Time a sweep of trials that do nothing, in a folder of its own; print seconds a trial of each part."""
+    """Time a sweep of trials that do nothing, in a temporary folder. Print the seconds of each part."""
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         seconds = time_sweep(trials)
     if as_json:
@@ -33,7 +33,7 @@ def bench_sweep(trials: int, *, as_json: bool) -> None:
         machine = device_name(torch.device("cpu"))
         print(Report("sweep", machine, "cpu", torch.get_num_threads(), 1, rows, {"trials": trials}).to_json())
         return
-    columns = [Column(name, justify="right") for name in ("seconds", "seconds a trial")]
+    columns = [Column(name, justify="right") for name in ("seconds", "seconds per trial")]
     table = Table("part", *columns, title=f"{trials} trials that do nothing", title_justify="left")
     for part, took in seconds.items():
         table.add_row(part, f"{took:.1f}", f"{took / trials:.3f}")
@@ -41,14 +41,13 @@ def bench_sweep(trials: int, *, as_json: bool) -> None:
 
 
 def time_sweep(trials: int) -> dict[str, float]:
-    """Seconds by part: planning (composition, keys, records), recording (a run for each), Ray's start, running."""
+    """Return the seconds of each part: plan, create the runs in MLflow, start Ray, run a process per trial."""
     rows = tuple(Row(f"row {number}", {"model.temperature": 1.0 + number}) for number in range(trials))
-    sweep = Sweep("bench", "What does a trial cost beside itself?", (0,), rows)
+    sweep = Sweep("bench", "What does a sweep cost apart from training?", (0,), rows)
     seconds: dict[str, float] = {}
-    with forked_nursery() as nursery:
-        plan_sweep(
-            Sweep("first", "", (0,), rows[:1]), [*TINY, "tracking.uri=sqlite:///mlflow.db"]
-        )  # lays out the store
+    with trial_server() as server:
+        # Creates the database, which is not measured.
+        plan_sweep(Sweep("first", "", (0,), rows[:1]), [*TINY, "tracking.uri=sqlite:///mlflow.db"])
         clock = _Clock(seconds)
         plan = plan_sweep(sweep, [*TINY, "tracking.uri=sqlite:///mlflow.db"])
         requirements = estimate_requirements(plan)
@@ -57,18 +56,12 @@ def time_sweep(trials: int) -> dict[str, float]:
         clock.stop("record in MLflow")
         with cluster(plan.machine.cores, plan.machine.gpus, plan.machine.memory_gb):
             clock.stop("start Ray")
-            ended: list[str] = []
-            events = Events(lambda key: None, lambda key, at: None, lambda key, outcome: ended.append(key))
-            run_jobs(iter(jobs), len(jobs), requirements[0].share.slots, events, Path("ray"), nursery, work=idle)
+            outcomes: list[Outcome] = []
+            events = Events(lambda key: None, lambda key, at: None, lambda key, outcome: outcomes.append(outcome))
+            run_jobs(iter(jobs), len(jobs), requirements[0].share.slots, events, Path("ray"), server, target=idle)
             clock.stop("run, a process each")
-    assert len(ended) == trials, "every stub ends"
+    assert outcomes == [Outcome("done")] * trials, outcomes
     return seconds
-
-
-def idle(job: str, tell: Callable[[Progress], None]) -> Outcome:
-    """The work of a trial that is over as soon as it has begun."""
-    tell(Progress(1, 1, 0, 0.0, 0.0, 1, None, scored_now=False, peak_live_gb=None))
-    return Outcome("done")
 
 
 class _Clock:

@@ -19,7 +19,7 @@ from pipeline.orchestration.preflight import require_machine, require_metric_net
 from pipeline.orchestration.registration import make_manifest, register_trials
 from pipeline.orchestration.requirements import Requirement, estimate_requirements
 from pipeline.tracking.ui_views import saved_views, view_address
-from pipeline.trial.process import forked_nursery
+from pipeline.trial.process import trial_server
 
 # Where `just ui` serves MLflow by default.
 LOCAL_UI = "http://127.0.0.1:5000"
@@ -28,14 +28,14 @@ LOCAL_UI = "http://127.0.0.1:5000"
 def sweep(name: str, overrides: list[str], *, quiet: bool) -> int:
     """Train what is not trained yet, then write the tables."""
     console = Console(quiet=quiet)
-    with forked_nursery() as nursery:
+    with trial_server() as server:
         retry_failed, overrides = retries_failed(overrides)
         plan = plan_sweep(load_sweep(name), overrides)
         if plan.to_train(retry_failed=retry_failed) or plan.samples_to_draw:
             console.print(describe_devices(plan.machine, plan.config.compute), highlight=False, soft_wrap=True)
             require_machine(plan)
             require_metric_networks(plan)
-            plan = _train(plan, console, nursery, retry_failed=retry_failed)
+            plan = _train(plan, console, server, retry_failed=retry_failed)
         else:
             register_trials(plan)
             counts = Counter(planned.state for planned in plan.trials)
@@ -45,7 +45,7 @@ def sweep(name: str, overrides: list[str], *, quiet: bool) -> int:
     return _print_unfinished(plan)
 
 
-def _train(plan: Plan, console: Console, nursery: str, *, retry_failed: bool) -> Plan:
+def _train(plan: Plan, console: Console, server: str, *, retry_failed: bool) -> Plan:
     """Train all that is left under Ray; return the plan as it is then."""
     from pipeline.orchestration.ray_tune import cluster, require_offer  # Ray, which takes a second to import
     from pipeline.orchestration.runner import run_trials
@@ -61,7 +61,7 @@ def _train(plan: Plan, console: Console, nursery: str, *, retry_failed: bool) ->
             requirements = estimate.result()
             for share in {requirement.share for requirement in requirements}:
                 require_offer(share)
-            return run_trials(plan, requirements, console, nursery, retry_failed=retry_failed)
+            return run_trials(plan, requirements, console, server, retry_failed=retry_failed)
 
 
 def _mps(requirements: Sequence[Requirement], console: Console) -> AbstractContextManager[None]:

@@ -1,4 +1,4 @@
-"""Many trials at once, as many as the machine carries. The only file that knows Ray."""
+"""Run trials in parallel with Ray Tune. No other file imports Ray."""
 
 import logging
 import os
@@ -9,15 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-# Ray reads these when it is imported: no telemetry, no writers of its own beside MLflow, relative paths stay valid.
+# Ray reads these when it is imported: no telemetry, no loggers beside MLflow, relative paths stay valid.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-# Ctrl-C is the command's own matter.
+# The command handles Ctrl-C.
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
-# Only reports of an evaluation have a score, which is what a search compares.
+# Only reports that follow an evaluation have a score for the scheduler.
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
 
 import ray
@@ -29,29 +29,34 @@ from ray.tune.search import Searcher
 from pipeline.errors import UserError, first_line
 from pipeline.hardware.share import Share
 from pipeline.trial.job import Outcome, Progress, Rungs, TrialJob, job_from_json, job_to_json
-from pipeline.trial.process import TrialProcess, Work, spawned_nursery, train
+from pipeline.trial.process import SERVER_ENDED, Target, TrialProcess, train, trial_server
 
-# What passes through Ray's store is a few numbers a trial; its default would reserve a third of the memory.
+# A trial passes a few numbers through Ray's object store. Ray's default reserves 30 % of the memory.
 OBJECT_STORE_BYTES = 100 * 2**20
+# The setting behind each of Ray's resources.
+SETTINGS = {"CPU": "compute.cpus_per_trial", "GPU": "compute.gpus_per_trial", "memory": "compute.memory_gb"}
 
 
 @dataclass(frozen=True)
 class Events:
-    """What the launch tells as it goes."""
+    """What to call when a trial starts, reports progress and ends. The first argument is the trial's key."""
 
     started: Callable[[str], None]
-    followed: Callable[[str, Progress], None]
+    progressed: Callable[[str, Progress], None]
     ended: Callable[[str, Outcome], None]
 
 
 def joins_a_cluster() -> bool:
-    """Return whether trials run on a Ray cluster that is up already, and not in one started for this sweep."""
+    """Return whether trials run on an existing Ray cluster (RAY_ADDRESS) instead of one started for this sweep."""
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
 @contextmanager
 def cluster(cores: int, gpus: int, memory_gb: float) -> Iterator[None]:
-    """Ray, while trials run: that of RAY_ADDRESS, else one of this machine's own, which promises so much in all."""
+    """Connect to the Ray cluster of RAY_ADDRESS, or start one on this machine that offers these resources.
+
+    The arguments apply only to a cluster that is started here.
+    """
     if joins_a_cluster():
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     else:
@@ -72,14 +77,14 @@ def cluster(cores: int, gpus: int, memory_gb: float) -> Iterator[None]:
 
 
 def require_offer(share: Share) -> None:
-    """Raise UserError where no machine of the cluster could carry such a share, since Tune would wait for ever."""
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    for name, wanted in _resources(share).items():
-        offered = max((machine.get(name, 0) for machine in machines), default=0)
-        if wanted > offered:
+    """Raise UserError if no node of the cluster offers this share: Tune would wait forever."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for name, needed in _resources(share).items():
+        offered = max((node.get(name, 0) for node in nodes), default=0)
+        if needed > offered:
             raise UserError(
-                f"the largest machine of the cluster offers {offered:g} of {name} and a trial wants {wanted:g}; lower "
-                "compute.cpus_per_trial, gpus_per_trial or memory_gb"
+                f"No node fits this trial: it needs {_amount(name, needed)}, the largest node has "
+                f"{_amount(name, offered)}. Lower {SETTINGS[name]}."
             )
 
 
@@ -89,34 +94,41 @@ def run_jobs(
     slots: int,
     events: Events,
     storage: Path,
-    nursery: str,
+    server: str,
     *,
     rungs: Rungs | None = None,
-    work: Work = train,
+    target: Target = train,
 ) -> None:
-    """Run every job to its end, in order, side by side where there is room; `events` follow them.
+    """Run the jobs in order, as many at once as fit. A trial that fails does not stop the others.
 
-    A job is taken when there is room for it, so a sampler may learn from the trials before it. A trial that fails
-    stops none of the others.
+    Args:
+        jobs: Read one by one, each when there is room for it, so that a sampler can use the results so far.
+        at_most: Upper bound of the number of jobs.
+        slots: How many trials run at once.
+        events: Called as trials start, progress and end.
+        storage: A folder for Tune's own files.
+        server: The address of `trial_server`. Nodes where this path does not exist start their own server.
+        rungs: When a search stops its worse trials.
+        target: What a trial process runs.
     """
-    # A failed trial says why in its run; Ray would print its traceback over the table as well.
+    # The reason of a failure is in the trial's MLflow run. Ray would also print a traceback over the live table.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(_Worker, work=work, nursery=nursery), _placement),
+        tune.with_resources(tune.with_parameters(_Worker, target=target, server=server), _placement),
         tune_config=tune.TuneConfig(
-            search_alg=_Jobs(jobs),
+            search_alg=_JobSearcher(jobs),
             num_samples=at_most,
-            scheduler=_halving(rungs) if rungs and rungs.first_epoch < rungs.epochs else None,
+            scheduler=_asha_scheduler(rungs) if rungs and rungs.first_epoch < rungs.epochs else None,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
             reuse_actors=True,
-            # One more than there is room for, which takes over the worker that is free next.
+            # One more than there is room for: it takes the first worker that becomes free.
             max_concurrent_trials=slots + 1,
         ),
         run_config=tune.RunConfig(
             storage_path=str(storage.absolute()),
             name=f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
-            callbacks=[_Follower(events)],
+            callbacks=[_EventCallback(events)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             verbose=0,
         ),
@@ -124,33 +136,31 @@ def run_jobs(
     try:
         tuner.fit()
     except (tune.TuneError, RayError) as error:
-        raise UserError(
-            f"Ray gave up ({first_line(error)}); the same command carries on from the checkpoints"
-        ) from None
+        raise UserError(f"Ray failed: {first_line(error)}. Run the same command again to resume.") from None
 
 
 class _Worker(tune.Trainable):
-    """A worker of Ray that lives as long as there are trials for it, each in a process of its own."""
+    """A Ray worker, reused for one trial after another. Each trial runs in a process of its own."""
 
-    def setup(self, config: dict[str, Any], work: Work = train, nursery: str = "") -> None:
-        self.work, self.held = work, ExitStack()
-        # The sweep's nursery is out of reach on another machine.
-        self.nursery = nursery if Path(nursery).exists() else self.held.enter_context(spawned_nursery())
+    def setup(self, config: dict[str, Any], target: Target = train, server: str = "") -> None:
+        self.target, self.resources = target, ExitStack()
+        # The sweep's server cannot be reached from another node.
+        self.server = server if Path(server).exists() else self.resources.enter_context(trial_server())
         self.job: str = config["job"]
         self.process: TrialProcess | None = None
 
     def step(self) -> dict[str, Any]:
-        # Not before: Tune gives a worker up again where another is free for its trial by then.
+        # Not in `setup`: Tune drops a new worker if another one has become free for its trial.
         try:
-            self.process = self.process or TrialProcess(self.nursery, self.work, self.job)
+            self.process = self.process or TrialProcess(self.server, self.target, self.job)
             message = self.process.receive()
-        except OSError as error:
-            message = Outcome("died", f"the process that forks trials is gone ({error})")
+        except OSError:
+            message = Outcome("died", SERVER_ENDED)
         if isinstance(message, Outcome):
             return {"done": True, "outcome": asdict(message)}
-        # A search compares what is new alone.
-        compared = message.scored_now and message.step < message.steps  # at its end there is nothing to stop
-        score = {"score": message.score, "epoch": message.epoch} if compared else {}
+        # The scheduler gets each score once, and not that of the last step, where there is nothing left to stop.
+        stoppable = message.scored_now and message.step < message.steps
+        score = {"score": message.score, "epoch": message.epoch} if stoppable else {}
         return {"progress": asdict(message), **score}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -160,7 +170,7 @@ class _Worker(tune.Trainable):
 
     def cleanup(self) -> None:
         self._stop()
-        self.held.close()
+        self.resources.close()
 
     def _stop(self) -> None:
         if self.process:
@@ -168,15 +178,15 @@ class _Worker(tune.Trainable):
         self.process = None
 
 
-class _Jobs(Searcher):
-    """Tune's source of trials: the jobs, one by one, as texts, since Tune expands what it finds inside of dicts."""
+class _JobSearcher(Searcher):
+    """Give Tune the jobs one by one, as JSON texts, since Tune evaluates or expands some dicts."""
 
     def __init__(self, jobs: Iterator[TrialJob]) -> None:
         super().__init__(metric="score", mode="min")
         self.jobs = jobs
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its searchers for a restore that is never made here: trials resume from their own checkpoints.
+        # Tune pickles searchers for its own restore, which is not used: trials resume from their checkpoints.
         return {}
 
     def suggest(self, trial_id: str) -> Any:
@@ -193,14 +203,14 @@ class _Jobs(Searcher):
         pass
 
 
-class _Follower(tune.Callback):
-    """Passes on what Tune tells its callbacks. An error here would end all trials."""
+class _EventCallback(tune.Callback):
+    """Pass Tune's callbacks on to `Events`. An exception here would end all trials."""
 
     def __init__(self, events: Events) -> None:
         self.events = events
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its callbacks for a restore that is never made here.
+        # Tune pickles callbacks for its own restore, which is not used.
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -210,25 +220,26 @@ class _Follower(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         if "progress" in result:
-            self.events.followed(str(trial), Progress(**result["progress"]))
+            self.events.progressed(str(trial), Progress(**result["progress"]))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         outcome = trial.last_result.get("outcome")
         self.events.ended(str(trial), Outcome(**outcome) if outcome else Outcome("stopped"))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.events.ended(str(trial), Outcome("died", "its worker of Ray was lost"))
+        reason = "The Ray worker of this trial ended. Run the same command again to resume."
+        self.events.ended(str(trial), Outcome("died", reason))
 
 
 @dataclass(frozen=True)
-class _Earlier:
-    """Stands for a trial of an earlier run where Tune's schedulers ask for one."""
+class _RecordedTrial:
+    """A trial of an earlier run of the search, as Tune's schedulers need it."""
 
     trial_id: str
 
 
-def _halving(rungs: Rungs) -> ASHAScheduler:
-    """Asynchronous successive halving that knows the scores of earlier runs of the search."""
+def _asha_scheduler(rungs: Rungs) -> ASHAScheduler:
+    """Return a scheduler for asynchronous successive halving that knows the scores of earlier runs of the search."""
     scheduler = ASHAScheduler(
         time_attr="epoch",
         metric="score",
@@ -239,7 +250,7 @@ def _halving(rungs: Rungs) -> ASHAScheduler:
         stop_last_trials=False,
     )
     for key, scores in rungs.earlier.items():
-        trial: Any = _Earlier(key)
+        trial: Any = _RecordedTrial(key)
         scheduler.on_trial_add(None, trial)  # pyright: ignore[reportArgumentType]
         for epoch, score in scores:
             result = {"epoch": epoch, "score": score}
@@ -255,6 +266,10 @@ def _resources(share: Share) -> dict[str, float]:
     if share.gpus:
         return {"CPU": share.cpus, "GPU": share.gpus}
     return {"CPU": share.cpus, "memory": int(share.memory_gb * 1e9)}
+
+
+def _amount(resource: str, value: float) -> str:
+    return f"{value / 1e9:g} GB of memory" if resource == "memory" else f"{value:g} {resource}{'s' * (value != 1)}"
 
 
 def _trial_name(trial: Any) -> str:

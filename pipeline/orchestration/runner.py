@@ -21,7 +21,7 @@ from pipeline.trial.job import Outcome, TrialJob
 
 
 def run_trials(
-    plan: Plan, requirements: Sequence[Requirement], console: Console, nursery: str, *, retry_failed: bool
+    plan: Plan, requirements: Sequence[Requirement], console: Console, server: str, *, retry_failed: bool
 ) -> Plan:
     """Train until nothing is left that can be trained now; return the plan as it is then.
 
@@ -49,7 +49,7 @@ def run_trials(
             source, count = queue.first_round(), len(jobs) + plan.samples_to_draw
             while count:
                 queue.outcomes.clear()
-                run_jobs(source, count, view.slots, events, storage, nursery, rungs=halving_rungs(queue.plan))
+                run_jobs(source, count, view.slots, events, storage, server, rungs=halving_rungs(queue.plan))
                 following = queue.next_round()
                 source, count = iter(following), len(following)
     finally:

@@ -75,13 +75,6 @@ def key_of_run(uri: str, run_id: str) -> str | None:
         raise _store_error(uri, error) from None
 
 
-def import_store() -> None:
-    """Import what MLflow imports when a database is first used. It takes a second."""
-    import mlflow.store.tracking.sqlalchemy_store
-
-    assert mlflow.store.tracking.sqlalchemy_store
-
-
 def store_lock(uri: str, trials: Path) -> FileLock:
     """Return a store's lock among this machine's processes: beside a SQLite file, else in the folder of trials."""
     path = Path(f"{uri.removeprefix('sqlite:///')}.lock") if uri.startswith("sqlite:///") else trials / "store.lock"

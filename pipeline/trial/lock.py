@@ -1,4 +1,4 @@
-"""Who trains a trial: a lock in its folder, which the system frees however its holder ends."""
+"""The lock of a trial: held by the process that trains it. The system frees it however that process ends."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,23 +9,23 @@ from filelock import FileLock, Timeout
 from pipeline.errors import UserError
 
 LOCK = "training.lock"
-# Who only asks whether a trial is being trained holds its lock for that moment.
-ASKED_SECONDS = 0.5
+# `is_claimed` holds the lock for a moment; a trial that starts then waits this long.
+WAIT_SECONDS = 0.5
 
 
 class TakenError(UserError):
-    """Another process trains this trial at this moment."""
+    """Another process trains this trial now."""
 
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Hold a trial's folder while it trains. Raises TakenError where another process does."""
+    """Hold the lock of a trial's folder. Raises TakenError if another process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
     try:
-        lock.acquire(timeout=ASKED_SECONDS)
+        lock.acquire(timeout=WAIT_SECONDS)
     except Timeout:
-        raise TakenError(f"{folder.name} is being trained by another process; wait for it, or stop that one") from None
+        raise TakenError(f"Trial {folder.name} is running in another process. Wait for it or stop it.") from None
     try:
         yield
     finally:
@@ -33,7 +33,7 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def is_claimed(folder: Path) -> bool:
-    """Whether some process trains in this folder now."""
+    """Return whether a process trains in this folder now."""
     if not (folder / LOCK).exists():
         return False
     try:

@@ -1,232 +1,191 @@
-"""A trial in a process of its own, forked in milliseconds from one that has imported everything.
+"""Run each trial in its own process, forked from a process that has imported torch and MLflow.
 
-Each trial's peak of memory, threads and faults are its own, and importing torch and MLflow, which takes seconds on a
-busy machine, is paid once. The process that forks, the nursery, does nothing else: it has no threads and no CUDA.
+Each trial has its own memory peak, threads and faults. The imports (6 s of CPU time) are paid once per sweep.
+multiprocessing's fork server forks the trials. It belongs to one process, that of the sweep. A thread there, the trial
+server, starts trials for Ray's workers, which connect to its Unix socket. So workers need no fork server and no torch.
 """
 
 import json
+import multiprocessing
 import os
-import shutil
+import pickle
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import NoReturn
 
+from pipeline.errors import first_line
 from pipeline.trial.job import Outcome, Progress
 
-Work = Callable[[str, Callable[[Progress], None]], Outcome]
+Report = Callable[[Progress], None]
+Target = Callable[[str, Report], Outcome]
+
+# What a trial imports; the second is what MLflow imports when it first uses a database. The fork server ignores an
+# ImportError. Each trial then imports the module itself and reports the error.
+PRELOAD = ["pipeline.trial.run", "mlflow.store.tracking.sqlalchemy_store"]
+SERVER_ENDED = "The process that starts trials ended. Run the same command again to resume."
 
 
-def train(job: str, tell: Callable[[Progress], None]) -> Outcome:
-    """The work of a trial: all of it, from its job's text."""
-    from pipeline.trial.run import run_job  # heavy, and a worker of Ray passes this function on without calling it
+def train(job: str, report: Report) -> Outcome:
+    """Run a trial from its job's text. What libraries print goes to the trial's output.txt."""
+    from pipeline.trial.run import run_job  # imports torch; Ray's workers only pass this function on
 
     folder = Path(json.loads(job)["checkpoint"]).parent
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "output.txt").open("ab") as output:
-        # What libraries print would tear the sweep's table.
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
-    return run_job(job, tell)
+    return run_job(job, report)
 
 
 @contextmanager
-def forked_nursery() -> Iterator[str]:
-    """The address of a nursery forked from this process, with all that this one has imported; it ends with it.
+def trial_server() -> Iterator[str]:
+    """Start trials for other processes of this machine while the body runs; yield the server's address, a path.
 
-    To be made before this process has threads, or has asked for a GPU.
+    Must be entered in the main thread. The fork server imports PRELOAD in the background. At the end, trials that still
+    run are killed.
     """
-    with _address() as address, _listening(address) as listener:
-        ours, theirs = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            os.close(theirs)
-            serve(listener, ours)
-        os.close(ours)
-        listener.close()  # so that nobody waits for a nursery that is gone
+    forkserver.set_forkserver_preload(PRELOAD)
+    # The fork server and the trials inherit this: Ctrl-C stops the sweep, and the sweep stops its trials.
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
+    # The folder is open to this user only, and its path is short, as a socket's must be.
+    with tempfile.TemporaryDirectory(prefix="trials-") as folder, socket.socket(socket.AF_UNIX) as listener:
+        address = f"{folder}/socket"
+        listener.bind(address)
+        listener.listen(64)
+        closing, close = multiprocessing.Pipe(duplex=False)
+        server = threading.Thread(target=_serve, args=(listener, closing), daemon=True)
+        server.start()
         try:
             yield address
         finally:
-            os.kill(pid, signal.SIGKILL)  # it holds nothing, and may still be importing
-            os.waitpid(pid, 0)
-            os.close(theirs)
-
-
-@contextmanager
-def spawned_nursery() -> Iterator[str]:
-    """The same for a process that has imported little: a worker of Ray on another machine."""
-    with _address() as address, _listening(address) as listener:
-        imports = "import socket, sys; from pipeline.trial.process import serve"
-        code = f"{imports}; serve(socket.socket(fileno=int(sys.argv[1])), 0)"
-        descriptor = listener.fileno()
-        command = [sys.executable, "-c", code, str(descriptor)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[descriptor])
-        listener.close()
-        try:
-            yield address
-        finally:
-            process.kill()
-            process.wait()
+            close.close()
+            server.join()
 
 
 class TrialProcess:
-    """A process that works on a job's text and tells how far it is."""
+    """A process that runs a job and reports its progress."""
 
-    def __init__(self, nursery: str, work: Work, job: str) -> None:
+    def __init__(self, server: str, target: Target, job: str) -> None:
         with socket.socket(socket.AF_UNIX) as connected:
-            connected.connect(nursery)
+            connected.connect(server)
             self._messages = Connection(connected.detach())
-        # Ray tells each of its workers by these which GPU is its own.
-        self._messages.send((work, job, dict(os.environ)))
+        # The trial gets this environment: Ray names each worker's GPU in it.
+        self._messages.send((dict(os.environ), pickle.dumps((target, job))))
 
     def receive(self) -> Progress | Outcome:
-        """Wait for the next word; the last one is the outcome, also where the process dies without a word."""
+        """Wait for the next message. The last one is the outcome; the process and all it held are gone by then."""
         try:
             message = self._messages.recv()
         except (EOFError, OSError):
-            return Outcome("died", "the process that forks trials is gone")
-        if isinstance(message, _Gone):
-            return Outcome("died", message.cause)
+            return Outcome("died", SERVER_ENDED)
         if isinstance(message, Outcome):
-            # What the process holds, its lock and its memory, is free when it is gone.
             self._await_end()
         return message
 
     def stop(self) -> None:
-        """End it, wherever it is; a trial is safe to be ended at any moment."""
-        with suppress(OSError):  # it may be gone by itself
+        """Kill the process and wait for its end. A trial may be killed at any moment."""
+        with suppress(OSError):  # the trial may have ended already
             self._messages.send("stop")
         self._await_end()
         self._messages.close()
 
     def _await_end(self) -> None:
+        """Wait until both the process and the server have closed the connection."""
         with suppress(EOFError, OSError):
-            while not isinstance(self._messages.recv(), _Gone):
-                pass
+            while True:
+                self._messages.recv()
 
 
-@dataclass(frozen=True)
-class _Gone:
-    """The nursery's word that a process has ended, and by what."""
+def _serve(listener: socket.socket, closing: Connection) -> None:
+    """Start a trial for each connection. When the trial ends, send its exit status and close the connection.
 
-    cause: str
+    All in one thread: multiprocessing must not start, poll or join a process in two threads at once.
+    """
+    trials: dict[Connection, ForkServerProcess] = {}
+    stopped: set[Connection] = set()
+    with listener:  # closed also after an error, so that nobody waits for an answer
+        while True:
+            sentinels = [process.sentinel for process in trials.values()]
+            ready = wait([closing, listener, *sentinels, *(trials.keys() - stopped)])
+            if closing in ready:
+                break
+            for messages, process in list(trials.items()):
+                if process.sentinel in ready:
+                    del trials[messages]
+                    stopped.discard(messages)
+                    _end(process, messages)
+                elif messages in ready:
+                    # A worker sends nothing but the request to stop. The end of its connection means the same.
+                    stopped.add(messages)
+                    process.kill()
+            if listener in ready:
+                messages = Connection(listener.accept()[0].detach())
+                try:
+                    trials[messages] = _start(messages)
+                except Exception as error:  # of any kind: the other trials go on
+                    with suppress(OSError):  # the worker may have left
+                        messages.send(Outcome("died", f"The trial process could not be started: {first_line(error)}"))
+                    messages.close()
+        for messages, process in trials.items():
+            _end(process, messages)
 
 
-def serve(listener: socket.socket, parent: int) -> NoReturn:
-    """Be a nursery: fork for everyone who asks, and tell them when their process has ended, until the parent closes the
-    other end of its pipe, or is gone."""
+def _start(messages: Connection) -> ForkServerProcess:
+    environment, work = messages.recv()
+    process = multiprocessing.get_context("forkserver").Process(target=_run, args=(environment, work, messages))
+    process.start()
+    return process
+
+
+def _end(process: ForkServerProcess, messages: Connection) -> None:
+    process.kill()  # needed if only the fork server has ended; no effect on a trial that has
+    process.join()
+    with suppress(OSError):  # the worker may have left
+        messages.send(Outcome("died", _describe_exit(process.exitcode)))
+    messages.close()
+    process.close()
+
+
+def _run(environment: dict[str, str], work: bytes, messages: Connection) -> None:
+    """Run a trial in this process and send its outcome."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ.clear()
+    os.environ.update(environment)
     try:
-        _fork_for_all(listener, parent)
-    finally:
-        os._exit(1)  # never back into what this process was forked from
+        target, job = pickle.loads(work)
+        outcome = target(job, messages.send)
+    except Exception as error:
+        traceback.print_exc()
+        outcome = Outcome("failed", f"{type(error).__name__}: {first_line(error)}")
+    messages.send(outcome)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # without waiting for threads of libraries
 
 
-def _fork_for_all(listener: socket.socket, parent: int) -> NoReturn:
-    os.setsid()  # Ctrl-C is for the sweep, which ends its trials in order
-    _import_all()
-    child_ended, wake = os.pipe()
-    os.set_blocking(wake, False)
-    signal.set_wakeup_fd(wake)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    askers: dict[int, Connection] = {}
-    while True:
-        ready = wait([listener, parent, child_ended])
-        if parent in ready:
-            os._exit(0)
-        if child_ended in ready:
-            os.read(child_ended, 4096)
-            _tell_ends(askers)
-        if listener in ready:
-            messages = Connection(listener.accept()[0].detach())
-            try:
-                work, job, environment = messages.recv()
-            except (EOFError, OSError):  # who asked is gone already
-                messages.close()
-                continue
-            pid = os.fork()
-            if pid == 0:
-                signal.set_wakeup_fd(-1)
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                # Each end that another process holds would keep its owner from noticing that the other is gone.
-                listener.close()
-                for descriptor in (parent, child_ended, wake):
-                    os.close(descriptor)
-                for other in askers.values():
-                    other.close()
-                _work(work, job, environment, messages)
-            askers[pid] = messages
-
-
-def _work(work: Work, job: str, environment: dict[str, str], messages: Connection) -> NoReturn:
-    code = 1
-    try:
-        os.environ.clear()
-        os.environ.update(environment)
-        threading.Thread(target=_end_when_asked, args=(messages,), daemon=True).start()
-        messages.send(work(job, messages.send))
-        code = 0
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def _end_when_asked(messages: Connection) -> None:
-    """The one word that a trial is ever sent is to stop; and a worker of Ray that was killed is heard to be gone."""
-    with suppress(EOFError, OSError):
-        messages.recv()
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent, "multiprocessing started this process"
+    parent.join()
     os._exit(1)
 
 
-def _tell_ends(askers: dict[int, Connection]) -> None:
-    while askers:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid == 0:
-            return
-        messages = askers.pop(pid)
-        with suppress(OSError):  # who asked may be gone as well
-            messages.send(_Gone(_cause_of_death(os.waitstatus_to_exitcode(status))))
-        messages.close()
-
-
-def _import_all() -> None:
-    """What a trial needs, so that none has to import it."""
-    from pipeline.tracking import store as tracking
-    from pipeline.trial import run as trial
-
-    assert trial, "its imports are all that is wanted"
-    tracking.import_store()
-
-
-@contextmanager
-def _address() -> Iterator[str]:
-    # In a folder that only this user may enter, and a socket's path must be short.
-    folder = tempfile.mkdtemp(prefix="trials-")
-    try:
-        yield f"{folder}/nursery"
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _listening(address: str) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
-        listener.listen(64)
-        yield listener
-
-
-def _cause_of_death(exit_code: int) -> str:
-    if exit_code == -signal.SIGKILL:
-        return "its process was killed (signal 9), as the system does where memory runs out"
-    if exit_code < 0:
-        return f"its process ended by signal {-exit_code} ({signal.strsignal(-exit_code)})"
-    return f"its process ended without a word (exit code {exit_code})"
+def _describe_exit(code: int | None) -> str:
+    if code == -signal.SIGKILL:
+        return "The trial process was killed (signal 9). The system does this when memory runs out."
+    if code is not None and code < 0:
+        return f"The trial process ended by signal {-code} ({signal.strsignal(-code)})."
+    return f"The trial process exited with code {code} and gave no reason. See output.txt in the trial's folder."

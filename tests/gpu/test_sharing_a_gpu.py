@@ -24,7 +24,7 @@ from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import estimate_requirements
 from pipeline.orchestration.retry import next_round
 from pipeline.trial.job import Outcome
-from pipeline.trial.process import spawned_nursery
+from pipeline.trial.process import trial_server
 
 pytestmark = pytest.mark.gpu
 
@@ -68,8 +68,7 @@ def test_what_runs_out_of_its_share_ends_alone_is_given_more_and_finishes(projec
         outcomes.setdefault(key, []).append(outcome.ending)
         last[key] = outcome
 
-    # This process has used CUDA, so it must not be forked.
-    with spawned_nursery() as nursery:
+    with trial_server() as server:
         plan = plan_sweep(sweep, [*SMALL, "compute.device=cuda"])
         enough, starved = register_trials(plan, estimate_requirements(plan))
         # 20 MB of tensors, less than torch's allocator asks for at once.
@@ -77,9 +76,9 @@ def test_what_runs_out_of_its_share_ends_alone_is_given_more_and_finishes(projec
         jobs = [replace(enough, share=replace(enough.share, gpus=0.5, slots=2, cpus=1)), replace(starved, share=eighth)]
         events = Events(lambda key: None, lambda key, progress: None, ended)
         with cluster(2, 1, 8.0):
-            run_jobs(iter(jobs), 2, 2, events, Path("ray"), nursery)
+            run_jobs(iter(jobs), 2, 2, events, Path("ray"), server)
             again, _ = next_round(jobs, last, plan.machine)
-            run_jobs(iter(again), len(again), 2, events, Path("ray"), nursery)
+            run_jobs(iter(again), len(again), 2, events, Path("ray"), server)
     assert outcomes == {enough.key: ["done"], starved.key: ["memory", "done"]}
     assert {run.info.status for run in trials()} == {"FINISHED"}
 

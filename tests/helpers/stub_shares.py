@@ -1,31 +1,31 @@
-"""Work that stands for trials in tests of GPU shares: each writes down which GPU it sees and when it holds it.
+"""A target for trial processes in tests of GPU shares: each trial records which GPU it sees and when it holds it.
 
-Importable, since work passes between processes by its name. A trial's folder is that of its checkpoint; `RULES` beside
+Importable, since a target is pickled by its name. A trial's folder is that of its checkpoint. The file `RULES` next to
 these folders says how many trials must run at once before any of them may end.
 """
 
 import json
 import os
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import ray
-
-from pipeline.trial.job import Outcome, Progress
+from pipeline.trial.job import Outcome
+from pipeline.trial.process import Report
 
 RULES = "rules.json"
 LIMIT_SECONDS = 120.0
-# So that trials overlap where they may; no outcome depends on it.
+# Lets trials overlap. No test depends on it.
 LINGER_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
 class Held:
-    """What one trial was given: its share, the GPUs it sees and those that Ray gave to its worker, where it looks for
-    MPS, from when to when (seconds of the machine's monotonic clock)."""
+    """What one trial held, from `start` to `end` (seconds of the monotonic clock).
+
+    visible: CUDA_VISIBLE_DEVICES. given: the GPUs that Ray gave to its worker. pipes: CUDA_MPS_PIPE_DIRECTORY.
+    """
 
     key: str
     gpus: float
@@ -39,16 +39,18 @@ class Held:
 
 @dataclass(frozen=True)
 class Holding:
-    """The work. Ray's worker pickles it when it asks for a process, and so notes there which GPUs Ray gave it."""
+    """The target. A Ray worker pickles it to start a trial, which records the GPUs that Ray gave to this worker."""
 
     given: tuple[str, ...] = ()
 
     def __reduce__(self) -> tuple[type["Holding"], tuple[tuple[str, ...]]]:
+        import ray  # only here: a trial does not need it
+
         in_a_worker = ray.get_runtime_context().worker.mode == ray.WORKER_MODE
         ids = ray.get_runtime_context().get_accelerator_ids()["GPU"] if in_a_worker else []
         return Holding, (tuple(ids),)
 
-    def __call__(self, job: str, tell: Callable[[Progress], None]) -> Outcome:
+    def __call__(self, job: str, report: Report) -> Outcome:
         found = json.loads(job)
         share, folder = found["share"], Path(found["checkpoint"]).parent
         rules = json.loads((folder.parent / RULES).read_text())
@@ -63,17 +65,17 @@ class Holding:
         pipes = os.environ.get("CUDA_MPS_PIPE_DIRECTORY")
         held = Held(found["key"], share["gpus"], share["cpus"], visible, self.given, pipes, start, time.monotonic())
         _write(folder / "held.json", asdict(held))
-        return Outcome("done") if together else Outcome("failed", "the others did not start beside it")
+        return Outcome("done") if together else Outcome("failed", "the other trials did not start in time")
 
 
 def held_by_all(folder: Path) -> list[Held]:
-    """What every trial below the folder has written, in the order of their starts."""
+    """Return what every trial below the folder has written, in the order of their starts."""
     read = [json.loads(file.read_text()) for file in folder.glob("*/held.json")]
     return sorted((Held(**{**one, "given": tuple(one["given"])}) for one in read), key=lambda held: held.start)
 
 
 def _wait_for(folder: Path, count: int) -> bool:
-    """Wait until so many trials have started; False where they have not within the limit."""
+    """Wait until `count` trials have started. Return False if they have not within LIMIT_SECONDS."""
     deadline = time.monotonic() + LIMIT_SECONDS
     while len(list(folder.glob("*/started"))) < count:
         if time.monotonic() > deadline:

@@ -1,28 +1,30 @@
-"""Work that stands for trials in tests of what runs them; importable, since it passes between processes by its name."""
+"""Targets for trial processes in tests. Importable, since a target is pickled by its name."""
 
 import json
 import os
 import signal
+import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
-from pipeline.hardware.memory import is_out_of_memory
 from pipeline.trial.job import Outcome, Progress
+from pipeline.trial.process import PRELOAD, Report
 
 
-def steady(job: str, tell: Callable[[Progress], None]) -> Outcome:
-    """Three epochs, whose score is the job's seed."""
+def steady(job: str, report: Report) -> Outcome:
+    """A trial of three epochs with the seed as its score."""
     seed = json.loads(json.loads(job)["config"])["seed"]
     for epoch in range(1, 4):
-        tell(Progress(epoch, 3, 0, 0.1, 0.1 * epoch, epoch, float(seed), scored_now=True, peak_live_gb=0.1))
+        report(Progress(epoch, 3, 0, 0.1, 0.1 * epoch, epoch, float(seed), scored_now=True, peak_live_gb=0.1))
     return Outcome("done")
 
 
-def hungry(job: str, tell: Callable[[Progress], None]) -> Outcome:
-    """A trial that has enough with half of the machine, and says so as torch does."""
+def hungry(job: str, report: Report) -> Outcome:
+    """A trial that needs the whole machine, and fails with less as torch does."""
+    import torch  # only here, so that the other stubs start fast
+
+    from pipeline.hardware.memory import is_out_of_memory
+
     share = json.loads(job)["share"]
     with Path("tries.txt").open("a") as file:
         print(f"{share['memory_gb']:.1f} of {share['slots']} slots", file=file)
@@ -31,27 +33,44 @@ def hungry(job: str, tell: Callable[[Progress], None]) -> Outcome:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
     except Exception as error:
         return Outcome("memory" if is_out_of_memory(error) else "failed", str(error))
-    return steady(job, tell)
+    return steady(job, report)
 
 
-def killed(job: str, tell: Callable[[Progress], None]) -> Outcome:
-    """A trial whose process ends as the system ends processes where memory runs out."""
+def killed(job: str, report: Report) -> Outcome:
+    """A trial that ends as the system ends processes when memory runs out."""
     os.kill(os.getpid(), signal.SIGKILL)
     return Outcome("done")
 
 
-def endless(job: str, tell: Callable[[Progress], None]) -> Outcome:
-    """A trial that writes its process down and never ends by itself."""
+def endless(job: str, report: Report) -> Outcome:
+    """A trial that writes its process id to the file `job` and never ends."""
     Path(job).write_text(str(os.getpid()))
     while True:
         time.sleep(0.05)
 
 
-def speechless(job: str, tell: Callable[[Progress], None]) -> Outcome:
-    """A trial that leaves without an outcome."""
+def patient(job: str, report: Report) -> Outcome:
+    """A trial that reports once, then ends after a second."""
+    report(Progress(1, 1, 0, 0.1, 0.1, 1, None, scored_now=False, peak_live_gb=None))
+    time.sleep(1)
+    return Outcome("done")
+
+
+def silent(job: str, report: Report) -> Outcome:
+    """A trial that exits without an outcome."""
     os._exit(3)
 
 
-def surroundings(job: str, tell: Callable[[Progress], None]) -> Outcome:
-    """What a trial finds in its environment."""
+def faulty(job: str, report: Report) -> Outcome:
+    """A trial that raises an exception."""
+    raise ValueError("no such thing")
+
+
+def surroundings(job: str, report: Report) -> Outcome:
+    """A trial that returns its GPU and its process id."""
     return Outcome("done", f"{os.environ.get('CUDA_VISIBLE_DEVICES')} {os.getpid()}")
+
+
+def imports(job: str, report: Report) -> Outcome:
+    """A trial that returns which modules it would have to import."""
+    return Outcome("done", " ".join(name for name in PRELOAD if name not in sys.modules) or "all")

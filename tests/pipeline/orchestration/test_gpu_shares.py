@@ -1,4 +1,4 @@
-"""What Ray does with GPUs and shares of them: real trials' processes, on GPUs that are promised and not there."""
+"""How Ray assigns GPUs and shares of GPUs: real trial processes, on GPUs that Ray is told of but that do not exist."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from pipeline.hardware.share import Share
 from pipeline.orchestration.ray_tune import Events, cluster, run_jobs
 from pipeline.orchestration.retry import next_round
 from pipeline.trial.job import Outcome, TrialJob
-from pipeline.trial.process import forked_nursery
+from pipeline.trial.process import trial_server
 
 pytestmark = pytest.mark.slow
 
@@ -25,12 +25,12 @@ NO_GPU = Share(1, 0.0, 1.0, 8)
 
 
 @pytest.fixture(scope="module")
-def nursery() -> Iterator[str]:
-    """Ray with two promised GPUs, started once for all tests here, and what forks trials."""
-    with pytest.MonkeyPatch.context() as patch, forked_nursery() as address:
+def server() -> Iterator[str]:
+    """The trial server, and Ray with two GPUs that do not exist. Started once for all tests here."""
+    with pytest.MonkeyPatch.context() as patch, trial_server() as address:
         patch.setenv("PYTHONPATH", str(Path(stub_shares.__file__).parent), prepend=":")
         patch.delenv("RAY_ADDRESS", raising=False)
-        # Behind what forks trials and before Ray, as a sweep sets it.
+        # A sweep sets it after the start of the trial server and before the start of Ray.
         patch.setenv("CUDA_MPS_PIPE_DIRECTORY", "/of/the/sweep")
         with cluster(CORES, MACHINE.gpus, 16.0):
             yield address
@@ -40,8 +40,8 @@ Train = Callable[..., dict[str, Outcome]]
 
 
 @pytest.fixture
-def train(nursery: str, tmp_path: Path) -> Train:
-    """Run a trial for each share; those that ran out of memory again, as a sweep does."""
+def train(server: str, tmp_path: Path) -> Train:
+    """Run a trial for each share. Retry those that ran out of memory, as a sweep does."""
 
     def run(shares: list[Share], at_once: int = 1, enough: float = 0.0) -> dict[str, Outcome]:
         (tmp_path / stub_shares.RULES).write_text(json.dumps({"at_once": at_once, "enough": enough}))
@@ -54,7 +54,7 @@ def train(nursery: str, tmp_path: Path) -> Train:
         events = Events(lambda key: None, lambda key, progress: None, outcomes.__setitem__)
         while jobs:
             slots = max(job.share.slots for job in jobs)
-            run_jobs(iter(jobs), len(jobs), slots, events, tmp_path / "ray", nursery, work=Holding())
+            run_jobs(iter(jobs), len(jobs), slots, events, tmp_path / "ray", server, target=Holding())
             jobs, _ = next_round(jobs, {job.key: outcomes[job.key] for job in jobs}, MACHINE)
         return outcomes
 
@@ -62,12 +62,12 @@ def train(nursery: str, tmp_path: Path) -> Train:
 
 
 def at_the_start_of(trial: Held, held: list[Held]) -> list[Held]:
-    """The trials that run when this one starts. Sums of what is held can only be highest at such a moment."""
+    """Return the trials that run when this one starts. The sum of shares can only be highest at such a moment."""
     return [other for other in held if other.start <= trial.start < other.end]
 
 
 def most_held(held: list[Held], gpu: str) -> float:
-    """The largest sum of shares of one GPU that was ever held at once."""
+    """Return the largest sum of shares of one GPU that was held at once."""
     on_it = [trial for trial in held if trial.visible == gpu]
     return max(sum(other.gpus for other in at_the_start_of(trial, on_it)) for trial in on_it)
 

@@ -1,4 +1,4 @@
-"""Whole sweeps under Ray, in processes of their own; what a kill leaves behind, and what a failure does."""
+"""Sweeps as commands: results, resuming after a kill, Ctrl-C, failed trials, searches."""
 
 import json
 import os
@@ -7,25 +7,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import stub_trials
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from analysis.records.mlflow_reader import read_sweep
-from pipeline.config.schema import Config
 from pipeline.config.sweep_file import load_sweep
-from pipeline.hardware.device import Machine
-from pipeline.hardware.share import Share
-from pipeline.orchestration.ray_tune import Events, cluster, run_jobs
-from pipeline.orchestration.retry import next_round
-from pipeline.trial.job import Outcome, TrialJob
 from pipeline.trial.lock import is_claimed
-from pipeline.trial.process import Work, forked_nursery
 
 pytestmark = pytest.mark.slow
 
@@ -255,45 +245,3 @@ def test_every_row_of_every_committed_sweep_trains(project: Path, tiny_overrides
     default = next(trial for trial in trials() if trial.data.tags.get("row.ablation_paper") == "CUT (default)")
     # In five ablations, methods, the search, and in smoke, since these networks are as small as its own.
     assert sum(tag.startswith("row.") for tag in default.data.tags) == 8
-
-
-@pytest.fixture
-def stubs(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Workers of Ray must find the stubs by name."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(stub_trials.__file__).parent))
-    return project
-
-
-def run_stubs(work: Work, jobs: list[TrialJob]) -> dict[str, Outcome]:
-    outcomes: dict[str, Outcome] = {}
-    events = Events(lambda key: None, lambda key, progress: None, outcomes.__setitem__)
-    with forked_nursery() as nursery, cluster(2, 0, 8.0):
-        run_jobs(iter(jobs), len(jobs), 2, events, Path("ray"), nursery, work=work)
-        again, _ = next_round(jobs, outcomes, MACHINE)
-        if again:
-            run_jobs(iter(again), len(again), 2, events, Path("ray"), nursery, work=work)
-    return outcomes
-
-
-MACHINE = Machine("cpu", "two cores", cores=2, gpus=0, memory_gb=8.0)
-
-
-def jobs_of(config: Config, count: int) -> list[TrialJob]:
-    share = Share(cpus=1, gpus=0.0, memory_gb=4.0, slots=2)
-    return [
-        TrialJob(replace(config, seed=seed), f"key{seed}", "run", "data", "checkpoint", "cache", "uri", share)
-        for seed in range(count)
-    ]
-
-
-def test_what_runs_out_of_memory_is_tried_again_with_twice_as_much(stubs: Path, tiny: Callable[..., Config]) -> None:
-    outcomes = run_stubs(stub_trials.hungry, jobs_of(tiny(), 2))
-    assert {outcome.ending for outcome in outcomes.values()} == {"done"}
-    tries = Path("tries.txt").read_text().splitlines()
-    assert tries == ["4.0 of 2 slots"] * 2 + ["8.0 of 1 slots"] * 2
-
-
-def test_a_trial_whose_process_is_killed_takes_no_other_with_it(stubs: Path, tiny: Callable[..., Config]) -> None:
-    outcomes = run_stubs(stub_trials.killed, jobs_of(tiny(), 3))
-    assert [outcome.ending for outcome in outcomes.values()] == ["died"] * 3
-    assert all("signal 9" in outcome.reason for outcome in outcomes.values())

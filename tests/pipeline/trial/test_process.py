@@ -1,31 +1,33 @@
-"""Trials in processes of their own: what is told, and who ends with whom."""
+"""Trials in their own processes: what they report, what they see, and what ends them."""
 
+import multiprocessing
 import os
-import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 import stub_trials
 
 from pipeline.trial.job import Outcome, Progress
-from pipeline.trial.process import TrialProcess, forked_nursery, spawned_nursery
+from pipeline.trial.process import TrialProcess, trial_server
 
 JOB = '{"config": "{\\"seed\\": 7}"}'
 
 
 @pytest.fixture(scope="module")
-def nursery() -> Iterator[str]:
-    with forked_nursery() as address:
+def server() -> Iterator[str]:
+    with trial_server() as address:
         yield address
 
 
 def is_gone(pid: int) -> bool:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
             os.kill(pid, 0)
@@ -35,110 +37,199 @@ def is_gone(pid: int) -> bool:
     return False
 
 
-def test_progress_and_outcome_are_told_in_order(nursery: str) -> None:
-    process = TrialProcess(nursery, stub_trials.steady, JOB)
-    told = [process.receive() for _ in range(4)]
-    assert [message.epoch for message in told if isinstance(message, Progress)] == [1, 2, 3]
-    assert told[-1] == Outcome("done")
-    process.stop()
-
-
-def test_each_trial_has_a_process_and_the_environment_of_who_asked(
-    nursery: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reasons: list[str] = []
-    for device in ("0", "3"):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", device)
-        process = TrialProcess(nursery, stub_trials.surroundings, JOB)
-        outcome = process.receive()
-        assert isinstance(outcome, Outcome)
-        reasons.append(outcome.reason)
-    assert [reason.split()[0] for reason in reasons] == ["0", "3"]
-    assert reasons[0].split()[1] != reasons[1].split()[1] != str(os.getpid())
-
-
-def test_a_process_that_is_killed_has_an_outcome_that_says_so(nursery: str) -> None:
-    outcome = TrialProcess(nursery, stub_trials.killed, JOB).receive()
-    assert isinstance(outcome, Outcome)
-    assert (outcome.ending, "signal 9" in outcome.reason) == ("died", True)
-
-
-def test_a_process_that_leaves_without_a_word_has_an_outcome_that_says_so(nursery: str) -> None:
-    assert TrialProcess(nursery, stub_trials.speechless, JOB).receive() == Outcome(
-        "died", "its process ended without a word (exit code 3)"
-    )
-
-
 def pid_in(file: Path) -> int:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not (file.exists() and file.read_text()) and time.monotonic() < deadline:
         time.sleep(0.02)
     return int(file.read_text())
 
 
-def test_a_stopped_trial_is_gone(nursery: str, tmp_path: Path) -> None:
-    process = TrialProcess(nursery, stub_trials.endless, str(tmp_path / "pid"))
+def outcome_of(process: TrialProcess) -> Outcome:
+    while not isinstance(message := process.receive(), Outcome):
+        pass
+    return message
+
+
+# Stubs need none of the imports that a trial needs.
+NO_PRELOAD = """
+import stub_trials
+from pipeline.trial import process
+from pipeline.trial.process import TrialProcess, trial_server
+process.PRELOAD.clear()
+"""
+
+
+def start_python(code: str, **options: int) -> subprocess.Popen[str]:
+    """Start a process that finds the stubs."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen([sys.executable, "-c", code], env=environment, text=True, **options)
+
+
+def test_progress_and_outcome_arrive_in_order(server: str) -> None:
+    process = TrialProcess(server, stub_trials.steady, JOB)
+    messages = [process.receive() for _ in range(4)]
+    assert [message.epoch for message in messages if isinstance(message, Progress)] == [1, 2, 3]
+    assert messages[-1] == Outcome("done")
+    process.stop()
+
+
+def test_each_trial_has_its_own_process_and_the_environment_of_its_worker(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasons: list[str] = []
+    for device in ("0", "3"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", device)
+        reasons.append(outcome_of(TrialProcess(server, stub_trials.surroundings, JOB)).reason)
+    assert [reason.split()[0] for reason in reasons] == ["0", "3"]
+    pids = {int(reason.split()[1]) for reason in reasons}
+    assert len(pids | {os.getpid()}) == 3
+
+
+def test_a_trial_starts_with_all_imports_done(server: str) -> None:
+    assert outcome_of(TrialProcess(server, stub_trials.imports, JOB)) == Outcome("done", "all")
+
+
+def test_a_killed_trial_is_reported_with_its_signal(server: str) -> None:
+    outcome = outcome_of(TrialProcess(server, stub_trials.killed, JOB))
+    assert (outcome.ending, "signal 9" in outcome.reason) == ("died", True)
+
+
+def test_a_trial_without_an_outcome_is_reported_with_its_exit_code(server: str) -> None:
+    outcome = outcome_of(TrialProcess(server, stub_trials.silent, JOB))
+    assert (outcome.ending, "code 3" in outcome.reason) == ("died", True)
+
+
+def test_an_exception_in_a_trial_is_its_outcome_and_is_printed(tmp_path: Path) -> None:
+    code = f"""{NO_PRELOAD}
+with trial_server() as server:
+    print(TrialProcess(server, stub_trials.faulty, {JOB!r}).receive())
+"""
+    output, errors = start_python(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE).communicate(timeout=120)
+    assert "failed" in output and "ValueError: no such thing" in output
+    assert "Traceback" in errors and "ValueError: no such thing" in errors
+
+
+def test_what_a_trial_cannot_unpickle_is_its_outcome(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(job: str, report: object) -> Outcome:
+        return Outcome("done")
+
+    missing.__qualname__, missing.__module__ = "missing", "only_here"
+    only_here = type(sys)("only_here")
+    only_here.missing = missing  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, "only_here", only_here)
+    outcome = outcome_of(TrialProcess(server, missing, JOB))
+    assert outcome.ending == "failed" and "ModuleNotFoundError" in outcome.reason and "only_here" in outcome.reason
+
+
+def test_a_stopped_trial_is_gone(server: str, tmp_path: Path) -> None:
+    process = TrialProcess(server, stub_trials.endless, str(tmp_path / "pid"))
     pid = pid_in(tmp_path / "pid")
     process.stop()
     assert is_gone(pid)
 
 
-def test_trials_end_with_the_process_that_asked_for_them(nursery: str, tmp_path: Path) -> None:
-    code = f"""
+def test_a_trial_ends_with_its_worker(server: str, tmp_path: Path) -> None:
+    worker = start_python(f"""
 import stub_trials
 from pipeline.trial.process import TrialProcess
-TrialProcess({nursery!r}, stub_trials.endless, {str(tmp_path / "pid")!r}).receive()
-"""
-    asking = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+TrialProcess({server!r}, stub_trials.endless, {str(tmp_path / "pid")!r}).receive()
+""")
     pid = pid_in(tmp_path / "pid")
-    asking.send_signal(signal.SIGKILL)
-    asking.wait()
+    worker.kill()
+    worker.wait()
     assert is_gone(pid)
 
 
-def test_a_spawned_nursery_serves_alike_and_ends_with_its_maker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    with spawned_nursery() as address:
-        process = TrialProcess(address, stub_trials.steady, JOB)
-        assert isinstance(process.receive(), Progress)
-        process.stop()
+def test_a_trial_ends_with_the_process_that_serves(tmp_path: Path) -> None:
+    serving = start_python(f"""{NO_PRELOAD}
+with trial_server() as server:
+    TrialProcess(server, stub_trials.endless, {str(tmp_path / "pid")!r}).receive()
+""")
+    pid = pid_in(tmp_path / "pid")
+    serving.kill()
+    serving.wait()
+    assert is_gone(pid)
+
+
+def test_ctrl_c_reaches_neither_the_imports_nor_a_trial() -> None:
+    code = """
+import os, signal
+import stub_trials
+from pipeline.trial.process import TrialProcess, trial_server
+with trial_server() as server:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.killpg(0, signal.SIGINT)
+    process = TrialProcess(server, stub_trials.patient, "")
+    print(process.receive().epoch)
+    os.killpg(0, signal.SIGINT)
+    print(process.receive().ending)
+"""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    output, errors = start_python(code, start_new_session=True, **pipes).communicate(timeout=120)
+    assert output.split() == ["1", "done"]
+    assert errors == ""
+
+
+def test_at_the_end_of_the_server_its_trials_are_gone(tmp_path: Path) -> None:
+    with trial_server() as address:
+        process = TrialProcess(address, stub_trials.endless, str(tmp_path / "pid"))
+        pid = pid_in(tmp_path / "pid")
+    assert is_gone(pid)
     assert not Path(address).exists()
+    assert outcome_of(process).ending == "died"
+    with pytest.raises(OSError):
+        TrialProcess(address, stub_trials.steady, JOB)
 
 
-def test_an_asker_that_leaves_at_once_harms_no_other(nursery: str) -> None:
+def test_a_killed_fork_server_ends_its_trials_and_is_started_again(tmp_path: Path) -> None:
+    code = f"""{NO_PRELOAD}
+from multiprocessing import forkserver
+import os, signal, pathlib, time
+file = pathlib.Path({str(tmp_path / "pid")!r})
+with trial_server() as server:
+    trial = TrialProcess(server, stub_trials.endless, str(file))
+    while not (file.exists() and file.read_text()):
+        time.sleep(0.02)
+    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+    print(trial.receive().ending)
+    trial = TrialProcess(server, stub_trials.steady, {JOB!r})
+    print([trial.receive() for _ in range(4)][-1].ending)
+"""
+    output, _ = start_python(code, stdout=subprocess.PIPE).communicate(timeout=120)
+    assert output.split() == ["died", "done"]
+    assert is_gone(pid_in(tmp_path / "pid"))
+
+
+def test_a_failed_start_is_an_outcome_and_the_server_goes_on(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError("too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(forkserver, "connect_to_new_process", refuse)
+        outcome = outcome_of(TrialProcess(server, stub_trials.steady, JOB))
+    assert outcome.ending == "died" and "too many open files" in outcome.reason
+    assert outcome_of(TrialProcess(server, stub_trials.steady, JOB)) == Outcome("done")
+
+
+def test_a_worker_that_leaves_at_once_harms_no_other(server: str) -> None:
     for _ in range(3):
         with socket.socket(socket.AF_UNIX) as leaving:
-            leaving.connect(nursery)
-    process = TrialProcess(nursery, stub_trials.steady, JOB)
+            leaving.connect(server)
+    process = TrialProcess(server, stub_trials.steady, JOB)
     assert isinstance(process.receive(), Progress)
     process.stop()
 
 
-def test_stopping_what_has_ended_by_itself_is_nothing(nursery: str) -> None:
-    process = TrialProcess(nursery, stub_trials.killed, JOB)
-    time.sleep(0.5)
-    process.stop()
-    process = TrialProcess(nursery, stub_trials.steady, JOB)
-    time.sleep(0.5)
-    process.stop()
-
-
-def test_without_its_nursery_a_new_trial_has_an_outcome_or_is_refused(tmp_path: Path) -> None:
-    with forked_nursery() as address:
-        process = TrialProcess(address, stub_trials.endless, str(tmp_path / "pid"))
-        pid = pid_in(tmp_path / "pid")
-        os.kill(parent_of(pid), signal.SIGKILL)
-        try:
-            outcome = TrialProcess(address, stub_trials.steady, JOB).receive()
-        except OSError:
-            pass  # nobody listens any more
-        else:
-            assert outcome == Outcome("died", "the process that forks trials is gone")
+def test_a_trial_that_has_ended_can_be_stopped(server: str) -> None:
+    for target in (stub_trials.killed, stub_trials.steady):
+        process = TrialProcess(server, target, JOB)
+        outcome_of(process)
         process.stop()
-    assert is_gone(pid)
 
 
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+def test_the_server_leaves_no_thread_and_no_process() -> None:
+    before = threading.active_count()
+    with trial_server() as address:
+        outcome_of(TrialProcess(address, stub_trials.steady, JOB))
+    assert threading.active_count() == before
+    assert multiprocessing.active_children() == []
