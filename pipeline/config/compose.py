@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from dataclasses import fields as dataclass_fields
 from functools import lru_cache
 from typing import Any
 
@@ -21,16 +22,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
 from models.configs import CUT, CYCLEGAN, FASTCUT, check_model_fits
-from pipeline.config.schema import (
-    ComputeConfig,
-    Config,
-    MetricConfig,
-    PathsConfig,
-    TrackingConfig,
-    TrainConfig,
-    from_json,
-    violation,
-)
+from pipeline.config.schema import Config, from_json, violation
 from pipeline.config.trial_key import leaves
 from pipeline.errors import UserError, first_line, nearest
 
@@ -42,14 +34,11 @@ GROUPS: dict[str, tuple[str, ...]] = {"model": tuple(MODELS), "schedule": tuple(
 CHOSEN_BY_GROUP = {"model.method": "model", "data.kind": "task"}
 COMMAND_LINE = "command line"
 
-_BASE = {
-    "seed": 0,
-    "train": asdict(TrainConfig()),
-    "metric": asdict(MetricConfig()),
-    "compute": asdict(ComputeConfig()),
-    "tracking": asdict(TrackingConfig()),
-    "paths": asdict(PathsConfig()),
+# All that has a default; the model and the data come from their groups.
+_DEFAULTS = {
+    part.name: asdict(part.default_factory()) for part in dataclass_fields(Config) if callable(part.default_factory)
 }
+_BASE = {"seed": 0, **_DEFAULTS}
 
 
 @dataclass(frozen=True)

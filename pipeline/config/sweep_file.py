@@ -203,17 +203,9 @@ def _unknown_key(path: Path, around: Sequence[int | str], key: int | str) -> Use
 
 
 def _known_keys(around: Sequence[int | str]) -> list[str]:
-    match around:
-        case []:
-            return [name for name in Sweep.__dataclass_fields__ if name != "place"]
-        case ["rows", int()]:
-            return list(Row.__dataclass_fields__)
-        case ["search"]:
-            return list(Search.__dataclass_fields__)
-        case ["search", "halving"]:
-            return list(Halving.__dataclass_fields__)
-        case _:
-            return list(Distribution.__dataclass_fields__)
+    inside = next((name for name in reversed(around) if isinstance(name, str)), "")
+    found = {"": Sweep, "rows": Row, "search": Search, "halving": Halving}.get(inside, Distribution)
+    return [name for name in found.__dataclass_fields__ if name != "place"]
 
 
 def require_name(name: str, place: str) -> None:
