@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from models.configs import DiscriminatorConfig, GeneratorConfig
 from models.cut import CUTObjective
 from models.cyclegan import CycleGANObjective
-from models.discriminator import Discriminator
-from models.generator import Generator, ResidualBlock
-from models.projector import Projector
-from models.weights import load_weights, named_tensors
+from models.networks.discriminator import Discriminator
+from models.networks.generator import Generator, ResidualBlock
+from models.networks.projector import Projector
+from models.networks.weights import load_weights, named_tensors
 
 Weights = Mapping[str, Tensor]
 Network = Generator | Discriminator | Projector

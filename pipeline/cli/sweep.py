@@ -84,7 +84,7 @@ def _write_results(plan: Plan, console: Console) -> None:
 
     uri, name = plan.tracker.uri, plan.sweep.name
     written = write_results(uri, name, plan.task, Path(plan.config.paths.results))
-    description = "\n\n".join((plan.sweep.question, *written.findings, "Artifacts, results/index.html: the report."))
+    description = "\n\n".join((plan.sweep.question, *written.summary, "Artifacts, results/index.html: the report."))
     metric, _ = metric_names(plan.config.metric.extractor)
     parameters, axes = keyed_fields(plan.config), make_manifest(plan).axes
     fields = [axis for axis in axes if axis in parameters] + (["model.method"] if "model" in axes else [])

@@ -1,7 +1,7 @@
 """just train: one trial in this process, recorded like any other."""
 
 from pipeline.cli.sweep import print_missing_scores
-from pipeline.config.compose import parse_override
+from pipeline.config.compose import take_options
 from pipeline.config.sweep_file import Row, Sweep
 from pipeline.errors import UserError
 from pipeline.hardware.device import describe_devices
@@ -14,7 +14,10 @@ from pipeline.orchestration.requirements import estimate_requirements
 
 def train(overrides: list[str]) -> int:
     """One trial in this process, recorded like any other."""
-    seed, rest = _take_seed(overrides)
+    values, rest = take_options(overrides, ["seed"])
+    seed = values.get("seed", 0)
+    if type(seed) is not int:
+        raise UserError(f"command line: seed is {seed!r}. It must be a whole number, as in seed=1.")
     plan = plan_sweep(Sweep("single", "One trial by itself.", (seed,), (Row("single", {}),)), rest)
     # Retry also a trial that has failed: the user asks for this one.
     if not plan.to_train(retry_failed=True):
@@ -36,15 +39,3 @@ def train(overrides: list[str]) -> int:
     print(f"Done: trial {key}, seed {seed}{score}. Checkpoint: {plan.config.paths.trials}/{job.key}/last.pt")
     print(f"Next: just translate {key} INPUT OUTPUT")
     return 0
-
-
-def _take_seed(overrides: list[str]) -> tuple[int, list[str]]:
-    """Take seed=N out of the overrides, since a sweep's seeds are a list; return the seed and the rest."""
-    seed = 0
-    for text in overrides:
-        if text.startswith("seed="):
-            value = parse_override(text, "command line").value()
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise UserError(f"command line: seed is {value!r}. It must be a whole number, as in seed=1.")
-            seed = value
-    return seed, [text for text in overrides if not text.startswith("seed=")]

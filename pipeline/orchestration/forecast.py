@@ -11,11 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from analysis.records.names import SECONDS_PER_EVALUATION, SECONDS_PER_STEP, Tag, cost_metric
 from models.configs import GeneratorConfig, ImageShape
-from models.generator import Generator
+from models.networks.generator import Generator
 from pipeline.config.schema import Config
 from pipeline.hardware.allocation import needed_gb
-from pipeline.hardware.circumstances import execution_in, execution_name, ran_under_mps
 from pipeline.hardware.device import Machine, device_name, resolve_device
+from pipeline.hardware.timing_conditions import execution_in, execution_name, ran_under_mps
 from pipeline.tracking.store import TrialRecord
 from pipeline.training.step_cost import StepCost
 
@@ -107,7 +107,7 @@ def predict_seconds(
         record.metrics
         for record in similar
         if record.status == "FINISHED"
-        and _circumstances(record.tags) == here
+        and _timing_conditions(record.tags) == here
         and {SECONDS_PER_STEP, SECONDS_PER_EVALUATION} <= set(record.metrics)
     ]
     if same:
@@ -131,7 +131,7 @@ def wall_seconds(running: Sequence[float], waiting: Iterable[float], slots: int)
     return max(free_at)
 
 
-def _circumstances(tags: Mapping[str, str]) -> tuple[str | None, str | None, str, bool]:
+def _timing_conditions(tags: Mapping[str, str]) -> tuple[str | None, str | None, str, bool]:
     """What a record's times depend on, besides its work: device, threads, execution, MPS."""
     return tags.get(Tag.DEVICE_NAME), tags.get(Tag.THREADS), execution_in(tags), ran_under_mps(tags)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.hardware.allocation import share_of
-from pipeline.hardware.circumstances import execution_name
 from pipeline.hardware.share import Share
+from pipeline.hardware.timing_conditions import execution_name
 from pipeline.orchestration.forecast import Prediction, predict_memory
 from pipeline.orchestration.planner import Plan
 from pipeline.tracking.store import TrialRecord

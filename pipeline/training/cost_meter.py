@@ -33,7 +33,7 @@ class Meter:
     """Measures of one trial, over all processes that it has had: what checkpoints hold of it goes on here.
 
     Times and peaks are of what lies behind the warm-up, or, of a trial that has no such steps, of those it has. timed:
-    on what, with how many threads and beside how many others; steps and joules of other circumstances are forgotten.
+    on what, with how many threads and beside how many others; steps and joules under other conditions are forgotten.
     """
 
     def __init__(

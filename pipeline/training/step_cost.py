@@ -162,6 +162,6 @@ def rng_where(*, flipping: bool) -> torch.Generator:
 
 def _code() -> str:
     """A hash of the code that a step runs."""
-    files = sorted(Path(models.__file__).parent.glob("*.py"))
+    files = sorted(Path(models.__file__).parent.rglob("*.py"))
     files += [Path(str(module.__file__)) for module in (sys.modules[__name__], memory, loop, state)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

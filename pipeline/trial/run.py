@@ -13,15 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from analysis.records.names import (
-    Tag,
-    best_metric,
-    cost_metric,
-    eval_metric,
-    last_metric,
-    source_metric,
-    train_metric,
-)
+from analysis.records.names import Tag, best_metric, cost_metric, eval_metric, last_metric, source_metric, train_metric
 from models.build import build_objective
 from models.execution import apply_execution
 from pipeline.config.schema import Config, to_json
@@ -29,11 +21,11 @@ from pipeline.data.batches import UnpairedBatches
 from pipeline.data.dataset_cache import open_dataset
 from pipeline.errors import UserError, first_line
 from pipeline.hardware.allocation import tensors_gb
-from pipeline.hardware.circumstances import execution_name, precision_name, timed_name
 from pipeline.hardware.device import device_name, execution_of, keep_compiled, resolve_device, use_threads
 from pipeline.hardware.memory import is_out_of_memory, keep_freed_memory, limit_cuda
 from pipeline.hardware.mps import mps_runs
 from pipeline.hardware.share import Share
+from pipeline.hardware.timing_conditions import execution_name, precision_name, timed_name
 from pipeline.metrics.evaluator import Evaluator
 from pipeline.metrics.names import metric_names
 from pipeline.rng import rng_for

@@ -9,7 +9,7 @@ import torch
 from test_golden import CASES, CUT_CASES, cut_of, cyclegan_of, follows, randomness_of
 
 from models.execution import Execution, apply_execution
-from models.layers import BlurDown, BlurUp, InstanceNorm, is_channels_last
+from models.networks.layers import BlurDown, BlurUp, InstanceNorm, is_channels_last
 from models.objective import Batch
 from models.reference_checkpoint import reference_networks, reference_weights
 from pipeline.hardware.memory import LiveTensors

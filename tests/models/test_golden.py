@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import configs, reference_checkpoint
-from models.adversarial import lsgan
 from models.configs import ImageShape
 from models.cut import CUTObjective, CUTRandomness
 from models.cyclegan import CycleGANObjective
-from models.generator import Generator
-from models.layers import InstanceNorm
+from models.losses import lsgan
+from models.networks.generator import Generator
+from models.networks.layers import InstanceNorm
 from models.objective import Batch, sample_step
 from models.reference_checkpoint import (
     layers_of,
@@ -142,7 +142,7 @@ def test_cut_step_equals_the_reference(name: str) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(objective.discriminator(batch.b), case["D_of_real_B"], rtol=1e-4, atol=1e-5)
 
-    report = step(objective, case, objective.forward(batch, randomness_of(case, objective), {}))
+    report = step(objective, case, objective.forward(batch, randomness_of(case, objective)))
     ours = {
         "D_real": 2 * report["discriminator/real"],
         "D_fake": 2 * report["discriminator/fake"],
@@ -190,7 +190,7 @@ def test_generators_step_for_a_single_image_equals_the_reference_but_for_torchs_
     """
     case = CASES[name]
     objective, batch = cut_of(case), Batch(case["real_A"], case["real_B"])
-    step(objective, case, objective.forward(batch, randomness_of(case, objective), {}))
+    step(objective, case, objective.forward(batch, randomness_of(case, objective)))
     if not follows(objective.generator, case["G_after"], case["lr"]):
         # Cases from a machine without that error; the committed ones have it.
         assert "GOLDEN_DIR" in os.environ

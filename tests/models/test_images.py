@@ -6,8 +6,8 @@ from torch import Tensor
 
 from models.build import build_objective
 from models.configs import CUT, CYCLEGAN, DiscriminatorConfig, GeneratorConfig, ImageShape, ModelConfig
-from models.generator import Generator
 from models.images import with_channels
+from models.networks.generator import Generator
 from models.objective import Batch, sample_step
 from pipeline.training.loop import train_step
 

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from models.build import build_objective
 from models.configs import CUT, CYCLEGAN, DiscriminatorConfig, GeneratorConfig, ImageShape
-from models.discriminator import Discriminator
-from models.generator import Generator
-from models.layers import BlurDown, BlurUp, initialise
-from models.projector import Projector
+from models.networks.discriminator import Discriminator
+from models.networks.generator import Generator
+from models.networks.layers import BlurDown, BlurUp, initialise
+from models.networks.projector import Projector
 from models.reference_checkpoint import (
     layers_of,
     load_reference_weights,

@@ -214,16 +214,17 @@ def test_dropping_a_row_asks_first_and_forgets_its_trials_alone(
     drop.insert(2, "CUT")
     assert pipeline(drop) == 2
     captured = capsys.readouterr()
-    assert "CUT, seed 1: " in captured.out and "also single: single" in captured.out
-    assert "There is nobody to ask; say --yes" in captured.err
+    assert "CUT, seed 1: " in captured.out and "also in single: single" in captured.out
+    assert "Pass --yes" in captured.err
     assert len(list(Path("trials").glob("*/last.pt"))) == 1
     assert pipeline([*drop, "--yes"]) == 0
-    assert "dropped 1 trials" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Dropped 1 trial." in said and "just tables mine" in said
     assert not list(Path("trials").glob("*/last.pt"))
     assert pipeline(trained) == 0
     assert "4 trials, 0 done, 4 to train" in capsys.readouterr().out
     assert pipeline([*drop, "--yes"]) == 0
-    assert "CUT: nothing is recorded of it" in capsys.readouterr().out
+    assert "CUT: no trial is recorded" in capsys.readouterr().out
     drop[2] = "CTU"
     assert pipeline(drop) == 2
     assert "no row is called 'CTU'; did you mean CUT" in capsys.readouterr().err
@@ -251,11 +252,11 @@ def test_the_best_of_a_search_become_rows_of_a_sweep(
     assert [row.row for row in promoted.rows] == ["CycleGAN", "CUT"]
     assert promoted.search is None
     assert pipeline(["promote", "mine", *tiny_overrides]) == 2
-    assert "sweeps/mine_best.yaml: there is such a file" in capsys.readouterr().err
+    assert "sweeps/mine_best.yaml exists already" in capsys.readouterr().err
     assert pipeline(["promote", "mine"]) == 2
-    assert "no trial of it has reached its end" in capsys.readouterr().err
+    assert "no trial is done" in capsys.readouterr().err
     assert pipeline(["promote", "smoke"]) == 2
-    assert "sweeps/smoke.yaml: it has no search" in capsys.readouterr().err
+    assert "sweeps/smoke.yaml has no search" in capsys.readouterr().err
     assert pipeline(["promote", "mine", "--count=none"]) == 2
     assert "--count: 'none' is not a whole number above 0" in capsys.readouterr().err
 

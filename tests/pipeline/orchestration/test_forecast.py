@@ -8,8 +8,8 @@ import torch
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config, FolderConfig, TrainConfig
 from pipeline.hardware.allocation import needed_gb
-from pipeline.hardware.circumstances import execution_name, timed_name
 from pipeline.hardware.device import Machine, device_name, resolve_device
+from pipeline.hardware.timing_conditions import execution_name, timed_name
 from pipeline.metrics.names import OPERATIONS_PER_IMAGE
 from pipeline.orchestration import forecast
 from pipeline.orchestration.forecast import (

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from models.configs import GeneratorConfig
 from models.images import check_images, check_shape
-from models.layers import BlurDown, BlurUp, InstanceNorm, run_layers
+from models.networks.layers import BlurDown, BlurUp, InstanceNorm, run_layers
 
 
 class ResidualBlock(nn.Module):

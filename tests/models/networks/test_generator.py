@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from models.configs import DiscriminatorConfig, GeneratorConfig, ImageShape, map_positions
-from models.discriminator import Discriminator
-from models.generator import Generator
+from models.networks.discriminator import Discriminator
+from models.networks.generator import Generator
 
 CONFIGS = [GeneratorConfig(4, 5), GeneratorConfig(4, 5, antialias=False)]
 

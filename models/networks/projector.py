@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from models.layers import is_channels_last
+from models.networks.layers import is_channels_last
 
 PatchIds = Mapping[str, Tensor]
 

@@ -1,12 +1,13 @@
-"""What a trial's seconds and memory depend on beside its work: how steps are carried out, on what, and beside whom.
+"""What a trial's seconds and memory depend on besides its work: device, threads, execution, and trials beside it.
 
-Trials write it as tags, and forecasts read these tags. Both use the words of this file, so they cannot differ.
+Trials record these conditions as tags, and forecasts read the tags. Both use the words of this file.
 """
 
 from collections.abc import Mapping
 
 import torch
 
+from analysis.records.names import Tag
 from pipeline.config.schema import TrainConfig
 from pipeline.hardware.device import execution_of
 
@@ -25,31 +26,27 @@ def execution_name(train: TrainConfig, device: str) -> str:
 
 def timed_name(device_name: str, threads: int, execution: str, packed: str, *, mps: bool) -> str:
     """Return all that a step's time depends on, in words; the tag `timed`."""
-    return f"{_before(device_name, str(threads))}{execution}{_behind(packed)}" + (", under MPS" if mps else "")
+    return f"{_prefix(device_name, str(threads))}{execution}, {packed}" + (", under MPS" if mps else "")
 
 
 def execution_in(tags: Mapping[str, str]) -> str:
-    """Return how a recorded trial was carried out.
+    """Return how a recorded trial was executed.
 
-    Records from before the tag `execution` have it inside of `timed`. Those from before `timed` had no switches, so
-    their precision is all of it.
+    Records without the tag `execution` have it inside of `timed`. Records without `timed` are older than all switches,
+    so their precision is all of it.
     """
-    if "execution" in tags:
-        return tags["execution"]
-    if "timed" in tags:
-        before = _before(tags.get("device_name", ""), tags.get("threads", ""))
-        return tags["timed"].removeprefix(before).removesuffix(_behind(tags.get("packed", "")))
-    return tags.get("precision", "float32")
+    if Tag.EXECUTION in tags:
+        return tags[Tag.EXECUTION]
+    if Tag.TIMED in tags:
+        prefix = _prefix(tags.get(Tag.DEVICE_NAME, ""), tags.get(Tag.THREADS, ""))
+        return tags[Tag.TIMED].removeprefix(prefix).removesuffix(f", {tags.get(Tag.PACKED, '')}")
+    return tags.get(Tag.PRECISION, "float32")
 
 
 def ran_under_mps(tags: Mapping[str, str]) -> bool:
-    """Return whether a recorded trial ran under MPS. Records from before the tag did not."""
-    return tags.get("mps", "no") == "yes"
+    """Return whether a recorded trial ran under MPS. Records without the tag did not."""
+    return tags.get(Tag.MPS, "no") == "yes"
 
 
-def _before(device_name: str, threads: str) -> str:
+def _prefix(device_name: str, threads: str) -> str:
     return f"on {device_name} with {threads} threads, "
-
-
-def _behind(packed: str) -> str:
-    return f", {packed}"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from models.configs import DiscriminatorConfig
-from models.layers import BlurDown, InstanceNorm, run_layers
+from models.networks.layers import BlurDown, InstanceNorm, run_layers
 
 
 class Discriminator(nn.Module):
