@@ -18,7 +18,10 @@ SWEEP = "name of a file in sweeps/ without .yaml, or path of a sweep file"
 # Each command: how it is typed, and what it does.
 COMMANDS = {
     "sweep": ("NAME [override ...] [--quiet]", "Train the trials that are not done. Write tables, figures and report."),
-    "plan": ("NAME [override ...] [--json] [--verbose]", "Show every trial, predicted memory and time. Train nothing."),
+    "plan": (
+        "NAME [override ...] [--json] [--verbose]",
+        "Show every trial, its state, memory and time. Train nothing.",
+    ),
     "status": ("NAME [override ...] [--json]", "Show which recorded trials are done, running or failed, and why."),
     "drop": ("NAME ROW [override ...] [--yes]", "Delete the MLflow runs and checkpoints of one row. Ask first."),
     "promote": ("NAME [override ...] [--count N] [--to NAME]", "Write a sweep file with the best rows of a search."),
@@ -74,15 +77,16 @@ def build_parser() -> _Parser:
         name: commands.add_parser(name, usage=f"{program} {name} {usage}", help=does, description=does)
         for name, (usage, does) in COMMANDS.items()
     }
-    for name in ("sweep", "plan", "status", "drop", "promote"):
+    for name in ("sweep", "plan", "drop", "promote"):
         added[name].add_argument("name", metavar="NAME", help=SWEEP)
-    added["tables"].add_argument("name", metavar="NAME", help="name of a recorded sweep")
+    for name in ("status", "tables"):
+        added[name].add_argument("name", metavar="NAME", help="a recorded sweep: its name, or its file")
     for name in ("plan", "status", "doctor"):
         _add_json(added[name])
 
-    memory = "also show the memory that the reference code's step needs"
-    added["plan"].add_argument("--verbose", action="store_true", help=memory)
     added["sweep"].add_argument("--quiet", action="store_true", help="print only warnings and the path of the report")
+
+    added["plan"].add_argument("--verbose", action="store_true", help="also show the memory of the reference's step")
 
     added["drop"].add_argument("row", metavar="ROW", help="name of the row")
     added["drop"].add_argument("--yes", action="store_true", help="do not ask")
