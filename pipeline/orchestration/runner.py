@@ -15,7 +15,7 @@ from pipeline.orchestration.ray_tune import Events, run_jobs
 from pipeline.orchestration.registration import end_trial, register_trials
 from pipeline.orchestration.requirements import Requirement, estimate_requirements
 from pipeline.orchestration.retry import next_round, wait_for_others
-from pipeline.orchestration.search import add_sample, halving_rungs
+from pipeline.orchestration.sampler import add_sample, halving_rungs
 from pipeline.orchestration.table_refresher import TableRefresher
 from pipeline.trial.job import Outcome, TrialJob
 

@@ -17,8 +17,9 @@ from analysis.tables.table import table
 from pipeline.config.sweep_file import Row, Sweep
 from pipeline.metrics import evaluator
 from pipeline.metrics.extra_metrics import Images, Measure
-from pipeline.orchestration.planner import find_needs, plan_sweep
-from pipeline.orchestration.registration import register
+from pipeline.orchestration.planner import plan_sweep
+from pipeline.orchestration.registration import register_trials
+from pipeline.orchestration.requirements import estimate_requirements
 from pipeline.tracking.store import Tracker
 from pipeline.trial.run import run_trial
 
@@ -38,7 +39,7 @@ def with_sharpness(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(overrides: tuple[str, ...]) -> Tracker:
     plan = plan_sweep(Sweep("mine", "Sharper?", (0,), (Row("a", {}),)), overrides)
-    for job in register(plan, find_needs(plan)):
+    for job in register_trials(plan, estimate_requirements(plan)):
         list(run_trial(job))
     return plan.tracker
 

@@ -1,4 +1,4 @@
-"""A search: its next sample, and when Ray Tune halves its trials. The only file that knows Optuna."""
+"""A search: its next sample, by Optuna from the scores of earlier ones, and when Ray Tune halves its trials."""
 
 import json
 import logging
