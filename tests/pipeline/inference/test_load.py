@@ -176,7 +176,7 @@ def test_what_a_trained_trial_is_cannot_be_changed(
         "data.size=30": "needs multiples of 4",
         "data.channels_b=1": "needs data.channels_b=3, but data.channels_b is 1",
         "data.sise=64": "no field is called 'data.sise'; did you mean data.size",
-        "metric.batch_size=0": "metric: batch_size is 0; it must be at least 1",
+        "metric.batch_size=0": "metric.batch_size is 0. It must be at least 1",
     }.items():
         assert main(["evaluate", key, override]) == 2
         assert said in capsys.readouterr().err
