@@ -1,4 +1,4 @@
-"""What a model is: frozen settings, checked when they are made; a variant is a `replace`."""
+"""Settings of models: frozen, and checked when they are made. A variant is a `replace`."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -8,7 +8,7 @@ NegativeSource = Literal["internal", "external", "minibatch"]
 
 @dataclass(frozen=True)
 class ImageShape:
-    """Height and width in pixels of all images of a task, and the channels of each domain: 1 gray, 3 coloured."""
+    """Height and width of all images of a task in pixels, and each domain's channels: 1 (gray) or 3 (colour)."""
 
     height: int
     width: int
@@ -17,14 +17,14 @@ class ImageShape:
 
 
 def require(condition: bool, message: str) -> None:
-    """Raise ValueError with the message, which says the mend, unless the condition holds."""
+    """Raise ValueError with the message, unless the condition holds. The message says what to do."""
     if not condition:
         raise ValueError(message)
 
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """The ResNet generator; the defaults are the paper's 'resnet_9blocks'."""
+    """The ResNet generator. The defaults are the paper's 'resnet_9blocks'."""
 
     channels: int = 64
     blocks: int = 9
@@ -35,7 +35,7 @@ class GeneratorConfig:
         require(self.blocks >= 1, f"generator.blocks is {self.blocks}; it must be at least 1")
 
     def layer_channels(self, image_channels: int = 3) -> dict[str, int]:
-        """The layers of the encoder that PatchNCE may look at, in running order, with their channels."""
+        """Return the channels of each encoder layer that PatchNCE can use, in running order."""
         deep = 4 * self.channels
         return {
             "pixels": image_channels,
@@ -48,7 +48,7 @@ class GeneratorConfig:
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """The PatchGAN; the defaults see patches of 70 x 70 pixels."""
+    """The PatchGAN. With the defaults, a score sees 70 x 70 pixels."""
 
     channels: int = 64
     layers: int = 3
@@ -61,11 +61,12 @@ class DiscriminatorConfig:
 
 @dataclass(frozen=True)
 class ExternalConfig:
-    """Negatives from other images through a momentum encoder; this project's own settings (docs/decisions.md).
+    """Negatives from other images, through a momentum encoder. The settings are this project's own (docs/decisions.md).
 
-    momentum: share of the old weights kept at each step. queue_size: patches remembered for each domain
-    and layer. num_negatives: patches drawn from the queue at each step. warmup: patches the queue must
-    hold before any is drawn; until then the source gives no negatives.
+    momentum: share of the old weights kept at each step.
+    queue_size: patches in the queue of each domain and layer.
+    num_negatives: patches sampled from the queue at each step.
+    warmup: patches that the queue must hold before any is sampled. Until then the source gives no negatives.
     """
 
     momentum: float = 0.999
@@ -74,7 +75,7 @@ class ExternalConfig:
     warmup: int = 2048
 
     def __post_init__(self) -> None:
-        require(0 <= self.momentum < 1, f"external.momentum is {self.momentum}; it must lie in [0, 1)")
+        require(0 <= self.momentum < 1, f"external.momentum is {self.momentum}; it must be in [0, 1)")
         require(
             1 <= self.num_negatives <= self.warmup <= self.queue_size,
             "external negatives need 1 <= num_negatives <= warmup <= queue_size; found "
@@ -84,7 +85,7 @@ class ExternalConfig:
 
 @dataclass(frozen=True)
 class CUTConfig:
-    """Contrastive unpaired translation (Park et al., ECCV 2020); the defaults are its full variant."""
+    """Contrastive unpaired translation (Park et al., ECCV 2020). The defaults are the full variant."""
 
     method: Literal["cut"] = "cut"
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
@@ -130,7 +131,7 @@ class CUTConfig:
 
 @dataclass(frozen=True)
 class CycleGANConfig:
-    """CycleGAN (Zhu et al., ICCV 2017) with the networks of CUT; identity_weight is relative to cycle_weight."""
+    """CycleGAN (Zhu et al., ICCV 2017) with CUT's networks. identity_weight is relative to cycle_weight."""
 
     method: Literal["cyclegan"] = "cyclegan"
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
@@ -153,14 +154,14 @@ CYCLEGAN = CycleGANConfig()
 
 
 def domain_weights(config: CUTConfig) -> dict[str, float]:
-    """The weight of each domain's PatchNCE in w * (NCE(A) + v * NCE(B)) / (1 + v); no entry where it is 0."""
+    """Return each domain's weight in w * (NCE(A) + v * NCE(B)) / (1 + v), without weights of 0."""
     weight, identity = config.nce_weight, config.identity_weight
     weights = {"a": weight / (1 + identity), "b": weight * identity / (1 + identity)}
     return {domain: value for domain, value in weights.items() if value > 0}
 
 
 def queue_bytes(config: CUTConfig) -> int:
-    """What the queues of external negatives hold, for each domain and layer, in float32; 0 without any."""
+    """Return the bytes of all queues of external negatives, in float32; 0 without external negatives."""
     if "external" not in config.negatives:
         return 0
     queues = len(domain_weights(config)) * len(config.places)
@@ -168,10 +169,10 @@ def queue_bytes(config: CUTConfig) -> int:
 
 
 def map_positions(config: GeneratorConfig, shape: ImageShape) -> dict[str, int]:
-    """Positions (rows x columns) of the feature map at each layer, for images of that shape.
+    """Return the positions (rows x columns) of each layer's feature map, for images of that shape.
 
-    A down-sampling convolution with anti-aliasing keeps the size (the blur behind it halves), without it
-    the convolution itself strides.
+    With anti-aliasing, a down-sampling convolution keeps the size, and the blur after it halves it. Without, the
+    convolution itself has stride 2.
     """
     full, half, quarter = (shape.height * shape.width // 4**halvings for halvings in range(3))
     down1, down2 = (full, half) if config.antialias else (half, quarter)
@@ -180,22 +181,22 @@ def map_positions(config: GeneratorConfig, shape: ImageShape) -> dict[str, int]:
 
 
 def score_map_size(config: DiscriminatorConfig, size: int) -> int:
-    """Rows of the discriminator's scores for an image of `size` rows; below 1 where a layer has no room."""
+    """Return the rows of the discriminator's scores for an image of `size` rows; below 1 if the image is too small."""
     for _ in range(config.layers):
-        # A 4 x 4 convolution padded by one, striding by two, or by one before a blur that halves (rounding up).
+        # A 4 x 4 convolution with padding 1: of stride 2, or of stride 1 before a blur that halves and rounds up.
         size = size // 2 if config.antialias else (size - 2) // 2 + 1
-        # Reflecting at the border takes two rows, normalising more than one value.
+        # Reflection padding needs two rows, normalisation more than one value.
         if size < 2:
             return 0
     return size - 2
 
 
 def check_model_fits(config: ModelConfig, shape: ImageShape, batch_size: int) -> None:
-    """Raise ValueError, with the mend, where this model cannot train on batches of images of this shape."""
+    """Raise ValueError if this model cannot train on batches of images of this shape. It says what to change."""
     height, width = shape.height, shape.width
     require(
         height % 4 == 0 and width % 4 == 0,
-        f"images of {height} x {width} do not survive two halvings; choose multiples of 4",
+        f"images are {height} x {width}; height and width must be multiples of 4",
     )
     scores = score_map_size(config.discriminator, min(height, width))
     require(
@@ -207,8 +208,7 @@ def check_model_fits(config: ModelConfig, shape: ImageShape, batch_size: int) ->
         case CUTConfig() if domain_weights(config):
             require(
                 "minibatch" not in config.negatives or batch_size > 1,
-                "minibatch negatives need train.batch_size > 1 (with 1 they are the internal ones by another name); "
-                "use external",
+                "minibatch negatives need train.batch_size > 1 (with 1 they equal internal ones); use external",
             )
             positions = map_positions(config.generator, shape)
             for layer in config.places:

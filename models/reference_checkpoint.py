@@ -1,8 +1,8 @@
-"""The reference code's checkpoints: read, with every setting inferred from the weights, and written.
+"""Read and write the reference code's checkpoints. All settings are inferred from the weights.
 
-CUT saves G, D and F, CycleGAN G_A, G_B, D_A and D_B, each in a file of its own (latest_net_G.pth): a dict of
-tensors, 'model.4.weight' and the like, numbered by position in a Sequential. Our networks run the same modules in the
-same order, so a name follows from counting them. `path` is what an error calls the file.
+CUT saves G, D and F. CycleGAN saves G_A, G_B, D_A and D_B. Each network has its file (latest_net_G.pth): a dict of
+tensors such as 'model.4.weight', numbered by position in a Sequential. Our networks run the same modules in the same
+order, so counting the modules gives the names. `path` is the file's name in errors.
 """
 
 import re
@@ -22,12 +22,12 @@ Weights = Mapping[str, Tensor]
 Network = Generator | Discriminator | Projector
 RESIDUAL_BLOCK = r"model\.(\d+)\.conv_block\."
 
-# Files of torch 0.3 hold these of instance norms that never used them; the reference code drops them too.
+# Files of torch 0.3 hold these for instance norms, which never used them. The reference code drops them too.
 UNUSED_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def reference_networks(objective: CUTObjective | CycleGANObjective) -> dict[str, Network]:
-    """An objective's networks under the reference code's names. D_A judges B, as there."""
+    """Return an objective's networks by the reference code's names. As there, D_A scores images of B."""
     match objective:
         case CUTObjective():
             return {"G": objective.generator, "D": objective.discriminator, "F": objective.projector}
@@ -41,24 +41,24 @@ def reference_networks(objective: CUTObjective | CycleGANObjective) -> dict[str,
 
 
 def reference_weights(network: Network) -> dict[str, Tensor]:
-    """The network's weights, on the CPU, as the reference code would have saved them."""
+    """Return the network's weights on the CPU, with the names of the reference code."""
     state = network.state_dict()
     return {name: state[ours].detach().cpu() for ours, name in _names(network).items()}
 
 
 def load_reference_weights(network: Network, weights: Weights, path: str) -> None:
-    """Give a network of ours the reference code's weights. Raises ValueError where they do not fit it."""
+    """Load the reference code's weights into our network. Raises ValueError if they do not fit."""
     load_weights(network, weights, path, _names(network))
 
 
 def reference_tensors(content: object, path: str) -> dict[str, Tensor]:
-    """The tensors of one network, from what torch.load gave. Raises ValueError for content of another kind."""
+    """Return one network's tensors from what torch.load gave. Raises ValueError for anything else."""
     tensors = named_tensors(content, path)
     return {name: tensor for name, tensor in tensors.items() if not name.endswith(UNUSED_STATISTICS)}
 
 
 def read_generator(weights: Weights, path: str) -> Generator:
-    """The generator that the weights are of: channels, blocks and anti-aliasing as found in them."""
+    """Build the generator of the weights. They give its channels, blocks and anti-aliasing."""
     _require_kind("a generator", weights, path)
     stem = _tensor(weights, "model.1.weight", path)
     image = _tensor(weights, f"model.{_last_number(weights)}.weight", path)
@@ -70,7 +70,7 @@ def read_generator(weights: Weights, path: str) -> Generator:
 
 
 def read_discriminator(weights: Weights, path: str) -> Discriminator:
-    """The PatchGAN that the weights are of: channels, layers and anti-aliasing as found in them."""
+    """Build the PatchGAN of the weights. They give its channels, layers and anti-aliasing."""
     _require_kind("a discriminator", weights, path)
     first = _tensor(weights, "model.0.weight", path)
     convolutions = sum(name.endswith(".weight") for name in weights)
@@ -81,7 +81,7 @@ def read_discriminator(weights: Weights, path: str) -> Discriminator:
 
 
 def read_projector(weights: Weights, layers: Sequence[str], path: str) -> Projector:
-    """The heads that the weights are of. At which layers they stand the file does not say: name as many as it holds."""
+    """Build the MLP heads of the weights. The file does not name their layers, so `layers` must name as many."""
     _require_kind("heads", weights, path)
     count = len({name.split(".")[0] for name in weights})
     if count != len(layers):
@@ -94,7 +94,7 @@ def read_projector(weights: Weights, layers: Sequence[str], path: str) -> Projec
 
 
 def layers_of(nce_layers: str, generator: Generator) -> tuple[str, ...]:
-    """The reference code's --nce_layers ('0,4,8,12,16') as layers. Raises ValueError for a number that is none."""
+    """Convert the reference code's --nce_layers ('0,4,8,12,16') to our names. Raises ValueError for a wrong number."""
     numbers = _stage_numbers(generator)
     layers = {str(numbers[layer][-1]): layer for layer in generator.config.layer_channels()}
     asked = nce_layers.split(",")
@@ -103,12 +103,12 @@ def layers_of(nce_layers: str, generator: Generator) -> tuple[str, ...]:
         raise ValueError(
             f"nce_layers: {', '.join(unknown)} is no layer of this generator; expected {', '.join(layers)}"
         )
-    # In running order, as the reference code numbers its heads, however they were listed.
+    # In running order, because the reference code numbers its heads so in any case.
     return tuple(layer for number, layer in layers.items() if number in asked)
 
 
 def _names(network: Network) -> dict[str, str]:
-    """The reference code's name of each tensor of the network's state."""
+    """Return the reference code's name of each tensor of the network's state."""
     prefixes = _prefixes(network)
     names: dict[str, str] = {}
     for ours in network.state_dict():
@@ -118,7 +118,7 @@ def _names(network: Network) -> dict[str, str]:
 
 
 def _prefixes(network: Network) -> dict[str, str]:
-    """What the reference code calls our modules."""
+    """Return the reference code's name of each of our modules."""
     match network:
         case Generator():
             return _generator_prefixes(network)
@@ -142,7 +142,7 @@ def _generator_prefixes(generator: Generator) -> dict[str, str]:
 
 
 def _stage_numbers(generator: Generator) -> dict[str, range]:
-    """The numbers that each stage's modules have in the reference code's one Sequential."""
+    """Return the numbers of each stage's modules in the reference code's Sequential."""
     numbers: dict[str, range] = {}
     first = 0
     for stage, module in generator.stages.items():

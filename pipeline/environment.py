@@ -1,4 +1,4 @@
-"""Environment variables that hold for a while."""
+"""Set environment variables temporarily."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set variables of this process during the body; then each has its earlier value, or none, again."""
+    """Set variables of this process for the body, then restore their earlier values."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -1,27 +1,27 @@
-"""The one kind of error a user sees: a line that names the thing, the place and the mend."""
+"""The error that a user sees: one line with what was found, where, and what to do."""
 
 import difflib
 from collections.abc import Iterable
 
-# A longer list is told by its groups.
+# Longer lists are shortened to the first parts of the names.
 SHORT_LIST = 20
 
 
 class UserError(Exception):
-    """Something only the user can mend; commands print its text alone and exit with code 2."""
+    """A fault that the user can correct. Commands print only its text and exit with code 2."""
 
 
 def first_line(error: Exception) -> str:
-    """What a foreign error says first; its kind where it says nothing."""
+    """Return the first line of a library's error, or its type if it has no text."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """': did you mean x?' where a known name is near, else the list of the known ones."""
+    """Return 'did you mean x?' if a known name is similar, else a list of the known names."""
     names = sorted(known)
     # 'task.root' or 'root' for 'data.root': the last part is what people remember.
-    alike = [found for found in names if "." in found and found.rpartition(".")[2] == name.rpartition(".")[2]]
-    matches = alike[:3] or difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    same_end = [found for found in names if "." in found and found.rpartition(".")[2] == name.rpartition(".")[2]]
+    matches = same_end[:3] or difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if matches:
         return f"did you mean {' or '.join(matches)}?"
     first_parts = sorted({name.split(".")[0] for name in names})

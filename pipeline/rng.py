@@ -1,4 +1,4 @@
-"""Streams of random numbers, one for each seed and purpose."""
+"""Random number generators, one for each seed and purpose."""
 
 import hashlib
 
@@ -6,9 +6,9 @@ import torch
 
 
 def rng_for(seed: int, *purpose: object) -> torch.Generator:
-    """A stream of random numbers of its own for each seed and purpose.
+    """Return a new generator that depends only on the seed and the purpose.
 
-    Every draw of a trial comes from such a stream named by its step, so no random state needs saving.
+    Each step of a trial has its own generator, so checkpoints need no random state.
     """
     digest = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)

@@ -1,4 +1,4 @@
-"""Figures of every seed, the means, and what the seeds leave open of these (t-intervals): dots and curves; pure."""
+"""Figures of seeds, means and their t-intervals: dot plot and curves; pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from analysis.figures.data import Drawing, Scored, count_seeds, file_stem, name_means, remarks, rows_along
+from analysis.figures.data import Drawing, ScoredSweep, count_seeds, file_stem, name_means, remarks, rows_along
 from analysis.figures.style import (
     INK,
     LETTER,
@@ -30,62 +30,64 @@ FIELDS = {
     "model.identity_weight": "weight of the identity loss, v",
     "model.num_patches": "patches",
 }
-FEWEST_POINTS = 3  # of a curve
+FEWEST_POINTS = 3  # that make a curve
 
 
-def draw_dots(its: Scored, looks: Mapping[str, Look]) -> Drawing:
-    """Each row's seeds, mean and interval side by side, rows from the top in the sweep's order."""
-    column = source_metric(its.score)
-    sources = its.values[column].dropna() if column in its.values else ()
+def draw_dots(sweep: ScoredSweep, looks: Mapping[str, Look]) -> Drawing:
+    """Draw each row's seeds, mean and interval, with the sweep's first row at the top."""
+    column = source_metric(sweep.score)
+    sources = sweep.values[column].dropna() if column in sweep.values else ()
     source = float(np.mean(sources)) if len(sources) else None
-    figure = Figure((WIDTH, 0.75 + 0.22 * len(its.means)), layout="constrained")
+    figure = Figure((WIDTH, 0.75 + 0.22 * len(sweep.means)), layout="constrained")
     axes = figure.subplots()
-    dropped = its.dropped[last_metric(its.score)] + its.dropped.get(column, 0)
-    said = _mark_rows(axes, "x", its, dict(enumerate(its.means)), looks, dropped, source)
-    axes.set_ylim(len(its.means) - 0.5, -0.5)
-    axes.set_yticks(range(len(its.means)), [looks[row].name for row in its.means])
+    dropped = sweep.dropped[last_metric(sweep.score)] + sweep.dropped.get(column, 0)
+    note = _mark_rows(axes, "x", sweep, dict(enumerate(sweep.means)), looks, dropped, source)
+    axes.set_ylim(len(sweep.means) - 0.5, -0.5)
+    axes.set_yticks(range(len(sweep.means)), [looks[row].name for row in sweep.means])
     axes.tick_params("y", length=0)
-    axes.set_xlabel(f"{its.label}, last ↓")
+    axes.set_xlabel(f"{sweep.label}, last ↓")
     low, high = axes.get_xlim()
     if source is not None and low <= source <= high:
         axes.axvline(source, color=INK, linestyle="--", linewidth=0.9, zorder=1, label="source")
         write_above(axes, source, "source, untranslated")
     elif source is not None:
-        said += f" The untranslated source's, {source:.4g}, lies beyond the axis."
+        note += f" The untranslated source ({source:.4g}) is beyond the axis."
     return Drawing(
         "dots",
-        f"{its.label} of each seed",
-        f"The last {its.label} of {said}",
-        f"Dot plot of the last {its.label}. Means: {name_means(its.means)}.",
+        f"{sweep.label} of each seed",
+        f"Last {sweep.label} by row. {note}",
+        f"Dot plot of the last {sweep.label}. Means: {name_means(sweep.means)}.",
         figure,
     )
 
 
-def draw_curves(its: Scored, looks: Mapping[str, Look]) -> list[Drawing]:
-    """The same along each field that enough rows differ from the default row in, and in nothing else."""
-    settings = {row.row: row.settings for row in its.record.rows}
-    default = settings.get(its.record.default, {})
-    with_scores = {row: settings[row] for row in its.means}
+def draw_curves(sweep: ScoredSweep, looks: Mapping[str, Look]) -> list[Drawing]:
+    """Draw a curve for each field in which, and only in which, enough rows differ from the default row."""
+    settings = {row.row: row.settings for row in sweep.record.rows}
+    default = settings.get(sweep.record.default, {})
+    with_scores = {row: settings[row] for row in sweep.means}
     along = {field: rows_along(field, with_scores, default) for field in default}
     curves = {field: rows for field, rows in along.items() if len(rows) >= FEWEST_POINTS}
     ends = [field.rpartition(".")[2] for field in curves]
     drawings: list[Drawing] = []
     for (field, rows), end in zip(curves.items(), ends, strict=True):
         name = f"curve_{file_stem(end if ends.count(end) == 1 else field)}"
-        drawings.append(_draw_curve(its, looks, name, FIELDS.get(field, end), rows))
+        drawings.append(_draw_curve(sweep, looks, name, FIELDS.get(field, end), rows))
     return drawings
 
 
-def _draw_curve(its: Scored, looks: Mapping[str, Look], name: str, field: str, rows: Mapping[float, str]) -> Drawing:
-    x, middle = list(rows), [its.means[row].mean for row in rows.values()]
+def _draw_curve(
+    sweep: ScoredSweep, looks: Mapping[str, Look], name: str, field: str, rows: Mapping[float, str]
+) -> Drawing:
+    x, middle = list(rows), [sweep.means[row].mean for row in rows.values()]
     spelt = spell(x)
     figure = Figure((NARROW, 2.8), layout="constrained")
     axes = figure.subplots()
     axes.plot(x, middle, color=INK, linewidth=1.1, alpha=0.6, zorder=1.5, label="means")
-    said = _mark_rows(axes, "y", its, rows, looks, its.dropped[last_metric(its.score)])
-    for at in (at for at, row in rows.items() if row == its.record.default):
-        axes.axvline(at, color=INK, linestyle=":", linewidth=0.9, zorder=1, label="default")
-        write_above(axes, at, "default")
+    note = _mark_rows(axes, "y", sweep, rows, looks, sweep.dropped[last_metric(sweep.score)])
+    for at in (at for at, row in rows.items() if row == sweep.record.default):
+        axes.axvline(at, color=INK, linestyle=":", linewidth=0.9, zorder=1, label="baseline")
+        write_above(axes, at, "baseline")
     log = x[0] > 0 and x[-1] / x[0] >= 10
     if log:
         axes.set_xscale("log")
@@ -94,14 +96,14 @@ def _draw_curve(its: Scored, looks: Mapping[str, Look], name: str, field: str, r
     axes.xaxis.set_major_formatter(FixedFormatter([spelt[at] for at in shown]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(field)
-    axes.set_ylabel(f"{its.label}, last ↓")
+    axes.set_ylabel(f"{sweep.label}, last ↓")
     named = "; ".join(f"{value}: {mean:.3g}" for value, mean in zip(spelt, middle, strict=True))
     return Drawing(
         name,
-        f"{its.label} along {field}",
-        f"The last {its.label} along {field}{' (logarithmic axis)' if log else ''}, all else as the default row has "
-        f"it: {said}",
-        f"Curve of the last {its.label} along {field}. Means: {named}.",
+        f"{sweep.label} against {field}",
+        f"Last {sweep.label} against {field}{' (logarithmic axis)' if log else ''}. All other settings are "
+        f"those of the baseline. {note}",
+        f"Curve of the last {sweep.label} against {field}. Means: {named}.",
         figure,
     )
 
@@ -109,41 +111,44 @@ def _draw_curve(its: Scored, looks: Mapping[str, Look], name: str, field: str, r
 def _mark_rows(
     axes: Axes,
     along: Along,
-    its: Scored,
+    sweep: ScoredSweep,
     rows: Mapping[float, str],
     looks: Mapping[str, Look],
     dropped: int,
     near: float | None = None,
 ) -> str:
-    """Scores along one axis, which is scaled to them, of rows at places of the other; what a reader must know of it."""
+    """Draw scores along one axis, of rows at positions of the other; return the end of the caption."""
     means, seeds = (
-        [its.means[row] for row in rows.values()],
-        [value for row in rows.values() for value in its.seeds[row]],
+        [sweep.means[row] for row in rows.values()],
+        [value for row in rows.values() for value in sweep.seeds[row]],
     )
     log = needs_log(seeds)
     bounds = [bound for mean in means for bound in (mean.low, mean.high)]
     scale(axes, along, axis_limits(seeds, bounds, near, log=log), log=log)
     cut = False
     for at, row in rows.items():
-        look, mean, scores = looks[row], its.means[row], its.seeds[row]
-        places = [at] * len(scores)
-        rings = axes.plot(*((scores, places) if along == "x" else (places, scores)), color=look.color, label="seeds")
+        look, mean, scores = looks[row], sweep.means[row], sweep.seeds[row]
+        positions = [at] * len(scores)
+        rings = axes.plot(
+            *((scores, positions) if along == "x" else (positions, scores)), color=look.color, label="seeds"
+        )
         rings[0].set(marker=look.marker, linestyle="none", markersize=5, markerfacecolor="none", zorder=3)
         # A tick across the bar, since a marker would hide seeds beside the mean.
         tick = axes.plot(*((mean.mean, at) if along == "x" else (at, mean.mean)), color=look.color, label="mean")
         tick[0].set(marker="|" if along == "x" else "_", markersize=10, markeredgewidth=2.2, zorder=2.5)
         cut |= mark_bar(axes, along, at, (mean.low, mean.high), look, 1.3)
-    single = " A row of one seed has no interval." if any(mean.n == 1 for mean in means) else ""
+    single = " Rows with one seed have no interval." if any(mean.n == 1 for mean in means) else ""
+    end = remarks(sweep, dropped, [sweep.label] if log else [], cut=cut)
     return (
-        f"each seed (open), their mean (short bar) and its 95 % t-interval (line), {count_seeds({its.label: means})}; "
-        f"lower is better.{single} {remarks(its, dropped, [its.label] if log else [], cut=cut)}"
+        "Lower is better. Open marks: seeds. Short bars: means. Lines: 95 % t-intervals of the means "
+        f"({count_seeds({sweep.label: means})}).{single} {end}"
     )
 
 
 def _spaced(values: Sequence[float], spelt: Sequence[str], *, log: bool) -> list[int]:
-    """Of values in their order, the places of those whose numbers have room beside one another on a narrow figure."""
-    places = np.log(values) if log else np.array(values)
-    inches = (NARROW - 1.2) / (places[-1] - places[0]) * places
+    """Return the indices of sorted values whose labels do not overlap on a narrow figure."""
+    positions = np.log(values) if log else np.array(values)
+    inches = (NARROW - 1.2) / (positions[-1] - positions[0]) * positions
     kept = [0]
     for at in range(1, len(values)):
         letters = (len(spelt[at]) + len(spelt[kept[-1]])) / 2 + 1.5

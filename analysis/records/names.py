@@ -47,15 +47,24 @@ SCORE_TAGS: Mapping[str, str] = {
     Tag.LAYER: "layer",
     Tag.RESIZE: "resize",
     Tag.ARITHMETIC: "arithmetic",
-    Tag.IMAGE_SIZE: "images' size",
+    Tag.IMAGE_SIZE: "image size",
     Tag.IMAGES_A: "images of A",
     Tag.IMAGES_B: "images of B",
-    Tag.KID_SUBSET_SIZE: "KID's subsets",
-    Tag.VGG16: "VGG16's weights",
-    Tag.LPIPS_VGG16: "LPIPS's weights",
-    Tag.DINOV2: "DINOv2's weights",
+    Tag.KID_SUBSET_SIZE: "KID subset size",
+    Tag.VGG16: "VGG16 weights",
+    Tag.LPIPS_VGG16: "LPIPS weights",
+    Tag.DINOV2: "DINOv2 weights",
     Tag.SEGMENTER: "segmentation network",
     Tag.RESULT_VERSION: "result version",
+}
+# The tags that say how results were made, and what a reader calls them.
+PROVENANCE_TAGS: Mapping[str, str] = {
+    Tag.COMMIT: "commit",
+    Tag.DATA_FINGERPRINT: "data fingerprint",
+    Tag.TIMED: "trained",
+    Tag.TORCH: "torch",
+    **SCORE_TAGS,
+    Tag.COMPUTED_BY: "scored by",
 }
 # The tags of a trial that results use. Older trials lack some of them, which are then ''.
 RESULT_TAGS = (
@@ -155,7 +164,7 @@ DISTANCES = (("fid", "kid"), ("fd_small_conv", "kd_small_conv"))
 SCORES: tuple[Metric, ...] = (
     Metric("fid", "FID", "lower", 1, _LAST_AND_BEST, compared=True),
     Metric("fd_small_conv", "FD (small-conv)", "lower", 2, _LAST_AND_BEST, compared=True),
-    Metric("epoch", "epoch of the best", "neither", 0, {"best": ""}),
+    Metric("epoch", "best epoch", "neither", 0, {"best": ""}),
     Metric("kid", "KID", "lower", 4, _LAST),
     Metric("kd_small_conv", "KD (small-conv)", "lower", 3, _LAST),
     Metric("precision", "precision", "higher", 3, _LAST),
@@ -167,7 +176,7 @@ SCORES: tuple[Metric, ...] = (
     Metric("mAP", "mAP", "higher", 1, _LAST),
     Metric("pixAcc", "pixAcc", "higher", 1, _LAST),
     Metric("classAcc", "classAcc", "higher", 1, _LAST),
-    Metric("background_change", "background change", "lower", 2, {"last": ""}, "levels of 255", compared=True),
+    Metric("background_change", "background change (0–255)", "lower", 2, {"last": ""}, compared=True),
 )
 COSTS: tuple[Metric, ...] = (
     Metric(
@@ -176,22 +185,22 @@ COSTS: tuple[Metric, ...] = (
         "lower",
         3,
         _COST,
-        note="Seconds per iteration: median after warm-up, one pair of images, waiting for data left out.",
+        note="Seconds per iteration: median after warm-up, one pair of images, without waiting for data.",
         compared=True,
         timed=True,
     ),
     Metric(
         "training_peak_live_gb",
-        "live tensors in training",
+        "peak memory",
         "lower",
         3,
         _COST,
-        "peak GB",
-        note="Live tensors: bytes of storages alive at once.",
+        "GB",
+        note="Peak memory: the most bytes of live tensors in a training step.",
         compared=True,
     ),
-    Metric("training_peak_allocated_gb", "CUDA allocated in training", "lower", 2, _COST, "peak GB", compared=True),
-    Metric("training_peak_reserved_gb", "CUDA reserved in training", "lower", 2, _COST, "peak GB"),
+    Metric("training_peak_allocated_gb", "peak CUDA memory allocated", "lower", 2, _COST, "GB", compared=True),
+    Metric("training_peak_reserved_gb", "peak CUDA memory reserved", "lower", 2, _COST, "GB"),
     Metric("joules_per_1000_iterations", "joules per 1000 iterations", "lower", 0, _COST, timed=True),
     Metric("training_process_peak_gb", "process in training", "lower", 2, {}, "peak GB"),
     Metric("evaluation_peak_live_gb", "live tensors in evaluation", "lower", 3, {}, "peak GB"),

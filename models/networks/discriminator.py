@@ -10,7 +10,7 @@ from models.networks.layers import BlurDown, InstanceNorm, run_layers
 
 
 class Discriminator(nn.Module):
-    """Scores overlapping patches: (B, C, H, W) -> (B, 1, H', W'), higher for more real (Isola et al., CVPR 2017).
+    """Scores overlapping patches: (B, C, H, W) -> (B, 1, H', W'). Higher is more real (Isola et al., CVPR 2017).
 
     With three layers a score sees 70 x 70 pixels. recompute: see `run_layers`.
     """
@@ -37,7 +37,7 @@ class Discriminator(nn.Module):
 
 
 def score(discriminator: Discriminator, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores of real and of fake images (B, C, H, W) from one pass; the fakes' maker gets no gradient."""
+    """Score real and fake images (B, C, H, W) in one pass. The generator of the fakes gets no gradient."""
     scores = discriminator(torch.cat([real, fake.detach()]))
     return scores[: len(real)], scores[len(real) :]
 

@@ -11,7 +11,7 @@ from models.networks.layers import BlurDown, BlurUp, InstanceNorm, run_layers
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(x))), each convolution 3 x 3, reflected and normalised; (B, C, H, W) kept."""
+    """x + conv(relu(conv(x))), of 3 x 3 convolutions with reflection padding and norm. Keeps the shape (B, C, H, W)."""
 
     recompute = False
 
@@ -32,11 +32,10 @@ class ResidualBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """Translates (B, in_channels, H, W) in [-1, 1] to (B, out_channels, H, W); H and W are multiples of 4.
+    """Translates (B, in_channels, H, W) in [-1, 1] to (B, out_channels, H, W). H and W are multiples of 4.
 
-    A chain of named stages; the output of each that PatchNCE may look at is a *layer*
-    (`GeneratorConfig.layer_channels`). Johnson et al. (ECCV 2016) with anti-aliasing, as CUT uses it.
-    recompute: see `run_layers`.
+    It is a chain of named stages. `GeneratorConfig.layer_channels` lists those that PatchNCE can use: the layers.
+    Source: Johnson et al. (ECCV 2016), with anti-aliasing as in CUT. recompute: see `run_layers`.
     """
 
     recompute = False
@@ -62,36 +61,36 @@ class Generator(nn.Module):
         )
 
     def forward(self, image: Tensor, layers: Iterable[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
-        """The translation, and the features (B, C, H', W') met on the way at the layers asked for.
+        """Return the translation, and the features (B, C, H', W') of the given layers.
 
-        Raises ValueError for an image of a shape that cannot be translated.
+        Raises ValueError for an image of a wrong shape.
         """
         check_shape("image", image, self.in_channels)
         translation, features = _run_stages(self.stages.items(), image, set(layers), recompute=self.recompute)
         return translation.float(), features
 
     def encode(self, image: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
-        """The features at the layers asked for, without what lies behind the last of them."""
+        """Return the features of the given layers. Stops after the last of them."""
         check_shape("image", image, self.in_channels)
         return encode(self.stages, image, layers, recompute=self.recompute)
 
     @torch.no_grad()
     def translate(self, image: Tensor) -> Tensor:
-        """The translation alone, without a graph. Raises ValueError for what is no image of this domain."""
+        """Return the translation, without a graph. Raises ValueError for a wrong shape or values not finite."""
         check_images("image", image, self.in_channels)
-        return self.forward(image)[0]  # not as a compiled call: batches are of other sizes here
+        return self.forward(image)[0]  # `forward` is not compiled: batches have other sizes here
 
 
 def encode(
     stages: nn.ModuleDict, image: Tensor, layers: Iterable[str], *, recompute: bool = False
 ) -> dict[str, Tensor]:
-    """Features at the layers, in running order; stops behind the last one."""
+    """Return the features of the given layers, in running order. Stops after the last one."""
     wanted = set(layers)
     return _run_stages(_up_to_last(stages, wanted), image, wanted, recompute=recompute)[1]
 
 
 def encoder_stages(generator: Generator, layers: Iterable[str]) -> nn.ModuleDict:
-    """The generator's own stages up to the last of the layers (shared, not copied)."""
+    """Return the generator's stages up to the last of the layers (shared, not copied)."""
     return nn.ModuleDict(dict(_up_to_last(generator.stages, layers)))
 
 
@@ -103,7 +102,7 @@ def _up_to_last(stages: nn.ModuleDict, layers: Iterable[str]) -> list[tuple[str,
 def _run_stages(
     stages: Iterable[tuple[str, nn.Module]], x: Tensor, wanted: Set[str], *, recompute: bool
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The last stage's output, and those of the stages that are wanted; what is wanted is kept, whatever it costs."""
+    """Return the last stage's output, and the outputs of the wanted stages. Those are never recomputed."""
     features: dict[str, Tensor] = {}
     modules: list[nn.Module] = []
     for name, stage in stages:

@@ -1,4 +1,4 @@
-"""Patches of feature maps, and the two-layer heads that embed them.
+"""Patches of feature maps, and the two-layer MLP heads that embed them.
 
 B batch, C channels, S positions of a map, N of all maps, P patches, D embedding units.
 """
@@ -15,24 +15,24 @@ PatchIds = Mapping[str, Tensor]
 
 
 def sample_patch_ids(positions: Mapping[str, int], count: int, rng: torch.Generator) -> dict[str, Tensor]:
-    """At each layer, `count` different positions of its map; the same ids serve every image of a batch."""
+    """Sample `count` different positions of each layer's map. All images of a batch share them."""
     return {layer: torch.randperm(total, generator=rng)[:count] for layer, total in positions.items()}
 
 
 def ids_of_images(patch_ids: Mapping[str, PatchIds], size: int) -> dict[str, Tensor]:
-    """For each layer the ids (B, P) of all images of a batch, in which each domain has `size` that share its ids."""
+    """Return each layer's ids (B, P) for all images, in which each domain has `size` images that share its ids."""
     layers = next(iter(patch_ids.values()))
     return {layer: torch.cat([ids[layer].expand(size, -1) for ids in patch_ids.values()]) for layer in layers}
 
 
 def gather_patches(features_BCHW: Tensor, ids: Tensor) -> Tensor:
-    """The feature vectors at the given positions of the flattened maps: (B, C, H, W) -> (B, P, C).
+    """Return the feature vectors at positions of the flattened maps: (B, C, H, W) -> (B, P, C).
 
-    ids are (P,), the same for all images, or each image's own (B, P).
+    ids: (P,) for all images, or (B, P) with those of each image.
     """
     size, channels = features_BCHW.shape[:2]
     ids_BP = ids.expand(size, -1)
-    # Each way gives a gradient in the layout of the features.
+    # Both ways give a gradient in the memory layout of the features.
     if is_channels_last(features_BCHW):
         pixels_NC = features_BCHW.permute(0, 2, 3, 1).flatten(0, 2)
         first_B = torch.arange(0, len(pixels_NC), len(pixels_NC) // size, device=ids.device)
@@ -41,7 +41,7 @@ def gather_patches(features_BCHW: Tensor, ids: Tensor) -> Tensor:
 
 
 class Projector(nn.Module):
-    """One two-layer MLP head a layer; embeddings have length 1 (CUT's 'mlp_sample')."""
+    """One two-layer MLP head per layer. Embeddings have length 1 (CUT's 'mlp_sample')."""
 
     def __init__(self, layer_channels: Mapping[str, int], units: int) -> None:
         super().__init__()
@@ -53,14 +53,14 @@ class Projector(nn.Module):
         )
 
     def forward(self, features: Mapping[str, Tensor], ids: PatchIds) -> dict[str, Tensor]:
-        """Features (B, C, H, W) and ids (P,) or (B, P) of each layer -> embeddings (B, P, D) of each layer."""
+        """Embed patches: features (B, C, H, W) and ids (P,) or (B, P) of each layer -> (B, P, D) of each layer."""
         return {
             layer: normalise(head(gather_patches(features[layer], ids[layer]))) for layer, head in self.heads.items()
         }
 
 
 def normalise(x_BPD: Tensor) -> Tensor:
-    """Divide by the length, in float32; the reference's 1e-7 keeps a zero vector finite."""
+    """Divide by the length, in float32. The reference code's 1e-7 keeps a zero vector finite."""
     x_BPD = x_BPD.float()
     length_BP1 = cast(Tensor, torch.linalg.vector_norm(x_BPD, dim=-1, keepdim=True))  # pyright: ignore[reportUnknownMemberType]
     return x_BPD / (length_BP1 + 1e-7)

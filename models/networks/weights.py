@@ -1,4 +1,4 @@
-"""Weights from outside, held against the network they are for before any is taken over."""
+"""Load weights from files, after checking all of them against the network."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 
 def named_tensors(content: object, path: str) -> dict[str, Tensor]:
-    """The tensors in what torch.load gave. Raises ValueError, with `path`, where it holds anything else."""
+    """Return the named tensors that torch.load gave. Raise ValueError, with `path`, for anything else."""
     entries = cast(dict[object, object], content if isinstance(content, dict) else {})
     named = all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in entries.items())
     if not entries or not named:
-        raise ValueError(f"{path}: holds something else than named tensors; give a file like latest_net_G.pth")
+        raise ValueError(f"{path}: does not hold named tensors; give a file like latest_net_G.pth")
     return cast(dict[str, Tensor], entries)
 
 
@@ -21,8 +21,8 @@ def load_weights(
 ) -> None:
     """Copy every tensor of the network from `weights`.
 
-    names: what the weights call each tensor of the network's state, where that differs. Raises ValueError with
-    `path`, the tensor as the weights call it, what was expected and what was found; the network is then unchanged.
+    names: the name in `weights` of each tensor of the network's state, if it differs. Raises ValueError with `path`,
+    the tensor's name in `weights`, what was expected and what was found. The network is then unchanged.
     """
     state = network.state_dict()
     called = names or {name: name for name in state}
@@ -30,12 +30,12 @@ def load_weights(
     fitting = {name: _fitting(weights, called[name], tensor, path) for name, tensor in state.items()}
     for name, tensor in weights.items():
         if name not in known:
-            raise ValueError(f"{path}: {name} of {tuple(tensor.shape)} is one too many; expected no such tensor")
+            raise ValueError(f"{path}: {name} of {tuple(tensor.shape)} is not expected; the network has no such tensor")
     network.load_state_dict(fitting)
 
 
 def _fitting(weights: Mapping[str, Tensor], name: str, expected: Tensor, path: str) -> Tensor:
-    """The named tensor in the expected one's type."""
+    """Return the named tensor in the type of the expected one."""
     if name not in weights:
         raise ValueError(f"{path}: {name} is missing; expected {tuple(expected.shape)}")
     found = weights[name]

@@ -1,4 +1,4 @@
-"""The commands on networks that are trained: apply them, hand them on."""
+"""just translate: apply a trained generator to images."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from pipeline.inference.translate import plan_files, translate_files
 
 
 def translate(run: str, source: Path, target: Path, overrides: list[str]) -> int:
-    """Translate an image file, or a folder of them, into PNGs of the same names, sizes and bits."""
+    """Translate an image or a folder of images. Write PNG files of the same name, size and bit depth."""
     refuse_other_parts(overrides, ("compute", *STORE_PARTS))
     device = resolve_device(compose_surroundings(overrides).compute.device)
     trained = load_trained(find_checkpoint(run, overrides))

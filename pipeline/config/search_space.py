@@ -94,13 +94,13 @@ def _draw(distribution: Distribution, rng: random.Random) -> Any:
         case Distribution(choice=tuple() as values):
             return rng.choice(values)
         case Distribution(loguniform=(low, high)):
-            return min(max(_rounded(math.exp(rng.uniform(math.log(low), math.log(high)))), low), high)
+            return min(max(rounded(math.exp(rng.uniform(math.log(low), math.log(high)))), low), high)
         case Distribution(uniform=(low, high)):
-            return min(max(_rounded(rng.uniform(low, high)), low), high)
+            return min(max(rounded(rng.uniform(low, high)), low), high)
         case _:
             raise AssertionError("a distribution has one of its three kinds")
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     """Round to three digits, since people read the samples and write them into sweep files."""
     return float(f"{value:.3g}")

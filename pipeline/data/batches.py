@@ -1,4 +1,4 @@
-"""Unpaired batches of a data set, each a function of seed, epoch and index."""
+"""Unpaired batches of a data set. Each is a function of seed, epoch and index."""
 
 from functools import lru_cache
 
@@ -8,16 +8,14 @@ from numpy.typing import NDArray
 
 from models.objective import Batch
 from pipeline.data.dataset_cache import Dataset
-from pipeline.data.image_io import (
-    Picture,
-)
+from pipeline.data.image_io import Picture
 from pipeline.rng import rng_for
 
 
 class UnpairedBatches:
-    """Batches of both domains: A in a new order each epoch, B at random; cropped and flipped at random.
+    """Batches of both domains, cropped and flipped at random: A in a new order each epoch, B drawn at random.
 
-    An epoch has max(|A|, |B|) images of A (the shorter domain comes round again), as in the reference code.
+    An epoch has max(|A|, |B|) images of A, so the images of a smaller A are repeated, as in the reference code.
     """
 
     def __init__(self, dataset: Dataset, size: tuple[int, int], batch_size: int, seed: int) -> None:
@@ -27,14 +25,16 @@ class UnpairedBatches:
         self._order = lru_cache(maxsize=2)(self._draw_order)
 
     def batch(self, epoch: int, index: int, rng: torch.Generator, *, decaying: bool) -> Batch:
-        """The index-th batch of an epoch (both from 0), a function of these and rng alone. Its images are of 8 or 16
-        bits, on the host."""
+        """Return a batch of an epoch (both counted from 0). It depends only on these and on rng.
+
+        Its images have 8 or 16 bits and are on the host.
+        """
         a, b = (
             (self.dataset.decay_a, self.dataset.decay_b) if decaying else (self.dataset.train_a, self.dataset.train_b)
         )
-        places_a = self._order(epoch)[index * self.batch_size : (index + 1) * self.batch_size] % len(a)
-        places_b = torch.randint(len(b), (len(places_a),), generator=rng).numpy()
-        return Batch(self._augmented(a[places_a], rng), self._augmented(b[places_b], rng))
+        indices_a = self._order(epoch)[index * self.batch_size : (index + 1) * self.batch_size] % len(a)
+        indices_b = torch.randint(len(b), (len(indices_a),), generator=rng).numpy()
+        return Batch(self._augmented(a[indices_a], rng), self._augmented(b[indices_b], rng))
 
     def _draw_order(self, epoch: int) -> NDArray[np.int64]:
         return torch.randperm(self.images_per_epoch, generator=rng_for(self.seed, "order", epoch)).numpy()

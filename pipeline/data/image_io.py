@@ -1,7 +1,7 @@
-"""Image files in and out: gray or coloured, 8 or 16 bits a channel, as arrays (H, W, 1 or 3) of uint8 or uint16.
+"""Read, resize and write images: gray or colour, 8 or 16 bits per channel, as arrays (H, W, 1 or 3).
 
-Pillow reads and resizes, as the protocol asks; OpenCV takes over where a file has 16 bits, of which Pillow keeps
-eight when there is colour.
+Pillow reads and resizes, as in the reference code. OpenCV reads files of 16 bits, since Pillow keeps only 8 of them in
+colour images.
 """
 
 from collections.abc import Mapping
@@ -21,30 +21,30 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 Picture = NDArray[np.uint8 | np.uint16]
 
-# TIFF's tags, and the values of them that are understood in 16 bits.
+# TIFF tags, and the values of them that are supported with 16 bits.
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
 BLACK_IS_ZERO, RGB, UNSIGNED = 1, 2, 1
 
-SAVE_AS = "save it as gray or RGB of 8 or 16 unsigned bits"
+SAVE_AS = "Save it as gray or RGB of 8 or 16 unsigned bits"
 
-# What it would print about a file, the error here says.
+# OpenCV would print lines about a file. The UserError says the same.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The image files of a folder, by name."""
+    """Return the image files of a folder, sorted by name."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
 
 
 def read_image(path: Path) -> Picture:
-    """The picture as one looks at it, turned as the file says; transparency is dropped.
+    """Read an image, rotated as the file's orientation says and without transparency.
 
-    Raises UserError for what is no such picture.
+    Raises UserError for a file that cannot be read as an image.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
             deep = _is_16_bit(path, image)
-            # Pillow says what is torn in one error; OpenCV's decoders print lines of their own.
+            # Also for 16 bits: Pillow raises one error for a damaged file, while OpenCV's decoders print lines.
             image.load()
             if deep:
                 return _read_16_bits(path)
@@ -53,12 +53,12 @@ def read_image(path: Path) -> Picture:
     except UserError:
         raise
     except Exception as error:  # decoders of many formats raise many kinds
-        raise UserError(f"{path}: cannot be read as an image ({first_line(error)}); repair or remove it") from None
+        raise UserError(f"{path}: cannot be read as an image ({first_line(error)}). Repair or remove it") from None
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
 def with_channels(picture: Picture, count: int) -> Picture:
-    """Gray repeated to three channels, or colours weighed to one."""
+    """Repeat gray to three channels, or turn colours into gray."""
     if picture.shape[2] == count:
         return picture
     if count == 3:
@@ -67,12 +67,12 @@ def with_channels(picture: Picture, count: int) -> Picture:
 
 
 def to_16_bits(picture: Picture) -> Picture:
-    """The same picture in 16 bits, exactly: 255 becomes 65535."""
+    """Convert 8 bits exactly to 16 bits: 255 becomes 65535."""
     return picture.astype(np.uint16) * np.uint16(257) if picture.dtype == np.uint8 else picture
 
 
 def resize(picture: Picture, size: tuple[int, int]) -> Picture:
-    """To (height, width) by Pillow's bicubic filter, which widens as it shrinks (the protocol's)."""
+    """Resize to (height, width) with Pillow's bicubic filter, which is antialiased."""
     if picture.shape[:2] == size:
         return picture
     height, width = size
@@ -85,17 +85,17 @@ def resize(picture: Picture, size: tuple[int, int]) -> Picture:
 
 
 def write_png(path: Path, picture: Picture) -> None:
-    """Write the picture with its channels and bits, whole or not at all."""
+    """Write the picture atomically, with its channels and bits."""
     _, encoded = cv2.imencode(".png", picture[..., ::-1])
     with replacing(path) as partial:
         partial.write_bytes(encoded.tobytes())
 
 
 def _is_16_bit(path: Path, image: Image.Image) -> bool:
-    """Whether a channel has 16 bits; fewer are Pillow's. Raises UserError for what has no fixed black and white."""
+    """Return whether a channel has 16 bits. Raises UserError for a format without fixed values of black and white."""
     match image.format:
         case "PNG":
-            # The head of every PNG: signature, then the first chunk's length, name, width and height, then the depth.
+            # A PNG begins with signature, then length, name, width and height of the first chunk, then the depth.
             with path.open("rb") as file:
                 return file.read(25)[24] == 16
         case "TIFF":
@@ -106,20 +106,20 @@ def _is_16_bit(path: Path, image: Image.Image) -> bool:
 
 def _is_16_bit_tiff(path: Path, tags: Mapping[int, Any], pages: int) -> bool:
     if pages > 1:
-        raise UserError(f"{path}: holds {pages} pages; give each a file of its own")
+        raise UserError(f"{path}: has {pages} pages. Save each one in its own file")
     bits, formats = set(tags.get(BITS_PER_SAMPLE, (1,))), set(tags.get(SAMPLE_FORMAT, (UNSIGNED,)))
     if formats != {UNSIGNED} or not (bits <= {1, 2, 4, 8} or bits == {16}):
         found = f"{'- or '.join(map(str, sorted(bits)))}-bit"
-        raise UserError(f"{path}: {found} or signed values have no white that is understood; {SAVE_AS}")
+        raise UserError(f"{path}: {found} or signed values are not supported. {SAVE_AS}")
     if bits == {16} and tags.get(PHOTOMETRIC) not in (BLACK_IS_ZERO, RGB):
-        raise UserError(f"{path}: 16 bits, but neither gray with black at zero nor RGB; {SAVE_AS}")
+        raise UserError(f"{path}: 16 bits, but neither gray with black at zero nor RGB. {SAVE_AS}")
     return bits == {16}
 
 
 def _read_16_bits(path: Path) -> Picture:
     pixels = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
-        raise UserError(f"{path}: its 16 bits cannot be read; {SAVE_AS}, uncompressed or LZW")
+        raise UserError(f"{path}: its 16 bits cannot be read. {SAVE_AS}, uncompressed or LZW")
     deep = pixels.astype(np.uint16, copy=False)
-    # OpenCV's channels are blue, green, red and, if there is transparency, that.
+    # OpenCV's channels are blue, green, red and perhaps alpha.
     return deep[..., None] if deep.ndim == 2 else deep[..., 2::-1]

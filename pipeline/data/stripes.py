@@ -1,7 +1,7 @@
-"""The embedded task: brown blobs (A) become striped blobs (B), on the same kind of mottled green ground.
+"""Draw the images of the embedded task: brown blobs (A) and striped blobs (B) on a mottled green background.
 
-Drawn, not downloaded: the same seed gives the same pictures. The two domains differ in nothing but the
-blobs' surface, so a right translation leaves the ground alone, and how much it changes it can be measured.
+The same seed gives the same images. The two domains differ only in the surface of the blobs. A correct translation
+does not change the background, so the change of the background can be measured.
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ WHITE = np.array([238.0, 234.0, 226.0])
 
 @dataclass(frozen=True)
 class Pictures:
-    """images (N, H, W, 3) of 8 bits, and masks (N, H, W), true where a blob lies."""
+    """images (N, H, W, 3) of 8 bits, and masks (N, H, W), true inside a blob."""
 
     images: NDArray[np.uint8]
     masks: NDArray[np.bool_]
 
 
 def draw_pictures(count: int, size: tuple[int, int], seed: int, *, striped: bool) -> Pictures:
-    """`count` pictures of (height, width); each has a random stream of its own, so the first n of more are the same."""
+    """Draw `count` images of (height, width). Each has its own random stream, so more images start alike."""
     drawn = [
         _draw(np.random.default_rng([seed, int(striped), number]), size, striped=striped) for number in range(count)
     ]
@@ -47,7 +47,7 @@ def _draw(
 
 
 def _blob(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.float64]:
-    """Coverage in [0, 1] of a wobbly ellipse whose edge is one pixel soft."""
+    """Return the coverage in [0, 1] of a wobbly ellipse. Its edge is one pixel soft."""
     y, x = np.mgrid[: size[0], : size[1]] - rng.uniform(0.3, 0.7, 2)[:, None, None] * np.reshape(size, (2, 1, 1))
     turn = rng.uniform(0, np.pi)
     along, across = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
@@ -59,7 +59,7 @@ def _blob(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.float64
 
 
 def _stripes(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.float64]:
-    """Black and white bands along a direction of their own, gently bent."""
+    """Return slightly bent black and white bands in a random direction."""
     y, x = np.mgrid[: size[0], : size[1]] / min(size)
     turn, period = rng.uniform(0, np.pi), rng.uniform(0.11, 0.14)
     phase = (x * np.cos(turn) + y * np.sin(turn)) / period + 0.12 * _mottle(rng, size, 4) + rng.uniform()
@@ -68,14 +68,14 @@ def _stripes(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.floa
 
 
 def _mottle(rng: np.random.Generator, size: tuple[int, int], cells: int) -> NDArray[np.float64]:
-    """Smooth noise in [-1, 1]: random values on a coarse grid, bilinear between them."""
+    """Return smooth noise in [-1, 1]: random values on a coarse grid with bilinear interpolation."""
     grid = rng.uniform(-1, 1, (cells + 1, cells + 1))
     return _stretched(_stretched(grid, size[0]).T, size[1]).T
 
 
 def _stretched(values: NDArray[np.float64], length: int) -> NDArray[np.float64]:
-    """Rows (cells + 1, N) -> (length, N), linear between them."""
-    place = np.arange(length) * (len(values) - 1) / length
-    low = place.astype(int)
-    share = (place - low)[:, None]
+    """Interpolate rows (cells + 1, N) linearly to (length, N)."""
+    position = np.arange(length) * (len(values) - 1) / length
+    low = position.astype(int)
+    share = (position - low)[:, None]
     return values[low] * (1 - share) + values[low + 1] * share

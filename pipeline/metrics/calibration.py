@@ -1,28 +1,26 @@
-"""Whether this installation's FID is the published one: the authors' own networks must score here what they score
-there. Pure."""
+"""Check whether this installation reproduces the published FID: the authors' networks must get the same scores here."""
 
 from collections.abc import Mapping
 
 from pipeline.metrics.names import INCEPTION, PUBLISHED_WEIGHTS
 
-# FID of the authors' own translations, as clean-fid's README lists it for the implementation that the paper used.
+# FID of the authors' own translations with the implementation of the paper, from clean-fid's README.
 AUTHORS_FID = {
     "horse2zebra": {"CUT": 45.51, "FastCUT": 73.38, "CycleGAN": 77.20},
     "cat2dog": {"CUT": 76.21, "FastCUT": 93.95},
 }
-# What they were scored with, under the names of an evaluation's provenance.
+# How they were scored, under the names of an evaluation's provenance.
 PROTOCOL = {
     "horse2zebra": {"images_a": "120", "images_b": "140"},
     "cat2dog": {"images_a": "500", "images_b": "500"},
 }
 COMMON_PROTOCOL = {"extractor": INCEPTION, "weights": PUBLISHED_WEIGHTS, "image_size": "256 x 256"}
-# Implementations of one distance lie some tenths apart; another filter, or images that were JPEGs once, some points.
+# Implementations of one distance differ by tenths. Another filter, or images that were JPEGs, change it by points.
 TOLERANCE = 1.0
 
 
 def calibration(task: str, provenance: Mapping[str, str], fid: float) -> str:
-    """What a score by a network or images that may be the authors' says of this installation; '' for a task on which
-    they published none."""
+    """Compare a score with those of the authors' networks, in a sentence; '' if they published none for the task."""
     if task not in AUTHORS_FID:
         return ""
     protocol = COMMON_PROTOCOL | PROTOCOL[task]

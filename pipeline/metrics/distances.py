@@ -1,4 +1,4 @@
-"""From features of two sets of images to the distances between the sets; pure.
+"""Distances between two sets of images, computed from their features.
 
 N, M images, D dimensions of a feature, K = min(N, D).
 """
@@ -11,27 +11,27 @@ from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, k
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
 KID_SUBSETS = 100
-# Kynkäänniemi et al., NeurIPS 2019: an image counts where it is nearer to one of the other set than that one's third.
+# Kynkäänniemi et al., NeurIPS 2019: an image counts if it is nearer to an image of the other set than that image's
+# third neighbour in its own set.
 NEIGHBOURS = 3
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """The Gaussian fitted to features, in float64: its mean (D) and a factor (K, D) whose square is its covariance,
-    factor' factor."""
+    """The Gaussian fitted to features, in float64: mean (D) and a factor (K, D). The covariance is factor' factor."""
 
     mean: Tensor
     factor_KD: Tensor
 
     @property
     def trace(self) -> float:
-        """The covariance's: the sum of all variances."""
+        """The trace of the covariance: the sum of all variances."""
         return float(self.factor_KD.square().sum())
 
 
 @dataclass(frozen=True)
 class KernelDistance:
-    """Polynomial MMD over subsets of so many images: mean and standard deviation."""
+    """Polynomial MMD over subsets of `subset_size` images: mean and standard deviation."""
 
     mean: float
     deviation: float
@@ -39,7 +39,7 @@ class KernelDistance:
 
 
 def statistics_of(features_ND: Tensor) -> Statistics:
-    """The mean and the sample covariance of features, in float64."""
+    """Return the mean and the sample covariance of features, in float64."""
     features_ND = features_ND.double()
     mean = features_ND.mean(0)
     factor_ND = (features_ND - mean) / (len(features_ND) - 1) ** 0.5
@@ -49,25 +49,27 @@ def statistics_of(features_ND: Tensor) -> Statistics:
 
 
 def frechet_distance(one: Statistics, two: Statistics) -> float:
-    """|m1 - m2|^2 + Tr(S1 + S2 - 2 sqrt(S1 S2)) (Heusel et al., NeurIPS 2017, equation 6).
+    """Return |m1 - m2|^2 + Tr(S1 + S2 - 2 sqrt(S1 S2)) (Heusel et al., NeurIPS 2017, equation 6).
 
-    With S1 = F1' F1 and S2 = F2' F2 the trace of the root is the sum of the singular values of F1 F2', a matrix of no
-    more rows and columns than there are images; torch-fidelity takes the eigenvalues of the D x D product instead.
+    With S1 = F1' F1 and S2 = F2' F2, the trace of the root is the sum of the singular values of F1 F2'. This matrix has
+    at most as many rows and columns as there are images. torch-fidelity takes the eigenvalues of the D x D product.
     """
     root = torch.linalg.svdvals(one.factor_KD @ two.factor_KD.T).sum()
     return float((one.mean - two.mean).square().sum() - 2 * root) + one.trace + two.trace
 
 
 def kid_subset(subset_size: int, count_1: int, count_2: int) -> int:
-    """How many images a subset has: what is asked for, but no more than half of the smaller set, since subsets that are
-    nearly all of it hardly differ, and KID would seem to move by nothing."""
+    """Return the number of images in a subset: `subset_size`, but at most half of the smaller set.
+
+    Larger subsets would hardly differ, and the standard deviation of KID would look too small.
+    """
     return min(subset_size, max(2, min(count_1, count_2) // 2))
 
 
 def kernel_distance(features_1: Tensor, features_2: Tensor, subset_size: int) -> KernelDistance:
-    """KID (Bińkowski et al., ICLR 2018) by torch-fidelity, of features (N, D) and (M, D) on the CPU.
+    """Return KID (Bińkowski et al., ICLR 2018) by torch-fidelity, of features (N, D) and (M, D) on the CPU.
 
-    Subsets are those of `kid_subset`, drawn from torch-fidelity's fixed seed.
+    `kid_subset` gives the size of the subsets. They are drawn from torch-fidelity's fixed seed.
     """
     subset = kid_subset(subset_size, len(features_1), len(features_2))
     found = kid_features_to_metric(
@@ -77,12 +79,15 @@ def kernel_distance(features_1: Tensor, features_2: Tensor, subset_size: int) ->
 
 
 def precision_recall(generated: Tensor, real: Tensor) -> tuple[float, float]:
-    """Improved precision and recall (Kynkäänniemi et al., NeurIPS 2019) by torch-fidelity, of features (N, D), (M, D):
-    the part of either set that lies within the other's neighbourhoods. Needs more than NEIGHBOURS images of each."""
+    """Return improved precision and recall (Kynkäänniemi et al., NeurIPS 2019) by torch-fidelity.
+
+    They are the fractions of the generated (N, D) and of the real features (M, D) that lie within the neighbourhoods of
+    the other set. N and M must be greater than NEIGHBOURS.
+    """
     found = prc_features_to_metric(generated, real, prc_neighborhood=NEIGHBOURS, verbose=False)
     return found[KEY_METRIC_PRECISION], found[KEY_METRIC_RECALL]
 
 
 def nearest_neighbours(queries: Tensor, candidates: Tensor) -> list[int]:
-    """For each row of features the number of the nearest candidate, by Euclidean distance."""
+    """Return the index of the nearest candidate by Euclidean distance, for each row of features."""
     return torch.cdist(queries, candidates).argmin(1).tolist()

@@ -1,4 +1,4 @@
-"""What a generator is worth on the test images: distances to B, what else is asked for, a grid to look at."""
+"""Score a generator on the test images: distances to B, extra metrics, and a grid of images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from pipeline.metrics.distances import (
     nearest_neighbours,
     statistics_of,
 )
-from pipeline.metrics.extra_metrics import Images, pair_measures, set_measures
+from pipeline.metrics.extra_metrics import Images, pair_metrics, set_metrics
 from pipeline.metrics.extractors import LIBRARY, load_extractor
 from pipeline.metrics.feature_cache import cached_features, extract, in_batches, in_float32
 from pipeline.metrics.names import metric_names
@@ -34,8 +34,10 @@ Translate = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was scored (N, 3, H, W), its scores by name and what they were made with, and a picture (H, W, 3) of 8 bits:
-    inputs where there are some, outputs, and each output's neighbour in B."""
+    """The scored images (N, 3, H, W), their scores by name, how they were computed, and a grid (H, W, 3) of 8 bits.
+
+    The rows of the grid: inputs if they are known, outputs, and for each output the nearest image of B.
+    """
 
     outputs: Images
     scores: dict[str, float]
@@ -44,44 +46,45 @@ class Evaluation:
 
 
 class Evaluator:
-    """Scores translations of test A against test B. Features of A and B as they are come from the machine's cache."""
+    """Scores translations of test A against test B. The features of A and B are cached."""
 
     def __init__(self, dataset: Dataset, config: MetricConfig, device: torch.device, cache: Path) -> None:
         self.dataset, self.config, self.device, self.cache = dataset, config, device, cache
         self.extractor = load_extractor(config.extractor, config.weights)
-        self.test_a, self.test_b = as_seen(dataset.test_a), as_seen(dataset.test_b)
+        self.test_a, self.test_b = in_8_bits_rgb(dataset.test_a), in_8_bits_rgb(dataset.test_b)
         self.features_b = self._cached(self.test_b)
         self.statistics_b = statistics_of(self.features_b)
-        self.set_measures = set_measures(config, self.test_a, self.test_b, cache, device)
-        self.pair_measures = pair_measures(config, self.test_a, dataset.background_a, device)
+        self.set_metrics = set_metrics(config, self.test_a, self.test_b, cache, device)
+        self.pair_metrics = pair_metrics(config, self.test_a, dataset.background_a, device)
 
     def evaluate(self, translate: Translate) -> Evaluation:
-        """Translate every test image of A, round it to 8 bits as a PNG holds it, and score the outcome.
+        """Translate every test image of A, round it to 8 bits as in a PNG file, and score the result.
 
-        Scores: the Fréchet and kernel distance under the extractor's names (the latter with its deviation over
-        subsets), and those of `pipeline.metrics.extra_metrics`. Raises UserError for a translation that is not finite.
+        Scores: the Fréchet and the kernel distance under the extractor's names, the kernel distance's standard
+        deviation over subsets, and those of `pipeline.metrics.extra_metrics`. Raises UserError for a translation that
+        is not finite.
         """
         outputs, features = self._translate(translate)
         scores = self._scores(outputs, features) | self._pair_scores(outputs)
         return Evaluation(outputs, scores, self.provenance(len(outputs)), self._grid(features, self.test_a, outputs))
 
     def score_source(self) -> dict[str, float]:
-        """The scores of A as it is, for scale."""
+        """Score the untranslated A, for comparison."""
         return self._scores(self.test_a, self._cached(self.test_a)) | self._pair_scores(self.test_a)
 
     def evaluate_images(self, images: Picture) -> Evaluation:
-        """Score images (N, 1 or 3, H, W) from anywhere, whose inputs are not known."""
-        outputs = as_seen(images)
+        """Score images (N, 1 or 3, H, W) whose inputs are not known."""
+        outputs = in_8_bits_rgb(images)
         features = extract(self.extractor, in_batches(outputs, self.config.batch_size), self.device)
         scores = self._scores(outputs, features)
         return Evaluation(outputs, scores, self.provenance(len(outputs)), self._grid(features, outputs))
 
     def resident_tensors(self) -> list[Tensor]:
-        """What the extractor holds where evaluations run; on a GPU it comes and goes with them."""
+        """Return the extractor's tensors that stay on the device. On a GPU there are none between evaluations."""
         return list(self.extractor.network.state_dict().values()) if self.device.type == "cpu" else []
 
     def provenance(self, count: int) -> dict[str, str]:
-        """What the distances of `count` images are made with: all that another's number must share to be comparable."""
+        """Return how the distances of `count` images are computed. Only equal values make two distances comparable."""
         extractor, (height, width) = self.extractor, self.test_b.shape[-2:]
         made_with = {
             Tag.EXTRACTOR: extractor.name,
@@ -97,13 +100,15 @@ class Evaluator:
             Tag.ARITHMETIC: "float32",
             Tag.COMPUTED_BY: LIBRARY,
         }
-        for measure in (*self.set_measures, *self.pair_measures):
-            made_with |= measure.made_with
+        for metric in (*self.set_metrics, *self.pair_metrics):
+            made_with |= metric.made_with
         return made_with
 
     def _translate(self, translate: Translate) -> tuple[Images, Tensor]:
-        """Every test image of A translated, and its features: from one network to the other on the device. Each batch
-        of translations is moved to the host meanwhile, so that a GPU holds one at a time."""
+        """Translate every test image of A, and extract its features on the same device.
+
+        Each batch of translations is copied to the host meanwhile, so that a GPU holds only one batch.
+        """
         kept: list[Callable[[], Tensor]] = []
         finite: list[Tensor] = []
 
@@ -117,9 +122,9 @@ class Evaluator:
 
         batches = in_batches(self.dataset.test_a, self.config.batch_size)
         features = extract(self.extractor, map(translated, batches), self.device)
-        # Looked at here, once, since each look would have the host wait for a GPU.
+        # Checked once at the end, since each check makes the host wait for a GPU.
         if not torch.stack(finite).all():
-            raise UserError("a translation of test A is not finite: the generator diverged; lower train.learning_rate")
+            raise UserError("a translation of test A is not finite: the generator diverged. Lower train.learning_rate")
         return torch.cat([wait() for wait in kept]).numpy(), features
 
     def _cached(self, images: Images) -> Tensor:
@@ -133,26 +138,26 @@ class Evaluator:
             kernel: kid.mean,
             deviation_name(kernel): kid.deviation,
         }
-        for measure in self.set_measures:
-            scores |= measure.score(outputs)
+        for metric in self.set_metrics:
+            scores |= metric.score(outputs)
         return scores
 
     def _pair_scores(self, outputs: Images) -> dict[str, float]:
         scores: dict[str, float] = {}
         with in_float32():
-            for measure in self.pair_measures:
-                scores |= measure.score(self.test_a, outputs)
+            for metric in self.pair_metrics:
+                scores |= metric.score(self.test_a, outputs)
         return scores
 
     def _grid(self, features: Tensor, *rows: Images) -> Images:
-        """Rows of images, the last of them those of the features, and below it their neighbours in B."""
+        """Put the rows of images below each other, then the nearest images of B. The features are of the last row."""
         count = min(self.config.grid_images, len(features))
         neighbours = self.test_b[nearest_neighbours(features[:count], self.features_b)]
         lines = [np.concatenate(list(images[:count]), axis=2) for images in (*rows, neighbours)]
         return np.concatenate(lines, axis=1).transpose(1, 2, 0)
 
 
-def as_seen(images: Picture) -> NDArray[np.uint8]:
-    """Images (N, 1 or 3, H, W) of 8 or 16 bits as eye and metric take them: (N, 3, H, W) of 8."""
+def in_8_bits_rgb(images: Picture) -> NDArray[np.uint8]:
+    """Turn images (N, 1 or 3, H, W) of 8 or 16 bits into those that people and metrics see: (N, 3, H, W) of 8 bits."""
     shallow = np.asarray(images if images.dtype == np.uint8 else np.rint(images / 257), dtype=np.uint8)
     return shallow if images.shape[1] == 3 else shallow.repeat(3, axis=1)

@@ -1,4 +1,4 @@
-"""What translations are scored by beside their distance to B: each a function of the outputs, or of inputs and outputs.
+"""Metrics in addition to the distances to B. Each is a function of the outputs, or of the inputs and outputs.
 
 Images are arrays (N, 3, H, W) of 8 bits.
 """
@@ -26,81 +26,76 @@ Images = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Measure:
-    """A function that gives scores by name, of outputs alone or of inputs and their outputs; and the hashes of the
-    networks that it takes, by theirs."""
+class ExtraMetric:
+    """A function from outputs, or inputs and outputs, to scores by name; and the hashes of its networks by name."""
 
     score: Callable[..., dict[str, float]]
     made_with: dict[str, str]
 
 
-def set_measures(
+def set_metrics(
     config: MetricConfig, sources: Images, real: Images, cache: Path, device: torch.device
-) -> list[Measure]:
-    """What `metric.also` asks for that compares the outputs, as a set, with the test images of B: of outputs alone.
+) -> list[ExtraMetric]:
+    """Return those metrics of `metric.also` that compare the set of outputs with the test images of B.
 
-    Raises UserError, as `pair_measures` does, for test images that cannot be scored so, and where a network that is
-    needed cannot be had.
+    Raises UserError if these test images cannot be scored, or if a network is not available.
     """
-    measures: list[Measure] = []
+    metrics: list[ExtraMetric] = []
     if PRECISION_RECALL in config.also:
         _require_neighbours(min(len(sources), len(real)))
         extractor = load_extractor(VGG if config.extractor == INCEPTION else config.extractor, None)
         features = _Features(extractor, real, cache, config.batch_size, device)
         names = precision_recall_names(config.extractor)
         hashes = {extractor.name: extractor.weights} if extractor.name == VGG else {}
-        measures.append(Measure(partial(_precision_recall, features, names), hashes))
+        metrics.append(ExtraMetric(partial(_precision_recall, features, names), hashes))
     if FD_DINOV2 in config.also:
         extractor = load_extractor(DINOV2, None)
         features = _Features(extractor, real, cache, config.batch_size, device)
-        measures.append(Measure(partial(_fd_dinov2, features), {extractor.name: extractor.weights}))
-    return measures
+        metrics.append(ExtraMetric(partial(_fd_dinov2, features), {extractor.name: extractor.weights}))
+    return metrics
 
 
-def pair_measures(
+def pair_metrics(
     config: MetricConfig, sources: Images, background: NDArray[np.bool_] | None, device: torch.device
-) -> list[Measure]:
-    """What looks at each input beside its output: what `metric.also` and `metric.segmentation` ask for, and the change
-    of the ground where that is known."""
-    measures: list[Measure] = []
+) -> list[ExtraMetric]:
+    """Return the metrics that compare each output with its input: those of `metric.also` and `metric.segmentation`,
+    and the change of the background if that is known. Raises UserError as `set_metrics` does."""
+    metrics: list[ExtraMetric] = []
     if background is not None:
-        measures.append(Measure(partial(background_change, background), {}))
+        metrics.append(ExtraMetric(partial(background_change, background), {}))
     if LPIPS in config.also:
         network = load_lpips()
         hashes = {Tag.LPIPS_VGG16: weights_digest(network)}
-        measures.append(Measure(partial(_lpips, network, config.batch_size, device), hashes))
+        metrics.append(ExtraMetric(partial(_lpips, network, config.batch_size, device), hashes))
     if config.segmentation is not None:
-        # Loaded and tried here, and loaded again where it is used: its memory is not the training's.
+        # Loaded here only to try it. It is loaded again for each use, so that training has its memory.
         segmenter = load_segmenter(config.segmentation, torch.device("cpu"))
         for some in in_batches(sources[:2], 2):
             class_ids(some)
             segmenter.predict(some)
         score = partial(_segmentation, config.segmentation, config.batch_size, device)
-        measures.append(Measure(score, {Tag.SEGMENTER: segmenter.weights}))
-    return measures
+        metrics.append(ExtraMetric(score, {Tag.SEGMENTER: segmenter.weights}))
+    return metrics
 
 
 def require_networks(config: MetricConfig) -> None:
-    """Raise UserError where a network that the metric needs cannot be had."""
-    cpu, enough, none = (
-        torch.device("cpu"),
-        np.empty((NEIGHBOURS + 1, 3, 0, 0), np.uint8),
-        np.empty((0, 3, 0, 0), np.uint8),
-    )
+    """Raise UserError if a network that the metrics need is not available."""
+    cpu = torch.device("cpu")
+    enough, none = (np.empty((count, 3, 0, 0), np.uint8) for count in (NEIGHBOURS + 1, 0))
     load_extractor(config.extractor, config.weights)
-    set_measures(config, enough, enough, Path(), cpu)
-    pair_measures(config, none, None, cpu)
+    set_metrics(config, enough, enough, Path(), cpu)
+    pair_metrics(config, none, None, cpu)
 
 
 def background_change(background: NDArray[np.bool_], sources: Images, outputs: Images) -> dict[str, float]:
-    """Mean absolute difference where `background` (N, H, W) is true, in 8-bit levels."""
+    """Return the mean absolute difference where `background` (N, H, W) is true, in 8-bit levels."""
     difference = np.abs(sources.astype(np.int16) - outputs.astype(np.int16)).mean(axis=1)
     return {"background_change": float(difference[background].mean())}
 
 
 @dataclass(frozen=True)
 class _Features:
-    """Both sides of a comparison by one extractor: outputs as they come, real images from the cache."""
+    """Features of outputs and of real images by one extractor. Those of real images are cached."""
 
     extractor: Extractor
     real: Images
@@ -120,14 +115,14 @@ def _precision_recall(features: _Features, names: tuple[str, str], outputs: Imag
 
 def _require_neighbours(count: int) -> None:
     if count <= NEIGHBOURS:
-        raise UserError(f"metric.also=[precision_recall]: {count} images; each of the two sets needs {NEIGHBOURS + 1}")
+        raise UserError(f"metric.also=[precision_recall]: {count} images. Each of the two sets needs {NEIGHBOURS + 1}")
 
 
 @torch.no_grad()
 def _lpips(
     network: nn.Module, batch_size: int, device: torch.device, sources: Images, outputs: Images
 ) -> dict[str, float]:
-    """The mean distance between an input and its translation: what was lost of the content, and what was made of it."""
+    """Return the mean LPIPS distance between an input and its translation."""
     network.to(device)
     distances = [network(source, output) for source, output in _pairs(sources, outputs, batch_size, device)]
     network.to("cpu")
@@ -135,7 +130,7 @@ def _lpips(
 
 
 def _fd_dinov2(features: _Features, outputs: Images) -> dict[str, float]:
-    """The Fréchet distance between features of DINOv2's ViT-L/14 (Stein et al., NeurIPS 2023)."""
+    """Return the Fréchet distance between features of DINOv2's ViT-L/14 (Stein et al., NeurIPS 2023)."""
     generated, real = features.of(outputs)
     return {FD_DINOV2: frechet_distance(statistics_of(generated), statistics_of(real))}
 
@@ -143,7 +138,7 @@ def _fd_dinov2(features: _Features, outputs: Images) -> dict[str, float]:
 def _segmentation(
     path: str, batch_size: int, device: torch.device, sources: Images, outputs: Images
 ) -> dict[str, float]:
-    """How well a network finds the labels of A again in the photographs that were made of them."""
+    """Return how well a network recovers the labels of A from the photographs that are their translations."""
     segmenter = load_segmenter(path, device)
     confusion = sum(
         confusion_matrix(class_ids(labels), segmenter.predict(photographs))

@@ -1,4 +1,4 @@
-"""The networks that turn images into features: torch-fidelity's own and the embedded task's, loaded once a process."""
+"""Load the networks that turn images into features: those of torch-fidelity and that of the embedded task."""
 
 import hashlib
 from collections.abc import Iterator
@@ -21,23 +21,23 @@ from pipeline.metrics import random_conv as small_extractor
 from pipeline.metrics.names import DINOV2, INCEPTION, PUBLISHED_WEIGHTS, SMALL_CONV, VGG, has_weights
 
 LIBRARY = f"torch-fidelity {torch_fidelity.__version__}"
-TENSORFLOWS = "bilinearly as TensorFlow 1 does, not antialiased"
-# The layer that distances are taken from, the length of its features, and what is done to an image before.
+TENSORFLOW_RESIZE = "bilinearly as TensorFlow 1 does, not antialiased"
+# The layer whose features are compared, the number of its features, and how an image is resized before.
 LAYERS = {
-    INCEPTION: ("2048", 2048, f"to 299 x 299, {TENSORFLOWS}"),
+    INCEPTION: ("2048", 2048, f"to 299 x 299, {TENSORFLOW_RESIZE}"),
     SMALL_CONV: (small_extractor.LAYER, int(small_extractor.LAYER), "none"),
-    VGG: ("fc2_relu", 4096, f"to 224 x 224, {TENSORFLOWS}"),
-    DINOV2: ("dinov2", 1024, f"to 224 x 224, {TENSORFLOWS}"),
+    VGG: ("fc2_relu", 4096, f"to 224 x 224, {TENSORFLOW_RESIZE}"),
+    DINOV2: ("dinov2", 1024, f"to 224 x 224, {TENSORFLOW_RESIZE}"),
 }
-# What must lie in torch's folder where a machine cannot download it.
+# Files in torch's folder, for a machine that cannot download them.
 HUB_FILES = {VGG: "checkpoints/vgg16-397923af.pth", DINOV2: "checkpoints/dinov2_vitl14_pretrain.pth"}
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """A network that takes 8-bit images (B, 3, H, W) and gives features (B, dimensions) in float32.
+    """A network from 8-bit images (B, 3, H, W) to features (B, dimensions) in float32.
 
-    weights: the first 8 digits of the SHA-256 of Inception's file, else of the tensors. resize: what it does to images.
+    weights: the first 8 digits of the SHA-256 of Inception's file, else of the tensors. resize: how it resizes images.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Extractor:
 
     @contextmanager
     def on(self, device: torch.device) -> Iterator[None]:
-        """Lend the network to a device: between evaluations its memory belongs to the training."""
+        """Move the network to a device for the body. Between evaluations its memory is free for training."""
         self.network.to(device)
         try:
             yield
@@ -62,9 +62,9 @@ class Extractor:
 
 @lru_cache(maxsize=4)
 def load_extractor(name: str, weights: str | None) -> Extractor:
-    """The extractor, once a process. weights: Inception's file, where it is not in torch's folder.
+    """Load the extractor, once a process. weights: Inception's file, if it is not in torch's folder.
 
-    Raises UserError where the weights cannot be had, or are others.
+    Raises UserError if the weights are not available, or are not those of this network.
     """
     layer, dimensions, resize = LAYERS[name]
     match name:
@@ -82,9 +82,11 @@ def load_extractor(name: str, weights: str | None) -> Extractor:
 
 
 def untrained_inception(seed: int) -> dict[str, Tensor]:
-    """Weights of Inception's architecture drawn from a seed: what it costs can be measured, and what is computed with
-    it compared, where the published ones are not. By He et al. (ICCV 2015), so that features keep their size; torch's
-    own initialisation shrinks them layer by layer to nothing."""
+    """Draw weights for Inception's architecture, to measure and test it on a machine without the published weights.
+
+    The initialisation is that of He et al. (ICCV 2015), which keeps the scale of the features. With torch's default
+    they shrink to nothing from layer to layer.
+    """
     with TemporaryDirectory() as folder, torch.random.fork_rng():
         torch.manual_seed(seed)
         nothing = Path(folder) / "nothing.pth"
@@ -98,77 +100,78 @@ def untrained_inception(seed: int) -> dict[str, Tensor]:
 
 @lru_cache(maxsize=1)
 def load_lpips() -> nn.Module:
-    """torch-fidelity's LPIPS over VGG16 (Zhang et al., CVPR 2018), once a process: it takes two batches of 8-bit images
-    (B, 3, H, W) and gives B distances. Raises UserError where its weights cannot be had.
+    """Load torch-fidelity's LPIPS over VGG16 (Zhang et al., CVPR 2018), once a process.
+
+    It turns two batches of 8-bit images (B, 3, H, W) into B distances. Raises UserError if its weights are not
+    available.
     """
     try:
         return create_sample_similarity("lpips-vgg16", cuda=False, sample_similarity_dtype="uint8", verbose=False)
-    except Exception as error:  # torch's hub, the network's and a torn file's own kinds
+    except Exception as error:  # torch's hub, the network and damaged files raise many kinds
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise UserError(
-            f"metric.also=[lpips]: its weights cannot be loaded or fetched ({first_line(error)}); on a machine without "
-            f"network put weights-vgg16-lpips.pth and vgg16-397923af.pth into {folder}"
+            f"metric.also=[lpips]: its weights cannot be loaded or downloaded ({first_line(error)}). On a machine "
+            f"without network, put weights-vgg16-lpips.pth and vgg16-397923af.pth into {folder}"
         ) from None
 
 
 def inception_weights(weights: str | None) -> Path:
-    """The file that is read: the one given, else torch-fidelity's own place.
-
-    Raises UserError where a given one is absent.
-    """
+    """Return the file of Inception's weights: the given one, else torch-fidelity's. Raises UserError if the given one
+    does not exist."""
     if weights is None:
         return Path(torch.hub.get_dir()) / "checkpoints" / URL_INCEPTION_V3.rsplit("/", 1)[-1]
     if not Path(weights).is_file():
         raise UserError(
-            f"metric.weights={weights}: no such file; give the path of {URL_INCEPTION_V3.rsplit('/', 1)[-1]}"
+            f"metric.weights={weights}: no such file. Give the path of {URL_INCEPTION_V3.rsplit('/', 1)[-1]}"
         )
     return Path(weights)
 
 
 def weights_fingerprint(name: str, weights: str | None) -> str:
-    """The first 8 digits of the weights' SHA-256, which torch-fidelity's file has in its name; '' for fixed filters."""
+    """Return the first 8 digits of the weights' SHA-256, as in the name of torch-fidelity's file; '' if untrained."""
     if not has_weights(name):
         return ""
     return PUBLISHED_WEIGHTS if weights is None else file_digest(inception_weights(weights))[:8]
 
 
 class _Untrained(FeatureExtractorInceptionV3):
-    """torch-fidelity's constructor knows no way around a file of weights."""
+    """Skips the weights. torch-fidelity's constructor always loads a file."""
 
     def load_state_dict(self, *_: object, **__: object) -> None:  # type: ignore[override]
         return
 
 
-def _load_inception(place: Path) -> FeatureExtractorBase:
-    if not place.exists():
+def _load_inception(file: Path) -> FeatureExtractorBase:
+    if not file.exists():
         try:
             return _create(INCEPTION)
         except OSError:
             raise UserError(
-                f"Inception's weights are not at {place} and {URL_INCEPTION_V3} cannot be reached; fetch that file on "
-                f"a machine that can and put it there, or give its path as metric.weights=…"
+                f"Inception's weights are not at {file} and {URL_INCEPTION_V3} cannot be reached. Download that file "
+                f"on another machine and put it there, or give its path as metric.weights=…"
             ) from None
-    if place.name.endswith(f"-{PUBLISHED_WEIGHTS}.pth") and not file_digest(place).startswith(PUBLISHED_WEIGHTS):
-        named = f"does not begin with {PUBLISHED_WEIGHTS}, as its name says"
-        raise UserError(f"{place}: its SHA-256 {named}; fetch it again")
-    try:
-        torch.load(place, weights_only=True)  # since torch-fidelity would run what a pickle holds
-        return _create(INCEPTION, feature_extractor_weights_path=str(place))
-    except Exception as error:  # whatever a torn file makes torch raise
+    if file.name.endswith(f"-{PUBLISHED_WEIGHTS}.pth") and not file_digest(file).startswith(PUBLISHED_WEIGHTS):
         raise UserError(
-            f"{place}: not the weights of torch-fidelity's Inception ({first_line(error)}); fetch them again"
+            f"{file}: its SHA-256 does not begin with {PUBLISHED_WEIGHTS}, as in its name. Download it again"
+        )
+    try:
+        torch.load(file, weights_only=True)  # torch-fidelity would run the code of a pickle
+        return _create(INCEPTION, feature_extractor_weights_path=str(file))
+    except Exception as error:  # damaged files raise many kinds
+        raise UserError(
+            f"{file}: not the weights of torch-fidelity's Inception ({first_line(error)}). Download them again"
         ) from None
 
 
 def _load_from_hub(name: str) -> FeatureExtractorBase:
     try:
         return _create(name)
-    except Exception as error:  # torch's hub, the network's and a torn file's own kinds
-        place = Path(torch.hub.get_dir()) / HUB_FILES[name]
-        code = f", with the code {place.parents[1] / 'facebookresearch_dinov2_main'}" if name == DINOV2 else ""
+    except Exception as error:  # torch's hub, the network and damaged files raise many kinds
+        file = Path(torch.hub.get_dir()) / HUB_FILES[name]
+        code = f", with the code {file.parents[1] / 'facebookresearch_dinov2_main'}" if name == DINOV2 else ""
         raise UserError(
-            f"{name}: its weights cannot be loaded or fetched ({first_line(error)}); on a machine without network put "
-            f"them at {place}{code}"
+            f"{name}: its weights cannot be loaded or downloaded ({first_line(error)}). On a machine without network, "
+            f"put them at {file}{code}"
         ) from None
 
 
@@ -177,9 +180,9 @@ def _create(name: str, **options: str | None) -> FeatureExtractorBase:
 
 
 def weights_digest(network: nn.Module) -> str:
-    """The first 8 digits of a SHA-256 of all its tensors."""
-    whole = hashlib.sha256()
+    """Return the first 8 digits of the SHA-256 of a network's tensors."""
+    digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
-        whole.update(name.encode())
-        whole.update(tensor.contiguous().numpy())
-    return whole.hexdigest()[:8]
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy())
+    return digest.hexdigest()[:8]

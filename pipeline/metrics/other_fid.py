@@ -1,6 +1,6 @@
-"""The FID of others beside this project's: what would differ, and their number where the package is installed.
+"""Compute FID with other implementations, if their packages are installed, and say how they differ.
 
-This project's is torch-fidelity's: 8-bit images in memory, TensorFlow 1's bilinear resize to 299 x 299.
+This project uses torch-fidelity: 8-bit images in memory, TensorFlow 1's bilinear resize to 299 x 299.
 """
 
 import io
@@ -20,43 +20,43 @@ from pipeline.errors import UserError, first_line, nearest
 
 MODULES = {"pytorch-fid": "pytorch_fid", "clean-fid": "cleanfid"}
 IMPLEMENTATIONS = tuple(MODULES)
-# Where clean-fid keeps its network: a constant in its code as well.
+# The folder of clean-fid's network, which is a constant in its code.
 CLEAN_FID_FOLDER = Path("." if platform.system() == "Windows" else "/tmp")
 
 
 def differences(name: str) -> str:
-    """What that implementation does otherwise than this project's."""
+    """Say how that implementation differs from this project's."""
     _require_known(name)
     if name == "pytorch-fid":
         return (
-            "pytorch-fid resizes by torch's bilinear filter, with half-pixel centres that TensorFlow 1's has not, "
-            "takes pixels as x / 127.5 - 1, not x / 128 - 1, and takes the covariances' root by scipy's sqrtm; network "
-            "and weights are the same. The paper's numbers were made with it."
+            "pytorch-fid resizes with torch's bilinear filter, which has half-pixel centres, unlike TensorFlow 1's. It "
+            "scales pixels to x / 127.5 - 1, not x / 128 - 1, and computes the covariances' root with scipy's sqrtm. "
+            "Network and weights are the same. The paper's numbers were computed with it."
         )
     return (
-        "clean-fid resizes by Pillow's bicubic filter, which is antialiased and here does not round to 8 bits, runs "
-        "NVIDIA's TorchScript of the same Inception, and takes the covariances' root by scipy's sqrtm."
+        "clean-fid resizes with Pillow's bicubic filter, antialiased and without rounding to 8 bits. It runs NVIDIA's "
+        "TorchScript version of the same Inception, and computes the covariances' root with scipy's sqrtm."
     )
 
 
 def require_installed(name: str) -> None:
-    """Raise UserError where there is no such implementation, or its package is not here."""
+    """Raise UserError if there is no such implementation, or if its package is not installed."""
     _require_known(name)
     if find_spec(MODULES[name]) is None:
-        raise UserError(f"compare={name}: the package is not installed; pip install {name}")
+        raise UserError(f"compare={name}: the package is not installed. Run: pip install {name}")
 
 
 def their_fid(
     name: str, images_1: NDArray[np.uint8], images_2: NDArray[np.uint8], batch_size: int, device: torch.device
 ) -> float:
-    """The FID by that implementation between images (N, 3, H, W) and (M, 3, H, W), which it is given as PNG files.
+    """Return that implementation's FID between images (N, 3, H, W) and (M, 3, H, W), passed to it as PNG files.
 
-    Raises UserError where the package or its weights cannot be had, and where it fails.
+    Raises UserError if the package or its weights are not available, or if the package fails.
     """
     require_installed(name)
     if min(len(images_1), len(images_2)) < 2:
-        # scipy's root of the covariance of one image, which is not a number, does not end.
-        raise UserError(f"compare={name}: {len(images_1)} and {len(images_2)} images; it needs two or more of each")
+        # With one image the covariance is NaN, and scipy's root of it never ends.
+        raise UserError(f"compare={name}: {len(images_1)} and {len(images_2)} images. It needs two or more of each")
     compute = _pytorch_fid if name == "pytorch-fid" else _clean_fid
     with TemporaryDirectory() as folder:
         folders = [_write(Path(folder) / "1", images_1), _write(Path(folder) / "2", images_2)]
@@ -65,10 +65,10 @@ def their_fid(
                 return compute(folders, batch_size, device)
         except UserError:
             raise
-        except Exception as error:  # scipy's, torch's and the package's own kinds
+        except Exception as error:  # scipy, torch and the package raise many kinds
             raise UserError(
-                f"compare={name}: the package fails ({first_line(error)}); leave compare out, or see that scipy is the "
-                "one that the project's extra 'compare' asks for"
+                f"compare={name}: the package fails ({first_line(error)}). Leave compare out, or install the scipy of "
+                "the project's extra 'compare'"
             ) from None
 
 
@@ -76,9 +76,9 @@ def _pytorch_fid(folders: list[str], batch_size: int, device: torch.device) -> f
     from pytorch_fid.fid_score import calculate_fid_given_paths
     from pytorch_fid.inception import FID_WEIGHTS_URL, fid_inception_v3
 
-    place = Path(torch.hub.get_dir()) / "checkpoints" / Path(FID_WEIGHTS_URL).name
-    with _weights("pytorch-fid", place, FID_WEIGHTS_URL):
-        # Once for their errors; the distance loads them again.
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(FID_WEIGHTS_URL).name
+    with _weights("pytorch-fid", file, FID_WEIGHTS_URL):
+        # Only for their errors. The next call loads them again.
         fid_inception_v3()
     return float(calculate_fid_given_paths(folders, batch_size, device, dims=2048, num_workers=0))
 
@@ -88,15 +88,15 @@ def _clean_fid(folders: list[str], batch_size: int, device: torch.device) -> flo
     from cleanfid.fid import compute_fid
     from cleanfid.inception_torchscript import InceptionV3W
 
-    place = CLEAN_FID_FOLDER / Path(inception_url).name
-    with _weights("clean-fid", place, inception_url):
-        if place.exists():
-            network = InceptionV3W(str(place.parent), download=False)
+    file = CLEAN_FID_FOLDER / Path(inception_url).name
+    with _weights("clean-fid", file, inception_url):
+        if file.exists():
+            network = InceptionV3W(str(file.parent), download=False)
         else:
-            # Its download goes straight to where it is told: a torn one would be read as the network ever after.
-            with TemporaryDirectory(dir=place.parent) as fetched:
+            # clean-fid does not download atomically. A broken download would be used as the network from then on.
+            with TemporaryDirectory(dir=file.parent) as fetched:
                 network = InceptionV3W(fetched, download=True)
-                (Path(fetched) / place.name).replace(place)
+                (Path(fetched) / file.name).replace(file)
     one, two = folders
     return float(
         compute_fid(
@@ -120,17 +120,18 @@ def _write(folder: Path, images: NDArray[np.uint8]) -> str:
 
 
 @contextmanager
-def _weights(name: str, place: Path, url: str) -> Iterator[None]:
-    """Errors of fetching and loading weights, in a line that names the file."""
+def _weights(name: str, file: Path, url: str) -> Iterator[None]:
+    """Turn errors of downloading and loading weights into a UserError that names the file."""
     try:
         yield
-    except Exception as error:  # whatever a lost connection and a torn file make urllib and torch raise
-        if place.exists():
-            mend = "remove it, so that it is fetched again"
-            raise UserError(f"{place}: not the Inception of {name} ({first_line(error)}); {mend}") from None
+    except Exception as error:  # urllib and torch raise many kinds
+        if file.exists():
+            raise UserError(
+                f"{file}: not the Inception of {name} ({first_line(error)}). Remove it to download it again"
+            ) from None
         raise UserError(
-            f"compare={name}: its weights are not at {place} and {url} cannot be fetched ({first_line(error)}); fetch "
-            f"that file on a machine that can and put it there"
+            f"compare={name}: its weights are not at {file} and {url} cannot be downloaded ({first_line(error)}). "
+            f"Download that file on another machine and put it there"
         ) from None
 
 

@@ -1,6 +1,6 @@
-"""A small fixed convolutional feature extractor for the embedded task: no download, milliseconds on a CPU.
+"""A small fixed random network that extracts features for the embedded task: no download, milliseconds on a CPU.
 
-Its distances are *not* Inception's FID and are never called so (`pipeline.metrics.names.metric_names`).
+Its distances are not Inception's FID and have other names (`pipeline.metrics.names.metric_names`).
 """
 
 from itertools import pairwise
@@ -20,9 +20,9 @@ LAYER = str(2 * sum(WIDTHS[1:]))
 
 
 class SmallConvExtractor(FeatureExtractorBase):
-    """Three strided 5 x 5 convolutions of fixed random weights; mean and spread of every channel of each.
+    """Three strided 5 x 5 convolutions with fixed random weights; features are each channel's mean and deviation.
 
-    (B, 3, H, W) of 8 bits -> (B, 144). The first layer sees colour, the last the width of the stripes.
+    (B, 3, H, W) of 8 bits -> (B, 144). The first layer sees colour, the last one the width of the stripes.
     """
 
     def __init__(self, name: str, features_list: list[str], **_: Any) -> None:
@@ -50,11 +50,11 @@ class SmallConvExtractor(FeatureExtractorBase):
         for number in range(len(WIDTHS) - 1):
             x = F.relu(F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), getattr(self, f"filters{number}"), stride=2))
             statistics += [x.mean((2, 3)), x.std((2, 3))]
-        # The factor makes distances of tens where images differ plainly; it scales all of them alike.
+        # The factor gives visibly different images a distance of some tens. It scales all distances equally.
         return (10 * torch.cat(statistics, 1),)
 
 
 def register() -> None:
-    """Make the extractor known to torch-fidelity, once a process."""
+    """Register the extractor with torch-fidelity, once a process."""
     if SMALL_CONV not in FEATURE_EXTRACTORS_REGISTRY:
         register_feature_extractor(SMALL_CONV, SmallConvExtractor)

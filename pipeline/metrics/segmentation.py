@@ -1,6 +1,7 @@
-"""Labels recovered from photographs: how well a pretrained network finds in them what they were translated from.
+"""Score photographs by how well a pretrained segmentation network recovers the labels from which they were translated.
 
-The Cityscapes scores of CUT (Park et al., ECCV 2020, table 1), which come from a DRN (Yu et al., CVPR 2017).
+These are the Cityscapes scores of CUT (Park et al., ECCV 2020, table 1). There the network is a DRN (Yu et
+al., CVPR 2017).
 """
 
 import logging
@@ -19,10 +20,10 @@ from pipeline.files import file_digest
 from pipeline.hardware.memory import is_out_of_memory
 
 IGNORED = 255
-# Half of a label image's pixels lie far from any edge, where neither JPEG nor a resize moves them by so much.
+# At least half of a label image's pixels are far from any edge. JPEG or resizing changes them by less than this.
 MOST_LEVELS_AWAY = 20
 
-# In the order of their train ids. Poles in groups and license plates, which are void, have the colours of pole and car.
+# In the order of the train ids. Groups of poles and license plates are void, but have the colours of pole and car.
 CLASSES = {
     "road": (128, 64, 128), "sidewalk": (244, 35, 232), "building": (70, 70, 70), "wall": (102, 102, 156),
     "fence": (190, 153, 153), "pole": (153, 153, 153), "traffic light": (250, 170, 30), "traffic sign": (220, 220, 0),
@@ -42,13 +43,13 @@ PALETTE = (
 
 
 def class_ids(labels: Tensor) -> Tensor:
-    """Coloured labels, 8-bit (B, 3, H, W) -> train ids (B, H, W) by nearest colour; IGNORED where that is void.
+    """Turn coloured labels, 8-bit (B, 3, H, W), into train ids (B, H, W) by the nearest colour; IGNORED for void.
 
-    Nearest, since the published labels are JPEGs and are resized. Raises UserError for an image that is none of labels.
+    The published labels are resized JPEGs, so colours are not exact. Raises UserError if an image is no label map.
     """
     colours = torch.tensor([colour for colour, _ in PALETTE], dtype=torch.float32, device=labels.device)
     ids = torch.tensor([train_id for _, train_id in PALETTE], dtype=torch.uint8, device=labels.device)
-    # Image by image: the distances to all colours take forty times an image's memory.
+    # One image at a time, since the distances to all colours take forty times the memory of an image.
     return torch.stack([ids[_nearest(image, colours)] for image in labels])
 
 
@@ -66,7 +67,7 @@ def _nearest(image: Tensor, colours: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Segmenter:
-    """The network of the file `path`, and the first 16 hexadecimal digits of that file's SHA-256."""
+    """The network of the file `path`. weights: the first 16 hexadecimal digits of the file's SHA-256."""
 
     path: str
     network: Callable[[Tensor], Tensor]
@@ -75,9 +76,9 @@ class Segmenter:
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
-        """8-bit RGB images (B, 3, H, W) -> train ids, 8-bit (B, H, W), on the images' device.
+        """Turn 8-bit RGB images (B, 3, H, W) into train ids, 8-bit (B, H, W), on the images' device.
 
-        Raises UserError where the network does not take the batch or does not give logits for it.
+        Raises UserError if the network refuses the batch or does not return logits.
         """
         try:
             logits = self.network(images.to(self.device).float() / 255)
@@ -88,7 +89,7 @@ class Segmenter:
                 f"metric.segmentation={self.path}: does not take images {tuple(images.shape)} ({_last_line(refusal)}); "
                 f"save it for RGB of this height and width, with a dynamic batch dimension"
             ) from None
-        if found := _amiss(logits, len(images)):
+        if found := _fault(logits, len(images)):
             raise UserError(
                 f"metric.segmentation={self.path}: gives {found}, not floating-point logits "
                 f"({len(images)}, {len(CLASSES)}, h, w); save a network that gives those, in the order of the train ids"
@@ -100,12 +101,12 @@ class Segmenter:
 
 
 def _last_line(error: Exception) -> str:
-    """Where TorchScript says what is wrong, behind a traceback of its own."""
+    """Return TorchScript's message, which follows its own traceback."""
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
-def _amiss(logits: object, batch: int) -> str:
-    """What a network gave, in words, unless it is logits of a batch of so many images."""
+def _fault(logits: object, batch: int) -> str:
+    """Describe the output of a network; '' if it is logits for a batch of that many images."""
     if not isinstance(logits, Tensor):
         return f"a {type(logits).__name__}"
     if logits.ndim == 4 and logits.shape[:2] == (batch, len(CLASSES)) and logits.is_floating_point():
@@ -114,23 +115,24 @@ def _amiss(logits: object, batch: int) -> str:
 
 
 def load_segmenter(path: str, device: torch.device) -> Segmenter:
-    """The user's network from a file: an exported program if that ends in .pt2, else TorchScript, saved in eval mode.
+    """Load the user's network: an exported program from a .pt2 file, else TorchScript, both saved in eval mode.
 
-    It takes RGB images in float32 (B, 3, H, W) from 0 to 1, which it normalises itself, and gives logits (B, 19, h, w)
-    in the order of the train ids; a program is exported with a dynamic B. Raises UserError where there is no such file.
+    The network takes RGB images in float32 (B, 3, H, W) from 0 to 1 and normalises them itself. It returns logits
+    (B, 19, h, w) in the order of the train ids. A program is exported with a dynamic B. Raises UserError if there is no
+    such file.
     """
     if not Path(path).is_file():
-        raise UserError(f"metric.segmentation={path}: no such file; give the path of a TorchScript or .pt2 file")
+        raise UserError(f"metric.segmentation={path}: no such file. Give the path of a TorchScript or .pt2 file")
     network = _exported_program(path, device) if Path(path).suffix == ".pt2" else _torch_script(path, device)
     return Segmenter(path, network, device, file_digest(Path(path))[:16])
 
 
 def _exported_program(path: str, device: torch.device) -> Callable[[Tensor], Tensor]:
-    logger = logging.getLogger("torch.export")  # it logs a traceback of what it does not take
+    logger = logging.getLogger("torch.export")  # it logs a traceback for a file that it cannot read
     logger.addFilter(_is_error)
     try:
         program = torch.export.load(path)
-    except Exception:  # of zip, of JSON, of pickle: many kinds
+    except Exception:  # zip, JSON and pickle raise many kinds
         raise UserError(
             f"metric.segmentation={path}: torch.export.load does not take it as an exported program; write the whole "
             f"network with torch.export.save, or name TorchScript .pt"
@@ -157,9 +159,9 @@ def _torch_script(path: str, device: torch.device) -> Callable[[Tensor], Tensor]
 
 
 def confusion_matrix(truth: Tensor, predicted: Tensor, classes: int = len(CLASSES)) -> Tensor:
-    """Ids of the same shape -> pixels (C, C) in int64: row the truth, column the prediction, ignored truth left out.
+    """Count pixels (C, C) in int64: row the truth, column the prediction. Pixels with ignored truth are left out.
 
-    Matrices of batches add up to the matrix of all.
+    The matrices of batches add up to the matrix of all images.
     """
     labelled = truth != IGNORED
     pairs = truth[labelled].long() * classes + predicted[labelled].long()
@@ -167,11 +169,11 @@ def confusion_matrix(truth: Tensor, predicted: Tensor, classes: int = len(CLASSE
 
 
 def segmentation_scores(confusion: Tensor) -> dict[str, float]:
-    """Pixels (C, C) as confusion_matrix counts them -> 'mAP', 'pixAcc' and 'classAcc' in percent.
+    """Return 'mAP', 'pixAcc' and 'classAcc' in percent, from a confusion matrix (C, C).
 
-    mAP is what DRN's evaluation prints by that name: the mean intersection over union of the classes, without those
-    that neither truth nor prediction has. pixAcc: right among labelled pixels. classAcc: the mean recall of the classes
-    that the truth has. Raises UserError where no pixel is labelled.
+    mAP is the value with that name in DRN's evaluation: the mean intersection over union of the classes, without
+    classes that appear in neither truth nor prediction. pixAcc: the fraction of labelled pixels that are right.
+    classAcc: the mean recall of the classes in the truth. Raises UserError if no pixel is labelled.
     """
     if not confusion.any():
         raise UserError(

@@ -16,8 +16,8 @@ Ending = Literal["done", "stopped", "failed", "memory", "died", "taken"]
 class TrialJob:
     """All that a trial needs to run anywhere: its settings, its record, and where data, checkpoint and cache lie.
 
-    Paths are absolute, since a worker's folder is not the user's. over: MLflow's states of its run in which it is left
-    alone, where another process has brought it there.
+    Paths are absolute, since a worker's folder is not the user's. final_statuses: if another process has brought the
+    run to one of these statuses of MLflow, the trial is not trained.
     """
 
     config: Config
@@ -28,7 +28,7 @@ class TrialJob:
     cache: str
     tracking_uri: str
     share: Share
-    over: tuple[str, ...] = ("FINISHED",)
+    final_statuses: tuple[str, ...] = ("FINISHED",)
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,5 @@ def job_to_json(job: TrialJob) -> str:
 def job_from_json(text: str) -> TrialJob:
     """What `job_to_json` wrote."""
     job = json.loads(text)
-    return TrialJob(
-        **{**job, "config": from_json(job["config"]), "share": Share(**job["share"]), "over": tuple(job["over"])}
-    )
+    job |= {"config": from_json(job["config"]), "share": Share(**job["share"])}
+    return TrialJob(**{**job, "final_statuses": tuple(job["final_statuses"])})

@@ -13,15 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from analysis.records.names import (
-    Tag,
-    best_metric,
-    cost_metric,
-    eval_metric,
-    last_metric,
-    source_metric,
-    train_metric,
-)
+from analysis.records.names import Tag, best_metric, cost_metric, eval_metric, last_metric, source_metric, train_metric
 from models.build import build_objective
 from models.execution import apply_execution
 from pipeline.config.schema import Config, to_json
@@ -76,7 +68,7 @@ def run_trial(job: TrialJob) -> Iterator[Progress]:
     another process trains this trial.
     """
     with claimed(Path(job.checkpoint).parent):
-        if run_status(job.tracking_uri, job.run_id) in job.over:
+        if run_status(job.tracking_uri, job.run_id) in job.final_statuses:
             return  # another process was faster
         record = TrialRun(job.tracking_uri, job.run_id)
         try:

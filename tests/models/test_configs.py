@@ -48,7 +48,7 @@ def test_settings_that_cannot_work_are_refused(change: dict[str, object], said: 
     ("config", "size", "batch", "said"),
     [
         (replace(CUT, negatives=("minibatch",)), 64, 1, "batch_size > 1"),
-        (CUT, 30, 1, "two halvings"),
+        (CUT, 30, 1, "30 x 30.*multiples of 4"),
         (replace(CUT, num_patches=100), 32, 1, "res1 has 64 positions"),
         (replace(CUT, num_patches=4), 16, 1, "too small for discriminator.layers=3"),
         (CYCLEGAN, 16, 1, "too small for discriminator.layers=3"),

@@ -36,12 +36,14 @@ def count_calls(module: nn.Module) -> list[int]:
 @pytest.mark.parametrize("size", [1, 2])
 def test_keys_come_from_the_features_of_the_forward_pass_and_equal_encoding_again(size: int) -> None:
     objective, images = objective_of(), batch(size)
-    draws = sample_step(objective, size, torch.Generator().manual_seed(1))
-    fakes = objective.forward(images, draws, {})
+    randomness = sample_step(objective, size, torch.Generator().manual_seed(1))
+    fakes = objective.forward(images, randomness)
     for domain, image in (("a", images.a), ("b", images.b)):
-        again = objective.projector(objective.generator.encode(image, objective.positions), draws.patch_ids[domain])
-        for place, key in fakes.contrasts[domain].keys.items():
-            torch.testing.assert_close(key, again[place], rtol=1e-4, atol=1e-5)
+        again = objective.projector(
+            objective.generator.encode(image, objective.positions), randomness.patch_ids[domain]
+        )
+        for layer, key in fakes.contrasts[domain].keys.items():
+            torch.testing.assert_close(key, again[layer], rtol=1e-4, atol=1e-5)
             assert not key.requires_grad
 
 
@@ -49,14 +51,14 @@ def test_keys_come_from_the_features_of_the_forward_pass_and_equal_encoding_agai
 def test_encoder_runs_once_on_the_sources_and_once_on_the_outputs(
     config: CUTConfig, flipped: bool, passes: int
 ) -> None:
-    """A flipped step alone needs the unflipped sources as well."""
+    """Only a flipped step also encodes the unflipped sources."""
     tiny = replace(
         config, generator=TINY.generator, discriminator=TINY.discriminator, num_patches=8, projection_units=8
     )
     objective = objective_of(tiny)
     calls = count_calls(objective.generator.stages["res1"])
-    draws = replace(sample_step(objective, 1, torch.Generator()), flipped=flipped)
-    objective.losses("generator", batch(), objective.forward(batch(), draws, {}))
+    randomness = replace(sample_step(objective, 1, torch.Generator()), flipped=flipped)
+    objective.losses("generator", batch(), objective.forward(batch(), randomness))
     assert len(calls) == passes
 
 
@@ -99,7 +101,7 @@ def test_weight_zero_is_a_plain_gan() -> None:
 
 
 @pytest.mark.parametrize("places", [("pixels",), ("res5",), ("res5", "down1")])
-def test_any_places_can_be_looked_at(places: tuple[str, ...]) -> None:
+def test_any_layers_can_be_used(places: tuple[str, ...]) -> None:
     objective = objective_of(replace(TINY, places=places))
     fakes = generated(objective, batch(), 1)
     assert set(fakes.contrasts["a"].keys) == set(places)

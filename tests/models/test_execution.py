@@ -1,4 +1,4 @@
-"""Every way of carrying out a step against the exact reference."""
+"""Every execution setting against the exact default."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -25,13 +25,13 @@ EXACT = {
 
 
 def stepped(case: dict[str, Any], name: str, execution: Execution) -> tuple[Any, dict[str, float], int]:
-    """The objective after a step, its losses, and the bytes that lived at most."""
+    """Return the objective after a step, its losses, and the peak bytes of live tensors."""
     objective: Any = cut_of(case) if name in CUT_CASES else cyclegan_of(case)
     if name in CUT_CASES:
         objective.sample_randomness = lambda *_: (randomness_of(case, objective), {})
     apply_execution(objective, execution)
     optimizers = make_optimizers(objective, RATE, BETAS)
-    # Where tensors are counted, nothing is compiled.
+    # Counting tensors and compiling do not go together.
     with nullcontext() if execution.compile else LiveTensors() as live:
         report = train_step(objective, optimizers, Batch(case["real_A"], case["real_B"]), torch.Generator(), execution)
     return objective, {key: float(loss) for key, loss in report.items()}, live.peak_bytes if live else 0

@@ -109,7 +109,7 @@ def follows(network: nn.Module, after: dict[str, Tensor], lr: float) -> str:
     """'' where each weight is what the reference has after the step, else the first that is not.
 
     Adam's first step is lr * sign(gradient): where a gradient is rounding alone (a bias before a norm, or a thousandth
-    of its tensor's largest), its sign is a coin toss, so there a weight may differ by two steps. Elsewhere one weight
+    of its tensor's largest), its sign is random, so there a weight may differ by two steps. Elsewhere one weight
     of a network in a thousand may.
     """
     theirs = copy.deepcopy(network)
@@ -142,7 +142,7 @@ def test_cut_step_equals_the_reference(name: str) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(objective.discriminator(batch.b), case["D_of_real_B"], rtol=1e-4, atol=1e-5)
 
-    report = step(objective, case, objective.forward(batch, randomness_of(case, objective), {}))
+    report = step(objective, case, objective.forward(batch, randomness_of(case, objective)))
     ours = {
         "D_real": 2 * report["discriminator/real"],
         "D_fake": 2 * report["discriminator/fake"],
@@ -190,7 +190,7 @@ def test_generators_step_for_a_single_image_equals_the_reference_but_for_torchs_
     """
     case = CASES[name]
     objective, batch = cut_of(case), Batch(case["real_A"], case["real_B"])
-    step(objective, case, objective.forward(batch, randomness_of(case, objective), {}))
+    step(objective, case, objective.forward(batch, randomness_of(case, objective)))
     if not follows(objective.generator, case["G_after"], case["lr"]):
         # Cases from a machine without that error; the committed ones have it.
         assert "GOLDEN_DIR" in os.environ
@@ -210,14 +210,14 @@ def randomness_of(case: dict[str, Any], objective: CUTObjective) -> CUTRandomnes
 
 
 def reference_generator_after(case: dict[str, Any]) -> Generator:
-    """The generator after its step, by the reference's own sequence of operations: an encoding pass for each image and
-    direction, patches picked by permuting. Its judge is the case's, after its own step."""
+    """Return the generator after its step, by the reference code's sequence of operations: one encoding pass for each
+    image and direction, patches picked by permuting. The discriminator is the case's, after its step."""
     generator, discriminator = read_generator(case["G"], "G"), read_discriminator(case["D_after"], "D")
-    places = layers_of(case["nce_layers"], generator)
-    heads = read_projector(case["F"], places, "F").heads.values()
+    layers = layers_of(case["nce_layers"], generator)
+    heads = read_projector(case["F"], layers, "F").heads.values()
 
     def embed(image: Tensor, ids: list[Tensor], *, flipped: bool) -> list[Tensor]:
-        features = [f.flip(-1) if flipped else f for f in generator.encode(image, places).values()]
+        features = [f.flip(-1) if flipped else f for f in generator.encode(image, layers).values()]
         picked = [
             f.permute(0, 2, 3, 1).flatten(1, 2)[:, i, :].flatten(0, 1) for f, i in zip(features, ids, strict=True)
         ]

@@ -1,4 +1,4 @@
-"""The golden test sees what it should see: each change of the method, made on a copy, turns it red."""
+"""Each change of the method, made on a copy of the code, makes the golden test fail."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# What is changed, in which file, from what, to what.
+# Name: file, old text, new text.
 CHANGES = {
     "temperature": ("models/losses.py", "/ temperature", "/ (1.1 * temperature)"),
     "detached keys": (
@@ -24,12 +24,12 @@ CHANGES = {
         '("generator", "discriminator")',
         '("discriminator", "generator")',
     ),
-    "flip of the input": ("models/cut.py", "source.flip(-1) if draws.flipped else source", "source"),
-    "flip of the features": ("models/cut.py", "{place: feature.flip(-1) for", "{place: feature for"),
+    "flip of the input": ("models/cut.py", "source.flip(-1) if randomness.flipped else source", "source"),
+    "flip of the features": ("models/cut.py", "{layer: feature.flip(-1) for", "{layer: feature for"),
     "Adam's beta 1": ("pipeline/config/schema.py", "beta1: float = 0.5", "beta1: float = 0.9"),
     "Adam's beta 2": ("pipeline/config/schema.py", "beta2: float = 0.999", "beta2: float = 0.9"),
     "Adam's betas not handed on": ("pipeline/training/state.py", "betas=betas", "betas=(0.9, 0.999)"),
-    "mean over places": ("models/cut.py", "torch.stack(terms).mean()", "torch.stack(terms).sum()"),
+    "mean over layers": ("models/cut.py", "torch.stack(terms).mean()", "torch.stack(terms).sum()"),
     "weight of the identity": ("models/configs.py", '"a": weight / (1 + identity)', '"a": weight'),
 }
 
@@ -46,18 +46,18 @@ def golden_test(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_the_copy_is_green_as_it_is(tmp_path: Path) -> None:
+def test_the_unchanged_copy_passes(tmp_path: Path) -> None:
     result = golden_test(copy_of_the_code(tmp_path))
     assert result.returncode == 0, result.stdout
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_the_golden_test_is_red_for_every_change(tmp_path: Path, change: tuple[str, str, str]) -> None:
+def test_the_golden_test_fails_for_every_change(tmp_path: Path, change: tuple[str, str, str]) -> None:
     name, old, new = change
     file = copy_of_the_code(tmp_path) / name
     text = file.read_text(encoding="utf-8")
-    assert text.count(old) == 1, f"{name} no longer holds the line to change"
+    assert text.count(old) == 1, f"{name} must hold {old!r} once"
     file.write_text(text.replace(old, new), encoding="utf-8")
     result = golden_test(tmp_path)
     # 1: tests ran and failed; a copy that cannot be imported gives 2.

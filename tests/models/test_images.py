@@ -55,7 +55,7 @@ def test_channels_are_turned_into_each_other_as_pillow_does() -> None:
     torch.testing.assert_close(with_channels(with_channels(gray, 3), 1), gray)
     expected = 0.299 * coloured[:, 0] + 0.587 * coloured[:, 1] + 0.114 * coloured[:, 2]
     torch.testing.assert_close(with_channels(coloured, 1)[:, 0], expected)
-    with pytest.raises(ValueError, match=r"\(1, 2, 16, 24\); only 1 and 3 channels"):
+    with pytest.raises(ValueError, match=r"\(1, 2, 16, 24\); only 1 and 3"):
         with_channels(images(2), 3)
 
 
@@ -71,7 +71,7 @@ def spoiled(value: float) -> Tensor:
         (images(3)[0], images(3), r"a is \(3, 16, 24\); expected \(batch, 3, height, width\)"),
         (images(1), images(3), r"a is \(1, 1, 16, 24\); expected \(batch, 3, height, width\)"),
         (images(3), images(4), r"b is \(1, 4, 16, 24\); expected \(batch, 3, height, width\)"),
-        (images(3, 18), images(3), r"a is \(1, 3, 18, 24\); height and width must survive two halvings"),
+        (images(3, 18), images(3), r"a is \(1, 3, 18, 24\); .* multiples of 4"),
         (images(3, 4), images(3), r"a is \(1, 3, 4, 24\); height and width .* at least 8"),
         (images(3, 32), images(3), r"a is of 32 x 24; expected 16 x 24"),
         (images(3, count=2), images(3), r"a holds 2 images and b holds 1"),
@@ -91,8 +91,12 @@ def test_batches_that_cannot_be_are_refused_by_the_tensors_name(
 
 def test_generator_refuses_what_it_cannot_translate() -> None:
     generator = Generator(GeneratorConfig(4, 1), in_channels=1)
-    for image, said in ((images(3), "expected \\(batch, 1"), (images(1, 18), "halvings"), (images(1) / 0, "finite")):
+    for image, said in (
+        (images(3), "expected \\(batch, 1"),
+        (images(1, 18), "multiples of 4"),
+        (images(1) / 0, "finite"),
+    ):
         with pytest.raises(ValueError, match=said):
             generator.translate(image)
-    with pytest.raises(ValueError, match="halvings"):
+    with pytest.raises(ValueError, match="multiples of 4"):
         generator.encode(images(1, 18), ["pixels"])

@@ -1,4 +1,4 @@
-"""The reference's way of taking a step: the same values as ours, at the reference's cost."""
+"""The step of the reference code: the same values as ours, at the reference code's cost."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -52,8 +52,8 @@ def batch_of(shape: ImageShape) -> Batch:
     return Batch(*(2 * images - 1))
 
 
-def plain_steps(config: ModelConfig, shape: ImageShape, *, flipped: bool, faked: bool) -> Callable[[], object]:
-    """What takes one plain step each time it is called; on tensors without values if faked."""
+def reference_steps(config: ModelConfig, shape: ImageShape, *, flipped: bool, faked: bool) -> Callable[[], object]:
+    """Return a function that takes one reference step per call. faked: on tensors without values."""
     objective: Any = build_reference(config, shape, torch.Generator().manual_seed(0))
     batch = batch_of(shape)
     if faked:
@@ -65,13 +65,13 @@ def plain_steps(config: ModelConfig, shape: ImageShape, *, flipped: bool, faked:
                 tensors |= {name: mode.from_tensor(t) for name, t in tensors.items() if t is not None and t.dim() > 0}
     optimizers = reference_optimizers(objective, RATE, BETAS)
     if isinstance(config, CUTConfig):
-        draw = objective.sample_randomness
+        sample = objective.sample_randomness
 
-        def draw_of_a_kind(*drawn: Any) -> Any:
-            draws, counts = draw(*drawn)
-            return replace(draws, flipped=flipped), counts
+        def sample_with_flip(*arguments: Any) -> Any:
+            randomness, counts = sample(*arguments)
+            return replace(randomness, flipped=flipped), counts
 
-        objective.sample_randomness = draw_of_a_kind
+        objective.sample_randomness = sample_with_flip
     return lambda: reference_step(objective, optimizers, batch, torch.Generator().manual_seed(1))
 
 
@@ -89,50 +89,50 @@ def cost(step: Callable[[], object]) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_plain_step_has_our_losses_and_ends_with_our_weights(name: str) -> None:
-    """On the reference's cases, which are of every variant; ours are held to their values elsewhere."""
+def test_reference_step_has_our_losses_and_ends_with_our_weights(name: str) -> None:
+    """On the golden cases, which cover every variant. Other tests compare our step with their values."""
     case = CASES[name]
     ours: Any = cut_of(case) if "G" in case else cyclegan_of(case)
-    plain: Any = build_reference(ours.config, ours.shape, torch.Generator())
-    fill_from(case, plain)
+    theirs: Any = build_reference(ours.config, ours.shape, torch.Generator())
+    fill_from(case, theirs)
     if "G" in case:
-        ours.sample_randomness = plain.sample_randomness = lambda *_: (randomness_of(case, ours), {})
+        ours.sample_randomness = theirs.sample_randomness = lambda *_: (randomness_of(case, ours), {})
     batch = Batch(case["real_A"], case["real_B"])
     expected = train_step(ours, make_optimizers(ours, RATE, BETAS), batch, torch.Generator())
-    found = reference_step(plain, reference_optimizers(plain, RATE, BETAS), batch, torch.Generator())
+    found = reference_step(theirs, reference_optimizers(theirs, RATE, BETAS), batch, torch.Generator())
 
-    # CycleGAN's two judgements are a phase each there, and one here.
+    # CycleGAN's two discriminators are two phases there, and one here.
     renamed = {f"discriminator/{part}_{d}": f"discriminator_{d}/{part}" for part in ("real", "fake") for d in "ab"}
     assert {name: float(loss) for name, loss in found.items()} == pytest.approx(
         {renamed.get(name, name): float(loss) for name, loss in expected.items()}, rel=1e-4
     )
     for key, network in reference_networks(ours).items():
-        assert not follows(reference_networks(plain)[key], reference_weights(network), RATE), key
+        assert not follows(reference_networks(theirs)[key], reference_weights(network), RATE), key
 
 
 @pytest.mark.parametrize("config", [CUT, FASTCUT, CYCLEGAN])
-def test_plain_model_starts_with_our_weights(config: ModelConfig) -> None:
+def test_reference_model_starts_with_our_weights(config: ModelConfig) -> None:
     shape = ImageShape(32, 32)
-    ours, plain = (
+    ours, theirs = (
         build(small(config), shape, torch.Generator().manual_seed(0)) for build in (build_objective, build_reference)
     )
-    for one, two in zip(ours.parameters(), plain.parameters(), strict=True):
+    for one, two in zip(ours.parameters(), theirs.parameters(), strict=True):
         assert torch.equal(one, two)
 
 
 def test_sources_are_encoded_again_for_each_domain_and_scored_in_two_passes() -> None:
     objective: Any = build_reference(small(CUT), ImageShape(32, 32), torch.Generator())
-    sizes: dict[str, list[int]] = {"encoder": [], "judge": []}
+    sizes: dict[str, list[int]] = {"encoder": [], "discriminator": []}
 
     def note(name: str, module: nn.Module) -> None:
         module.register_forward_hook(lambda _, inputs, __: sizes[name].append(len(inputs[0])))
 
     note("encoder", objective.generator.stages["res1"])
-    note("judge", objective.discriminator)
+    note("discriminator", objective.discriminator)
     reference_step(
         objective, reference_optimizers(objective, RATE, BETAS), batch_of(ImageShape(32, 32)), torch.Generator()
     )
-    assert sizes == {"encoder": [2, 1, 1, 1, 1], "judge": [1, 1, 1]}
+    assert sizes == {"encoder": [2, 1, 1, 1, 1], "discriminator": [1, 1, 1]}
 
 
 def test_a_weight_of_zero_is_a_plain_gan() -> None:
@@ -161,7 +161,8 @@ def test_growing_pool_hands_out_what_the_reserved_one_does() -> None:
 def test_cost_counted_without_values_is_the_cost(name: str) -> None:
     config, flipped = STEPS[name]
     found, expected = (
-        cost(plain_steps(small(config), ImageShape(32, 32), flipped=flipped, faked=faked)) for faked in (True, False)
+        cost(reference_steps(small(config), ImageShape(32, 32), flipped=flipped, faked=faked))
+        for faked in (True, False)
     )
     assert found[0] == expected[0]
     # On real tensors the mean squared error keeps the room of its unreduced map of 2 x 2 scores, 12 bytes a loss.
@@ -169,8 +170,8 @@ def test_cost_counted_without_values_is_the_cost(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REFERENCE)
-def test_plain_step_costs_what_the_references_does(name: str) -> None:
+def test_reference_step_costs_what_the_reference_code_does(name: str) -> None:
     config, flipped = STEPS[name]
-    found = cost(plain_steps(config, ImageShape(256, 256), flipped=flipped, faked=True))
+    found = cost(reference_steps(config, ImageShape(256, 256), flipped=flipped, faked=True))
     assert found[0] == pytest.approx(REFERENCE[name][0], rel=1e-3)
     assert found[1] == pytest.approx(REFERENCE[name][1], rel=0.03)

@@ -11,26 +11,26 @@ CONFIGS = [GeneratorConfig(4, 5), GeneratorConfig(4, 5, antialias=False)]
 @pytest.mark.parametrize("config", CONFIGS)
 def test_features_of_the_translation_equal_those_of_encoding_again(config: GeneratorConfig) -> None:
     generator, image = Generator(config), torch.rand(2, 3, 16, 24)
-    places = list(config.layer_channels())
-    translated, features = generator(image, places)
-    again = generator.encode(image, places)
+    layers = list(config.layer_channels())
+    translated, features = generator(image, layers)
+    again = generator.encode(image, layers)
     assert translated.shape == image.shape
-    assert list(features) == list(again) == places
-    assert all(torch.equal(features[place], again[place]) for place in places)
+    assert list(features) == list(again) == layers
+    assert all(torch.equal(features[layer], again[layer]) for layer in layers)
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_places_have_the_channels_and_positions_that_are_declared(config: GeneratorConfig) -> None:
+def test_layers_have_the_channels_and_positions_that_are_declared(config: GeneratorConfig) -> None:
     _, features = Generator(config)(torch.rand(1, 3, 16, 24), config.layer_channels())
     declared = map_positions(config, ImageShape(16, 24))
-    for place, channels in config.layer_channels().items():
-        assert features[place].shape[1] == channels
-        assert features[place].shape[2:].numel() == declared[place]
+    for layer, channels in config.layer_channels().items():
+        assert features[layer].shape[1] == channels
+        assert features[layer].shape[2:].numel() == declared[layer]
 
 
-def test_encoding_stops_behind_the_last_place() -> None:
+def test_encoding_stops_after_the_last_layer() -> None:
     generator = Generator(GeneratorConfig(4, 5))
-    generator.stages["res1"].register_forward_hook(lambda *_: pytest.fail("ran past the last place"))
+    generator.stages["res1"].register_forward_hook(lambda *_: pytest.fail("ran past the last layer"))
     assert list(generator.encode(torch.rand(1, 3, 16, 16), ["pixels", "down2"])) == ["pixels", "down2"]
 
 

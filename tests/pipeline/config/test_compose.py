@@ -54,7 +54,7 @@ def test_json_brings_back_the_same_configuration() -> None:
         ("model.generator=4", "as in model.generator.antialias=…"),
         ("metric.extractor=inception", "metric.extractor is 'inception'"),
         ("model.negatives=[minibatch]", "batch_size > 1"),
-        ("data.size=30", "two halvings"),
+        ("data.size=30", "multiples of 4"),
         ("+model.new=1", "adds or deletes"),
         ("~model.temperature", "adds or deletes"),
         ("temperature", "name=value"),

@@ -5,7 +5,7 @@ import pytest
 from pipeline.config.search_space import Distribution, Halving, Search, random_samples
 from pipeline.config.sweep_file import expand, read_sweep, with_seeds
 from pipeline.errors import UserError
-from pipeline.orchestration.sampler import next_sample
+from pipeline.orchestration.search import next_sample
 
 SPACE = {
     "model.temperature": Distribution(loguniform=(0.01, 0.5)),

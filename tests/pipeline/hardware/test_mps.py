@@ -235,7 +235,7 @@ with trial_server() as server:
     planned = plan_sweep(load_sweep("pair"), [sys.argv[1]])
     planned = replace(planned, machine=Machine("cuda", "promised", cores=2, gpus=1, memory_gb=16.0))
     before = os.environ["CUDA_MPS_PIPE_DIRECTORY"]
-    conduct._train_left(planned, [sys.argv[1]], Console(width=160), server, retry_failed=False)
+    conduct._train(planned, Console(width=160), server, retry_failed=False)
     assert os.environ["CUDA_MPS_PIPE_DIRECTORY"] == before
     for record in planned.tracker.find_trials().values():
         print("record", record.status, record.tags["gpu_part"])
@@ -267,12 +267,12 @@ def test_trials_alone_on_their_gpus_and_clusters_of_others_start_no_daemon(
     planned = plan_sweep(load_sweep("pair"), [])
     gpus = Machine("cuda", "promised", cores=2, gpus=2, memory_gb=16.0)
     console = Console(record=True, width=160)
-    alone = conduct.find_needs(replace(planned, machine=gpus))
+    alone = conduct.estimate_requirements(replace(planned, machine=gpus))
     with conduct._mps(alone, console):
         pass
     assert console.export_text() == ""
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    with conduct._mps(conduct.find_needs(replace(planned, machine=replace(gpus, gpus=1))), console):
+    with conduct._mps(conduct.estimate_requirements(replace(planned, machine=replace(gpus, gpus=1))), console):
         pass
     assert "compute.mps=auto does nothing with RAY_ADDRESS" in console.export_text()
     assert calls() == []

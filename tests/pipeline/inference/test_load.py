@@ -86,7 +86,7 @@ def test_exports_that_cannot_be_written_say_so_in_one_line(
     Path("file").touch()
     capsys.readouterr()
     assert main(["export", key, "file"]) == 2
-    assert capsys.readouterr().err == "error: file: File exists; choose another place or free this one\n"
+    assert capsys.readouterr().err == "error: file: File exists. Choose another path.\n"
 
 
 def test_a_trials_folder_stands_for_its_checkpoint(project: Path, tiny_overrides: tuple[str, ...]) -> None:
@@ -114,18 +114,21 @@ def test_a_beginning_that_two_keys_share_is_refused(tmp_path: Path) -> None:
         (["evaluate", "nothing"], "nothing: no such file, no such trial in trials/ and no such run in sqlite://"),
         (["evaluate", "D.pth"], "D.pth: holds a discriminator; expected a generator"),
         (["evaluate", "text.pth"], "text.pth: not a whole checkpoint"),
-        (["evaluate", "gray.pth", *DATA], "gray.pth: goes with data.channels_a=1; found 3"),
+        (["evaluate", "gray.pth", *DATA], "gray.pth needs data.channels_a=1, but data.channels_a is 3"),
         (
             ["evaluate", "gray.pth", *DATA, "data.channels_a=1", "data.channels_b=1"],
-            "goes with data.channels_b=3; found 1",
+            "needs data.channels_b=3, but data.channels_b is 1",
         ),
-        (["evaluate", "gray.pth", "data.size=30", "data.channels_a=1"], "multiples of 4; data.size is [30, 30]"),
+        (
+            ["evaluate", "gray.pth", "data.size=30", "data.channels_a=1"],
+            "data.size is [30, 30]. gray.pth needs multiples of 4",
+        ),
         (["evaluate", "gray.pth", "tracking.uri=nonsense://x", "data.channels_a=2"], "data.channels_a is 2"),
         (["evaluate", "no\nfile"], "no such file, no such trial"),
         (["evaluate", "nothing", "tracking.uri=nonsense://x"], "nonsense://x: the MLflow store does not answer"),
         (["evaluate", "nothing", "tracking.uri=sqlite:///text.pth"], "text.pth: the MLflow store does not answer"),
         (["evaluate", "list.pth"], "list.pth: not a whole checkpoint (holds a list)"),
-        (["evaluate", "x" * 300], "choose another place"),
+        (["evaluate", "x" * 300], "File name too long"),
         (
             ["translate", "gray.pth", "empty", "out", "data.size=64"],
             "Only compute.…, paths.…, tracking.… can be set",
@@ -168,10 +171,10 @@ def test_what_a_trained_trial_is_cannot_be_changed(
     for override, said in {
         "model.temperature=1": "Only data.…, metric.…",
         "task=cat2dog": "The model of a trained trial is fixed",
-        "data.kind=folder": "data.kind follows from the task",
+        "data.kind=folder": "data.kind cannot be set by itself",
         "data={size: 64}": "data is a group of fields",
-        "data.size=30": "takes sides that are multiples of 4; data.size is [30, 30]",
-        "data.channels_b=1": "goes with data.channels_b=3; found 1",
+        "data.size=30": "needs multiples of 4",
+        "data.channels_b=1": "needs data.channels_b=3, but data.channels_b is 1",
         "data.sise=64": "no field is called 'data.sise'; did you mean data.size",
         "metric.batch_size=0": "metric: batch_size is 0; it must be at least 1",
     }.items():

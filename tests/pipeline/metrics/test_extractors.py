@@ -105,7 +105,7 @@ def test_unreachable_weights_name_the_file_and_where_to_put_it(offline: Path) ->
     ],
 )
 def test_optional_networks_that_cannot_be_had_name_their_files(offline: Path, name: str, files: list[str]) -> None:
-    with pytest.raises(UserError, match=f"^{name}: its weights cannot be loaded or fetched") as caught:
+    with pytest.raises(UserError, match=f"^{name}: its weights cannot be loaded") as caught:
         load_extractor(name, None)
     assert "\n" not in str(caught.value)
     assert all(file in str(caught.value) for file in files)
