@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from pipeline.environment import environment
 from pipeline.errors import first_line
 from pipeline.trial.job import Outcome, Progress
 
@@ -57,7 +58,9 @@ def trial_server() -> Iterator[str]:
     # The fork server and the trials inherit this: Ctrl-C stops the sweep, and the sweep stops its trials.
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        forkserver.ensure_running()
+        # multiprocessing also starts its resource tracker. It would print a warning about each trial that is killed.
+        with environment({"PYTHONWARNINGS": "ignore:resource_tracker:UserWarning"}):
+            forkserver.ensure_running()
     finally:
         signal.signal(signal.SIGINT, interrupt)
     # The folder is open to this user only, and its path is short, as a socket's must be.
@@ -144,8 +147,8 @@ def _serve(listener: socket.socket, closing: Connection) -> None:
 
 
 def _start(messages: Connection) -> ForkServerProcess:
-    environment, work = messages.recv()
-    process = multiprocessing.get_context("forkserver").Process(target=_run, args=(environment, work, messages))
+    variables, work = messages.recv()
+    process = multiprocessing.get_context("forkserver").Process(target=_run, args=(variables, work, messages))
     process.start()
     return process
 
@@ -159,11 +162,11 @@ def _end(process: ForkServerProcess, messages: Connection) -> None:
     process.close()
 
 
-def _run(environment: dict[str, str], work: bytes, messages: Connection) -> None:
+def _run(variables: dict[str, str], work: bytes, messages: Connection) -> None:
     """Run a trial in this process and send its outcome."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.clear()
-    os.environ.update(environment)
+    os.environ.update(variables)
     try:
         target, job = pickle.loads(work)
         outcome = target(job, messages.send)

@@ -1,6 +1,7 @@
 """Targets for trial processes in tests. Importable, since a target is pickled by its name."""
 
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -50,10 +51,11 @@ def endless(job: str, report: Report) -> Outcome:
 
 
 def patient(job: str, report: Report) -> Outcome:
-    """A trial that reports once, then ends after a second."""
+    """A trial that reports once, then ends after a second and leaves a semaphore behind, as tqdm does."""
+    semaphore = multiprocessing.Lock()
     report(Progress(1, 1, 0, 0.1, 0.1, 1, None, scored_now=False, peak_live_gb=None))
     time.sleep(1)
-    return Outcome("done")
+    return Outcome("done", str(semaphore)[:0])
 
 
 def silent(job: str, report: Report) -> Outcome:
