@@ -16,10 +16,11 @@ from pipeline.benchmarks.trial_steps import kinds_of_steps, steps_of_each_kind, 
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.errors import UserError, nearest
-from pipeline.hardware.device import execution_of, resolve_device, use_threads
+from pipeline.hardware.device import resolve_device, use_threads
 from pipeline.hardware.memory import free_spare_memory, peaks_gb, reset_peaks
-from pipeline.hardware.timers import Lap, start_lap
+from pipeline.hardware.timers import Timer, start_timer
 from pipeline.training.cuda_graphs import WARM_UP
+from pipeline.training.execution import resolve_execution
 
 PLAIN = "plain"
 CPU_WAYS = {
@@ -107,7 +108,7 @@ def ways_on(
 def _execution(config: Config, device: str, way: str) -> object:
     """What tells ways apart; a way that this machine cannot take stands alone, and its row says why."""
     try:
-        return execution_of(config.train, device)
+        return resolve_execution(config.train, device)
     except UserError:
         return way
 
@@ -181,13 +182,13 @@ def time_step(config: Config, threads: int, *, plain: bool) -> Timed:
         torch.cuda.synchronize(device)
         # On a CPU one step warms up, and its peak is the peak.
         reset_peaks(device)
-    laps: list[Lap] = []
+    timers: list[Timer] = []
     for _ in range(kinds * timed):
-        lap = start_lap(device)
+        timer = start_timer(device)
         next(steps)
-        lap.stop()
-        laps.append(lap)
-    seconds, peaks = statistics.mean(lap.seconds for lap in laps), peaks_gb(device)
+        timer.stop()
+        timers.append(timer)
+    seconds, peaks = statistics.mean(timer.seconds for timer in timers), peaks_gb(device)
     host_seconds = _issue(steps, kinds * host, device) if cuda else None
     return Timed(seconds, host_seconds, peaks)
 

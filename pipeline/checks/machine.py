@@ -119,7 +119,7 @@ def check_memory() -> Check:
 
 
 def check_compiler() -> Check:
-    """The C++ compiler that train.compile=true calls (`pipeline.hardware.device.execution_of`)."""
+    """The C++ compiler that train.compile=true calls (`pipeline.training.execution.resolve_execution`)."""
     compiler = os.environ.get("CXX", "g++")
     place = shutil.which(compiler)
     if place:

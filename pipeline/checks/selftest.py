@@ -16,9 +16,9 @@ from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.rng import rng_for
 from pipeline.training.cuda_graphs import Recorder
-from pipeline.training.loop import step_taker
-from pipeline.training.state import TrainState, make_optimizers
-from pipeline.trial.run import build_state
+from pipeline.training.loop import StepRunner
+from pipeline.training.prepared_steps import prepare_step
+from pipeline.training.state import TrainState, build_state, make_optimizers
 
 Losses = dict[str, float]
 
@@ -73,10 +73,10 @@ def run_steps(
     state = build_state(config, device)
     if capturable:
         state = _capturable(config, state, record=record)
-    take_step = step_taker(state, recorder)
+    runner = StepRunner(state, recorder)
     found: list[Losses] = []
     for step in range(STEPS):
-        losses = take_step(_batch(config, step), rng_for(0, "step", step))
+        losses = runner.run(prepare_step(state, _batch(config, step), rng_for(0, "step", step)))
         found.append({name: float(loss) for name, loss in losses.items()})
     return found
 

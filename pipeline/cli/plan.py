@@ -13,12 +13,13 @@ from rich.text import Text
 from pipeline.config.schema import FolderConfig
 from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, PROCESS_ALLOWANCE_GB, WORKSPACE_FACTOR
-from pipeline.hardware.device import Machine, execution_of
+from pipeline.hardware.device import Machine
 from pipeline.hardware.mps import expects_mps
 from pipeline.hardware.share import Share
 from pipeline.orchestration.eta import wall_seconds
 from pipeline.orchestration.forecast import Prediction, predict_seconds
 from pipeline.orchestration.planner import Need, Plan, PlannedTrial, find_needs, plan_sweep
+from pipeline.training.execution import resolve_execution
 from pipeline.training.step_cost import StepCost, step_cost
 
 # As many digits of a key as tell trials apart; every command that takes a key takes its beginning.
@@ -141,7 +142,7 @@ def _notes(planned: Plan, entries: list[Entry]) -> list[str]:
         notes.append("m: measured on trials of the same work on this kind of device")
     if "after running out" in sources:
         notes.append("o: a trial of this work ran out of half of it")
-    executions = {execution_of(entry.planned.trial.config.train, machine.device) for entry in entries}
+    executions = {resolve_execution(entry.planned.trial.config.train, machine.device) for entry in entries}
     ways = {", ".join([execution.precision, *execution.switches]) for execution in executions}
     settings = "train.precision, channels_last, recompute, compile, cuda_graphs"
     notes.append(f"steps are taken in {'; in '.join(sorted(ways))} ({settings})")

@@ -105,7 +105,7 @@ RAY_STEPS = 10_000
 @dataclass(frozen=True)
 class TrainConfig:
     """The schedule and the optimiser; rates as in `pipeline.training.state.Schedule`. How a step is carried out:
-    `models.execution.Execution`; 'auto' is worked out in `pipeline.hardware.device`.
+    `models.execution.Execution`; 'auto' is resolved in `pipeline.training.execution`.
 
     A checkpoint is saved at the end of every `checkpoint_every_epochs`-th epoch, and within an epoch when
     `checkpoint_every_minutes` have passed since the last one.

@@ -15,6 +15,7 @@ from pipeline.hardware.allocation import needed_gb
 from pipeline.hardware.circumstances import execution_in, execution_name, ran_under_mps
 from pipeline.hardware.device import Machine, device_name, resolve_device
 from pipeline.tracking.store import TrialRecord
+from pipeline.training.execution import resolve_execution
 from pipeline.training.step_cost import StepCost
 
 # Measure for at least so long, and the first pass not at all: it pays for choosing kernels.
@@ -101,7 +102,8 @@ def predict_seconds(
     operations over the rate that the machine reaches on the trial's own generator, measured now.
     """
     device = resolve_device(config.compute.device)
-    here = (device_name(device), str(threads), execution_name(config.train, device.type), mps)
+    execution = execution_name(resolve_execution(config.train, device.type), device.type)
+    here = (device_name(device), str(threads), execution, mps)
     same = [
         record.metrics
         for record in alike

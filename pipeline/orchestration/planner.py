@@ -20,6 +20,7 @@ from pipeline.hardware.share import Share
 from pipeline.metrics.names import OPERATIONS_PER_IMAGE, has_weights
 from pipeline.orchestration.forecast import ImageCounts, Prediction, Work, predict_memory, work_left
 from pipeline.tracking.store import Tracker, TrialRecord, store_lock
+from pipeline.training.execution import resolve_execution
 from pipeline.training.step_cost import StepCost, step_cost
 from pipeline.trial.lock import is_claimed
 
@@ -151,7 +152,8 @@ def find_needs(plan: Plan) -> list[Need]:
     needs: list[Need] = []
     for planned, cost in zip(plan.trials, costs, strict=True):
         same = alike[cost.work]
-        execution = execution_name(planned.trial.config.train, plan.machine.device)
+        device = plan.machine.device
+        execution = execution_name(resolve_execution(planned.trial.config.train, device), device)
         memory = predict_memory(cost, plan.machine, same, execution)
         try:
             share = share_of(plan.machine, plan.config.compute, memory.value, trials, live_gb=cost.live_gb)

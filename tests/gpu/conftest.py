@@ -15,8 +15,7 @@ from pipeline.config.schema import Config
 from pipeline.data.batches import UnpairedBatches
 from pipeline.data.dataset_cache import open_dataset, prepare
 from pipeline.training.cuda_graphs import CUDARecorder
-from pipeline.training.state import Schedule, TrainState, make_optimizers
-from pipeline.trial.run import build_state
+from pipeline.training.state import Schedule, TrainState, build_state, make_optimizers
 
 # cuBLAS reads this when it is first used; without it its sums have no fixed order.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -9,7 +9,7 @@ from test_golden import CASES, CUT_CASES, cut_of, cyclegan_of, draws_of, follows
 from torch.utils._pytree import tree_map_only
 
 from models.execution import Execution
-from models.objective import Batch
+from models.objective import Batch, draw_step, on_device
 from models.official import networks, official_weights
 from pipeline.training.loop import train_step
 from pipeline.training.state import make_optimizers
@@ -29,7 +29,8 @@ def stepped(name: str, device: torch.device, execution: Execution) -> tuple[Any,
     objective.to(device)
     optimizers = make_optimizers(objective, RATE, BETAS)
     batch = tree_map_only(torch.Tensor, lambda images: images.to(device), Batch(case["real_A"], case["real_B"]))
-    losses = train_step(objective, optimizers, batch, torch.Generator(), execution)
+    draws = on_device(draw_step(objective, len(batch.a), torch.Generator()), device)
+    losses = train_step(objective, optimizers, batch, draws, execution)
     return objective, {key: float(loss) for key, loss in losses.items()}
 
 

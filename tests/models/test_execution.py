@@ -10,7 +10,7 @@ from test_golden import CASES, CUT_CASES, cut_of, cyclegan_of, draws_of, follows
 
 from models.execution import Execution, prepare
 from models.layers import BlurDown, BlurUp, InstanceNorm, is_channels_last
-from models.objective import Batch
+from models.objective import Batch, draw_step
 from models.official import networks, official_weights
 from pipeline.hardware.memory import LiveTensors
 from pipeline.training.loop import train_step
@@ -33,7 +33,9 @@ def stepped(case: dict[str, Any], name: str, execution: Execution) -> tuple[Any,
     optimizers = make_optimizers(objective, RATE, BETAS)
     # Where tensors are counted, nothing is compiled.
     with nullcontext() if execution.compile else LiveTensors() as live:
-        report = train_step(objective, optimizers, Batch(case["real_A"], case["real_B"]), torch.Generator(), execution)
+        batch = Batch(case["real_A"], case["real_B"])
+        draws = draw_step(objective, len(batch.a), torch.Generator())
+        report = train_step(objective, optimizers, batch, draws, execution)
     return objective, {key: float(loss) for key, loss in report.items()}, live.peak_bytes if live else 0
 
 

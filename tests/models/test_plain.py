@@ -23,7 +23,7 @@ from models.configs import (
     ModelConfig,
 )
 from models.image_pool import ImagePool
-from models.objective import Batch
+from models.objective import Batch, draw_step
 from models.official import networks, official_weights
 from models.plain import GrowingPool, build_plain, plain_optimizers, plain_step
 from pipeline.hardware.memory import GB, LiveTensors
@@ -98,7 +98,8 @@ def test_plain_step_has_our_losses_and_ends_with_our_weights(name: str) -> None:
     if "G" in case:
         ours.draw = plain.draw = lambda *_: (draws_of(case, ours), {})
     batch = Batch(case["real_A"], case["real_B"])
-    expected = train_step(ours, make_optimizers(ours, RATE, BETAS), batch, torch.Generator())
+    draws = draw_step(ours, len(batch.a), torch.Generator())
+    expected = train_step(ours, make_optimizers(ours, RATE, BETAS), batch, draws)
     found = plain_step(plain, plain_optimizers(plain, RATE, BETAS), batch, torch.Generator())
 
     # CycleGAN's two judgements are a phase each there, and one here.

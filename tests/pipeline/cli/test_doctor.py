@@ -50,8 +50,9 @@ from pipeline.metrics.names import PUBLISHED_WEIGHTS
 from pipeline.rng import rng_for
 from pipeline.training.checkpoint import save_checkpoint
 from pipeline.training.cuda_graphs import Outcome
-from pipeline.training.loop import train_step
-from pipeline.trial.run import build_state
+from pipeline.training.loop import StepRunner
+from pipeline.training.prepared_steps import prepare_step
+from pipeline.training.state import build_state
 
 CPU = torch.device("cpu")
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
@@ -160,7 +161,7 @@ def test_a_checkpoint_takes_what_is_said_of_it(tiny: Callable[..., Config], tmp_
     config = tiny(f"model={model}", "data.size=64", "model.generator.channels=16", "model.discriminator.channels=16")
     state = build_state(config, CPU)
     batch = selftest._batch(config, 0)
-    train_step(state.objective, state.optimizers, batch, rng_for(0, "step", 0))
+    StepRunner(state).run(prepare_step(state, batch, rng_for(0, "step", 0)))
     save_checkpoint(tmp_path / "last.pt", state.state_dict())
     assert (tmp_path / "last.pt").stat().st_size / 1e9 == pytest.approx(checkpoint_gb(config), rel=0.1)
 
