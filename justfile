@@ -1,7 +1,7 @@
 set shell := ["bash", "-euo", "pipefail", "-c"]
 set positional-arguments
 
-# MLflow's own variable says where the records are; without it, a SQLite file beside this one.
+# MLflow's variable for the address of the records. Without it they are in a SQLite file in this folder.
 export MLFLOW_TRACKING_URI := env("MLFLOW_TRACKING_URI", "sqlite:///" + justfile_directory() + "/mlflow.db")
 python := ".venv/bin/python"
 
@@ -9,47 +9,47 @@ python := ".venv/bin/python"
 default:
     @just --list --unsorted
 
-# train what a sweep still lacks, evaluate, record, write the tables: just sweep NAME|FILE [override …] [--quiet]
+# just sweep NAME [override …] [--quiet]: train what is not done, evaluate, record, write tables and report
 [no-exit-message]
-sweep name *overrides: _setup
+sweep *arguments: _setup
     @{{ python }} -m pipeline sweep "$@"
 
-# check this machine before a sweep: GPUs, folders, disk, tracking store, weights: just doctor [override …] [--json]
+# just doctor [override …] [--json]: check this machine before a sweep
 [no-exit-message]
-doctor *overrides: _setup
+doctor *arguments: _setup
     @{{ python }} -m pipeline doctor "$@"
 
-# the dry run of a sweep: every trial, what is done, predicted memory and time; trains nothing [--json]
+# just plan NAME [override …] [--json]: show every trial, its state, predicted memory and time; train nothing
 [no-exit-message]
-plan name *overrides: _setup
+plan *arguments: _setup
     @{{ python }} -m pipeline plan "$@"
 
-# what became of a sweep's trials, from the records alone [--json]
+# just status NAME [--json]: show which trials are done, running or failed
 [no-exit-message]
-status name *options: _setup
+status *arguments: _setup
     @{{ python }} -m pipeline status "$@"
 
-# forget a row of a sweep, its runs and checkpoints: just drop NAME ROW [override …] [--yes]
+# just drop NAME ROW [override …] [--yes]: delete the runs and checkpoints of one row
 [no-exit-message]
-drop name row *options: _setup
+drop *arguments: _setup
     @{{ python }} -m pipeline drop "$@"
 
-# write a sweep of a search's best rows: just promote explore [override …] [--count=3] [--to=NAME]
+# just promote NAME [override …] [--count N] [--to NAME]: write a sweep of the best rows of a search
 [no-exit-message]
-promote name *options: _setup
+promote *arguments: _setup
     @{{ python }} -m pipeline promote "$@"
 
-# rebuild a sweep's tables, figures and report from MLflow alone: just tables NAME [--task=TASK] [--price-per-hour=2.5]
+# just tables NAME [--task TASK] [--price-per-hour PRICE]: write tables, figures and report from MLflow
 [no-exit-message]
-tables name *options: _setup
-    @{{ python }} -m analysis tables "$@"
+tables *arguments: _setup
+    @{{ python }} -m pipeline tables "$@"
 
-# two sweeps, tasks or result versions side by side: just compare NAME[/TASK][@VERSION] OTHER [--other-store=URI]
+# just compare NAME[/TASK][@VERSION] OTHER [--other-store URI]: compare two sweeps, tasks or result versions
 [no-exit-message]
-compare one other *options: _setup
-    @{{ python }} -m analysis compare "$@"
+compare *arguments: _setup
+    @{{ python }} -m pipeline compare "$@"
 
-# MLflow's UI on this machine's loopback
+# just ui [PORT]: serve the MLflow UI on 127.0.0.1
 [no-exit-message]
 ui port="5000": _setup
     @case "$MLFLOW_TRACKING_URI" in http*) echo "The records are on a server: $MLFLOW_TRACKING_URI" && exit 1 ;; esac
@@ -57,52 +57,55 @@ ui port="5000": _setup
     @MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {{ python }} -m mlflow server \
         --backend-store-uri "$MLFLOW_TRACKING_URI" --host 127.0.0.1 --port {{ port }} --workers 1
 
-# fetch a data set, or prepare it from your copy, and check it: just data horse2zebra | cat2dog --from FOLDER
+# just data NAME [--from FOLDER]: download a data set, or make it from your copy
 [no-exit-message]
-data name *options: _setup
+data *arguments: _setup
     @{{ python }} -m pipeline data "$@"
 
-# one trial in this process, without Ray: just train model=fastcut seed=1
+# just train [override …]: train one trial in this process, without Ray
 [no-exit-message]
-train *overrides: _setup
+train *arguments: _setup
     @{{ python }} -m pipeline train "$@"
 
-# score a trial, a checkpoint (also the reference code's) or a folder of images: just evaluate WHAT [override …] [compare=pytorch-fid]
+# just evaluate WHAT [override …]: compute FID and KID of a trial, a checkpoint or a folder of images
 [no-exit-message]
-evaluate what *overrides: _setup
+evaluate *arguments: _setup
     @{{ python }} -m pipeline evaluate "$@"
 
-# apply a trained generator to a file or folder of images: just translate RUN INPUT OUTPUT
+# just translate RUN INPUT OUTPUT: translate an image or a folder of images
 [no-exit-message]
-translate run input output *overrides: _setup
+translate *arguments: _setup
     @{{ python }} -m pipeline translate "$@"
 
-# write a trial's networks as the reference code's files, latest_net_G.pth and so on
+# just export RUN FOLDER: write the networks of a trial as files of the reference code
 [no-exit-message]
-export run folder *overrides: _setup
+export *arguments: _setup
     @{{ python }} -m pipeline export "$@"
 
-# measure steps, data, packing, evaluation, sweeps or tables: just bench step|data|pack|fid|sweep|tables [--json]
+# just bench step|pack|fid|data|sweep|tables [--json]: measure what a part of the work costs
 [no-exit-message]
-bench what *options: _setup
+bench *arguments: _setup
     @{{ python }} -m pipeline bench "$@"
 
-# write the tables of README.md and docs/performance.md, and README's pictures, from docs/results/
-docs: _setup
-    @{{ python }} -m analysis docs
+# just docs: write the generated tables of README.md and docs/performance.md
+[no-exit-message]
+docs *arguments: _setup
+    @{{ python }} -m pipeline docs "$@"
 
-# lint and types
+# lint, types, the order of packages, spelling
 check: _setup
     {{ python }} -m ruff check .
     {{ python }} -m ruff format --check .
+    .venv/bin/lint-imports
+    .venv/bin/codespell
     {{ python }} -m pyright
 
-# the tests: just test [pytest's options]; the slow ones with: just test -m slow
+# just test [option of pytest …]: run the fast tests; just test -m slow runs the slow ones
 [no-exit-message]
 test *options: _setup
     @{{ python }} -m pytest "$@"
 
-# write requirements.lock anew from the newest versions that pyproject.toml admits
+# write requirements.lock with the newest versions that pyproject.toml allows
 lock:
     #!/usr/bin/env bash
     set -euo pipefail
@@ -114,7 +117,7 @@ lock:
     "$fresh/bin/python" -m pip freeze --exclude-editable \
         | sed -E "s/^((nvidia|cuda)-[^=]*|triton)==(.*)/\1==\3; sys_platform == 'linux'/" > requirements.lock
 
-# Makes .venv on first use, and again when pyproject.toml or requirements.lock change.
+# Creates .venv on first use, and again after pyproject.toml or requirements.lock changed.
 [no-exit-message]
 _setup:
     #!/usr/bin/env bash
@@ -128,10 +131,10 @@ _setup:
         fi
     done
     if [ -z "${found:-}" ]; then
-        echo "error: no Python 3.11, 3.12 or 3.13 on the PATH; install one of them" >&2
+        echo "error: Python 3.11, 3.12 or 3.13 is not on the PATH. Install one of them." >&2
         exit 2
     fi
-    echo "Setting up .venv with $("$found" --version): some 7 GB, minutes on a fast network." >&2
+    echo "Creating .venv with $("$found" --version): about 7 GB, a few minutes on a fast network." >&2
     rm -f .venv/made-from
     "$found" -m venv .venv
     echo "  installing the packages of requirements.lock …" >&2

@@ -1,1 +1,0 @@
-"""From MLflow's records to tables; imports neither torch nor the code that trained."""

@@ -1,1 +1,0 @@
-"""Networks and objectives of contrastive image translation; imports nothing but torch."""

@@ -34,8 +34,8 @@ class GeneratorConfig:
         require(self.channels >= 1, f"generator.channels is {self.channels}; it must be at least 1")
         require(self.blocks >= 1, f"generator.blocks is {self.blocks}; it must be at least 1")
 
-    def place_channels(self, image_channels: int = 3) -> dict[str, int]:
-        """The places of the encoder that PatchNCE may look at, in running order, with their channels."""
+    def layer_channels(self, image_channels: int = 3) -> dict[str, int]:
+        """The layers of the encoder that PatchNCE may look at, in running order, with their channels."""
         deep = 4 * self.channels
         return {
             "pixels": image_channels,
@@ -64,7 +64,7 @@ class ExternalConfig:
     """Negatives from other images through a momentum encoder; this project's own settings (docs/decisions.md).
 
     momentum: share of the old weights kept at each step. queue_size: patches remembered for each domain
-    and place. num_negatives: patches drawn from the queue at each step. warmup: patches the queue must
+    and layer. num_negatives: patches drawn from the queue at each step. warmup: patches the queue must
     hold before any is drawn; until then the source gives no negatives.
     """
 
@@ -105,8 +105,8 @@ class CUTConfig:
         require(self.projection_units >= 1, f"projection_units is {self.projection_units}; it must be at least 1")
         require(self.nce_weight >= 0, f"nce_weight is {self.nce_weight}; it must not be negative")
         require(self.identity_weight >= 0, f"identity_weight is {self.identity_weight}; it must not be negative")
-        known = self.generator.place_channels()
-        unknown = [place for place in self.places if place not in known]
+        known = self.generator.layer_channels()
+        unknown = [layer for layer in self.places if layer not in known]
         require(
             not unknown,
             f"places names {', '.join(unknown)}; this generator of {self.generator.blocks} blocks has "
@@ -160,7 +160,7 @@ def domain_weights(config: CUTConfig) -> dict[str, float]:
 
 
 def queue_bytes(config: CUTConfig) -> int:
-    """What the queues of external negatives hold, for each domain and place, in float32; 0 without any."""
+    """What the queues of external negatives hold, for each domain and layer, in float32; 0 without any."""
     if "external" not in config.negatives:
         return 0
     queues = len(domain_weights(config)) * len(config.places)
@@ -168,7 +168,7 @@ def queue_bytes(config: CUTConfig) -> int:
 
 
 def map_positions(config: GeneratorConfig, shape: ImageShape) -> dict[str, int]:
-    """Positions (rows x columns) of the feature map at each place, for images of that shape.
+    """Positions (rows x columns) of the feature map at each layer, for images of that shape.
 
     A down-sampling convolution with anti-aliasing keeps the size (the blur behind it halves), without it
     the convolution itself strides.
@@ -176,7 +176,7 @@ def map_positions(config: GeneratorConfig, shape: ImageShape) -> dict[str, int]:
     full, half, quarter = (shape.height * shape.width // 4**halvings for halvings in range(3))
     down1, down2 = (full, half) if config.antialias else (half, quarter)
     shallow = {"pixels": (shape.height + 6) * (shape.width + 6), "stem": full, "down1": down1, "down2": down2}
-    return {place: shallow.get(place, quarter) for place in config.place_channels()}
+    return {layer: shallow.get(layer, quarter) for layer in config.layer_channels()}
 
 
 def score_map_size(config: DiscriminatorConfig, size: int) -> int:
@@ -211,11 +211,11 @@ def check_model_fits(config: ModelConfig, shape: ImageShape, batch_size: int) ->
                 "use external",
             )
             positions = map_positions(config.generator, shape)
-            for place in config.places:
+            for layer in config.places:
                 require(
-                    config.num_patches <= positions[place],
-                    f"num_patches is {config.num_patches}, but {place} has {positions[place]} positions in an image of "
-                    f"{height} x {width}; lower num_patches or drop the place",
+                    config.num_patches <= positions[layer],
+                    f"num_patches is {config.num_patches}, but {layer} has {positions[layer]} positions in an image of "
+                    f"{height} x {width}; lower num_patches or drop the layer",
                 )
         case _:
             pass

@@ -7,35 +7,34 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import register_dataclass
 
-from models.adversarial import lsgan
 from models.configs import CUTConfig, ImageShape, domain_weights, map_positions
-from models.discriminator import Discriminator, judged
-from models.generator import Generator
 from models.images import with_channels
-from models.layers import initialise
-from models.negatives import IN_BATCH, ExternalNegatives, Negatives, QueueDraw
+from models.losses import lsgan, patch_nce
+from models.negatives import IN_BATCH, ExternalNegatives, Negatives, QueueSlots
+from models.networks.discriminator import Discriminator, score
+from models.networks.generator import Generator
+from models.networks.layers import initialise
+from models.networks.projector import PatchIds, Projector, ids_of_images, sample_patch_ids
 from models.objective import Batch, Counts, frozen
-from models.patch_nce import patch_nce
-from models.projector import PatchIds, Projector, draw_patch_ids, ids_of_images
 
 
 @dataclass(frozen=True)
-class CUTDraws:
+class CUTRandomness:
     """Whether a step's sources are flipped, the patches looked at in each domain, and the slots of the queues."""
 
     flipped: bool
     patch_ids: Mapping[str, PatchIds]
-    external: Mapping[str, Mapping[str, QueueDraw]] = field(default_factory=dict[str, Mapping[str, QueueDraw]])
+    external: Mapping[str, Mapping[str, QueueSlots]] = field(default_factory=dict[str, Mapping[str, QueueSlots]])
 
 
-register_dataclass(CUTDraws)
+register_dataclass(CUTRandomness)
 
 
 @dataclass(frozen=True)
 class Contrast:
     """One domain's side of PatchNCE: the image whose patches are queries, and what they are compared to.
 
-    keys (B, P, D) and the sources of negatives are given for each place.
+    keys (B, P, D) and the sources of negatives are given for each layer.
     """
 
     output: Tensor
@@ -63,11 +62,11 @@ class CUTObjective(nn.Module):
         self.config, self.shape = config, shape
         self.generator = Generator(config.generator, shape.channels_a, shape.channels_b)
         self.discriminator = Discriminator(config.discriminator, shape.channels_b)
-        place_channels = config.generator.place_channels(shape.channels_a)
+        layer_channels = config.generator.layer_channels(shape.channels_a)
         positions = map_positions(config.generator, shape)
         self.domain_weights = domain_weights(config)
-        self.positions = {place: positions[place] for place in place_channels if place in config.places}
-        self.projector = Projector({place: place_channels[place] for place in self.positions}, config.projection_units)
+        self.positions = {layer: positions[layer] for layer in layer_channels if layer in config.places}
+        self.projector = Projector({layer: layer_channels[layer] for layer in self.positions}, config.projection_units)
         for network in (self.generator, self.discriminator, self.projector):
             initialise(network, rng)
         self.external = (
@@ -95,24 +94,24 @@ class CUTObjective(nn.Module):
     def counts(self) -> Counts:
         return self.external.counts if self.external else {}
 
-    def count(self, counts: Counts) -> None:
+    def set_counts(self, counts: Counts) -> None:
         if self.external:
-            self.external.count(counts)
+            self.external.set_counts(counts)
 
-    def draw(self, size: int, rng: torch.Generator, counts: Counts) -> tuple[CUTDraws, Counts]:
+    def sample_randomness(self, size: int, rng: torch.Generator, counts: Counts) -> tuple[CUTRandomness, Counts]:
         flipped = self.config.flip_equivariance and bool(torch.rand((), generator=rng) < 0.5)
-        ids = {domain: draw_patch_ids(self.positions, self.config.num_patches, rng) for domain in self.domain_weights}
-        external, after = self.external.draw(size, ids, rng, counts) if self.external else ({}, {})
-        return CUTDraws(flipped, ids, external), after
+        ids = {domain: sample_patch_ids(self.positions, self.config.num_patches, rng) for domain in self.domain_weights}
+        external, after = self.external.sample(size, ids, rng, counts) if self.external else ({}, {})
+        return CUTRandomness(flipped, ids, external), after
 
-    def generate(self, batch: Batch, draws: CUTDraws) -> CUTFakes:
+    def generate(self, batch: Batch, draws: CUTRandomness) -> CUTFakes:
         fakes = self.forward(batch, draws, self.external.drawn(draws.external) if self.external else {})
         if self.external:
             self.external.follow(self.generator, self.projector)
             self.external.remember(self._sources(batch), draws.patch_ids, draws.external)
         return fakes
 
-    def forward(self, batch: Batch, draws: CUTDraws, external: dict[str, dict[str, list[Negatives]]]) -> CUTFakes:
+    def forward(self, batch: Batch, draws: CUTRandomness, external: dict[str, dict[str, list[Negatives]]]) -> CUTFakes:
         """Translate, and take the keys from the features that the translation met on its way."""
         source = torch.cat(list(self._sources(batch).values()))
         output, features = self.generator(source.flip(-1) if draws.flipped else source, self.positions)
@@ -125,22 +124,22 @@ class CUTObjective(nn.Module):
         if self.domain_weights:
             ids = ids_of_images(draws.patch_ids, len(batch.a))
             with torch.no_grad():
-                keys = self.projector({place: feature.detach() for place, feature in features.items()}, ids)
+                keys = self.projector({layer: feature.detach() for layer, feature in features.items()}, ids)
 
         in_batch = [IN_BATCH[name] for name in self.config.negatives if name in IN_BATCH]
         contrasts: dict[str, Contrast] = {}
         size = len(batch.a)
         for number, domain in enumerate(self.domain_weights):
             rows = slice(number * size, (number + 1) * size)
-            negatives = {place: [*in_batch, *external.get(domain, {}).get(place, [])] for place in keys}
-            of_domain = {place: key[rows] for place, key in keys.items()}
+            negatives = {layer: [*in_batch, *external.get(domain, {}).get(layer, [])] for layer in keys}
+            of_domain = {layer: key[rows] for layer, key in keys.items()}
             contrasts[domain] = Contrast(output[rows], draws.patch_ids[domain], of_domain, negatives)
         return CUTFakes(output[:size], draws.flipped, contrasts)
 
     def losses(self, phase: str, batch: Batch, fakes: CUTFakes) -> dict[str, Tensor]:
         match phase:
             case "discriminator":
-                real, fake = judged(self.discriminator, batch.b, fakes.b)
+                real, fake = score(self.discriminator, batch.b, fakes.b)
                 return {"real": 0.5 * lsgan(real, real=True), "fake": 0.5 * lsgan(fake, real=False)}
             case "generator":
                 with frozen(self.discriminator):
@@ -161,7 +160,7 @@ class CUTObjective(nn.Module):
         outputs = torch.cat([contrast.output for contrast in fakes.contrasts.values()])
         features = self.generator.encode(with_channels(outputs, self.shape.channels_a), self.positions)
         if fakes.flipped:
-            features = {place: feature.flip(-1) for place, feature in features.items()}
+            features = {layer: feature.flip(-1) for layer, feature in features.items()}
         drawn = {domain: contrast.ids for domain, contrast in fakes.contrasts.items()}
         queries = self.projector(features, ids_of_images(drawn, len(fakes.b)))
         losses: dict[str, Tensor] = {}
@@ -169,8 +168,8 @@ class CUTObjective(nn.Module):
         for number, (domain, contrast) in enumerate(fakes.contrasts.items()):
             rows = slice(number * size, (number + 1) * size)
             terms = [
-                patch_nce(query[rows], contrast.keys[place], contrast.negatives[place], self.config.temperature)
-                for place, query in queries.items()
+                patch_nce(query[rows], contrast.keys[layer], contrast.negatives[layer], self.config.temperature)
+                for layer, query in queries.items()
             ]
             losses[f"nce_{domain}"] = self.domain_weights[domain] * torch.stack(terms).mean()
         return losses

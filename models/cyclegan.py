@@ -7,25 +7,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._pytree import register_dataclass
 
-from models.adversarial import lsgan
 from models.configs import CycleGANConfig, ImageShape
-from models.discriminator import Discriminator, judged
-from models.generator import Generator
-from models.image_pool import ImagePool, PoolDraw
+from models.image_pool import ImagePool, PoolChoices
 from models.images import with_channels
-from models.layers import initialise
+from models.losses import lsgan
+from models.networks.discriminator import Discriminator, score
+from models.networks.generator import Generator
+from models.networks.layers import initialise
 from models.objective import Batch, Counts, frozen
 
 
 @dataclass(frozen=True)
-class CycleGANDraws:
+class CycleGANRandomness:
     """What becomes of a step's fakes in the pools."""
 
-    pool_b: PoolDraw
-    pool_a: PoolDraw
+    pool_b: PoolChoices
+    pool_a: PoolChoices
 
 
-register_dataclass(CycleGANDraws)
+register_dataclass(CycleGANRandomness)
 
 
 @dataclass(frozen=True)
@@ -74,16 +74,16 @@ class CycleGANObjective(nn.Module):
     def counts(self) -> Counts:
         return {"pool_b": int(self.pool_b.filled), "pool_a": int(self.pool_a.filled)}
 
-    def count(self, counts: Counts) -> None:
+    def set_counts(self, counts: Counts) -> None:
         self.pool_b.filled.fill_(counts["pool_b"])
         self.pool_a.filled.fill_(counts["pool_a"])
 
-    def draw(self, size: int, rng: torch.Generator, counts: Counts) -> tuple[CycleGANDraws, Counts]:
-        pool_b, filled_b = self.pool_b.draw(size, rng, counts["pool_b"])
-        pool_a, filled_a = self.pool_a.draw(size, rng, counts["pool_a"])
-        return CycleGANDraws(pool_b, pool_a), {"pool_b": filled_b, "pool_a": filled_a}
+    def sample_randomness(self, size: int, rng: torch.Generator, counts: Counts) -> tuple[CycleGANRandomness, Counts]:
+        pool_b, filled_b = self.pool_b.sample(size, rng, counts["pool_b"])
+        pool_a, filled_a = self.pool_a.sample(size, rng, counts["pool_a"])
+        return CycleGANRandomness(pool_b, pool_a), {"pool_b": filled_b, "pool_a": filled_a}
 
-    def generate(self, batch: Batch, draws: CycleGANDraws) -> CycleGANFakes:
+    def generate(self, batch: Batch, draws: CycleGANRandomness) -> CycleGANFakes:
         b, _ = self.a_to_b(batch.a)
         a, _ = self.b_to_a(batch.b)
         a_again, _ = self.b_to_a(b)
@@ -101,8 +101,8 @@ class CycleGANObjective(nn.Module):
                     }
                 return {**adversarial, **self._cycle_losses(batch, fakes), **self._identity_losses(batch)}
             case "discriminator":
-                real_b, fake_b = judged(self.judge_b, batch.b, fakes.pooled_b)
-                real_a, fake_a = judged(self.judge_a, batch.a, fakes.pooled_a)
+                real_b, fake_b = score(self.judge_b, batch.b, fakes.pooled_b)
+                real_a, fake_a = score(self.judge_a, batch.a, fakes.pooled_a)
                 return {
                     "real_b": 0.5 * lsgan(real_b, real=True),
                     "fake_b": 0.5 * lsgan(fake_b, real=False),

@@ -10,7 +10,7 @@ from torch.utils._pytree import register_dataclass
 
 
 @dataclass(frozen=True)
-class PoolDraw:
+class PoolChoices:
     """For each fake of a batch (B,) a slot of the pool, whether the image there is handed out in the fake's stead, and
     whether the fake takes its place."""
 
@@ -19,7 +19,7 @@ class PoolDraw:
     keeps: Tensor
 
 
-register_dataclass(PoolDraw)
+register_dataclass(PoolChoices)
 
 
 class ImagePool(nn.Module):
@@ -44,16 +44,16 @@ class ImagePool(nn.Module):
         self.filled = filled
         return self
 
-    def draw(self, count: int, rng: torch.Generator, filled: int) -> tuple[PoolDraw, int]:
+    def sample(self, count: int, rng: torch.Generator, filled: int) -> tuple[PoolChoices, int]:
         """What becomes of the next `count` fakes where so many images are held; and how many are held after them."""
         drawn: list[tuple[int, bool, bool]] = []
         for _ in range(count):
-            drawn.append(self._draw_one(rng, filled))
+            drawn.append(self._sample_one(rng, filled))
             filled = min(filled + 1, self.size)
         slots, hands_out, keeps = zip(*drawn, strict=True)
-        return PoolDraw(torch.tensor(slots), torch.tensor(hands_out), torch.tensor(keeps)), filled
+        return PoolChoices(torch.tensor(slots), torch.tensor(hands_out), torch.tensor(keeps)), filled
 
-    def _draw_one(self, rng: torch.Generator, filled: int) -> tuple[int, bool, bool]:
+    def _sample_one(self, rng: torch.Generator, filled: int) -> tuple[int, bool, bool]:
         if filled < self.size:
             return filled, False, True
         if self.size == 0 or torch.rand((), generator=rng) < 0.5:
@@ -61,7 +61,7 @@ class ImagePool(nn.Module):
         return int(torch.randint(self.size, (), generator=rng)), True, True
 
     @torch.no_grad()
-    def exchange(self, fakes: Tensor, draw: PoolDraw) -> Tensor:
+    def exchange(self, fakes: Tensor, draw: PoolChoices) -> Tensor:
         """For each fake (of B, C, H, W) itself or an earlier one, whose place it then takes."""
         if self.size == 0:
             return fakes.detach()

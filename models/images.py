@@ -6,7 +6,7 @@ from torch import Tensor
 # The weights of red, green and blue in a gray value (ITU-R BT.601), as Pillow's mode 'L' has them.
 LUMA = (0.299, 0.587, 0.114)
 # Smaller images leave no room for the reflected borders inside a generator.
-LEAST_SIDE = 8
+MIN_SIDE = 8
 
 
 def check_shape(name: str, images: Tensor, channels: int) -> None:
@@ -16,8 +16,8 @@ def check_shape(name: str, images: Tensor, channels: int) -> None:
         raise ValueError(f"{found}; expected (batch, {channels}, height, width)")
     if not images.is_floating_point():
         raise ValueError(f"{found} of {images.dtype}; expected floating point in [-1, 1]")
-    if any(extent < LEAST_SIDE or extent % 4 != 0 for extent in images.shape[-2:]):
-        raise ValueError(f"{found}; height and width must survive two halvings: multiples of 4, at least {LEAST_SIDE}")
+    if any(extent < MIN_SIDE or extent % 4 != 0 for extent in images.shape[-2:]):
+        raise ValueError(f"{found}; height and width must survive two halvings: multiples of 4, at least {MIN_SIDE}")
 
 
 def check_images(name: str, images: Tensor, channels: int) -> None:

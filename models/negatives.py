@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import register_dataclass
 
 from models.configs import ExternalConfig
-from models.generator import Generator, encode, encoder_stages
+from models.networks.generator import Generator, encode, encoder_stages
+from models.networks.projector import PatchIds, Projector, ids_of_images
 from models.objective import Counts
-from models.projector import PatchIds, Projector, ids_of_images
 
 Negatives = Callable[[Tensor, Tensor], Tensor]
 
@@ -47,7 +47,7 @@ IN_BATCH: dict[str, Negatives] = {"internal": internal, "minibatch": minibatch}
 
 
 class PatchQueue(nn.Module):
-    """The latest Q embeddings of one domain and place, a ring; its buffers stand in checkpoints."""
+    """The latest Q embeddings of one domain and layer, a ring; its buffers stand in checkpoints."""
 
     keys_QD: Tensor
     pushed: Tensor
@@ -68,7 +68,7 @@ class PatchQueue(nn.Module):
         """Patches held after so many were pushed, at most Q."""
         return min(pushed, len(self.keys_QD))
 
-    def draw(self, count: int, rng: torch.Generator, pushed: int) -> Tensor:
+    def sample(self, count: int, rng: torch.Generator, pushed: int) -> Tensor:
         """`count` different slots of those that are filled after so many pushed patches."""
         # A copy, since the step would keep the whole permutation otherwise.
         return torch.randperm(self.filled(pushed), generator=rng)[:count].clone()
@@ -83,7 +83,7 @@ class PatchQueue(nn.Module):
 
 
 @dataclass(frozen=True)
-class QueueDraw:
+class QueueSlots:
     """Slots of one queue: those whose embeddings are a step's negatives, none while it is too short; and those that the
     step's own patches will fill."""
 
@@ -91,13 +91,13 @@ class QueueDraw:
     reserved: Tensor
 
 
-register_dataclass(QueueDraw)
+register_dataclass(QueueSlots)
 
 
 class ExternalNegatives(nn.Module):
     """A dictionary of patches of other source images, as in MoCo (He et al., CVPR 2020).
 
-    Momentum copies of encoder and heads embed the source patches, a queue for each domain and place keeps
+    Momentum copies of encoder and heads embed the source patches, a queue for each domain and layer keeps
     them. The paper names this construction (section 4.2); its settings were never published, so
     `ExternalConfig`'s are this project's own.
     """
@@ -107,56 +107,56 @@ class ExternalNegatives(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.places = list(projector.heads)
-        self.stages = copy.deepcopy(encoder_stages(generator, self.places)).requires_grad_(False)
+        self.layers = list(projector.heads)
+        self.stages = copy.deepcopy(encoder_stages(generator, self.layers)).requires_grad_(False)
         self.projector = copy.deepcopy(projector).requires_grad_(False)
         self.queues = nn.ModuleDict(
             {
-                domain: nn.ModuleDict({place: PatchQueue(config.queue_size, units) for place in self.places})
+                domain: nn.ModuleDict({layer: PatchQueue(config.queue_size, units) for layer in self.layers})
                 for domain in domains
             }
         )
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many patches each queue has been given, by 'domain/place'."""
+        """How many patches each queue has been given, by 'domain/layer'."""
         return {
-            f"{domain}/{place}": int(queue.pushed)
+            f"{domain}/{layer}": int(queue.pushed)
             for domain in self.queues
-            for place, queue in self._queues(domain).items()
+            for layer, queue in self._queues(domain).items()
         }
 
-    def count(self, counts: Counts) -> None:
+    def set_counts(self, counts: Counts) -> None:
         """Keep these counts."""
         for domain in self.queues:
-            for place, queue in self._queues(domain).items():
-                queue.pushed.fill_(counts[f"{domain}/{place}"])
+            for layer, queue in self._queues(domain).items():
+                queue.pushed.fill_(counts[f"{domain}/{layer}"])
 
-    def draw(
+    def sample(
         self, size: int, patch_ids: Mapping[str, PatchIds], rng: torch.Generator, counts: Counts
-    ) -> tuple[dict[str, dict[str, QueueDraw]], dict[str, int]]:
-        """For each domain and place what a step over `size` images takes from its queue and brings to it; and the
+    ) -> tuple[dict[str, dict[str, QueueSlots]], dict[str, int]]:
+        """For each domain and layer what a step over `size` images takes from its queue and brings to it; and the
         counts behind the step. Nothing is taken until the queue holds `warmup` patches."""
-        draws: dict[str, dict[str, QueueDraw]] = {}
+        draws: dict[str, dict[str, QueueSlots]] = {}
         after: dict[str, int] = {}
         for domain in self.queues:
             draws[domain] = {}
-            for place, queue in self._queues(domain).items():
-                pushed, new = counts[f"{domain}/{place}"], size * len(patch_ids[domain][place])
+            for layer, queue in self._queues(domain).items():
+                pushed, new = counts[f"{domain}/{layer}"], size * len(patch_ids[domain][layer])
                 warm = queue.filled(pushed) >= self.config.warmup
-                negatives = queue.draw(self.config.num_negatives, rng, pushed) if warm else None
-                draws[domain][place] = QueueDraw(negatives, queue.slots(new, pushed))
-                after[f"{domain}/{place}"] = pushed + new
+                negatives = queue.sample(self.config.num_negatives, rng, pushed) if warm else None
+                draws[domain][layer] = QueueSlots(negatives, queue.slots(new, pushed))
+                after[f"{domain}/{layer}"] = pushed + new
         return draws, after
 
-    def drawn(self, draws: Mapping[str, Mapping[str, QueueDraw]]) -> dict[str, dict[str, list[Negatives]]]:
-        """The negatives (N, D) of each domain and place; copies, which later embeddings leave alone."""
+    def drawn(self, draws: Mapping[str, Mapping[str, QueueSlots]]) -> dict[str, dict[str, list[Negatives]]]:
+        """The negatives (N, D) of each domain and layer; copies, which later embeddings leave alone."""
         return {
             domain: {
-                place: [] if draw.negatives is None else [partial(given, queues[place].keys_QD[draw.negatives])]
-                for place, draw in places.items()
+                layer: [] if draw.negatives is None else [partial(given, queues[layer].keys_QD[draw.negatives])]
+                for layer, draw in layers.items()
             }
-            for domain, places in draws.items()
+            for domain, layers in draws.items()
             for queues in [self._queues(domain)]
         }
 
@@ -165,24 +165,24 @@ class ExternalNegatives(nn.Module):
         self,
         sources: Mapping[str, Tensor],
         patch_ids: Mapping[str, PatchIds],
-        draws: Mapping[str, Mapping[str, QueueDraw]],
+        draws: Mapping[str, Mapping[str, QueueSlots]],
     ) -> None:
         """Embed patches of each domain's source images with the momentum copies, all in one pass, and keep them in the
         slots that were reserved."""
         images, size = torch.cat(list(sources.values())), len(next(iter(sources.values())))
-        embeddings = self.projector(encode(self.stages, images, self.places), ids_of_images(patch_ids, size))
+        embeddings = self.projector(encode(self.stages, images, self.layers), ids_of_images(patch_ids, size))
         for number, domain in enumerate(sources):
-            for place, queue in self._queues(domain).items():
-                queue.fill(draws[domain][place].reserved, embeddings[place][number * size : (number + 1) * size])
+            for layer, queue in self._queues(domain).items():
+                queue.fill(draws[domain][layer].reserved, embeddings[layer][number * size : (number + 1) * size])
 
     @torch.no_grad()
     def follow(self, generator: Generator, projector: Projector) -> None:
         """Move the momentum copies towards the networks: old * momentum + new * (1 - momentum)."""
-        for copies, originals in ((self.stages, encoder_stages(generator, self.places)), (self.projector, projector)):
+        for copies, originals in ((self.stages, encoder_stages(generator, self.layers)), (self.projector, projector)):
             for old, new in zip(copies.parameters(), originals.parameters(), strict=True):
                 old.lerp_(new, 1 - self.config.momentum)
 
     def _queues(self, domain: str) -> Mapping[str, PatchQueue]:
         queues = self.queues[domain]
         assert isinstance(queues, nn.ModuleDict)
-        return {place: queue for place, queue in queues.items() if isinstance(queue, PatchQueue)}
+        return {layer: queue for layer, queue in queues.items() if isinstance(queue, PatchQueue)}

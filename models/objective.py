@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import register_dataclass, tree_map_only
 
 from models.configs import ImageShape
-from models.generator import Generator
 from models.images import check_finite, check_shape
+from models.networks.generator import Generator
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Objective(Protocol):
         """What pools and queues have been given in the steps so far."""
         ...
 
-    def draw(self, size: int, rng: torch.Generator, counts: Counts) -> tuple[Any, Counts]:
+    def sample_randomness(self, size: int, rng: torch.Generator, counts: Counts) -> tuple[Any, Counts]:
         """Draw a step over so many images of each domain, after steps that left these counts; the counts after it.
 
         Draws are made on the CPU, so that a seed means the same on every device. They include the slots of pools and
@@ -85,7 +85,7 @@ class Objective(Protocol):
         """
         ...
 
-    def count(self, counts: Counts) -> None:
+    def set_counts(self, counts: Counts) -> None:
         """Keep the counts of a step that is taken now."""
         ...
 
@@ -115,10 +115,10 @@ class Objective(Protocol):
         ...
 
 
-def draw_step(objective: Objective, size: int, rng: torch.Generator) -> Any:
+def sample_step(objective: Objective, size: int, rng: torch.Generator) -> Any:
     """The draws of the next step, which is counted as taken."""
-    draws, counts = objective.draw(size, rng, objective.counts)
-    objective.count(counts)
+    draws, counts = objective.sample_randomness(size, rng, objective.counts)
+    objective.set_counts(counts)
     return draws
 
 

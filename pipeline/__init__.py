@@ -1,1 +1,0 @@
-"""One trial from configuration to record, and the sweep that runs many."""

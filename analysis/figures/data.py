@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.records.schema import Setting, SweepRecord
+from analysis.records.manifest import Setting
+from analysis.records.names import last_metric, score_label
+from analysis.records.schema import SweepRecord
 from analysis.statistics.estimates import Estimate, by_row, main_score, summary, values_of
-from analysis.tables.columns import SCORE_LABELS
 
 MOST_ROWS = 40  # that one figure can tell apart
 HUGE = 1e100  # the stores of MLflow write infinity as their largest number
@@ -75,11 +76,11 @@ def scored(record: SweepRecord) -> Scored | None:
         return None
     values = recorded.where(recorded.abs() < HUGE)
     dropped = {str(name): int(count) for name, count in (recorded.notna() & values.isna()).sum().items()}
-    means = by_row(summary(values, f"last/{score}"))
+    means = by_row(summary(values, last_metric(score)))
     known = {row.row: means[row.row] for row in record.rows if means[row.row].n}
-    by_seed = values[f"last/{score}"].dropna().groupby(level="row", sort=False)
+    by_seed = values[last_metric(score)].dropna().groupby(level="row", sort=False)
     seeds = {str(row): of_row.tolist() for row, of_row in by_seed}
-    return Scored(record, score, SCORE_LABELS[score], values, dropped, known, seeds) if known else None
+    return Scored(record, score, score_label(score), values, dropped, known, seeds) if known else None
 
 
 def best_rows(its: Scored) -> Scored:

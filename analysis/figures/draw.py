@@ -47,10 +47,10 @@ from analysis.figures.style import (
     to_svg,
     wrap,
 )
+from analysis.records.names import MEMORY_METRICS, SECONDS_PER_ITERATION, last_metric
 from analysis.records.schema import SweepRecord
 from analysis.statistics.estimates import Estimate, by_row, summary
-from analysis.tables.columns import COLUMN_OF
-from analysis.tables.summary import MEMORY, SECONDS
+from analysis.tables.columns import column_of
 
 MOST_THIN_LINES = 60
 MOST_PICTURES = 4
@@ -150,13 +150,13 @@ def _draw_course(its: Scored, looks: Mapping[str, Look], course: pd.DataFrame) -
 
 
 def _draw_cost(its: Scored, looks: Mapping[str, Look]) -> list[Drawing]:
-    memory = [metric for metric in MEMORY if metric in its.values][:1]
-    costs = [*memory, *(metric for metric in (SECONDS,) if metric in its.values)]
-    panels = {COLUMN_OF[metric].label: paired(by_row(summary(its.values, metric)), its.means) for metric in costs}
+    memory = [metric for metric in MEMORY_METRICS if metric in its.values][:1]
+    costs = [*memory, *(metric for metric in (SECONDS_PER_ITERATION,) if metric in its.values)]
+    panels = {column_of(metric).label: paired(by_row(summary(its.values, metric)), its.means) for metric in costs}
     panels = {label: pairs for label, pairs in panels.items() if pairs}
     if not panels:
         return []
-    dropped = sum(its.dropped[metric] for metric in (f"last/{its.score}", *costs))
+    dropped = sum(its.dropped[metric] for metric in (last_metric(its.score), *costs))
     figure, said = _scatter(its, panels, f"last {its.label}", looks, dropped)
     fronts: list[str] = []
     for axes, (label, pairs) in zip(figure.axes, panels.items(), strict=True):
@@ -184,7 +184,7 @@ def _draw_tasks(its: Scored, looks: Mapping[str, Look], task: str, other: Scored
     if other is None or not pairs:
         return []
     here, there = tell_apart([its.record.task, task], 25)
-    dropped = its.dropped[f"last/{its.score}"] + other.dropped[f"last/{other.score}"]
+    dropped = its.dropped[last_metric(its.score)] + other.dropped[last_metric(other.score)]
     panels = {f"last {its.label} on {here}": pairs}
     figure, said = _scatter(its, panels, f"last {other.label} on {there}", looks, dropped)
     named = "; ".join(f"{row} {x.mean:.3g} and {y.mean:.3g}" for row, (x, y) in pairs.items())

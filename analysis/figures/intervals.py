@@ -22,6 +22,7 @@ from analysis.figures.style import (
     spell,
     write_above,
 )
+from analysis.records.names import last_metric, source_metric
 
 FIELDS = {
     "model.temperature": "temperature τ",
@@ -34,12 +35,12 @@ FEWEST_POINTS = 3  # of a curve
 
 def draw_dots(its: Scored, looks: Mapping[str, Look]) -> Drawing:
     """Each row's seeds, mean and interval side by side, rows from the top in the sweep's order."""
-    column = f"source/{its.score}"
+    column = source_metric(its.score)
     sources = its.values[column].dropna() if column in its.values else ()
     source = float(np.mean(sources)) if len(sources) else None
     figure = Figure((WIDTH, 0.75 + 0.22 * len(its.means)), layout="constrained")
     axes = figure.subplots()
-    dropped = its.dropped[f"last/{its.score}"] + its.dropped.get(column, 0)
+    dropped = its.dropped[last_metric(its.score)] + its.dropped.get(column, 0)
     said = _mark_rows(axes, "x", its, dict(enumerate(its.means)), looks, dropped, source)
     axes.set_ylim(len(its.means) - 0.5, -0.5)
     axes.set_yticks(range(len(its.means)), [looks[row].name for row in its.means])
@@ -81,7 +82,7 @@ def _draw_curve(its: Scored, looks: Mapping[str, Look], name: str, field: str, r
     figure = Figure((NARROW, 2.8), layout="constrained")
     axes = figure.subplots()
     axes.plot(x, middle, color=INK, linewidth=1.1, alpha=0.6, zorder=1.5, label="means")
-    said = _mark_rows(axes, "y", its, rows, looks, its.dropped[f"last/{its.score}"])
+    said = _mark_rows(axes, "y", its, rows, looks, its.dropped[last_metric(its.score)])
     for at in (at for at, row in rows.items() if row == its.record.default):
         axes.axvline(at, color=INK, linestyle=":", linewidth=0.9, zorder=1, label="default")
         write_above(axes, at, "default")

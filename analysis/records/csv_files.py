@@ -1,8 +1,8 @@
-"""A record as tidy CSV files, and back.
+"""Write a record to tidy CSV files, and read it back.
 
-trials.csv    a line a trial: what it is, what became of it, and how it was made
-table.csv     a line a trial and metric that it ended with
-course.csv    a line an evaluation, by the score that rows are compared by
+trials.csv    a line for each trial: its settings, its status, and how it was trained and scored
+table.csv     a line for each trial and final metric
+course.csv    a line for each evaluation, with the score by which rows are compared
 """
 
 import json
@@ -13,34 +13,36 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.records.schema import TAGS, VALUES, RecordsError, Setting, SweepRecord, SweepRow
+from analysis.records.manifest import Setting, SweepRow
+from analysis.records.names import FINAL_GROUPS, RESULT_TAGS
+from analysis.records.schema import RecordsError, SweepRecord
 
 FILES = ("trials.csv", "table.csv", "course.csv")
-# How the columns of a row's settings begin.
+# The columns of a row's settings begin with it.
 SETTING = "set:"
-# What is kept of a trial beside its values.
-KEPT = ("status", "key", *TAGS, "not_finite", "step")
+# The columns of a trial beside its values.
+KEPT = ("status", "key", *RESULT_TAGS, "not_finite", "step")
 
 
 def to_csv(record: SweepRecord, course: pd.DataFrame) -> Mapping[str, str]:
-    """The texts of the three files by their names."""
+    """Return the texts of the three files by their names."""
     rows = {row.row: row for row in record.rows}
     trials = [_trial(record, rows[trial["row"]], trial) for trial in record.trials]
     values = [
         {"row": trial["row"], "seed": trial["seed"], "metric": name, "value": value}
         for trial in record.finished
         for name, value in trial.items()
-        if name.startswith(VALUES) and not math.isnan(value)
+        if name.startswith(FINAL_GROUPS) and not math.isnan(value)
     ]
     frames = (pd.DataFrame(trials), pd.DataFrame(values, columns=["row", "seed", "metric", "value"]), course)
     return {name: frame.to_csv(index=False, lineterminator="\n") for name, frame in zip(FILES, frames, strict=True)}
 
 
 def read_csv(folder: Path) -> tuple[SweepRecord, pd.DataFrame]:
-    """The record and the course of which the files in a folder were made. Raises RecordsError where one is missing."""
+    """Return the record and the course that a folder's files hold. Raises RecordsError if a file is missing."""
     for name in FILES:
         if not (folder / name).is_file():
-            raise RecordsError(f"{folder / name}: no such file; the table is made of {', '.join(FILES)}")
+            raise RecordsError(f"{folder / name}: no such file. The folder must hold {', '.join(FILES)}.")
     trials = pd.read_csv(folder / "trials.csv", dtype=str, keep_default_na=False).astype({"seed": int, "step": int})
     values, course = (_read_numbers(folder / name) for name in FILES[1:])
     sweep = trials.iloc[0].to_dict()
@@ -64,37 +66,37 @@ def read_csv(folder: Path) -> tuple[SweepRecord, pd.DataFrame]:
 
 
 def _read_numbers(path: Path) -> pd.DataFrame:
-    """A row may be called '1' or 'nan', and is text."""
+    """Read a file whose rows may have names such as '1' or 'nan', which stay text."""
     missing = {name: [""] for name in ("value", "step", "epoch")}
     return pd.read_csv(path, dtype={"row": str, "metric": str}, keep_default_na=False, na_values=missing)
 
 
 def _trial(record: SweepRecord, row: SweepRow, trial: Mapping[str, Any]) -> dict[str, Any]:
-    # Without its run: which run of which store recorded a trial is no part of what became of it.
+    # The run and the store are left out: they are no part of the result.
     known = {name: trial[name] for name in KEPT}
     return {
         **{"sweep": record.sweep, "task": record.task, "question": record.question, "default": record.default},
         **{name: json.dumps(getattr(record, name)) for name in ("axes", "base", "overrides")},
         **{"price_per_hour": record.price_per_hour, "row": row.row, "paper": row.paper, "seed": trial["seed"]},
-        **{f"{SETTING}{field}": _spelt(value) for field, value in row.settings.items()},
+        **{f"{SETTING}{field}": _format(value) for field, value in row.settings.items()},
         **known,
     }
 
 
 def _row(name: str, trials: list[dict[str, Any]]) -> SweepRow:
     first = trials[0]
-    settings = {field.removeprefix(SETTING): _meant(text) for field, text in first.items() if field.startswith(SETTING)}
+    settings = {field.removeprefix(SETTING): _parse(text) for field, text in first.items() if field.startswith(SETTING)}
     return SweepRow(name, first["paper"], {trial["seed"]: trial["key"] for trial in trials}, settings)
 
 
-def _spelt(value: Setting) -> str:
+def _format(value: Setting) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) and _meant(value) == value else json.dumps(value)
+    return value if isinstance(value, str) and _parse(value) == value else json.dumps(value)
 
 
-def _meant(text: str) -> Setting:
-    """A field that the row's method does not have is missing in its settings, and empty here."""
+def _parse(text: str) -> Setting:
+    """Return the setting of a cell. Fields that the row's method does not have are empty, which gives None."""
     try:
         return json.loads(text)
     except ValueError:

@@ -1,21 +1,11 @@
 """A sweep as recorded: frozen data, which every table and figure is made of."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import pandas as pd
 
-Setting = str | int | float | bool | None
-
-# What tables are made of; the rest of a trial's metrics is its course.
-VALUES = ("last/", "best/", "source/", "cost/")
-# Of a trial's tags those that results are made of; older trials lack some of them, which are then ''.
-TAGS = (
-    *("error", "stopped", "timed", "commit", "result_version", "data_fingerprint", "device_name", "torch"),
-    *("extractor", "weights", "layer", "dimensions", "resize", "image_size", "images_a", "images_b", "kid_subset_size"),
-    *("arithmetic", "computed_by", "vgg16", "lpips-vgg16", "dinov2-vit-l-14", "segmenter"),
-)
+from analysis.records.manifest import SweepRow
 
 
 class RecordsError(Exception):
@@ -23,26 +13,13 @@ class RecordsError(Exception):
 
 
 @dataclass(frozen=True)
-class SweepRow:
-    """A row of the sweep: its name, its like in the paper ('' if none), its trials' keys by seed, and its settings: the
-    model's fields, and whatever else the sweep's rows set."""
-
-    row: str
-    paper: str
-    keys: Mapping[int, str]
-    settings: Mapping[str, Setting]
-
-
-@dataclass(frozen=True)
 class SweepRecord:
     """A sweep on a task as recorded.
 
-    default: the row that the others are compared with. axes: the fields that its rows set. base, overrides: what the
-    sweep's file and its command line set for all rows, of what can change results. Older records lack axes, base and
-    settings. runs: one line a trial, indexed by (row, seed), with its key, its run, status, error, how it was made
-    ('' where that is not recorded), steps so far, and, where it is finished, every value that it ended with.
-    price_per_hour: of a GPU, or of the machine where there is none; None: nobody said. command, file: what was typed
-    behind `just sweep`, and of which file. place, experiment_id: where the records are.
+    The first fields are those of its `Manifest`; older records lack axes, base and settings. runs: one line a trial,
+    indexed by (row, seed). Its columns are the trial's key, run_id, status, the `names.RESULT_TAGS` ('' if not
+    recorded), not_finite, step, and, if it is finished, every value that it ended with. store: the address of the
+    MLflow store. experiment_id: of the task in that store.
     """
 
     sweep: str
@@ -57,7 +34,7 @@ class SweepRecord:
     price_per_hour: float | None = None
     command: tuple[str, ...] = ()
     file: str = ""
-    place: str = ""
+    store: str = ""
     experiment_id: str = ""
 
     @property
@@ -67,5 +44,5 @@ class SweepRecord:
 
     @property
     def finished(self) -> list[dict[str, Any]]:
-        """Those of the finished trials."""
+        """The lines of finished trials."""
         return [trial for trial in self.trials if trial["status"] == "FINISHED"]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from analysis.figures.data import Drawing
 from analysis.figures.image_grid import Qualitative
 from analysis.figures.style import to_svg
+from analysis.records.names import Tag
 from analysis.records.schema import SweepRecord
 from analysis.report.page import FigureView, Report, TrialLine
 from analysis.tables.caption import legend
@@ -19,19 +20,19 @@ LOCAL_UI = "http://127.0.0.1:5000"
 SINGLE = "single"
 # What a page says of where its numbers come from: the tag of its trials, and what a reader calls it.
 PROVENANCE = {
-    "commit": "commit of the code",
-    "result_version": "result version",
-    "data_fingerprint": "data fingerprint",
-    "timed": "trained",
-    "torch": "torch",
-    "extractor": "features of",
-    "weights": "weights of these features",
-    "layer": "layer",
-    "resize": "resize",
-    "image_size": "images' size",
-    "images_a": "test images of A",
-    "images_b": "test images of B",
-    "computed_by": "scored by",
+    Tag.COMMIT: "commit of the code",
+    Tag.RESULT_VERSION: "result version",
+    Tag.DATA_FINGERPRINT: "data fingerprint",
+    Tag.TIMED: "trained",
+    Tag.TORCH: "torch",
+    Tag.EXTRACTOR: "features of",
+    Tag.WEIGHTS: "weights of these features",
+    Tag.LAYER: "layer",
+    Tag.RESIZE: "resize",
+    Tag.IMAGE_SIZE: "images' size",
+    Tag.IMAGES_A: "test images of A",
+    Tag.IMAGES_B: "test images of B",
+    Tag.COMPUTED_BY: "scored by",
 }
 
 
@@ -85,18 +86,18 @@ def _provenance(record: SweepRecord) -> tuple[tuple[str, str], ...]:
     """Every value that the finished trials have for a tag, and where the records are."""
     values = {name: dict.fromkeys(trial[tag] for trial in record.finished) for tag, name in PROVENANCE.items()}
     told = [(name, "; ".join(value for value in found if value)) for name, found in values.items()]
-    return (*((name, text) for name, text in told if text), ("records", record.place))
+    return (*((name, text) for name, text in told if text), ("records", record.store))
 
 
 def _run_url(record: SweepRecord, run_id: str) -> str:
-    server = record.place if record.place.startswith("http") else LOCAL_UI
+    server = record.store if record.store.startswith("http") else LOCAL_UI
     return f"{server.rstrip('/')}/#/experiments/{record.experiment_id}/runs/{run_id}" if run_id else ""
 
 
 def _commands(record: SweepRecord) -> tuple[tuple[str, str], ...]:
     """How to get all this again: the same trials, or the same page from the same records."""
     seeds = ",".join(str(seed) for seed in dict.fromkeys(record.runs.index.get_level_values("seed")))
-    commits = {commit for commit in record.runs["commit"] if commit}
+    commits = {commit for commit in record.runs[Tag.COMMIT] if commit}
     again = ["just", "sweep", record.file or record.sweep, *record.command, f"seeds=[{seeds}]"]
     if record.sweep == SINGLE:
         again = ["just", "train", *record.command, f"seed={seeds}"]

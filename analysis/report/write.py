@@ -10,12 +10,12 @@ from analysis.figures.image_grid import Qualitative, best_seed, compare_outputs,
 from analysis.figures.style import to_png, to_svg
 from analysis.records.csv_files import to_csv
 from analysis.records.mlflow_reader import read_course, read_grids, read_sweep, recorded_tasks
+from analysis.records.names import DISTANCES
 from analysis.records.schema import SweepRecord
 from analysis.report.content import report
 from analysis.report.page import page
 from analysis.statistics.estimates import main_score, values_of
 from analysis.statistics.paper_values import load_paper
-from analysis.tables.columns import SCORE_LABELS
 from analysis.tables.summary import findings
 from analysis.tables.table import table
 from analysis.tables.write import tables_of, write_files
@@ -44,7 +44,7 @@ def write_results(uri: str, sweep: str, task: str, results: Path, price_per_hour
     record = read_sweep(uri, sweep, task)
     record = replace(record, price_per_hour=price_per_hour or record.price_per_hour)
     made = table(record, load_paper())
-    score = main_score(values_of(record)) or next(iter(SCORE_LABELS))
+    score = main_score(values_of(record)) or DISTANCES[0][0]
     course, qualitative = read_course(uri, record, score), _read_pictures(uri, record)
     folder, tables = results / sweep / task, tables_of(record, made)
     write_files(folder, {**tables, **to_csv(record, course)})

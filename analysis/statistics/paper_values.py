@@ -1,4 +1,4 @@
-"""The paper's FIDs beside ours, and whether ours may be held against them; pure but for reading its file."""
+"""The paper's FIDs, and whether ours are comparable to them; pure except for reading its file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,17 +8,18 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from analysis.records.names import last_metric
 from analysis.records.schema import SweepRecord
 from analysis.statistics.estimates import summary
 
 REFERENCE = Path(__file__).parent / "reference.yaml"
-# Whose figures stand beside a table of data that the paper does not have.
-ELSEWHERE = "horse2zebra"
+# Its FIDs are shown beside a table of data that the paper does not have.
+OTHER_DATA_SET = "horse2zebra"
 
 
 @dataclass(frozen=True)
-class Beside:
-    """The paper's FIDs by row, of which data set, and why ours cannot be held against them ('' where they can)."""
+class PaperFids:
+    """The paper's FIDs by row, their data set, and why ours are not comparable to them ('' if they are)."""
 
     data_set: str
     fids: Mapping[str, float]
@@ -26,36 +27,36 @@ class Beside:
 
 
 def load_paper() -> Mapping[str, Any]:
-    """The paper's FIDs, by place in the paper and data set, and the protocol of each data set."""
+    """Return the paper's FIDs by setting and data set, and the protocol of each data set."""
     return yaml.safe_load(REFERENCE.read_text(encoding="utf-8"))
 
 
-def beside(record: SweepRecord, paper: Mapping[str, Any]) -> Beside | None:
-    """What the paper has for the record's rows; None where it has nothing.
+def paper_fids(record: SweepRecord, paper: Mapping[str, Any]) -> PaperFids | None:
+    """Return the paper's values for the record's rows; None if it has none.
 
-    Ours are comparable on the paper's data set (known by its name and its numbers of images), scored by its protocol,
-    where nothing but the rows' own models departs from what was published.
+    Ours are comparable if three things hold: the data set is the paper's (by its name and its numbers of images), the
+    scores follow its protocol, and only the rows' own models differ from what was published.
     """
     known = {row.row: paper["fid"].get(row.paper, {}) for row in record.rows}
     here = any(record.task in fids for fids in known.values())
-    data_set = record.task if here else ELSEWHERE
+    data_set = record.task if here else OTHER_DATA_SET
     fids = {row: of_row[data_set] for row, of_row in known.items() if data_set in of_row}
     if not fids:
         return None
-    return Beside(data_set, fids, _differences(record, paper["protocol"][data_set]) if here else "another data set")
+    return PaperFids(data_set, fids, _differences(record, paper["protocol"][data_set]) if here else "another data set")
 
 
-def ours_less_papers(values: pd.DataFrame, found: Beside) -> pd.DataFrame:
-    """A line a row: mean, std and n of our last FID less the paper's."""
-    ours = summary(values, "last/fid")
+def differences_to_paper(values: pd.DataFrame, found: PaperFids) -> pd.DataFrame:
+    """Return mean, std and n of our last FID minus the paper's, for each row."""
+    ours = summary(values, last_metric("fid"))
     theirs = pd.Series(found.fids, dtype=float).reindex(ours.index)
     return ours.assign(mean=ours["mean"] - theirs)
 
 
 def _differences(record: SweepRecord, protocol: Mapping[str, str]) -> str:
-    """In what the trials depart from the published protocol, and in what their training does."""
+    """Return how the trials' training and scores differ from what was published."""
     changed = [*(text for text in record.base if not text.startswith("model=")), *record.overrides]
-    # How often scores are taken changes neither the training nor the last of them.
+    # The interval of evaluations changes neither the training nor the last score.
     changed = [text for text in changed if not text.startswith("metric.every_epochs=")]
     changed += [f"{name} by row" for name in record.axes if not name.startswith("model")]
     found = [f"trained with {', '.join(changed)}"] if changed else []

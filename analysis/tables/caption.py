@@ -6,27 +6,19 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from analysis.records.names import DISTANCES, Tag, deviation_name, last_metric, metric_of
 from analysis.records.schema import SweepRecord
 from analysis.statistics.estimates import values_of
-from analysis.tables.columns import COLUMN_OF, DASH, SCORE_LABELS, columns_of
+from analysis.tables.columns import DASH, columns_of
 
-# A Fréchet distance, and the kernel distance of the same features.
-DISTANCES = (("fid", "kid"), ("fd_small_conv", "kd_small_conv"))
 # The tags that the sentence on bias takes.
-COUNTED = ("images_a", "images_b", "dimensions", "kid_subset_size")
-# How what a column shows was measured.
-MEASURED = {
-    "cost/seconds_per_iteration": (
-        "Seconds per iteration: median after warm-up, one pair of images, waiting for data left out."
-    ),
-    "cost/training_peak_live_gb": "Live tensors: bytes of storages alive at once.",
-}
+COUNTED = (Tag.IMAGES_A, Tag.IMAGES_B, Tag.DIMENSIONS, Tag.KID_SUBSET_SIZE)
 
 
 def legend(record: SweepRecord, cells: pd.DataFrame) -> str:
     """The sentences that explain the table."""
     values = values_of(record)
-    shown = {column.metric for column in columns_of(values, record.price_per_hour)}
+    shown = [column.metric for column in columns_of(values, None)]
     sentences = ["Mean ± standard deviation over n seeds; last: at the end of training, best: at the best evaluation."]
     if any(f"less that of {record.default}" in title for title in cells):
         sentences.append(
@@ -35,9 +27,9 @@ def legend(record: SweepRecord, cells: pd.DataFrame) -> str:
         )
     if "Negs" in cells and cells["Negs"].str.contains("+", regex=False).any():
         sentences.append("Negs: internal + external.")
-    sentences += [how for metric, how in MEASURED.items() if metric in shown]
+    sentences += [note for metric in shown if (note := metric_of(metric).note)]
     for frechet, kernel in DISTANCES:
-        if f"last/{frechet}" in shown:
+        if last_metric(frechet) in shown:
             sentences += _biases(record, frechet, kernel)
     sentences += [f"{DASH}: no value."] if (cells == DASH).any(axis=None) else []
     return " ".join(sentences)
@@ -52,19 +44,18 @@ def bias_sentence(
     frechet, kernel: the distances' names as recorded. made_with: a trial's tags. deviation: of the kernel distance
     over subsets; nan where there is none. what: what the deviation is called.
     """
-    if not all(made_with.get(name) for name in ("images_a", "images_b", "dimensions")):
+    if not all(made_with.get(name) for name in (Tag.IMAGES_A, Tag.IMAGES_B, Tag.DIMENSIONS)):
         return ""
-    dimensions = int(made_with["dimensions"])
-    fewer = [count for count in (made_with["images_a"], made_with["images_b"]) if int(count) < dimensions]
+    dimensions = int(made_with[Tag.DIMENSIONS])
+    fewer = [count for count in (made_with[Tag.IMAGES_A], made_with[Tag.IMAGES_B]) if int(count) < dimensions]
     if not fewer:
         return ""
-    kernel_column = COLUMN_OF[f"last/{kernel}"]
-    biased, unbiased, digits = SCORE_LABELS[frechet], kernel_column.label.removesuffix(", last"), kernel_column.digits
-    subset = made_with.get("kid_subset_size")
-    moves = f"; over subsets of {subset} images it moves by {deviation:.{digits}f} ({what})"
+    biased, unbiased = metric_of(last_metric(frechet)), metric_of(last_metric(kernel))
+    subset = made_with.get(Tag.KID_SUBSET_SIZE)
+    moves = f"; over subsets of {subset} images it moves by {deviation:.{unbiased.digits}f} ({what})"
     return (
-        f"{biased} is biased here: {' and '.join(fewer)} images are fewer than its {dimensions} dimensions. "
-        f"{unbiased} is not{moves if subset and not math.isnan(deviation) else ''}."
+        f"{biased.label} is biased here: {' and '.join(fewer)} images are fewer than its {dimensions} dimensions. "
+        f"{unbiased.label} is not{moves if subset and not math.isnan(deviation) else ''}."
     )
 
 
@@ -72,9 +63,9 @@ def _biases(record: SweepRecord, frechet: str, kernel: str) -> list[str]:
     """The sentence, once for each way in which the trials with this distance were counted."""
     deviations: dict[tuple[str, ...], list[float]] = {}
     for trial in record.finished:
-        if not math.isnan(trial[f"last/{frechet}"]):
+        if not math.isnan(trial[last_metric(frechet)]):
             counts = tuple(trial[name] for name in COUNTED)
-            deviations.setdefault(counts, []).append(trial.get(f"last/{kernel}_std", math.nan))
+            deviations.setdefault(counts, []).append(trial.get(last_metric(deviation_name(kernel)), math.nan))
     sentences: list[str] = []
     for counts, of_trials in deviations.items():
         known = [deviation for deviation in of_trials if not math.isnan(deviation)]

@@ -5,15 +5,20 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.records.schema import Setting, SweepRecord
-from analysis.statistics.estimates import SCORES
+from analysis.records.manifest import Setting
+from analysis.records.names import DEVICE_HOURS, metric_of, shown_metrics
+from analysis.records.schema import SweepRecord
 
 DASH = "–"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A metric as recorded, what a reader calls it, the digits it deserves, and by what it is multiplied."""
+    """A column of a table.
+
+    metric: the recorded name. title: the header, whose arrow points to the better side. digits: behind the decimal
+    point. factor: by which values are multiplied.
+    """
 
     metric: str
     title: str
@@ -22,39 +27,9 @@ class Column:
 
     @property
     def label(self) -> str:
-        """The title without the arrow to its better side."""
+        """The title without the arrow."""
         return self.title.rstrip(" ↓↑")
 
-
-# In the table's order; a column without a single value is left out. The arrow points to the better side.
-COLUMNS = (
-    Column("last/fid", "FID, last ↓", 1),
-    Column("best/fid", "FID, best ↓", 1),
-    Column("last/fd_small_conv", "FD (small-conv), last ↓", 2),
-    Column("best/fd_small_conv", "FD (small-conv), best ↓", 2),
-    Column("best/epoch", "epoch of the best", 0),
-    Column("last/kid", "KID, last ↓", 4),
-    Column("last/kd_small_conv", "KD (small-conv), last ↓", 3),
-    Column("last/precision", "precision, last ↑", 3),
-    Column("last/recall", "recall, last ↑", 3),
-    Column("last/precision_small_conv", "precision (small-conv), last ↑", 3),
-    Column("last/recall_small_conv", "recall (small-conv), last ↑", 3),
-    Column("last/lpips", "LPIPS to the input, last ↓", 3),
-    Column("last/fd_dinov2", "FD (DINOv2), last ↓", 1),
-    Column("last/mAP", "mAP, last ↑", 1),
-    Column("last/pixAcc", "pixAcc, last ↑", 1),
-    Column("last/classAcc", "classAcc, last ↑", 1),
-    Column("last/background_change", "background change, levels of 255 ↓", 2),
-    Column("cost/seconds_per_iteration", "seconds per iteration ↓", 3),
-    Column("cost/training_peak_live_gb", "live tensors in training, peak GB ↓", 3),
-    Column("cost/training_peak_allocated_gb", "CUDA allocated in training, peak GB ↓", 2),
-    Column("cost/training_peak_reserved_gb", "CUDA reserved in training, peak GB ↓", 2),
-    Column("cost/joules_per_1000_iterations", "joules per 1000 iterations ↓", 0),
-)
-COLUMN_OF = {column.metric: column for column in COLUMNS}
-
-# How the distances are called by themselves.
-SCORE_LABELS = {score: COLUMN_OF[f"last/{score}"].label.removesuffix(", last") for score in SCORES}
 
 METHODS = {"cut": "CUT", "fastcut": "FastCUT", "cyclegan": "CycleGAN"}
 # Places of the encoder as the paper's Fig. 4 calls them.
@@ -62,10 +37,17 @@ LAYERS = {"pixels, down1, down2, res1, res5": "all", "res5": "last"}
 
 
 def columns_of(values: pd.DataFrame, price_per_hour: float | None) -> list[Column]:
-    """The columns that have a value; the last of them, where there is a price, what a trial costs."""
-    price = price_per_hour
-    priced = [Column("cost/device_hours", f"cost a trial, at {price:g} an hour ↓", 2, price)] if price else []
-    return [column for column in (*COLUMNS, *priced) if column.metric in values]
+    """Return the columns of the metrics that have a value. With a price, the last column is the cost of a trial."""
+    columns = [column_of(metric) for metric in shown_metrics()]
+    if price_per_hour:
+        columns.append(Column(DEVICE_HOURS, f"cost a trial, at {price_per_hour:g} an hour ↓", 2, price_per_hour))
+    return [column for column in columns if column.metric in values]
+
+
+def column_of(recorded: str) -> Column:
+    """Return the column of a recorded metric such as 'last/fid'."""
+    metric = metric_of(recorded)
+    return Column(recorded, metric.header(recorded.partition("/")[0]), metric.digits)
 
 
 def setting_columns(record: SweepRecord) -> pd.DataFrame:

@@ -2,15 +2,12 @@
 
 from collections.abc import Mapping, Sequence, Set
 
+from analysis.records.names import MEMORY_METRICS, SECONDS_PER_ITERATION, last_metric, metric_of, score_label
 from analysis.records.schema import SweepRecord
-from analysis.statistics.comparability import taken_otherwise
+from analysis.statistics.comparability import rows_scored_differently
 from analysis.statistics.estimates import Estimate, by_row, differences, main_score, values_of
-from analysis.tables.columns import COLUMN_OF, SCORE_LABELS
 from analysis.tables.table import signed
 
-# The memory that is told: CUDA's own count where there was one.
-MEMORY = ("cost/training_peak_allocated_gb", "cost/training_peak_live_gb")
-SECONDS = "cost/seconds_per_iteration"
 # Rows told with their numbers; the others are counted.
 MOST_NAMED = 4
 
@@ -26,15 +23,15 @@ def findings(record: SweepRecord) -> tuple[str, ...]:
         return ("No trial is finished yet, so there is nothing to compare.",)
     if len(record.rows) == 1:
         return ("The sweep has one row, so there is nothing to compare it with.",)
-    against = {f"last/{score}": f"{SCORE_LABELS[score]} at the end of training"}
-    memory = [name for name in MEMORY if name in values][:1]
+    against = {last_metric(score): f"{score_label(score)} at the end of training"}
+    memory = [name for name in MEMORY_METRICS if name in values][:1]
     against |= dict.fromkeys(memory, "peak memory of training in GB")
-    against |= {SECONDS: "time per iteration in seconds"} if SECONDS in values else {}
+    against |= {SECONDS_PER_ITERATION: "time per iteration in seconds"} if SECONDS_PER_ITERATION in values else {}
     others = [row.row for row in record.rows if row.row != record.default]
     clauses: list[str] = []
     for metric, what in against.items():
         found = by_row(differences(values, metric, record.default))
-        clauses.append(clause({row: found[row] for row in others}, metric, what, taken_otherwise(record)))
+        clauses.append(clause({row: found[row] for row in others}, metric, what, rows_scored_differently(record)))
     quality, *costs = clauses
     said = [f"Against {quoted(record.default)}, {quality}.", *([f"As to cost, {'; '.join(costs)}."] if costs else [])]
     return tuple(said)
@@ -46,8 +43,8 @@ def clause(found: Mapping[str, Estimate], metric: str, what: str, otherwise: Set
 
     what: what the metric is called. otherwise: rows whose scores were taken in another way.
     """
-    digits = COLUMN_OF[metric].digits
-    scored = otherwise if metric.startswith("last/") else frozenset[str]()
+    digits = metric_of(metric).digits
+    scored = otherwise if metric.startswith(last_metric("")) else frozenset[str]()
     known = {row: line for row, line in found.items() if line.n > 0 and row not in scored}
     told = {row: line for row, line in known.items() if line.n > 1}
     if not known and not scored:

@@ -8,10 +8,19 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.records.names import last_metric, source_metric
 from analysis.records.schema import SweepRecord
-from analysis.statistics.comparability import differing, taken_otherwise
-from analysis.statistics.estimates import Estimate, by_row, differences, main_score, summary, timed_alike, values_of
-from analysis.statistics.paper_values import beside, ours_less_papers
+from analysis.statistics.comparability import rows_scored_differently, tag_differences
+from analysis.statistics.estimates import (
+    Estimate,
+    by_row,
+    differences,
+    main_score,
+    summary,
+    timing_conditions,
+    values_of,
+)
+from analysis.statistics.paper_values import differences_to_paper, paper_fids
 from analysis.tables.columns import DASH, Column, columns_of, setting_columns
 
 SOURCE_ROW = "source, untranslated"
@@ -55,10 +64,10 @@ def table(record: SweepRecord, paper: Mapping[str, Any]) -> Table:
         statistics = by_row(summary(values, column.metric))
         cells[column.title] = [mean_and_spread(statistics[row], column, finished[row]) for row in shown]
         source[column.title] = _source_cell(values, column)
-        if column.metric == f"last/{score}" and len(shown) > 1:
+        if score and column.metric == last_metric(score) and len(shown) > 1:
             cells[f"{column.label}, less that of {record.default} ↓"] = _differences(record, values, column, shown)
     greyed: list[str] = []
-    if papers := beside(record, paper):
+    if papers := paper_fids(record, paper):
         of_rows = [f"{papers.fids[row]:.1f}" if row in papers.fids else DASH for row in shown]
         if papers.data_set != record.task:
             greyed.append(f"paper, FID on {papers.data_set} (another data set)")
@@ -66,10 +75,10 @@ def table(record: SweepRecord, paper: Mapping[str, Any]) -> Table:
             greyed.append("paper, FID (another protocol)")
             notes.append(f"the paper's FID is of another protocol: {papers.why_not}")
         cells[greyed[0] if greyed else "paper, FID"] = of_rows
-        if not greyed and "last/fid" in values:
-            less = by_row(ours_less_papers(values, papers))
+        if not greyed and last_metric("fid") in values:
+            less = by_row(differences_to_paper(values, papers))
             cells["FID, last, less the paper's"] = [signed(less[row].mean, 1) for row in shown]
-    if any(name.startswith("source/") for name in values):
+    if any(name.startswith(source_metric("")) for name in values):
         # A row of the sweep may be called so, too.
         name = SOURCE_ROW if SOURCE_ROW not in shown else f"{SOURCE_ROW} (A as it is)"
         first = pd.DataFrame([source], index=[name]).reindex(columns=cells.columns, fill_value=DASH)
@@ -85,7 +94,7 @@ def _stopped_samples(record: SweepRecord) -> set[str]:
 
 def _differences(record: SweepRecord, values: pd.DataFrame, column: Column, shown: Sequence[str]) -> list[str]:
     """To the default row; of rows whose scores were taken otherwise there is none."""
-    found, otherwise = by_row(differences(values, column.metric, record.default)), taken_otherwise(record)
+    found, otherwise = by_row(differences(values, column.metric, record.default)), rows_scored_differently(record)
     cells = {row: DASH if row in otherwise else difference(found[row], column) for row in shown}
     return ["default" if row == record.default else cells[row] for row in shown]
 
@@ -113,7 +122,7 @@ def mean_and_spread(found: Estimate, column: Column, n: int) -> str:
 
 def _source_cell(values: pd.DataFrame, column: Column) -> str:
     """The same score for images of A left as they are, which every trial records alike."""
-    name = f"source/{column.metric.removeprefix('last/')}"
+    name = source_metric(column.metric.removeprefix(last_metric("")))
     known = values[name].dropna().tolist() if name in values else []
     return f"{known[0] * column.factor:.{column.digits}f}" if known else DASH
 
@@ -148,13 +157,13 @@ def _footnotes(record: SweepRecord, hidden: Set[str]) -> tuple[dict[str, str], l
         for trial in record.finished
         if trial["not_finite"]
     ]
-    timed, left_out = timed_alike(record)
+    timed, left_out = timing_conditions(record)
     if left_out:
         how = timed or "before it was recorded how"
         notes.append(
             f"times, energy and cost are those of trials that ran {how}; {left_out} that ran otherwise are left out"
         )
-    if unlike := differing(record):
+    if unlike := tag_differences(record):
         notes.append(f"scores are not all comparable: trials differ in {'; '.join(unlike)}")
     if not record.axes and len(record.rows) > 1:
         notes.append(

@@ -7,11 +7,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 
+from analysis.records.manifest import Manifest, SweepRow
+from analysis.records.names import PEAK_LIVE_GB, SECONDS_PER_ITERATION, Tag, best_metric, last_metric, row_tag
 from pipeline.benchmarks.report import Report
 from pipeline.config.compose import compose_config
 from pipeline.config.trial_key import RESULT_VERSION, keyed_fields
@@ -57,19 +58,19 @@ def fill_store(uri: str, folder: Path, trials: int) -> None:
     tracker = Tracker(uri, "stripes", folder.as_uri(), store_lock(uri, folder))
     run_id = tracker.create_trial("key 0", "row 0, seed 0")
     described = {f"tag{number}": "as long as such a tag mostly is" for number in range(20)}
-    tracker.describe_trial(run_id, keyed_fields(config), {"row.many": "row 0", **described})
+    tracker.log_settings(run_id, keyed_fields(config), {row_tag("many"): "row 0", **described})
     record = TrialRun(uri, run_id)
-    names = ["last/fd_small_conv", "best/fd_small_conv", "cost/seconds_per_iteration", "cost/training_peak_live_gb"]
-    names += [f"last/score{number}" for number in range(METRICS - len(names) - 1)]  # and progress/step
+    names = [last_metric("fd_small_conv"), best_metric("fd_small_conv"), SECONDS_PER_ITERATION, PEAK_LIVE_GB]
+    names += [last_metric(f"score{number}") for number in range(METRICS - len(names) - 1)]  # and progress/step
     record.log(1536, {})
     record.finish({name: float(number) for number, name in enumerate(names)}, {})
-    rows: list[dict[str, Any]] = []
+    rows: list[SweepRow] = []
     for number, first in enumerate(range(0, trials, SEEDS)):
-        keys = {str(seed): f"key {first + seed}" for seed in range(min(SEEDS, trials - first))}
+        keys = {seed: f"key {first + seed}" for seed in range(min(SEEDS, trials - first))}
         settings = {"model.temperature": 0.01 * (number + 1)}
-        rows.append({"row": f"row {number}", "paper": "", "settings": settings, "keys": keys})
-    shared = {"question": "How fast?", "overrides": [], "axes": ["model.temperature"]}
-    tracker.record_sweep("many", {**shared, "result_version": str(RESULT_VERSION), "rows": rows})
+        rows.append(SweepRow(f"row {number}", "", keys, settings))
+    version, axes = str(RESULT_VERSION), ("model.temperature",)
+    tracker.record_sweep(Manifest("many", "How fast?", "stripes", "row 0", version, tuple(rows), axes))
     _copy(uri.removeprefix("sqlite:///"), run_id, trials)
 
 
@@ -82,6 +83,6 @@ def _copy(database: str, run_id: str, trials: int) -> None:
             taken = ", ".join("?" if column == "run_uuid" else column for column in columns)
             copy = f"INSERT INTO {table} ({', '.join(columns)}) SELECT {taken} FROM {table} WHERE run_uuid = '{run_id}'"
             store.executemany(copy, [(copied,) for copied, _ in ids])
-        named = [(f"key {number}", copied, "trial_key") for copied, number in ids]
-        named += [(f"row {number // SEEDS}", copied, "row.many") for copied, number in ids]
+        named = [(f"key {number}", copied, Tag.TRIAL_KEY) for copied, number in ids]
+        named += [(f"row {number // SEEDS}", copied, row_tag("many")) for copied, number in ids]
         store.executemany("UPDATE tags SET value = ? WHERE run_uuid = ? AND key = ?", named)

@@ -11,7 +11,7 @@ import torch
 
 from models.configs import CUTConfig
 from models.objective import Batch
-from models.plain import build_plain, plain_optimizers, plain_step
+from models.reference_step import build_reference, reference_optimizers, reference_step
 from pipeline.config.schema import Config, FolderConfig
 from pipeline.data.batches import UnpairedBatches
 from pipeline.data.dataset_cache import Dataset
@@ -74,14 +74,14 @@ def _batches(config: Config) -> UnpairedBatches:
 
 
 def _plain_steps(config: Config, device: torch.device, numbers: Iterable[int]) -> Iterator[None]:
-    objective = build_plain(config.model, config.data.shape, rng_for(config.seed, "weights"))
+    objective = build_reference(config.model, config.data.shape, rng_for(config.seed, "weights"))
     objective.to(device)
-    optimizers = plain_optimizers(objective, config.train.learning_rate, (config.train.beta1, config.train.beta2))
+    optimizers = reference_optimizers(objective, config.train.learning_rate, (config.train.beta1, config.train.beta2))
     batches = _batches(config)
     for number in numbers:
         rng = rng_for(config.seed, "step", number)
         images = in_model_range(batches.batch(*divmod(number, batches.steps_per_epoch), rng, decaying=False))
-        plain_step(objective, optimizers, Batch(images.a.to(device), images.b.to(device)), rng)
+        reference_step(objective, optimizers, Batch(images.a.to(device), images.b.to(device)), rng)
         yield
 
 

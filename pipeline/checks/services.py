@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pipeline.checks.machine import Check, within
 from pipeline.config.schema import MetricConfig
 from pipeline.errors import UserError, first_line
+from pipeline.files import file_digest
 from pipeline.metrics.names import PUBLISHED_WEIGHTS, has_weights
 
 # A server that is there answers in milliseconds; these are for slow networks.
@@ -47,7 +48,7 @@ def check_tracking(uri: str) -> Check:
 
 def check_weights(metric: MetricConfig) -> Check:
     """Whether the extractor's file is here and whole, or can be fetched."""
-    from pipeline.metrics.extractors import digest_file, inception_weights  # torch-fidelity, which takes a second
+    from pipeline.metrics.extractors import inception_weights  # torch-fidelity, which takes a second
 
     needed = has_weights(metric.extractor)
     try:
@@ -56,7 +57,7 @@ def check_weights(metric: MetricConfig) -> Check:
         return Check(WEIGHTS, "fault", str(error))
     if not place.exists():
         return _absent_weights(place, needed=needed)
-    found = digest_file(place)
+    found = file_digest(place)[:8]
     if found == PUBLISHED_WEIGHTS:
         return Check(WEIGHTS, "ok", f"{place}, SHA-256 {found}…")
     if place.name.endswith(f"-{PUBLISHED_WEIGHTS}.pth"):

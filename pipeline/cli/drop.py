@@ -4,6 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from analysis.records.names import ROW_TAGS
 from pipeline.config.sweep_file import load_sweep
 from pipeline.errors import UserError, nearest
 from pipeline.orchestration.planner import PlannedTrial, plan_sweep
@@ -31,7 +32,7 @@ def drop(name: str, row: str, overrides: list[str], *, yes: bool) -> int:
         assert found.record is not None, "chosen so above"
         folder = Path(found.trial.config.paths.trials) / found.key
         with claimed(folder):  # nobody begins with it meanwhile
-            planned.tracker.forget_trial(found.record.run_id)
+            planned.tracker.delete_trial(found.record.run_id)
             shutil.rmtree(folder, ignore_errors=True)
     print(f"dropped {len(trials)} trials; the sweep trains them anew")
     return 0
@@ -39,7 +40,7 @@ def drop(name: str, row: str, overrides: list[str], *, yes: bool) -> int:
 
 def _also_in(found: PlannedTrial, sweep: str) -> str:
     tags = found.record.tags if found.record else {}
-    others = [f"{tag.removeprefix('row.')}: {row}" for tag, row in tags.items() if tag.startswith("row.")]
+    others = [f"{tag.removeprefix(ROW_TAGS)}: {row}" for tag, row in tags.items() if tag.startswith(ROW_TAGS)]
     others = [other for other in others if not other.startswith(f"{sweep}:")]
     return f"; also {', '.join(sorted(others))}" if others else ""
 

@@ -9,11 +9,13 @@ import torch
 from rich.console import Console
 from rich.table import Column, Table
 
+from analysis.records.names import Tag
 from analysis.tables.caption import bias_sentence
 from pipeline.config.compose import change_config, compose_surroundings, tracking_uri
 from pipeline.config.schema import Config
 from pipeline.data.dataset_cache import decode, list_images, open_dataset, prepare
 from pipeline.errors import UserError
+from pipeline.files import file_digest
 from pipeline.hardware.device import device_name, resolve_device, use_threads
 from pipeline.inference.find import PLACES, find_meant
 from pipeline.inference.load import Trained, load_trained
@@ -67,9 +69,7 @@ def _evaluate_trained(trained: Trained, config: Config, options: Options) -> int
     evaluation = evaluator.evaluate(trained.generator.to(evaluator.device).translate)
     when = "" if trained.step is None else f" (step {trained.step})"
     print(f"{config.data.name}: test images of A translated by {trained.file}{when}")
-    with trained.file.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-    made_with = {"evaluated": f"{trained.file}{when}", "evaluated_hash": digest.hexdigest()[:16]}
+    made_with = {"evaluated": f"{trained.file}{when}", "evaluated_hash": file_digest(trained.file)[:16]}
     return _report(evaluation, evaluator, tracker, made_with, options, calibrates=trained.config is None)
 
 
@@ -147,7 +147,7 @@ def _report(
             print(said[-1])
             scores = scores | {f"fid_{options.compare}": theirs}
     finally:  # what was computed is kept, also where another implementation fails
-        device = {"device_name": device_name(evaluator.device), "torch": torch.__version__}
+        device = {Tag.DEVICE_NAME: device_name(evaluator.device), Tag.TORCH: torch.__version__}
         record = {**made_with, **provenance, **device, "remarks": " ".join(said)}
         run_id = tracker.record_evaluation(f"evaluation of {made_with['evaluated']}", scores, record, evaluation.grid)
         print(f"recorded as run {run_id} of {tracker.experiment}")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from analysis.records.names import Tag
 from pipeline.config.schema import FolderConfig
 from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, PROCESS_ALLOWANCE_GB, WORKSPACE_FACTOR
@@ -65,7 +66,7 @@ def _entry(planned: Plan, found: PlannedTrial, need: Need, is_left: bool) -> Ent
         "new": "to train",
         "training": f"training now, step {record.step if record else 0}",
         "interrupted": f"resumable at step {record.step if record else 0}",
-        "stopped": f"stopped {record.tags.get('stopped', '') if record else ''}".strip(),
+        "stopped": f"stopped {record.tags.get(Tag.STOPPED, '') if record else ''}".strip(),
         "failed": f"failed ({record.error if record else ''})",
     }[found.state]
     if found.state == "failed":

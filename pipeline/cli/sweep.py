@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from analysis.records.names import last_metric
 from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.config.trial_key import keyed_fields
 from pipeline.hardware.device import describe_devices
@@ -15,7 +16,7 @@ from pipeline.hardware.mps import mps_for_packed_trials
 from pipeline.metrics.names import further_scores, metric_names
 from pipeline.orchestration.planner import Need, Plan, find_needs, plan_sweep
 from pipeline.orchestration.preflight import require_machine, require_means
-from pipeline.orchestration.registration import manifest, register
+from pipeline.orchestration.registration import make_manifest, register
 from pipeline.tracking.ui_views import saved_views, view_address
 from pipeline.trial.process import forked_nursery
 
@@ -60,7 +61,7 @@ def _views(planned: Plan) -> Mapping[str, str]:
     """What MLflow's UI is to show of the sweep."""
     metric, _ = metric_names(planned.config.metric.extractor)
     parameters = keyed_fields(planned.config)
-    axes = manifest(planned)["axes"]
+    axes = make_manifest(planned).axes
     fields = [name for name in axes if name in parameters] + (["model.method"] if "model" in axes else [])
     train = planned.config.train
     last_step = planned.steps_per_epoch * (train.constant_epochs + train.decay_epochs)
@@ -119,7 +120,7 @@ def _say_what_is_lacking(planned: Plan) -> None:
     keys = [found.key for found in planned.trials]
     done = [key for key in keys if key in records and records[key].status == "FINISHED"]
     for score in further_scores(metric.extractor, metric.also, segmented=metric.segmentation is not None):
-        lacking = [key for key in done if f"last/{score}" not in records[key].metrics]
+        lacking = [key for key in done if last_metric(score) not in records[key].metrics]
         if lacking:
             print(
                 f"{score}: {len(lacking)} trials were done before it was asked for; just evaluate KEY with the same "

@@ -1,11 +1,10 @@
 """The identity of a trial: the same key is the same trial, the same folder, the same MLflow run."""
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from pipeline.cache import content_key
 from pipeline.config.schema import Config
 
 # Raised by one where a change of code changes results: every trial is then another trial, and trains again.
@@ -44,7 +43,7 @@ def trial_key(config: Config, data: str, weights: str) -> str:
     `data` and `weights` are the fingerprints of the data set's content and of the metric's network.
     """
     identity = {"fields": keyed_fields(config), "data": data, "weights": weights, "version": RESULT_VERSION}
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    return content_key(identity)
 
 
 def keyed_fields(config: Config) -> dict[str, str | int | float | bool | None]:

@@ -16,6 +16,7 @@ from pipeline.data.dataset_cache import SPLITS
 from pipeline.data.download import AGAIN, PATIENCE, Patience, check_digest, download, following, read_entries, unpack
 from pipeline.data.image_io import SUFFIXES, image_files, read_image, resize, with_channels, write_png
 from pipeline.errors import UserError, nearest
+from pipeline.files import remove_leftovers, replacing
 
 CITYSCAPES_SIZE = (256, 256)
 LABELS_END, PHOTOGRAPHS_END = "_gtFine_color.png", "_leftImg8bit.png"
@@ -132,7 +133,7 @@ def _fetch(dataset: Fetched, target: Path, url: str, console: Console, patience:
         if not dataset.has_tests and not any(place.parts[0].startswith("test") for place in entries):
             entries |= {PurePosixPath(f"test{place.parts[0][-1]}", place.name): entries[place] for place in entries}
         release = _release(archive, _counts(entries), dataset, AGAIN)
-        with _whole(target) as folder:
+        with _new_folder(target) as folder:
             unpack(archive, entries, folder)
     return release
 
@@ -155,7 +156,7 @@ def _bring(dataset: Brought, target: Path, source: Path, console: Console) -> Re
         case unknown:
             raise AssertionError(f"nothing lays out {unknown!r}")
     release = _release(source, _counts(sources), dataset, f"--from must point to {dataset.folder}")
-    with _alone(target), _whole(target) as folder, following(target.name, "images", console) as follow:
+    with _alone(target), _new_folder(target) as folder, following(target.name, "images", console) as follow:
         for number, (place, file) in enumerate(sources.items(), 1):
             (folder / place).parent.mkdir(exist_ok=True)
             write(file, folder / place)
@@ -224,16 +225,11 @@ def _alone(target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _whole(target: Path) -> Iterator[Path]:
-    """A folder beside the target, which becomes it if all goes well and is removed if not."""
-    partial = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
-        yield partial
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+def _new_folder(target: Path) -> Iterator[Path]:
+    remove_leftovers(target)
+    with replacing(target) as folder:
+        folder.mkdir()
+        yield folder
 
 
 def _count(folder: Path) -> dict[str, int]:

@@ -1,23 +1,20 @@
-"""Unpaired images of two domains: decoded once into a cache that all trials share, then batches of them.
+"""Data sets of unpaired images: decoded once into a cache that all trials share.
 
-Arrays are (N, 1 or 3, H, W), of 8 bits or, where one of the files has them, of 16. A cache entry is named by the
-content it was made from and by how, is written whole or not at all, and is opened as a memory map.
+Arrays are (N, 1 or 3, H, W). They have 8 bits, or 16 if one of the files has 16. A cache entry is named by a hash of
+its source files and of the settings. It is opened as a memory map.
 """
 
 import hashlib
 import inspect
-import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
+from pipeline.cache import DamagedEntryError, cached, content_key
 from pipeline.config.schema import FolderConfig, StripesConfig
 from pipeline.config.trial_key import RESULT_VERSION
 from pipeline.data import stripes
@@ -30,7 +27,7 @@ from pipeline.data.image_io import (
     to_16_bits,
     with_channels,
 )
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 
 SPLITS = ("trainA", "trainB", "testA", "testB")
 DataConfig = StripesConfig | FolderConfig
@@ -38,9 +35,12 @@ DataConfig = StripesConfig | FolderConfig
 
 @dataclass(frozen=True)
 class Dataset:
-    """train_*: images at the size that crops are taken from; decay_*: at the crop's size, for the decay phase
-    (the reference code crops at random only before it). background_a (N, H, W): where test_a must not change,
-    known for drawn tasks alone."""
+    """The images of both domains.
+
+    train_*: at the size from which crops are taken. decay_*: at the size of the crops, for the decay phase; the
+    reference code crops at random only before that phase. background_a (N, H, W): where a translation must not change
+    test_a; only drawn tasks have it.
+    """
 
     train_a: Picture
     train_b: Picture
@@ -53,14 +53,14 @@ class Dataset:
 
 @dataclass(frozen=True)
 class PreparedData:
-    """Where a data set's cache entry lies, and the hash of the content it was made from."""
+    """The folder of a data set's cache entry, and the hash of the content it was made from."""
 
     folder: Path
     fingerprint: str
 
 
 def prepare(config: DataConfig, cache: Path) -> PreparedData:
-    """Fill the cache if this content is not in it yet. Raises UserError for a folder that cannot serve."""
+    """Put the data set into the cache unless it is there. Raises UserError for a folder that cannot be used."""
     match config:
         case StripesConfig():
             return _prepare_stripes(config, cache)
@@ -70,7 +70,7 @@ def prepare(config: DataConfig, cache: Path) -> PreparedData:
 
 
 def open_dataset(folder: Path) -> Dataset:
-    """The arrays of a cache entry, read as they are needed."""
+    """Open the arrays of a cache entry as memory maps."""
     arrays = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
     return Dataset(
         **{name: arrays[name] for name in ("train_a", "train_b", "test_a", "test_b")},
@@ -81,9 +81,9 @@ def open_dataset(folder: Path) -> Dataset:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The image files of a folder, by name. Raises UserError where there are fewer than two."""
+    """Return the image files of a folder, sorted by name. Raises UserError if there are fewer than two."""
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; data.root must hold {', '.join(SPLITS)}")
+        raise UserError(f"{folder}: no such folder. data.root must contain {', '.join(SPLITS)}")
     files = image_files(folder)
     if len(files) < 2:
         raise UserError(f"{folder}: {len(files)} images found, at least 2 are needed ({' '.join(sorted(SUFFIXES))})")
@@ -114,9 +114,9 @@ def _decode_folder(files: dict[str, list[Path]], config: FolderConfig) -> dict[s
 
 
 def decode(files: list[Path], size: tuple[int, int], channels: int, *, resizing: bool = True) -> Picture:
-    """The images (N, channels, H, W), each resized to the same size; in 16 bits if one of the files has them.
+    """Return the images (N, channels, H, W), resized to one size. They have 16 bits if one of the files has 16.
 
-    Raises UserError for a file that cannot be read and, without resizing, for one of another size.
+    Raises UserError for a file that cannot be read, and without `resizing` for one of another size.
     """
     images: Picture = np.zeros((len(files), channels, *size), dtype=np.uint8)
     for number, path in enumerate(files):
@@ -124,8 +124,8 @@ def decode(files: list[Path], size: tuple[int, int], channels: int, *, resizing:
         if not resizing and picture.shape[:2] != size:
             found, wanted = (f"{height} x {width}" for height, width in (picture.shape[:2], size))
             raise UserError(
-                f"{path}: {found} pixels, the task's images have {wanted}; resize=yes resizes by Pillow's bicubic "
-                "filter, and changes the distance by it"
+                f"{path}: {found} pixels, but the task's images have {wanted}. resize=yes resizes with Pillow's "
+                "bicubic filter, which changes the distances"
             )
         picture = resize(with_channels(picture, channels), size)
         if picture.dtype == np.uint16:
@@ -135,50 +135,50 @@ def decode(files: list[Path], size: tuple[int, int], channels: int, *, resizing:
 
 
 def _prepare_stripes(config: StripesConfig, cache: Path) -> PreparedData:
-    """Draw them, or take from the cache what the same code has drawn by the same settings."""
-    drawn_by = [_made_by(config), inspect.getsource(stripes), np.__version__]
-    note = cache / "data" / f"{_hash(drawn_by)}.drawn"
-    if note.exists():
+    """Draw the images, unless the same code has drawn them from the same settings before."""
+    drawn_from = [_settings_of_entry(config), inspect.getsource(stripes), np.__version__]
+
+    def make(note: Path) -> None:
+        arrays = _draw_stripes(config)
+        note.write_text(_store(cache, _digest_arrays(arrays), config, lambda: arrays).fingerprint, encoding="ascii")
+
+    def read(note: Path) -> PreparedData:
         fingerprint = note.read_text(encoding="ascii")
-        if _entry(cache, fingerprint, config).is_dir():
-            return PreparedData(_entry(cache, fingerprint, config), fingerprint)
-    arrays = _draw_stripes(config)
-    prepared = _store(cache, _digest_arrays(arrays), config, lambda: arrays)
-    partial = note.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(prepared.fingerprint, encoding="ascii")
-    partial.rename(note)
-    return prepared
+        return _read_entry(_entry(cache, fingerprint, config), fingerprint)
+
+    return cached(cache / "data" / f"{content_key(drawn_from)}.drawn", make, read)
 
 
 def _store(
-    cache: Path, fingerprint: str, config: DataConfig, make: Callable[[], dict[str, NDArray[np.generic]]]
+    cache: Path, fingerprint: str, config: DataConfig, arrays: Callable[[], dict[str, NDArray[np.generic]]]
 ) -> PreparedData:
-    folder = _entry(cache, fingerprint, config)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        if not folder.is_dir():
-            arrays = make()
-            partial = folder.with_suffix(".partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            for name, array in arrays.items():
-                np.save(partial / f"{name}.npy", array)
-            partial.rename(folder)
+    """Put the arrays into the cache unless they are in it."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        for name, array in arrays().items():
+            np.save(folder / f"{name}.npy", array)
+
+    return cached(_entry(cache, fingerprint, config), make, lambda folder: _read_entry(folder, fingerprint))
+
+
+def _read_entry(folder: Path, fingerprint: str) -> PreparedData:
+    """Check that all arrays can be opened. Raises DamagedEntryError."""
+    try:
+        open_dataset(folder)
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise DamagedEntryError(f"the data set {folder} is damaged ({first_line(error)})") from None
     return PreparedData(folder, fingerprint)
 
 
 def _entry(cache: Path, fingerprint: str, config: DataConfig) -> Path:
-    return cache / "data" / _hash([fingerprint, _made_by(config), RESULT_VERSION])
+    return cache / "data" / content_key([fingerprint, _settings_of_entry(config), RESULT_VERSION])
 
 
-def _made_by(config: DataConfig) -> dict[str, Any]:
+def _settings_of_entry(config: DataConfig) -> dict[str, Any]:
     """The settings that a cache entry depends on."""
     elsewhere = ("name", "root", "expected_images")
     return {name: value for name, value in asdict(config).items() if name not in elsewhere}
-
-
-def _hash(content: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _digest_arrays(arrays: dict[str, NDArray[np.generic]]) -> str:
@@ -194,7 +194,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); repair or remove it") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}). Repair or remove it") from None
 
 
 def _digest(parts: Iterator[bytes]) -> str:

@@ -4,7 +4,6 @@ Nothing is known here of what they hold; `datasets.py` knows.
 """
 
 import errno
-import hashlib
 import json
 import shutil
 import stat
@@ -23,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipeline.errors import UserError, first_line
+from pipeline.files import file_digest
 
 CHUNK_BYTES = 1 << 16
 PLAIN_LINE_SECONDS = 10.0
@@ -206,8 +206,7 @@ def check_digest(archive: Path, sha256: str | None) -> None:
     """Raise UserError where the file's SHA-256 is not the published one; None is not known, and not checked."""
     if sha256 is None:
         return
-    with archive.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = file_digest(archive)
     if found != sha256:
         raise UserError(f"{archive}: its sha256 is {found}, the published file's is {sha256}; {AGAIN}")
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from models.images import LUMA
 from pipeline.errors import UserError, first_line
+from pipeline.files import replacing
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
@@ -86,12 +87,8 @@ def resize(picture: Picture, size: tuple[int, int]) -> Picture:
 def write_png(path: Path, picture: Picture) -> None:
     """Write the picture with its channels and bits, whole or not at all."""
     _, encoded = cv2.imencode(".png", picture[..., ::-1])
-    partial = path.with_suffix(".partial")
-    try:
+    with replacing(path) as partial:
         partial.write_bytes(encoded.tobytes())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _is_16_bit(path: Path, image: Image.Image) -> bool:

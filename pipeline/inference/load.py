@@ -9,9 +9,9 @@ import torch
 from models.build import build_objective
 from models.cut import CUTObjective
 from models.cyclegan import CycleGANObjective
-from models.generator import Generator
-from models.official import read_generator, weights_in
-from models.weights import load_weights, named_tensors
+from models.networks.generator import Generator
+from models.networks.weights import load_weights, named_tensors
+from models.reference_checkpoint import read_generator, reference_tensors
 from pipeline.config.schema import Config
 from pipeline.errors import UserError, first_line
 from pipeline.tracking.store import key_of_run
@@ -63,7 +63,7 @@ def load_trained(file: Path) -> Trained:
         objective, config = _objective(content, file)
         return Trained(objective.translator, file, config, content.get("step"))
     try:
-        generator = read_generator(weights_in(content, str(file)), str(file))
+        generator = read_generator(reference_tensors(content, str(file)), str(file))
     except ValueError as error:
         raise UserError(str(error)) from None
     except RuntimeError as error:  # torch's, for sizes that no memory holds

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from models.generator import Generator
-from models.images import LEAST_SIDE, to_bits, to_model_range
+from models.images import MIN_SIDE, to_bits, to_model_range
+from models.networks.generator import Generator
 from pipeline.data.image_io import SUFFIXES, Picture, image_files, read_image, with_channels, write_png
 from pipeline.errors import UserError
 
@@ -37,11 +37,10 @@ def translate_files(generator: Generator, files: dict[Path, Path], device: torch
     """Translate and write each file, then give its path. Raises UserError for one that cannot be read."""
     for source, target in files.items():
         picture = read_image(source)
-        if min(picture.shape[:2]) < LEAST_SIDE:
+        if min(picture.shape[:2]) < MIN_SIDE:
             height, width = picture.shape[:2]
-            raise UserError(f"{source}: {height} x {width} pixels; each side must have {LEAST_SIDE} at least")
+            raise UserError(f"{source}: {height} x {width} pixels; each side must have {MIN_SIDE} at least")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
             write_png(target, translate_picture(generator, picture, device))
         except OSError as error:
             raise UserError(f"{target}: cannot be written ({error.strerror}); choose another place") from None

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from analysis.records.names import Tag, deviation_name
 from models.images import to_bits, to_model_range
 from pipeline.config.schema import MetricConfig
 from pipeline.data.dataset_cache import Dataset
@@ -83,18 +84,18 @@ class Evaluator:
         """What the distances of `count` images are made with: all that another's number must share to be comparable."""
         extractor, (height, width) = self.extractor, self.test_b.shape[-2:]
         made_with = {
-            "extractor": extractor.name,
-            "weights": extractor.weights,
-            "layer": extractor.layer,
-            "dimensions": str(extractor.dimensions),
-            "resize": extractor.resize,
-            "image_size": f"{height} x {width}",
-            "images_a": str(count),
-            "images_b": str(len(self.test_b)),
-            "kid_subset_size": str(kid_subset(self.config.kid_subset_size, count, len(self.test_b))),
-            "kid_subsets": str(KID_SUBSETS),
-            "arithmetic": "float32",
-            "computed_by": LIBRARY,
+            Tag.EXTRACTOR: extractor.name,
+            Tag.WEIGHTS: extractor.weights,
+            Tag.LAYER: extractor.layer,
+            Tag.DIMENSIONS: str(extractor.dimensions),
+            Tag.RESIZE: extractor.resize,
+            Tag.IMAGE_SIZE: f"{height} x {width}",
+            Tag.IMAGES_A: str(count),
+            Tag.IMAGES_B: str(len(self.test_b)),
+            Tag.KID_SUBSET_SIZE: str(kid_subset(self.config.kid_subset_size, count, len(self.test_b))),
+            Tag.KID_SUBSETS: str(KID_SUBSETS),
+            Tag.ARITHMETIC: "float32",
+            Tag.COMPUTED_BY: LIBRARY,
         }
         for measure in (*self.set_measures, *self.pair_measures):
             made_with |= measure.made_with
@@ -130,7 +131,7 @@ class Evaluator:
         scores = {
             frechet: frechet_distance(statistics_of(features), self.statistics_b),
             kernel: kid.mean,
-            f"{kernel}_std": kid.deviation,
+            deviation_name(kernel): kid.deviation,
         }
         for measure in self.set_measures:
             scores |= measure.score(outputs)

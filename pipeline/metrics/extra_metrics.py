@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from analysis.records.names import Tag
 from pipeline.config.schema import MetricConfig
 from pipeline.errors import UserError
 from pipeline.metrics.distances import NEIGHBOURS, frechet_distance, precision_recall, statistics_of
@@ -66,7 +67,7 @@ def pair_measures(
         measures.append(Measure(partial(background_change, background), {}))
     if LPIPS in config.also:
         network = load_lpips()
-        hashes = {"lpips-vgg16": weights_digest(network)}
+        hashes = {Tag.LPIPS_VGG16: weights_digest(network)}
         measures.append(Measure(partial(_lpips, network, config.batch_size, device), hashes))
     if config.segmentation is not None:
         # Loaded and tried here, and loaded again where it is used: its memory is not the training's.
@@ -75,7 +76,7 @@ def pair_measures(
             class_ids(some)
             segmenter.predict(some)
         score = partial(_segmentation, config.segmentation, config.batch_size, device)
-        measures.append(Measure(score, {"segmenter": segmenter.weights}))
+        measures.append(Measure(score, {Tag.SEGMENTER: segmenter.weights}))
     return measures
 
 

@@ -16,6 +16,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, Featu
 from torch_fidelity.utils import create_feature_extractor, create_sample_similarity
 
 from pipeline.errors import UserError, first_line
+from pipeline.files import file_digest
 from pipeline.metrics import random_conv as small_extractor
 from pipeline.metrics.names import DINOV2, INCEPTION, PUBLISHED_WEIGHTS, SMALL_CONV, VGG, has_weights
 
@@ -128,7 +129,7 @@ def weights_fingerprint(name: str, weights: str | None) -> str:
     """The first 8 digits of the weights' SHA-256, which torch-fidelity's file has in its name; '' for fixed filters."""
     if not has_weights(name):
         return ""
-    return PUBLISHED_WEIGHTS if weights is None else digest_file(inception_weights(weights))
+    return PUBLISHED_WEIGHTS if weights is None else file_digest(inception_weights(weights))[:8]
 
 
 class _Untrained(FeatureExtractorInceptionV3):
@@ -147,7 +148,7 @@ def _load_inception(place: Path) -> FeatureExtractorBase:
                 f"Inception's weights are not at {place} and {URL_INCEPTION_V3} cannot be reached; fetch that file on "
                 f"a machine that can and put it there, or give its path as metric.weights=…"
             ) from None
-    if place.name.endswith(f"-{PUBLISHED_WEIGHTS}.pth") and digest_file(place) != PUBLISHED_WEIGHTS:
+    if place.name.endswith(f"-{PUBLISHED_WEIGHTS}.pth") and not file_digest(place).startswith(PUBLISHED_WEIGHTS):
         named = f"does not begin with {PUBLISHED_WEIGHTS}, as its name says"
         raise UserError(f"{place}: its SHA-256 {named}; fetch it again")
     try:
@@ -182,9 +183,3 @@ def weights_digest(network: nn.Module) -> str:
         whole.update(name.encode())
         whole.update(tensor.contiguous().numpy())
     return whole.hexdigest()[:8]
-
-
-def digest_file(path: Path) -> str:
-    """The first 8 digits of a file's SHA-256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:8]

@@ -6,6 +6,8 @@ FID is the Fréchet distance between Inception features and nothing else (Heusel
 task's small extractor gives distances of another name.
 """
 
+from analysis.records.names import DISTANCES
+
 INCEPTION = "inception-v3-compat"
 SMALL_CONV = "small-conv"
 VGG = "vgg16"
@@ -14,7 +16,7 @@ DINOV2 = "dinov2-vit-l-14"
 PUBLISHED_WEIGHTS = "6726825d"
 # Floating-point operations for an image, counted by torch: Inception's at 299 x 299, the small one's at 64 x 64.
 OPERATIONS_PER_IMAGE = {INCEPTION: 11_426_432_192, SMALL_CONV: 9_830_400}
-_NAMES = {INCEPTION: ("fid", "kid"), SMALL_CONV: ("fd_small_conv", "kd_small_conv")}
+_NAMES: dict[str, tuple[str, str]] = dict(zip((INCEPTION, SMALL_CONV), DISTANCES, strict=True))
 # What a trial can be scored by beside these (`metric.also`), and by a segmentation network.
 SEGMENTATION_SCORES = ("mAP", "pixAcc", "classAcc")
 PRECISION_RECALL, LPIPS, FD_DINOV2 = "precision_recall", "lpips", "fd_dinov2"

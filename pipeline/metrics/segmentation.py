@@ -3,7 +3,6 @@
 The Cityscapes scores of CUT (Park et al., ECCV 2020, table 1), which come from a DRN (Yu et al., CVPR 2017).
 """
 
-import hashlib
 import logging
 import warnings
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
 from pipeline.errors import UserError, first_line
+from pipeline.files import file_digest
 from pipeline.hardware.memory import is_out_of_memory
 
 IGNORED = 255
@@ -122,9 +122,7 @@ def load_segmenter(path: str, device: torch.device) -> Segmenter:
     if not Path(path).is_file():
         raise UserError(f"metric.segmentation={path}: no such file; give the path of a TorchScript or .pt2 file")
     network = _exported_program(path, device) if Path(path).suffix == ".pt2" else _torch_script(path, device)
-    with Path(path).open("rb") as file:
-        weights = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    return Segmenter(path, network, device, weights)
+    return Segmenter(path, network, device, file_digest(Path(path))[:16])
 
 
 def _exported_program(path: str, device: torch.device) -> Callable[[Tensor], Tensor]:

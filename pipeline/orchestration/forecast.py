@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from analysis.records.names import SECONDS_PER_EVALUATION, SECONDS_PER_STEP, Tag, cost_metric
 from models.configs import GeneratorConfig, ImageShape
-from models.generator import Generator
+from models.networks.generator import Generator
 from pipeline.config.schema import Config
 from pipeline.hardware.allocation import needed_gb
 from pipeline.hardware.circumstances import execution_in, execution_name, ran_under_mps
@@ -72,13 +73,13 @@ def predict_memory(cost: StepCost, machine: Machine, alike: Sequence[TrialRecord
     same = [
         record
         for record in alike
-        if record.tags.get("device_name") == machine.name and execution_in(record.tags) == execution
+        if record.tags.get(Tag.DEVICE_NAME) == machine.name and execution_in(record.tags) == execution
     ]
     counted = needed_gb(cost.live_gb, machine.device)
-    too_little = max((float(record.tags.get("out_of_memory_gb", 0)) for record in same), default=0.0)
+    too_little = max((float(record.tags.get(Tag.OUT_OF_MEMORY_GB, 0)) for record in same), default=0.0)
     peak = "peak_reserved_gb" if machine.device == "cuda" else "process_peak_gb"
     # Older trials have one peak for all of it.
-    whole = (f"cost/training_{peak}", f"cost/evaluation_{peak}", f"cost/{peak}")
+    whole = tuple(cost_metric(name) for name in (f"training_{peak}", f"evaluation_{peak}", peak))
     measured = [
         record.metrics[name]
         for record in same
@@ -109,11 +110,11 @@ def predict_seconds(
         for record in alike
         if record.status == "FINISHED"
         and _circumstances(record.tags) == here
-        and {"cost/seconds_per_step", "cost/seconds_per_evaluation"} <= set(record.metrics)
+        and {SECONDS_PER_STEP, SECONDS_PER_EVALUATION} <= set(record.metrics)
     ]
     if same:
-        per_step = statistics.median(metrics["cost/seconds_per_step"] for metrics in same)
-        per_evaluation = statistics.median(metrics["cost/seconds_per_evaluation"] for metrics in same)
+        per_step = statistics.median(metrics[SECONDS_PER_STEP] for metrics in same)
+        per_evaluation = statistics.median(metrics[SECONDS_PER_EVALUATION] for metrics in same)
         return Prediction(left.steps * per_step + left.evaluations * per_evaluation, "earlier trials")
     rate = measured_rate(config.model.generator, config.data.shape, config.compute.device, threads)
     return Prediction(operations / rate, "counted")
@@ -121,7 +122,7 @@ def predict_seconds(
 
 def _circumstances(tags: Mapping[str, str]) -> tuple[str | None, str | None, str, bool]:
     """What a record's seconds depend on beside its work: device, threads, execution, MPS."""
-    return tags.get("device_name"), tags.get("threads"), execution_in(tags), ran_under_mps(tags)
+    return tags.get(Tag.DEVICE_NAME), tags.get(Tag.THREADS), execution_in(tags), ran_under_mps(tags)
 
 
 _rates: dict[tuple[GeneratorConfig, ImageShape, str, int], float] = {}

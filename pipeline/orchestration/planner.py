@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from analysis.records.names import eval_metric, last_metric, row_tag, settings_tag
 from pipeline.config.compose import tracking_uri
 from pipeline.config.schema import Config, FolderConfig
 from pipeline.config.search_space import Sample
@@ -148,7 +149,7 @@ def find_needs(plan: Plan) -> list[Need]:
     """What each of the plan's trials needs, in their order. Raises UserError for one that the machine cannot carry."""
     costs = [step_cost(planned.trial.config, Path(plan.config.paths.cache)) for planned in plan.trials]
     trials = len(plan.trials) + plan.samples_to_draw
-    alike = {work: tuple(plan.tracker.find_alike(work)) for work in {cost.work for cost in costs}}
+    alike = {work: tuple(plan.tracker.find_trials_of_same_cost(work)) for work in {cost.work for cost in costs}}
     needs: list[Need] = []
     for planned, cost in zip(plan.trials, costs, strict=True):
         same = alike[cost.work]
@@ -165,7 +166,9 @@ def find_needs(plan: Plan) -> list[Need]:
 
 def recorded_samples(sweep: str, records: Mapping[str, TrialRecord]) -> list[Sample]:
     """The samples that a search has drawn so far, in their order."""
-    rows = [(record.tags.get(f"row.{sweep}", ""), record.tags.get(f"set.{sweep}", "{}")) for record in records.values()]
+    rows = [
+        (record.tags.get(row_tag(sweep), ""), record.tags.get(settings_tag(sweep), "{}")) for record in records.values()
+    ]
     numbered = {int(row.removeprefix(SAMPLE)): json.loads(found) for row, found in rows if row.startswith(SAMPLE)}
     return [numbered[number] for number in sorted(numbered)]
 
@@ -174,7 +177,7 @@ def score_of(record: TrialRecord | None, metric: str) -> float | None:
     """The last score of a trial that is done or was stopped; None for one that is not, or that has none."""
     if record is None or record.status not in ("FINISHED", "KILLED"):
         return None
-    return record.metrics.get(f"last/{metric}", record.metrics.get(f"eval/{metric}"))
+    return record.metrics.get(last_metric(metric), record.metrics.get(eval_metric(metric)))
 
 
 def checkpoint_path(config: Config, key: str) -> Path:

@@ -7,6 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from analysis.records.manifest import Manifest, SweepRow
+from analysis.records.names import Tag, row_tag, settings_tag
 from pipeline.config.sweep_file import SWEEPS, Row
 from pipeline.config.trial_key import RESULT_VERSION, can_change_results, keyed_fields, leaves
 from pipeline.orchestration.planner import Need, Plan, checkpoint_path
@@ -23,30 +25,30 @@ def register(plan: Plan, needs: Sequence[Need] = (), *, retry_failed: bool = Fal
     """
     assert plan.data is not None, "a plan without data is for looking at"
     provenance = {
-        "data_fingerprint": plan.data.fingerprint,
-        "commit": _commit(),
-        "result_version": str(RESULT_VERSION),
+        Tag.DATA_FINGERPRINT: plan.data.fingerprint,
+        Tag.COMMIT: _commit(),
+        Tag.RESULT_VERSION: str(RESULT_VERSION),
     }
     left = {planned.key for planned in plan.to_train(retry_failed=retry_failed)}
     sets = {row.row: row.set for row in plan.sweep.rows}
     need_of = dict(zip((planned.key for planned in plan.trials), needs, strict=False))
     jobs: list[TrialJob] = []
     with plan.tracker.lock:
-        plan.tracker.record_sweep(plan.sweep.name, manifest(plan))
+        plan.tracker.record_sweep(make_manifest(plan))
         records = plan.tracker.find_trials()
         for planned in plan.trials:
             trial, record = planned.trial, records.get(planned.key)
             settings = json.dumps(sets[trial.row])
-            membership = {f"row.{plan.sweep.name}": trial.row, f"set.{plan.sweep.name}": settings}
+            membership = {row_tag(plan.sweep.name): trial.row, settings_tag(plan.sweep.name): settings}
             name = f"{trial.row}, seed {trial.seed}"
             run_id = record.run_id if record else plan.tracker.create_trial(planned.key, name)
             if planned.key not in left:
-                plan.tracker.describe_trial(run_id, {}, membership)
+                plan.tracker.log_settings(run_id, {}, membership)
                 continue
             # MLflow keeps a parameter's first value for good; those of the key cannot differ in a run of that key.
             need = need_of[planned.key]
-            tags = {**membership, **provenance, "work": need.cost.work}
-            plan.tracker.describe_trial(run_id, keyed_fields(trial.config), tags)
+            tags = {**membership, **provenance, Tag.WORK: need.cost.work}
+            plan.tracker.log_settings(run_id, keyed_fields(trial.config), tags)
             # The threads that were worked out go along, since an evaluation later on must use as many.
             compute = replace(trial.config.compute, cpus_per_trial=need.share.cpus)
             config = replace(trial.config, compute=compute)
@@ -57,29 +59,26 @@ def register(plan: Plan, needs: Sequence[Need] = (), *, retry_failed: bool = Fal
     return jobs
 
 
-def manifest(plan: Plan) -> dict[str, Any]:
-    """What the tables need to know of a sweep, written beside its trials."""
-    keys: dict[str, dict[str, str]] = {row.row: {} for row in plan.sweep.rows}
+def make_manifest(plan: Plan) -> Manifest:
+    """Return what tables need to know of a sweep."""
+    keys: dict[str, dict[int, str]] = {row.row: {} for row in plan.sweep.rows}
     for planned in plan.trials:
-        keys[planned.trial.row][str(planned.trial.seed)] = planned.key
-    axes = list(dict.fromkeys(name for row in plan.sweep.rows for name in row.set))
-    return {
-        "sweep": plan.sweep.name,
-        "question": plan.sweep.question,
-        "task": plan.task,
-        "default": plan.sweep.default or plan.sweep.rows[0].row,
-        "result_version": str(RESULT_VERSION),
-        "price_per_hour": plan.config.compute.price_per_hour,
-        "base": list(plan.sweep.base),
-        "overrides": [text for text in plan.overrides if can_change_results(text)],
-        "command": list(plan.overrides),
-        "file": plan.sweep.name if Path(plan.sweep.place).parent == SWEEPS else plan.sweep.place,
-        "axes": axes,
-        "rows": [
-            {"row": row.row, "paper": row.paper, "keys": keys[row.row], "settings": _settings(plan, row, axes)}
-            for row in plan.sweep.rows
-        ],
-    }
+        keys[planned.trial.row][planned.trial.seed] = planned.key
+    axes = tuple(dict.fromkeys(name for row in plan.sweep.rows for name in row.set))
+    return Manifest(
+        sweep=plan.sweep.name,
+        question=plan.sweep.question,
+        task=plan.task,
+        default=plan.sweep.default or plan.sweep.rows[0].row,
+        result_version=str(RESULT_VERSION),
+        rows=tuple(SweepRow(row.row, row.paper, keys[row.row], _settings(plan, row, axes)) for row in plan.sweep.rows),
+        axes=axes,
+        base=tuple(plan.sweep.base),
+        overrides=tuple(text for text in plan.overrides if can_change_results(text)),
+        price_per_hour=plan.config.compute.price_per_hour,
+        command=tuple(plan.overrides),
+        file=plan.sweep.name if Path(plan.sweep.place).parent == SWEEPS else plan.sweep.place,
+    )
 
 
 def _settings(plan: Plan, row: Row, axes: Sequence[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from analysis.records.names import Tag
 from analysis.records.schema import RecordsError
 from analysis.tables.write import write_tables
 from pipeline.config.search_space import Search
@@ -115,10 +116,10 @@ class Training:
         try:
             if outcome == Outcome("stopped"):
                 why = f"by the search after epoch {at.epoch if at else 0}"
-                self.planned.tracker.close_trial(run_id, "KILLED", {"stopped": why})
+                self.planned.tracker.end_trial(run_id, "KILLED", {Tag.STOPPED: why})
             if outcome.ending in ("died", "failed", "memory"):
                 # Mostly the trial has said so itself.
-                self.planned.tracker.close_trial(run_id, "FAILED", {"error": outcome.reason})
+                self.planned.tracker.end_trial(run_id, "FAILED", {Tag.ERROR: outcome.reason})
         except UserError as error:
             self.view.log.info("%s: %s", key, error)
         self.tables.refresh()

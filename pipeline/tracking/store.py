@@ -1,59 +1,52 @@
-"""The only writer of MLflow: experiments are tasks, a run is a trial found again by its key, and a sweep is a run
-that holds the list of its trials. Every evaluation leaves a picture, and a file of its scores with what they were made
-with; one that no training made is a run of its own.
+"""The only writer of MLflow, beside `TrialRun` for the time that a trial trains.
 
-A trial's metrics: losses ('train/...'), scores ('eval/...') by step; and, when it is done, 'last/...', 'best/...',
-'cost/...' and 'source/...', one value each, which are what tables are made of.
+An experiment is a task. A run is a trial, which is found again by its key; an evaluation outside of training; or a
+sweep, which holds the list of its trials. `analysis.records.names` has the names of all tags and metrics.
 """
 
-import hashlib
-import json
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag, ViewType
-from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
-
+from analysis.records.manifest import MANIFEST_FILE, Manifest
+from analysis.records.mlflow_client import (
+    MLFLOW_RUN_NOTE,
+    Metric,
+    MlflowClient,
+    MlflowException,
+    Param,
+    Run,
+    RunTag,
+    search_runs,
+)
+from analysis.records.names import IS_SWEEP, IS_TRIAL, PROGRESS_STEP, Tag, eval_metric
 from pipeline.errors import UserError, first_line
 
-MANIFEST = "sweep.json"
-PAGE = 1000
-# Enough for a median, and the latest are by the present code.
-ALIKE = 20
-# How long a trial's values wait to be sent together, and how many a batch may have (MLflow's limit is 1000).
-SECONDS_BETWEEN_BATCHES = 2.0
-MOST_METRICS = 500
-# MLflow takes tags of 5000 characters; a reason is a line.
+# Enough for a median, and the latest trials are of the present code.
+MOST_SAME_COST = 20
+# MLflow accepts tags of 5000 characters. A reason is shown in one line.
 TAG_LENGTH = 500
 NOTE_LENGTH = 5000
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# A first use lays out the database, and would say so in Alembic's words.
+# The first use of a database creates its tables, which Alembic would report.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """What MLflow knows of a trial: its run, MLflow's status of it, the last step logged, the metrics' last values,
-    and the tags."""
+    """What MLflow knows of a trial: its run, MLflow's status of it, the last logged step, last values and tags."""
 
     run_id: str
     status: str
@@ -63,61 +56,61 @@ class TrialRecord:
 
     @property
     def error(self) -> str:
-        """Why it failed."""
-        return self.tags.get("error", "")
+        """Why the trial failed; '' if it did not."""
+        return self.tags.get(Tag.ERROR, "")
 
 
 def key_of_run(uri: str, run_id: str) -> str | None:
-    """The trial that a run records; None where there is no such run, or it is none of a trial.
+    """Return the key of a run's trial; None if there is no such run, or it is not a trial's.
 
-    Raises UserError where the store cannot be asked.
+    Raises UserError if the store does not answer.
     """
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        return None  # asking would lay out a database
+        return None  # MLflow would create the database
     try:
-        return MlflowClient(uri).get_run(run_id).data.tags.get("trial_key")
-    except Exception as error:  # MLflow's, the database's and the network's own kinds, many of them
+        return MlflowClient(uri).get_run(run_id).data.tags.get(Tag.TRIAL_KEY)
+    except Exception as error:  # of MLflow, the database or the network
         if isinstance(error, MlflowException) and error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
-        raise _no_answer(uri, error) from None
+        raise _store_error(uri, error) from None
 
 
 def import_store() -> None:
-    """Import what MLflow imports when a database is first used, and which takes a second."""
+    """Import what MLflow imports when a database is first used. It takes a second."""
     import mlflow.store.tracking.sqlalchemy_store
 
     assert mlflow.store.tracking.sqlalchemy_store
 
 
 def store_lock(uri: str, trials: Path) -> FileLock:
-    """The lock of a store among the processes of this machine: beside a SQLite file, else in the folder of trials."""
-    place = Path(f"{uri.removeprefix('sqlite:///')}.lock") if uri.startswith("sqlite:///") else trials / "store.lock"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(place, is_singleton=True)
+    """Return a store's lock among this machine's processes: beside a SQLite file, else in the folder of trials."""
+    path = Path(f"{uri.removeprefix('sqlite:///')}.lock") if uri.startswith("sqlite:///") else trials / "store.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path, is_singleton=True)
 
 
 def run_status(uri: str, run_id: str) -> str:
-    """MLflow's status of a trial's run: SCHEDULED, RUNNING, FINISHED, FAILED or, where a search stopped it, KILLED."""
+    """Return MLflow's status of a trial's run: SCHEDULED, RUNNING, FINISHED, FAILED, or KILLED (by a search)."""
     return MlflowClient(uri).get_run(run_id).info.status
 
 
-def _answered(method: Callable[Concatenate["Tracker", P], R]) -> Callable[Concatenate["Tracker", P], R]:
-    """The method, whose faults of the store are told as a user's errors."""
+def _with_store_errors(method: Callable[Concatenate["Tracker", P], R]) -> Callable[Concatenate["Tracker", P], R]:
+    """Raise faults of the store as UserError."""
 
     @wraps(method)
-    def asked(self: "Tracker", *args: P.args, **kwargs: P.kwargs) -> R:
+    def call(self: "Tracker", *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return method(self, *args, **kwargs)
         except UserError:
             raise
-        except Exception as error:  # MLflow's, the database's and the network's own kinds, many of them
-            raise _no_answer(self.uri, error) from None
+        except Exception as error:  # of MLflow, the database or the network
+            raise _store_error(self.uri, error) from None
 
-    return asked
+    return call
 
 
 class Tracker:
-    """One experiment of one store. `lock` is held by whoever lays it out or creates runs in it."""
+    """One experiment of one store. Whoever creates the experiment or its runs holds `lock`."""
 
     def __init__(self, uri: str, experiment: str, artifact_root: str, lock: FileLock) -> None:
         self.uri, self.experiment, self.lock = uri, experiment, lock
@@ -125,65 +118,64 @@ class Tracker:
             with lock:
                 self.client = MlflowClient(uri)
                 found = self.client.get_experiment_by_name(experiment)
-                # A server keeps artefacts where it was told to; only a database of our own needs a place named.
+                # A server has its own path for artefacts. A database needs one.
                 location = f"{artifact_root}/{experiment}" if uri.startswith("sqlite:") else None
                 self.experiment_id = (
                     found.experiment_id if found else self.client.create_experiment(experiment, location)
                 )
-        except Exception as error:  # MLflow's, the database's and the network's own kinds, many of them
-            raise _no_answer(uri, error) from None
+        except Exception as error:  # of MLflow, the database or the network
+            raise _store_error(uri, error) from None
         if found and found.lifecycle_stage != "active":
             raise UserError(
-                f"tracking.uri={uri}: experiment {experiment!r} is deleted; restore it in MLflow, or set another "
-                "data.name"
+                f"tracking.uri={uri}: experiment {experiment!r} is deleted. Restore it in MLflow, or set another "
+                "data.name."
             )
 
-    @_answered
+    @_with_store_errors
     def find_trials(self) -> dict[str, TrialRecord]:
-        """Every trial of the experiment by its key."""
-        return {run.data.tags["trial_key"]: _record(run) for run in self._search("tags.kind = 'trial'")}
+        """Return every trial of the experiment by its key."""
+        return {run.data.tags[Tag.TRIAL_KEY]: _record(run) for run in self._search(IS_TRIAL)}
 
-    @_answered
-    def find_alike(self, work: str) -> list[TrialRecord]:
-        """The latest trials, of whichever task, whose steps cost the same (`StepCost.work`)."""
+    @_with_store_errors
+    def find_trials_of_same_cost(self, work: str) -> list[TrialRecord]:
+        """Return the latest trials, of all tasks, with steps of the same cost (`StepCost.work`)."""
         experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
-        condition = f"tags.kind = 'trial' and tags.work = '{work}'"
-        return [_record(run) for run in self.client.search_runs(experiments, condition, max_results=ALIKE)]
+        condition = f"{IS_TRIAL} and tags.{Tag.WORK} = '{work}'"
+        return [_record(run) for run in self.client.search_runs(experiments, condition, max_results=MOST_SAME_COST)]
 
-    @_answered
-    def score_history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
-        """(step, score) of every evaluation of a trial."""
-        return [(found.step, found.value) for found in self.client.get_metric_history(run_id, f"eval/{metric}")]
+    @_with_store_errors
+    def score_history(self, run_id: str, score: str) -> list[tuple[int, float]]:
+        """Return (step, value) of every evaluation of a trial."""
+        return [(found.step, found.value) for found in self.client.get_metric_history(run_id, eval_metric(score))]
 
-    @_answered
+    @_with_store_errors
     def create_trial(self, key: str, name: str) -> str:
-        """A new run for a trial, scheduled; gives its id."""
-        run = self.client.create_run(self.experiment_id, run_name=name, tags={"kind": "trial", "trial_key": key})
+        """Create a scheduled run for a trial. Return its id."""
+        run = self.client.create_run(self.experiment_id, run_name=name, tags={Tag.KIND: "trial", Tag.TRIAL_KEY: key})
         self.client.update_run(run.info.run_id, status="SCHEDULED")
         return run.info.run_id
 
-    @_answered
-    def describe_trial(self, run_id: str, fields: Mapping[str, object], tags: Mapping[str, str]) -> None:
-        """A trial's settings as parameters, and tags; saying the same again changes nothing."""
-        # MLflow limits a parameter to 6000 characters and a batch to 100 parameters; settings stay far below.
-        parameters = [Param(field, str(value)) for field, value in fields.items()]
-        self.client.log_batch(run_id, params=parameters, tags=[RunTag(key, value) for key, value in tags.items()])
+    @_with_store_errors
+    def log_settings(self, run_id: str, settings: Mapping[str, object], tags: Mapping[str, str]) -> None:
+        """Log a trial's settings as parameters, and tags. A second call with the same values changes nothing."""
+        # MLflow's limits are 6000 characters a parameter and 100 parameters a batch. Settings stay far below.
+        parameters = [Param(field, str(value)) for field, value in settings.items()]
+        self.client.log_batch(run_id, params=parameters, tags=run_tags(tags))
 
-    @_answered
-    def close_trial(self, run_id: str, status: Literal["FAILED", "KILLED"], tags: Mapping[str, str]) -> None:
-        """End the run of a trial that could not do so itself: it died, or a search stopped it. One that has ended is
-        left as it is."""
+    @_with_store_errors
+    def end_trial(self, run_id: str, status: Literal["FAILED", "KILLED"], tags: Mapping[str, str]) -> None:
+        """End the run of a trial that died or was stopped by a search. A run that has ended is not changed."""
         if self.client.get_run(run_id).info.status not in ("RUNNING", "SCHEDULED"):
             return
-        self.client.log_batch(run_id, tags=[RunTag(key, value[:TAG_LENGTH]) for key, value in tags.items()])
+        self.client.log_batch(run_id, tags=cut_tags(tags))
         self.client.set_terminated(run_id, status)
 
-    @_answered
-    def forget_trial(self, run_id: str) -> None:
-        """Delete a trial's run; MLflow keeps deleted runs until its garbage collection, and can restore them."""
+    @_with_store_errors
+    def delete_trial(self, run_id: str) -> None:
+        """Delete a trial's run. MLflow can restore it until its garbage collection."""
         self.client.delete_run(run_id)
 
-    @_answered
+    @_with_store_errors
     def record_evaluation(
         self,
         name: str,
@@ -191,64 +183,61 @@ class Tracker:
         made_with: Mapping[str, object],
         grid: NDArray[np.uint8],
     ) -> str:
-        """A run of its own for an evaluation that no training made; gives its id."""
-        run = self.client.create_run(self.experiment_id, run_name=name, tags={"kind": "evaluation"})
-        tags = {key: str(value)[:TAG_LENGTH] for key, value in made_with.items()}
+        """Record an evaluation outside of training as a run. Return its id."""
+        run = self.client.create_run(self.experiment_id, run_name=name, tags={Tag.KIND: "evaluation"})
         now = int(time.time() * 1000)
-        metrics = [Metric(f"eval/{score}", value, now, 0) for score, value in scores.items()]
-        self.client.log_batch(run.info.run_id, metrics=metrics, tags=[RunTag(key, tags[key]) for key in tags])
-        _log_evaluation(self.client, run.info.run_id, 0, scores, made_with, grid)
+        metrics = [Metric(eval_metric(score), value, now, 0) for score, value in scores.items()]
+        self.client.log_batch(run.info.run_id, metrics=metrics, tags=cut_tags(made_with))
+        log_evaluation(self.client, run.info.run_id, 0, scores, made_with, grid)
         self.client.set_terminated(run.info.run_id, "FINISHED")
         return run.info.run_id
 
-    @_answered
-    def record_sweep(self, name: str, manifest: Mapping[str, Any]) -> None:
-        """Write what the sweep consists of; a sweep of the same trials is written once."""
-        # How the command was written changes nothing of the sweep.
-        told = {name: value for name, value in manifest.items() if name not in ("command", "file")}
-        content = json.dumps(told, sort_keys=True)
-        digest = hashlib.sha256(content.encode()).hexdigest()[:16]
-        known = self._search(f"tags.kind = 'sweep' and tags.sweep = '{name}'")
-        newest = max(known, key=lambda run: run.info.start_time, default=None)
-        if newest is not None and newest.data.tags.get("manifest") == digest:
+    @_with_store_errors
+    def record_sweep(self, manifest: Manifest) -> None:
+        """Record what a sweep consists of, unless the newest record has the same trials."""
+        newest, digest = self._newest_sweep(manifest.sweep), manifest.digest()
+        if newest is not None and newest.data.tags.get(Tag.MANIFEST) == digest:
             return
-        tags = {"kind": "recording", "sweep": name, "result_version": str(manifest["result_version"])}
-        run = self.client.create_run(self.experiment_id, run_name=f"sweep {name}", tags=tags)
-        self.client.log_dict(run.info.run_id, dict(manifest), MANIFEST)
-        # Last, so that a sweep that is known has its list.
-        self.client.log_batch(run.info.run_id, tags=[RunTag("manifest", digest), RunTag("kind", "sweep")])
+        tags = {Tag.KIND: "recording", Tag.SWEEP: manifest.sweep, Tag.RESULT_VERSION: manifest.result_version}
+        run = self.client.create_run(self.experiment_id, run_name=f"sweep {manifest.sweep}", tags=tags)
+        self.client.log_dict(run.info.run_id, manifest.to_dict(), MANIFEST_FILE)
+        # Last, so that every run of this kind has its manifest.
+        self.client.log_batch(run.info.run_id, tags=run_tags({Tag.MANIFEST: digest, Tag.KIND: "sweep"}))
         self.client.set_terminated(run.info.run_id, "FINISHED")
 
-    @_answered
+    @_with_store_errors
     def attach_results(self, name: str, folder: Path, description: str, views: Mapping[str, str]) -> None:
-        """Put a sweep's tables, figures and report beside its list of trials; the UI shows the description above
-        them. views: saved views of the UI, by their tags."""
-        known = self._search(f"tags.kind = 'sweep' and tags.sweep = '{name}'")
-        newest = max(known, key=lambda run: run.info.start_time)
+        """Store a sweep's tables, figures and report with its manifest. The UI shows the description above them.
+
+        Args:
+            views: saved views of the UI, by their tags.
+        """
+        newest = self._newest_sweep(name)
+        assert newest is not None, "results are attached to a recorded sweep"
         self.client.log_artifacts(newest.info.run_id, str(folder), "results")
         self.client.set_tag(newest.info.run_id, MLFLOW_RUN_NOTE, description[:NOTE_LENGTH])
         for tag, view in views.items():
             self.client.set_experiment_tag(self.experiment_id, tag, view)
 
+    def _newest_sweep(self, name: str) -> Run | None:
+        known = self._search(f"{IS_SWEEP} and tags.{Tag.SWEEP} = '{name}'")
+        return max(known, key=lambda run: run.info.start_time, default=None)
+
     def _search(self, condition: str) -> list[Run]:
-        runs: list[Run] = []
-        token: str | None = None
-        while True:
-            page = self.client.search_runs(
-                [self.experiment_id], condition, ViewType.ACTIVE_ONLY, max_results=PAGE, page_token=token
-            )
-            runs += page
-            token = page.token
-            if not token:
-                return runs
+        return search_runs(self.client, [self.experiment_id], condition)
 
 
-def _record(run: Run) -> TrialRecord:
-    step = int(run.data.metrics.get("progress/step", 0))
-    return TrialRecord(run.info.run_id, run.info.status, step, run.data.metrics, run.data.tags)
+def run_tags(tags: Mapping[str, object]) -> list[RunTag]:
+    """Return tags as MLflow takes them."""
+    return [RunTag(name, str(value)) for name, value in tags.items()]
 
 
-def _log_evaluation(
+def cut_tags(tags: Mapping[str, object]) -> list[RunTag]:
+    """Return tags whose values are cut to `TAG_LENGTH`."""
+    return run_tags({name: str(value)[:TAG_LENGTH] for name, value in tags.items()})
+
+
+def log_evaluation(
     client: MlflowClient,
     run_id: str,
     step: int,
@@ -256,9 +245,15 @@ def _log_evaluation(
     made_with: Mapping[str, object],
     grid: NDArray[np.uint8],
 ) -> None:
+    """Log an evaluation's image grid, and a file of its scores with what they were made with."""
     client.log_image(run_id, np.ascontiguousarray(grid), key="grid", step=step)
     client.log_dict(run_id, {"scores": dict(scores), **made_with}, f"evaluations/step_{step:08d}.json")
 
 
-def _no_answer(uri: str, error: Exception) -> UserError:
+def _record(run: Run) -> TrialRecord:
+    step = int(run.data.metrics.get(PROGRESS_STEP, 0))
+    return TrialRecord(run.info.run_id, run.info.status, step, run.data.metrics, run.data.tags)
+
+
+def _store_error(uri: str, error: Exception) -> UserError:
     return UserError(f"tracking.uri={uri}: the MLflow store does not answer ({first_line(error)})")

@@ -1,7 +1,7 @@
-"""What MLflow's UI shows of a sweep at once: saved views, as the UI itself would save them; pure but for the time.
+"""Saved views of a sweep in MLflow's UI, in the format of the UI itself; pure except for the time.
 
-MLflow keeps a saved view as a tag of the experiment. Its form is MLflow's own and in no document: that of 3.17, which
-`tests/test_ui.py` opens in a browser.
+MLflow keeps a saved view as a tag of the experiment. Its format is not documented. This is the format of MLflow 3.17,
+which `tests/test_ui.py` opens in a browser.
 """
 
 import json
@@ -9,26 +9,39 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from analysis.records.names import (
+    PEAK_LIVE_GB,
+    SECONDS_PER_ITERATION,
+    best_metric,
+    eval_metric,
+    last_metric,
+    row_tag,
+)
+
 TAG = "mlflow.sharedViewState."
-# Sections that the UI makes by itself.
+# Sections that the UI creates.
 GENERATED = ("Model metrics", "System metrics")
-# Sections of metrics that every trial has, folded below what a view is about.
+# Sections of metrics that every trial has. They are folded, below the view's charts.
 FOLDED = ("best", "cost", "eval", "last", "source", "progress", "train/discriminator", "train/generator")
 
 
 def saved_views(sweep: str, fields: Sequence[str], score: str, last_step: int) -> Mapping[str, str]:
-    """Two views by their tags: of the sweep's rows, means over seeds in bars and curves; and of its single trials,
-    with parallel coordinates and the images of the last evaluation.
+    """Return two views by their tags.
 
-    fields: the parameters by which rows differ. score: the distance, as 'fid'.
+    The first shows the sweep's rows: bars and curves of means over seeds. The second shows single trials: parallel
+    coordinates, curves, and the images of the last evaluation.
+
+    Args:
+        fields: the parameters by which rows differ.
+        score: the distance by which rows are compared, such as 'fid'.
     """
-    last, by_step = f"last/{score}", f"eval/{score}"
+    last, best, by_step = last_metric(score), best_metric(score), eval_metric(score)
     rows = [
         _chart("BAR", metricKey=last),
         _chart("LINE", metricKey=by_step, **_LINE),
-        _chart("BAR", metricKey=f"best/{score}"),
-        _chart("BAR", metricKey="cost/seconds_per_iteration"),
-        _chart("BAR", metricKey="cost/training_peak_live_gb"),
+        _chart("BAR", metricKey=best),
+        _chart("BAR", metricKey=SECONDS_PER_ITERATION),
+        _chart("BAR", metricKey=PEAK_LIVE_GB),
     ]
     trials = [
         _chart("PARALLEL", selectedParams=list(fields), selectedMetrics=[last], showAllRuns=True),
@@ -36,8 +49,8 @@ def saved_views(sweep: str, fields: Sequence[str], score: str, last_step: int) -
         _chart("IMAGE", imageKeys=["grid"], step=last_step, showRunParams=False),
     ]
     columns = [*(f"params.`{field}`" for field in fields), "params.`seed`"]
-    columns += [f"metrics.`{name}`" for name in (last, f"best/{score}", "cost/seconds_per_iteration")]
-    by_row = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": f"row.{sweep}"}]}
+    columns += [f"metrics.`{name}`" for name in (last, best, SECONDS_PER_ITERATION)]
+    by_row = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": row_tag(sweep)}]}
     return {
         f"{TAG}{sweep}": _view(sweep, sweep, columns, rows, by_row, per_line=2),
         f"{TAG}{sweep}-trials": _view(f"{sweep}, trials", sweep, columns, trials, None, per_line=1),
@@ -45,7 +58,7 @@ def saved_views(sweep: str, fields: Sequence[str], score: str, last_step: int) -
 
 
 def view_address(experiment_id: str, key: str) -> str:
-    """Where the UI shows a saved view, below the address of the UI itself."""
+    """Return the path of a saved view, relative to the address of the UI."""
     shown = f"viewStateShareKey={key}&compareRunsMode=CHART&workflowType=machine_learning"
     return f"#/experiments/{experiment_id}/runs?{shown}"
 
@@ -74,13 +87,17 @@ def _view(
     sections += [_section(folded, folded, shown=False) for folded in FOLDED]
     sections += [{**_section(title, title, shown=False), "isGenerated": True} for title in GENERATED]
     state = {
-        **{"searchFilter": f"tags.`row.{sweep}` LIKE '%'", "orderByKey": "attributes.start_time", "orderByAsc": True},
+        **{
+            "searchFilter": f"tags.`{row_tag(sweep)}` LIKE '%'",
+            "orderByKey": "attributes.start_time",
+            "orderByAsc": True,
+        },
         **{"startTime": "ALL", "lifecycleFilter": "Active", "datasetsFilter": [], "modelVersionFilter": "All Runs"},
         **{"selectedColumns": list(columns), "runsHiddenMode": "SHOW_ALL", "hideEmptyCharts": True},
         **{"groupBy": group_by, "groupsExpanded": {}, "useGroupedValuesInCharts": True},
         "compareRunCharts": [{"uuid": f"chart{number}", **chart} for number, chart in enumerate(charts)],
         "compareRunSections": sections,
-        # Otherwise sections are sorted by name.
+        # Otherwise the UI sorts sections by name.
         "isAccordionReordered": True,
     }
     now = int(time.time() * 1000)

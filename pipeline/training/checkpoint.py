@@ -12,6 +12,7 @@ import torch
 
 from pipeline.config.schema import TrainConfig
 from pipeline.errors import UserError, first_line
+from pipeline.files import remove_leftovers, replacing
 from pipeline.training.background_writer import Writer
 
 # Between checkpoints written in the background. On a GPU an epoch may take seconds, and a checkpoint has up to
@@ -51,13 +52,11 @@ class Checkpoints:
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write tensors in nested dicts and lists. A crash at any moment leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    remove_leftovers(path)
+    with replacing(path) as partial, partial.open("wb") as file:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
-    partial.rename(path)
 
 
 def load_checkpoint(path: Path, advice: str = RETRAIN) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.execution import REFERENCE, Execution, arithmetic
+from models.execution import REFERENCE, Execution, autocast_for
 from models.objective import Batch, Objective
 from pipeline.hardware.timers import Timer, start_timer
 from pipeline.hardware.transfer import Packed, unpack
@@ -81,7 +81,7 @@ class StepRunner:
     def run(self, prepared: PreparedStep) -> dict[str, Tensor]:
         """Take the step. Return the losses of `train_step`."""
         state, arguments = self._state, prepared.arguments
-        state.objective.count(prepared.counts)
+        state.objective.set_counts(prepared.counts)
         if not isinstance(arguments, Packed):
             losses = self._step(*arguments)
         elif self._recorded:
@@ -100,14 +100,14 @@ def train_step(
     All of this runs on the device of the batch, where the draws must be too. Nothing in it is random.
     """
     batch = in_model_range(batch)
-    with arithmetic(execution, batch.a.device):
+    with autocast_for(execution, batch.a.device):
         fakes = objective.generate(batch, draws)
     for optimizer in optimizers.values():
         # Before any loss: the gradients of the last step would add to the peak memory of this one's graph.
         optimizer.zero_grad(set_to_none=True)
     report: dict[str, Tensor] = {}
     for phase in objective.phases:
-        with arithmetic(execution, batch.a.device):
+        with autocast_for(execution, batch.a.device):
             losses = objective.losses(phase, batch, fakes)
         torch.stack(list(losses.values())).sum().backward()
         optimizers[phase].step()

@@ -59,7 +59,8 @@ def prepare_step(state: TrainState, batch: Batch, rng: torch.Generator, counts: 
     if state.device.type == "cpu":
         batch = in_model_range(batch)
         check_batch(batch, state.objective.shape)
-    draws, counts = state.objective.draw(len(batch.a), rng, state.objective.counts if counts is None else counts)
+    before = state.objective.counts if counts is None else counts
+    draws, counts = state.objective.sample_randomness(len(batch.a), rng, before)
     if state.device.type == "cuda" or state.execution.cuda_graphs:
         return PreparedStep(pack((batch, draws), pinned=state.device.type == "cuda"), counts)
     return PreparedStep((batch, draws), counts)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from models.build import build_objective
-from models.execution import REFERENCE, Execution, prepare
+from models.execution import REFERENCE, Execution, apply_execution
 from models.objective import Batch, Objective
 from pipeline.config.schema import Config
 from pipeline.rng import rng_for
@@ -84,7 +84,7 @@ def build_state(config: Config, device: torch.device) -> TrainState:
     """Build a trial's networks, initialised from its seed, and their optimisers."""
     objective = build_objective(config.model, config.data.shape, rng_for(config.seed, "weights"))
     execution = resolve_execution(config.train, device.type)
-    prepare(objective, execution)
+    apply_execution(objective, execution)
     objective.to(device)
     betas = (config.train.beta1, config.train.beta2)
     optimizers = make_optimizers(objective, config.train.learning_rate, betas, execution)

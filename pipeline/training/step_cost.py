@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -17,10 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode
 import models
 from models.build import build_objective
 from models.configs import CUTConfig, CycleGANConfig, ModelConfig
-from models.execution import REFERENCE, Execution, prepare
+from models.execution import REFERENCE, Execution, apply_execution
 from models.negatives import PatchQueue
-from models.objective import Batch, draw_step
-from models.plain import build_plain, plain_optimizers, plain_step
+from models.objective import Batch, sample_step
+from models.reference_step import build_reference, reference_optimizers, reference_step
+from pipeline.cache import DamagedEntryError, cached, content_key
 from pipeline.config.schema import Config
 from pipeline.hardware import memory
 from pipeline.hardware.device import resolve_device
@@ -58,14 +58,18 @@ def step_cost(config: Config, cache: Path, *, plain: bool = False) -> StepCost:
     model, shape = asdict(config.model), asdict(config.data.shape)
     counted_from = [model, shape, config.train.batch_size, plain, _code(), torch.__version__]
     counted_from.append(asdict(_execution(config, plain=plain)))
-    name = hashlib.sha256(json.dumps(counted_from, sort_keys=True).encode()).hexdigest()[:16]
-    file = cache / "costs" / f"{name}.json"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(asdict(count_step(config, plain=plain))), encoding="utf-8")
-        partial.rename(file)
-    return StepCost(**json.loads(file.read_text(encoding="utf-8")))
+
+    def make(file: Path) -> None:
+        file.write_text(json.dumps(asdict(count_step(config, plain=plain))), encoding="utf-8")
+
+    return cached(cache / "costs" / f"{content_key(counted_from)}.json", make, _read_cost)
+
+
+def _read_cost(file: Path) -> StepCost:
+    try:
+        return StepCost(**json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise DamagedEntryError("damaged, or written by another version") from None
 
 
 def count_step(config: Config, *, plain: bool = False) -> StepCost:
@@ -76,20 +80,20 @@ def count_step(config: Config, *, plain: bool = False) -> StepCost:
     unflipped step.
     """
     fake = FakeTensorMode(allow_non_fake_inputs=True)
-    build = build_plain if plain else build_objective
+    build = build_reference if plain else build_objective
     objective = build(config.model, config.data.shape, torch.Generator().manual_seed(0))
     execution = _execution(config, plain=plain)
-    prepare(objective, execution)
+    apply_execution(objective, execution)
     _hollow(objective, fake)
-    make = plain_optimizers if plain else make_optimizers
+    make = reference_optimizers if plain else make_optimizers
     optimizers = make(objective, config.train.learning_rate, (config.train.beta1, config.train.beta2))
 
     def run() -> None:
         batch, rng = _batch(config, fake), rng_where(flipping=not plain)
         if plain:
-            plain_step(objective, optimizers, batch, rng)
+            reference_step(objective, optimizers, batch, rng)
         else:
-            train_step(objective, optimizers, batch, draw_step(objective, len(batch.a), rng), execution)
+            train_step(objective, optimizers, batch, sample_step(objective, len(batch.a), rng), execution)
 
     with FlopCounterMode(display=False) as operations:
         run()
@@ -167,6 +171,6 @@ def rng_where(*, flipping: bool) -> torch.Generator:
 
 def _code() -> str:
     """Return a hash of the code that a step runs."""
-    files = sorted(Path(models.__file__).parent.glob("*.py"))
+    files = sorted(Path(models.__file__).parent.rglob("*.py"))
     files += [Path(str(module.__file__)) for module in (sys.modules[__name__], memory, loop, state)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

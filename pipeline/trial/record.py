@@ -6,6 +6,15 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from analysis.records.names import (
+    Tag,
+    best_metric,
+    cost_metric,
+    eval_metric,
+    last_metric,
+    source_metric,
+    train_metric,
+)
 from pipeline.errors import UserError
 from pipeline.hardware.circumstances import execution_name, precision_name, timed_name
 from pipeline.hardware.device import device_name, resolve_device
@@ -28,8 +37,8 @@ def log_step(run: TrialRun, step: int, losses: Callable[[], Mapping[str, Tensor]
                 f"The training diverged: the loss {name} is {loss} at step {step}. Lower train.learning_rate or the "
                 "weight of the loss."
             )
-    values = {f"train/{name}": loss for name, loss in means.items()}
-    run.log(step, values | {f"eval/{name}": score for name, score in scores.items()})
+    values = {train_metric(name): loss for name, loss in means.items()}
+    run.log(step, values | {eval_metric(name): score for name, score in scores.items()})
 
 
 def final_values(
@@ -45,11 +54,11 @@ def final_values(
     """
     last_step, best_step = max(evaluations), min(evaluations, key=lambda step: evaluations[step][metric])
     values: dict[str, float] = {}
-    for name, step in (("last", last_step), ("best", best_step)):
-        values |= {f"{name}/{score}": value for score, value in evaluations[step].items()}
-        values |= {f"{name}/step": step, f"{name}/epoch": step / steps_per_epoch}
-    values |= {f"source/{name}": score for name, score in source.items()}
-    return values | {f"cost/{name}": value for name, value in costs.items()}
+    for named, step in ((last_metric, last_step), (best_metric, best_step)):
+        values |= {named(score): value for score, value in evaluations[step].items()}
+        values |= {named("step"): step, named("epoch"): step / steps_per_epoch}
+    values |= {source_metric(name): score for name, score in source.items()}
+    return values | {cost_metric(name): value for name, value in costs.items()}
 
 
 def device_tags(job: TrialJob) -> dict[str, str]:
@@ -60,14 +69,14 @@ def device_tags(job: TrialJob) -> dict[str, str]:
     packed = f"up to {share.side_by_side} side by side" if share.packed else "alone"
     mps = device.type == "cuda" and mps_runs()
     return {
-        **({"mps": "yes" if mps else "no"} if device.type == "cuda" else {}),
-        "device": device.type,
-        "device_name": name,
-        "threads": str(share.cpus),
-        "gpu_part": f"{share.gpus:g}",
-        "packed": packed,
-        "precision": precision_name(execution, device.type),
-        "execution": words,
-        "timed": timed_name(name, share.cpus, words, packed, mps=mps),
-        "torch": torch.__version__,
+        **({Tag.MPS: "yes" if mps else "no"} if device.type == "cuda" else {}),
+        Tag.DEVICE: device.type,
+        Tag.DEVICE_NAME: name,
+        Tag.THREADS: str(share.cpus),
+        Tag.GPU_PART: f"{share.gpus:g}",
+        Tag.PACKED: packed,
+        Tag.PRECISION: precision_name(execution, device.type),
+        Tag.EXECUTION: words,
+        Tag.TIMED: timed_name(name, share.cpus, words, packed, mps=mps),
+        Tag.TORCH: torch.__version__,
     }

@@ -4,6 +4,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from analysis.records.names import Tag
 from pipeline.errors import UserError, first_line
 from pipeline.hardware.memory import is_out_of_memory
 from pipeline.tracking.store import run_status
@@ -52,7 +53,7 @@ def run_trial(job: TrialJob) -> Iterator[Progress]:
             raise
         except Exception as error:
             # A later plan gives more memory to similar trials on this device.
-            short = {"out_of_memory_gb": f"{job.share.memory_gb:.3f}", **device_tags(job)}
+            short = {Tag.OUT_OF_MEMORY_GB: f"{job.share.memory_gb:.3f}", **device_tags(job)}
             tags = short if is_out_of_memory(error) else {}
             run.fail(f"{type(error).__name__}: {error}", traceback.format_exc(), tags)
             raise

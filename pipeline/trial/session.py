@@ -8,6 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from analysis.records.names import Tag
 from pipeline.data.batches import UnpairedBatches
 from pipeline.data.dataset_cache import open_dataset
 from pipeline.hardware.allocation import tensors_gb
@@ -68,7 +69,7 @@ class TrialSession:
         if saved:
             self._state.load_state_dict(saved)
         self._evaluations: dict[int, dict[str, float]] = saved.get("evaluations", {})
-        batch_size, timed_on = self._config.train.batch_size, self._tags["timed"]
+        batch_size, timed_on = self._config.train.batch_size, self._tags[Tag.TIMED]
         self._meter = CostMeter(self._device, job.share, batch_size, timed_on, saved.get("meter"))
         with self._meter.evaluation(self._state):
             self._evaluator = Evaluator(self._dataset, self._config.metric, self._device, Path(job.cache))

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from test_golden import CASES, CUT_CASES, cut_of, cyclegan_of, draws_of, follows
+from test_golden import CASES, CUT_CASES, cut_of, cyclegan_of, follows, randomness_of
 from torch.utils._pytree import tree_map_only
 
 from models.execution import Execution
-from models.objective import Batch, draw_step, on_device
-from models.official import networks, official_weights
+from models.objective import Batch, on_device, sample_step
+from models.reference_checkpoint import reference_networks, reference_weights
 from pipeline.training.loop import train_step
 from pipeline.training.state import make_optimizers
 
@@ -24,12 +24,12 @@ def stepped(name: str, device: torch.device, execution: Execution) -> tuple[Any,
     case = CASES[name]
     objective: Any = cut_of(case) if name in CUT_CASES else cyclegan_of(case)
     if name in CUT_CASES:
-        draws = draws_of(case, objective)
-        objective.draw = lambda *_: (draws, {})
+        draws = randomness_of(case, objective)
+        objective.sample_randomness = lambda *_: (draws, {})
     objective.to(device)
     optimizers = make_optimizers(objective, RATE, BETAS)
     batch = tree_map_only(torch.Tensor, lambda images: images.to(device), Batch(case["real_A"], case["real_B"]))
-    draws = on_device(draw_step(objective, len(batch.a), torch.Generator()), device)
+    draws = on_device(sample_step(objective, len(batch.a), torch.Generator()), device)
     losses = train_step(objective, optimizers, batch, draws, execution)
     return objective, {key: float(loss) for key, loss in losses.items()}
 
@@ -42,11 +42,11 @@ def test_a_golden_step_gives_the_losses_and_weights_of_the_cpu(name: str, device
     assert found_losses == pytest.approx(losses, rel=1e-4)
     found = copy.deepcopy(found).to("cpu")
     for objective in (expected, found):
-        for network in networks(objective).values():
+        for network in reference_networks(objective).values():
             assert all(weight.isfinite().all() for weight in network.parameters())
-    for key, network in networks(expected).items():
+    for key, network in reference_networks(expected).items():
         # Gradients say where a weight's step is a coin toss.
-        assert not follows(network, official_weights(networks(found)[key]), RATE), key
+        assert not follows(network, reference_weights(reference_networks(found)[key]), RATE), key
 
 
 @pytest.mark.parametrize("name", CASES)

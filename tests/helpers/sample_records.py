@@ -4,7 +4,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.records.schema import TAGS, Setting, SweepRecord, SweepRow
+from analysis.records.manifest import Setting, SweepRow
+from analysis.records.names import RESULT_TAGS
+from analysis.records.schema import SweepRecord
 
 PROTOCOL = {"extractor": "inception-v3-compat", "weights": "6726825d", "image_size": "256 x 256"}
 PAPER = {"fid": {"Table 1: CUT": {"horse2zebra": 45.5}}, "protocol": {"horse2zebra": PROTOCOL}}
@@ -39,7 +41,14 @@ def make(
     settings = settings or {name: {"model.number": number} for number, name in enumerate(names)}
     axes = tuple(dict.fromkeys(field for row in settings.values() for field in row))
     described = [
-        {**dict.fromkeys(TAGS, ""), "key": f"key{number}", "run_id": f"run{number}", "step": 0, "not_finite": "", **run}
+        {
+            **dict.fromkeys(RESULT_TAGS, ""),
+            "key": f"key{number}",
+            "run_id": f"run{number}",
+            "step": 0,
+            "not_finite": "",
+            **run,
+        }
         for number, run in enumerate(runs)
     ]
     rows = tuple(

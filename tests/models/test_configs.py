@@ -14,7 +14,7 @@ from models.configs import (
     check_model_fits,
     score_map_size,
 )
-from models.discriminator import Discriminator
+from models.networks.discriminator import Discriminator
 
 
 def test_presets_are_the_papers() -> None:

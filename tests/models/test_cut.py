@@ -7,7 +7,7 @@ from torch import nn
 from models.build import build_objective
 from models.configs import CUT, FASTCUT, CUTConfig, DiscriminatorConfig, GeneratorConfig, ImageShape
 from models.cut import CUTFakes, CUTObjective
-from models.objective import Batch, draw_step
+from models.objective import Batch, sample_step
 
 TINY = replace(
     CUT, generator=GeneratorConfig(4, 5), discriminator=DiscriminatorConfig(4, 2), num_patches=8, projection_units=8
@@ -24,7 +24,7 @@ def batch(size: int = 1) -> Batch:
 
 
 def generated(objective: CUTObjective, images: Batch, seed: int = 0) -> CUTFakes:
-    return objective.generate(images, draw_step(objective, len(images.a), torch.Generator().manual_seed(seed)))
+    return objective.generate(images, sample_step(objective, len(images.a), torch.Generator().manual_seed(seed)))
 
 
 def count_calls(module: nn.Module) -> list[int]:
@@ -36,7 +36,7 @@ def count_calls(module: nn.Module) -> list[int]:
 @pytest.mark.parametrize("size", [1, 2])
 def test_keys_come_from_the_features_of_the_forward_pass_and_equal_encoding_again(size: int) -> None:
     objective, images = objective_of(), batch(size)
-    draws = draw_step(objective, size, torch.Generator().manual_seed(1))
+    draws = sample_step(objective, size, torch.Generator().manual_seed(1))
     fakes = objective.forward(images, draws, {})
     for domain, image in (("a", images.a), ("b", images.b)):
         again = objective.projector(objective.generator.encode(image, objective.positions), draws.patch_ids[domain])
@@ -55,7 +55,7 @@ def test_encoder_runs_once_on_the_sources_and_once_on_the_outputs(
     )
     objective = objective_of(tiny)
     calls = count_calls(objective.generator.stages["res1"])
-    draws = replace(draw_step(objective, 1, torch.Generator()), flipped=flipped)
+    draws = replace(sample_step(objective, 1, torch.Generator()), flipped=flipped)
     objective.losses("generator", batch(), objective.forward(batch(), draws, {}))
     assert len(calls) == passes
 
@@ -123,5 +123,5 @@ def test_generator_phase_leaves_the_discriminator_without_gradients() -> None:
 def test_half_of_the_steps_are_flipped_where_flips_are_wanted_and_none_elsewhere() -> None:
     rng = torch.Generator().manual_seed(0)
     flipping, plain = objective_of(replace(TINY, flip_equivariance=True)), objective_of()
-    assert 170 < sum(draw_step(flipping, 1, rng).flipped for _ in range(400)) < 230
-    assert not any(draw_step(plain, 1, rng).flipped for _ in range(50))
+    assert 170 < sum(sample_step(flipping, 1, rng).flipped for _ in range(400)) < 230
+    assert not any(sample_step(plain, 1, rng).flipped for _ in range(50))

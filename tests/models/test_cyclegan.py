@@ -5,7 +5,7 @@ import torch
 from models.build import build_objective
 from models.configs import CYCLEGAN, CycleGANConfig, DiscriminatorConfig, GeneratorConfig, ImageShape
 from models.image_pool import ImagePool
-from models.objective import Batch, draw_step
+from models.objective import Batch, sample_step
 
 TINY = replace(CYCLEGAN, generator=GeneratorConfig(4, 2), discriminator=DiscriminatorConfig(4, 2), pool_size=3)
 BATCH = Batch(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16))
@@ -13,7 +13,7 @@ BATCH = Batch(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16))
 
 def generator_losses(config: CycleGANConfig) -> dict[str, float]:
     objective = build_objective(config, ImageShape(16, 16), torch.Generator().manual_seed(0))
-    fakes = objective.generate(BATCH, draw_step(objective, len(BATCH.a), torch.Generator().manual_seed(0)))
+    fakes = objective.generate(BATCH, sample_step(objective, len(BATCH.a), torch.Generator().manual_seed(0)))
     return {name: float(loss.detach()) for name, loss in objective.losses("generator", BATCH, fakes).items()}
 
 
@@ -39,7 +39,7 @@ def test_pool_passes_images_through_until_full_and_then_hands_out_earlier_ones()
     returned: list[float] = []
     filled = 0
     for fake in fakes:
-        drawn, filled = pool.draw(1, rng, filled)
+        drawn, filled = pool.sample(1, rng, filled)
         returned.append(float(pool.exchange(fake, drawn)))
     assert returned[:3] == [0, 1, 2]
     earlier = [number for number, value in enumerate(returned) if value != number]
@@ -51,13 +51,13 @@ def test_pool_passes_images_through_until_full_and_then_hands_out_earlier_ones()
 def test_pool_of_size_zero_passes_everything_through() -> None:
     fake = torch.rand(2, 3, 4, 4)
     pool = ImagePool(0, (3, 4, 4))
-    assert torch.equal(pool.exchange(fake, pool.draw(2, torch.Generator(), 0)[0]), fake)
+    assert torch.equal(pool.exchange(fake, pool.sample(2, torch.Generator(), 0)[0]), fake)
 
 
 def test_pool_hands_a_fake_to_the_next_of_its_own_batch() -> None:
     pool, rng = ImagePool(1, (1, 1, 1)), torch.Generator().manual_seed(0)
     fakes = torch.arange(40.0)[:, None, None, None]
-    returned = pool.exchange(fakes, pool.draw(40, rng, 0)[0]).flatten().tolist()
+    returned = pool.exchange(fakes, pool.sample(40, rng, 0)[0]).flatten().tolist()
     assert sorted([*returned[1:], float(pool.images)]) == list(range(40))
     assert any(value != number for number, value in enumerate(returned))
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from test_golden import CASES, CUT_CASES, cut_of, cyclegan_of, draws_of, follows
+from test_golden import CASES, CUT_CASES, cut_of, cyclegan_of, follows, randomness_of
 
-from models.execution import Execution, prepare
-from models.layers import BlurDown, BlurUp, InstanceNorm, is_channels_last
-from models.objective import Batch, draw_step
-from models.official import networks, official_weights
+from models.execution import Execution, apply_execution
+from models.networks.layers import BlurDown, BlurUp, InstanceNorm, is_channels_last
+from models.objective import Batch, sample_step
+from models.reference_checkpoint import reference_networks, reference_weights
 from pipeline.hardware.memory import LiveTensors
 from pipeline.training.loop import train_step
 from pipeline.training.state import make_optimizers
@@ -28,13 +28,13 @@ def stepped(case: dict[str, Any], name: str, execution: Execution) -> tuple[Any,
     """The objective after a step, its losses, and the bytes that lived at most."""
     objective: Any = cut_of(case) if name in CUT_CASES else cyclegan_of(case)
     if name in CUT_CASES:
-        objective.draw = lambda *_: (draws_of(case, objective), {})
-    prepare(objective, execution)
+        objective.sample_randomness = lambda *_: (randomness_of(case, objective), {})
+    apply_execution(objective, execution)
     optimizers = make_optimizers(objective, RATE, BETAS)
     # Where tensors are counted, nothing is compiled.
     with nullcontext() if execution.compile else LiveTensors() as live:
         batch = Batch(case["real_A"], case["real_B"])
-        draws = draw_step(objective, len(batch.a), torch.Generator())
+        draws = sample_step(objective, len(batch.a), torch.Generator())
         report = train_step(objective, optimizers, batch, draws, execution)
     return objective, {key: float(loss) for key, loss in report.items()}, live.peak_bytes if live else 0
 
@@ -45,8 +45,8 @@ def test_an_exact_switch_changes_neither_losses_nor_weights(name: str, execution
     expected, losses, _ = stepped(CASES[name], name, Execution())
     found, found_losses, _ = stepped(CASES[name], name, execution)
     assert found_losses == pytest.approx(losses, rel=1e-4)
-    for key, network in networks(expected).items():
-        assert not follows(networks(found)[key], official_weights(network), RATE), key
+    for key, network in reference_networks(expected).items():
+        assert not follows(reference_networks(found)[key], reference_weights(network), RATE), key
 
 
 # One case, since each takes two minutes.

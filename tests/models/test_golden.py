@@ -15,15 +15,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models import configs, official
-from models.adversarial import lsgan
+from models import configs, reference_checkpoint
 from models.configs import ImageShape
-from models.cut import CUTDraws, CUTObjective
+from models.cut import CUTObjective, CUTRandomness
 from models.cyclegan import CycleGANObjective
-from models.generator import Generator
-from models.layers import InstanceNorm
-from models.objective import Batch, draw_step
-from models.official import fill, networks, places_of, read_discriminator, read_generator, read_projector
+from models.losses import lsgan
+from models.networks.generator import Generator
+from models.networks.layers import InstanceNorm
+from models.objective import Batch, sample_step
+from models.reference_checkpoint import (
+    layers_of,
+    load_reference_weights,
+    read_discriminator,
+    read_generator,
+    read_projector,
+    reference_networks,
+)
 from pipeline.config.schema import TrainConfig
 from pipeline.training.loop import train_step
 from pipeline.training.state import Optimizers, make_optimizers
@@ -44,7 +51,7 @@ def cut_of(case: dict[str, Any]) -> CUTObjective:
         generator=generator.config,
         discriminator=discriminator.config,
         temperature=case["temperature"],
-        places=places_of(case["nce_layers"], generator),
+        places=layers_of(case["nce_layers"], generator),
         num_patches=case["num_patches"],
         projection_units=case["netF_nc"],
         negatives=("minibatch",) if case["all_negatives_from_minibatch"] else ("internal",),
@@ -75,8 +82,8 @@ def shape_of(case: dict[str, Any]) -> ImageShape:
 
 
 def fill_from(case: dict[str, Any], objective: CUTObjective | CycleGANObjective) -> None:
-    for name, network in networks(objective).items():
-        fill(network, case[name], name)
+    for name, network in reference_networks(objective).items():
+        load_reference_weights(network, case[name], name)
 
 
 def step(objective: CUTObjective | CycleGANObjective, case: dict[str, Any], draws: Any) -> dict[str, Tensor]:
@@ -106,7 +113,7 @@ def follows(network: nn.Module, after: dict[str, Tensor], lr: float) -> str:
     of a network in a thousand may.
     """
     theirs = copy.deepcopy(network)
-    fill(theirs, after, "after the step")
+    load_reference_weights(theirs, after, "after the step")
     gradients = {name: parameter.grad for name, parameter in network.named_parameters() if parameter.grad is not None}
     compared = astray = total = 0
     for (name, ours), expected in zip(network.state_dict().items(), theirs.state_dict().values(), strict=True):
@@ -135,7 +142,7 @@ def test_cut_step_equals_the_reference(name: str) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(objective.discriminator(batch.b), case["D_of_real_B"], rtol=1e-4, atol=1e-5)
 
-    report = step(objective, case, draws_of(case, objective))
+    report = step(objective, case, randomness_of(case, objective))
     ours = {
         "D_real": 2 * report["discriminator/real"],
         "D_fake": 2 * report["discriminator/fake"],
@@ -156,7 +163,7 @@ def test_cut_step_equals_the_reference(name: str) -> None:
 def test_cyclegan_step_equals_the_reference(name: str) -> None:
     case = CASES[name]
     objective, batch = cyclegan_of(case), Batch(case["real_A"], case["real_B"])
-    report = step(objective, case, draw_step(objective, len(batch.a), torch.Generator()))
+    report = step(objective, case, sample_step(objective, len(batch.a), torch.Generator()))
 
     ours = {
         "G_A": report["generator/adversarial_b"],
@@ -169,7 +176,7 @@ def test_cyclegan_step_equals_the_reference(name: str) -> None:
         "D_B": report["discriminator/real_a"] + report["discriminator/fake_a"],
     }
     assert {key: float(value) for key, value in ours.items()} == pytest.approx(case["losses"], rel=1e-4)
-    for key, network in networks(objective).items():
+    for key, network in reference_networks(objective).items():
         assert not follows(network, case[f"{key}_after"], case["lr"]), key
 
 
@@ -183,30 +190,30 @@ def test_generators_step_for_a_single_image_equals_the_reference_but_for_torchs_
     """
     case = CASES[name]
     objective = cut_of(case)
-    step(objective, case, draws_of(case, objective))
+    step(objective, case, randomness_of(case, objective))
     if not follows(objective.generator, case["G_after"], case["lr"]):
         # Cases from a machine without that error; the committed ones have it.
         assert "GOLDEN_DIR" in os.environ
         return
-    right = official.official_weights(reference_generator_after(case))
+    right = reference_checkpoint.reference_weights(reference_generator_after(case))
     assert not follows(objective.generator, right, case["lr"])
     monkeypatch.setattr(InstanceNorm, "forward", lambda _, x: F.instance_norm(x))
     assert not follows(reference_generator_after(case), case["G_after"], case["lr"])
 
 
-def draws_of(case: dict[str, Any], objective: CUTObjective) -> CUTDraws:
+def randomness_of(case: dict[str, Any], objective: CUTObjective) -> CUTRandomness:
     ids = {
         domain: dict(zip(objective.positions, case[f"patch_ids_{domain.upper()}"], strict=True))
         for domain in objective.domain_weights
     }
-    return CUTDraws(case.get("flipped", False), ids)
+    return CUTRandomness(case.get("flipped", False), ids)
 
 
 def reference_generator_after(case: dict[str, Any]) -> Generator:
     """The generator after its step, by the reference's own sequence of operations: an encoding pass for each image and
     direction, patches picked by permuting. Its judge is the case's, after its own step."""
     generator, discriminator = read_generator(case["G"], "G"), read_discriminator(case["D_after"], "D")
-    places = places_of(case["nce_layers"], generator)
+    places = layers_of(case["nce_layers"], generator)
     heads = read_projector(case["F"], places, "F").heads.values()
 
     def embed(image: Tensor, ids: list[Tensor], *, flipped: bool) -> list[Tensor]:

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # What is changed, in which file, from what, to what.
 CHANGES = {
-    "temperature": ("models/patch_nce.py", "/ temperature", "/ (1.1 * temperature)"),
+    "temperature": ("models/losses.py", "/ temperature", "/ (1.1 * temperature)"),
     "detached keys": (
         "models/cut.py",
         "with torch.no_grad():\n                keys =",

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from models.build import build_objective
 from models.configs import CUT, CYCLEGAN, DiscriminatorConfig, GeneratorConfig, ImageShape, ModelConfig
-from models.generator import Generator
 from models.images import with_channels
-from models.objective import Batch, check_batch, draw_step
+from models.networks.generator import Generator
+from models.objective import Batch, check_batch, sample_step
 
 NETWORKS = {"generator": GeneratorConfig(4, 5), "discriminator": DiscriminatorConfig(4, 2)}
 CUT_TINY = replace(CUT, num_patches=8, projection_units=8, **NETWORKS)
@@ -39,7 +39,7 @@ def test_every_model_trains_on_every_pair_of_channels_and_on_rectangles(
     batch = Batch(images(channels[0]), images(channels[1]))
     rng = torch.Generator().manual_seed(0)
     for _ in range(2):  # the second step finds the queue of external negatives filled
-        fakes = objective.generate(batch, draw_step(objective, 1, rng))
+        fakes = objective.generate(batch, sample_step(objective, 1, rng))
     for phase in objective.phases:
         losses = objective.losses(phase, batch, fakes)
         torch.stack(list(losses.values())).sum().backward()

@@ -5,9 +5,9 @@ import torch
 
 from models.build import build_objective
 from models.configs import CUT, CUTConfig, DiscriminatorConfig, ExternalConfig, GeneratorConfig, ImageShape, queue_bytes
-from models.generator import encoder_stages
 from models.negatives import ExternalNegatives, PatchQueue
-from models.objective import Batch, draw_step
+from models.networks.generator import encoder_stages
+from models.objective import Batch, sample_step
 
 TINY = replace(
     CUT,
@@ -45,7 +45,7 @@ def test_queue_of_fewer_than_pushed_keeps_the_last() -> None:
 
 def test_queue_draws_different_slots_of_those_that_are_filled() -> None:
     queue = PatchQueue(9, 1)
-    drawn = queue.draw(4, torch.Generator().manual_seed(0), 6).tolist()
+    drawn = queue.sample(4, torch.Generator().manual_seed(0), 6).tolist()
     assert len(set(drawn)) == 4 and set(drawn) <= set(range(6))
 
 
@@ -53,8 +53,8 @@ def test_drawn_negatives_are_left_alone_by_later_embeddings() -> None:
     objective, rng = objective_of(), torch.Generator().manual_seed(1)
     assert objective.external is not None
     for step in range(2):
-        objective.generate(batch(step), draw_step(objective, 1, rng))
-    ((source,),) = (objective.external.drawn(draw_step(objective, 1, rng).external)[domain]["res5"] for domain in "a")
+        objective.generate(batch(step), sample_step(objective, 1, rng))
+    ((source,),) = (objective.external.drawn(sample_step(objective, 1, rng).external)[domain]["res5"] for domain in "a")
     (drawn,) = source.args  # type: ignore[attr-defined]
     kept = drawn.clone()
     objective.external.queues["a"]["res5"].keys_QD.fill_(9)
@@ -70,7 +70,7 @@ def test_external_gives_nothing_until_warm_and_then_the_number_asked_for() -> No
     objective, rng = objective_of(), torch.Generator().manual_seed(1)
     counts: list[int] = []
     for step in range(4):
-        fakes = objective.generate(batch(step), draw_step(objective, 1, rng))
+        fakes = objective.generate(batch(step), sample_step(objective, 1, rng))
         query = torch.zeros(1, 8, 8)
         counts.append(sum(source(query, query).shape[-1] for source in fakes.contrasts["a"].negatives["res5"]))
     # 8 patches a step: after two steps the queue holds the 16 of its warm-up.
@@ -83,7 +83,7 @@ def test_external_negatives_of_a_step_come_from_earlier_images() -> None:
     rng = torch.Generator().manual_seed(1)
     for step in range(3):
         before = objective.external.queues["a"]["res5"].keys_QD.clone()
-        fakes = objective.generate(batch(step), draw_step(objective, 1, rng))
+        fakes = objective.generate(batch(step), sample_step(objective, 1, rng))
         for source in fakes.contrasts["a"].negatives["res5"]:
             (drawn,) = source.args  # type: ignore[attr-defined]
             assert all((before == row).all(1).any() for row in drawn)
@@ -92,7 +92,7 @@ def test_external_negatives_of_a_step_come_from_earlier_images() -> None:
 def test_each_domain_has_its_own_queue() -> None:
     objective = objective_of()
     assert objective.external is not None
-    objective.generate(batch(), draw_step(objective, 1, torch.Generator().manual_seed(1)))
+    objective.generate(batch(), sample_step(objective, 1, torch.Generator().manual_seed(1)))
     a, b = (objective.external.queues[domain]["res5"].keys_QD for domain in ("a", "b"))
     assert a.abs().sum() > 0 and b.abs().sum() > 0 and not torch.equal(a, b)
     alone = objective_of(replace(TINY, identity_weight=0.0))
@@ -108,7 +108,7 @@ def test_momentum_copies_follow_by_the_stated_share() -> None:
         for parameter in [*objective.generator.parameters(), *objective.projector.parameters()]:
             parameter.add_(1.0)
     old = [parameter.clone() for network in networks for parameter in network.parameters()]
-    online = (objective.projector, encoder_stages(objective.generator, external.places))
+    online = (objective.projector, encoder_stages(objective.generator, external.layers))
     external.follow(objective.generator, objective.projector)
     now = [parameter for network in networks for parameter in network.parameters()]
     new = [parameter for network in online for parameter in network.parameters()]

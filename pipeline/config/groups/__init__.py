@@ -1,1 +1,0 @@
-"""Hydra's groups; a package, so that they are found wherever the project is installed."""

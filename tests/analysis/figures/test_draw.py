@@ -36,7 +36,8 @@ from analysis.figures.style import (
     tell_apart,
     wrap,
 )
-from analysis.records.schema import Setting, SweepRecord
+from analysis.records.manifest import Setting
+from analysis.records.schema import SweepRecord
 
 HARD = r"a$b_c$ \d <x> & -- % τ"
 DARK_PAGE = "#14171a"

@@ -6,7 +6,15 @@ import pytest
 from sample_records import finished, make
 from scipy import stats
 
-from analysis.statistics.estimates import Estimate, between, by_row, differences, main_score, summary, values_of
+from analysis.statistics.estimates import (
+    Estimate,
+    by_row,
+    differences,
+    differences_between,
+    main_score,
+    summary,
+    values_of,
+)
 
 
 def fids(**of_rows: list[float]) -> pd.DataFrame:
@@ -69,7 +77,7 @@ def test_only_seeds_of_both_rows_are_paired() -> None:
 
 
 def test_two_records_are_paired_row_by_row_and_seed_by_seed() -> None:
-    found = by_row(between(fids(a=[1.0, 2.0], b=[5.0]), fids(c=[0.0], a=[1.5, 3.5]), "last/fid"))
+    found = by_row(differences_between(fids(a=[1.0, 2.0], b=[5.0]), fids(c=[0.0], a=[1.5, 3.5]), "last/fid"))
     assert (found["a"].mean, found["a"].n) == (1.0, 2)
     assert found["b"].n == found["c"].n == 0
 

@@ -1,8 +1,7 @@
 import pytest
 from sample_records import NO_PAPER, finished, make
 
-from analysis.records.schema import TAGS
-from analysis.statistics.comparability import SHARED
+from analysis.records.names import RESULT_TAGS, SCORE_TAGS
 from analysis.tables.caption import bias_sentence, legend
 from analysis.tables.formats import latex, markdown
 from analysis.tables.table import table
@@ -104,8 +103,8 @@ def test_how_times_and_memory_were_taken_is_told_where_they_are_shown() -> None:
     assert "Live" not in text
 
 
-@pytest.mark.parametrize(("tag", "name"), SHARED.items())
+@pytest.mark.parametrize(("tag", "name"), SCORE_TAGS.items())
 def test_whatever_scores_are_made_with_must_be_the_same(tag: str, name: str) -> None:
-    assert tag in TAGS
+    assert tag in RESULT_TAGS
     runs = [finished(row, 0, last__fid=50.0, **{tag: value}) for row, value in (("a_b|c", "1"), ("lone", "2"))]
     assert f"trials differ in {name} (1 in 1, 2 in 1)" in table(make(runs), NO_PAPER).notes[-1]

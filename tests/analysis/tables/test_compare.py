@@ -17,7 +17,7 @@ def side(name: str, of_rows: dict[str, list[float]], keys: str = "", **made_with
         for row, values in of_rows.items()
         for seed, fid in enumerate(values)
     ]
-    return Side(name, make(runs, place=keys or name))
+    return Side(name, make(runs, store=keys or name))
 
 
 ONE = {"internal": [50.0, 60.0, 70.0], "external": [45.0, 59.0, 72.0]}
@@ -43,7 +43,7 @@ def test_the_same_trials_are_said_to_be_the_same() -> None:
 
 def test_equal_trials_of_two_stores_are_compared_and_not_called_the_same() -> None:
     one, other = side("one", ONE, keys="k"), side("other", ONE, keys="k")
-    elsewhere = Side("other", replace(other.record, place="another store"))
+    elsewhere = Side("other", replace(other.record, store="another store"))
     assert "B against A: FID at the end of training is not shown to differ" in comparison(one, elsewhere)
 
 

@@ -1,7 +1,8 @@
 import pandas as pd
 from sample_records import NO_PAPER, PAPER, finished, make, record
 
-from analysis.statistics.estimates import TIMES, by_row, summary, values_of
+from analysis.records.names import timed_metrics
+from analysis.statistics.estimates import by_row, summary, values_of
 from analysis.tables.columns import DASH
 from analysis.tables.table import SOURCE_ROW, Table, table
 
@@ -117,21 +118,27 @@ def test_stopped_trials_never_enter() -> None:
 
 
 def test_all_that_depends_on_who_else_used_the_device_is_of_trials_that_ran_alike() -> None:
-    values = dict.fromkeys(TIMES, 1.0)
+    values = dict.fromkeys(timed_metrics(), 1.0)
     found = values_of(
         make(
             [
                 finished("a", 0, **values, cost__training_peak_live_gb=1.0),
                 finished(
-                    "a", 1, **dict.fromkeys(TIMES, 9.0), cost__training_peak_live_gb=3.0, timed="up to 2 side by side"
+                    "a",
+                    1,
+                    **dict.fromkeys(timed_metrics(), 9.0),
+                    cost__training_peak_live_gb=3.0,
+                    timed="up to 2 side by side",
                 ),
                 finished("b", 0, **values),
             ]
         )
     )
-    of_row = {metric: by_row(summary(found, metric))["a"] for metric in (*TIMES, "cost/training_peak_live_gb")}
+    of_row = {
+        metric: by_row(summary(found, metric))["a"] for metric in (*timed_metrics(), "cost/training_peak_live_gb")
+    }
     means = {metric: (line.mean, line.n) for metric, line in of_row.items()}
-    assert means == {**dict.fromkeys(TIMES, (1.0, 1)), "cost/training_peak_live_gb": (2.0, 2)}
+    assert means == {**dict.fromkeys(timed_metrics(), (1.0, 1)), "cost/training_peak_live_gb": (2.0, 2)}
 
 
 def test_epoch_of_the_best_stands_behind_the_best_score() -> None:

@@ -7,7 +7,7 @@ import pytest
 import stub_ways
 import torch
 
-from models.cut import CUTDraws, CUTFakes, CUTObjective
+from models.cut import CUTFakes, CUTObjective, CUTRandomness
 from models.objective import Batch
 from pipeline.__main__ import main
 from pipeline.benchmarks.step import bench_step, rows_of
@@ -113,7 +113,7 @@ def test_steps_of_each_kind_take_turns_and_each_has_a_batch_and_draws_of_its_own
     flips: list[bool] = []
     images: list[torch.Tensor] = []
 
-    def watched(objective: CUTObjective, batch: Batch, draws: CUTDraws) -> CUTFakes:
+    def watched(objective: CUTObjective, batch: Batch, draws: CUTRandomness) -> CUTFakes:
         flips.append(draws.flipped)
         images.append(batch.a)
         return generate(objective, batch, draws)

@@ -11,8 +11,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from models.configs import GeneratorConfig
-from models.generator import Generator
-from models.official import official_weights
+from models.networks.generator import Generator
+from models.reference_checkpoint import reference_weights
 from pipeline.__main__ import main
 from pipeline.data.image_io import write_png
 from pipeline.metrics.extractors import untrained_inception
@@ -139,7 +139,7 @@ def test_faulty_folders_say_one_line_that_names_the_file(
 def test_resizing_is_for_folders(
     project: Path, tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    torch.save(official_weights(Generator(GeneratorConfig(4, 1), 3, 3)), "latest_net_G.pth")
+    torch.save(reference_weights(Generator(GeneratorConfig(4, 1), 3, 3)), "latest_net_G.pth")
     assert main(["evaluate", "latest_net_G.pth", *DATA, "resize=yes"]) == 2
     assert "resize=yes: latest_net_G.pth is no folder of images" in capsys.readouterr().err
 
@@ -198,7 +198,7 @@ def test_a_network_that_may_be_the_authors_is_held_against_their_scores(
         (project / "horses" / split).mkdir(parents=True)
         for number, image in enumerate(pictures(0, striped=split.endswith("B"), count=4, side=64)):
             write_png(project / "horses" / split / f"{number}.png", image.transpose(1, 2, 0))
-    torch.save(official_weights(Generator(GeneratorConfig(4, 1), 3, 3)), "latest_net_G.pth")
+    torch.save(reference_weights(Generator(GeneratorConfig(4, 1), 3, 3)), "latest_net_G.pth")
     task = ["task=horse2zebra", "data.root=horses", "data.size=64", "data.load_size=64"]
     assert main(["evaluate", "latest_net_G.pth", *task, f"metric.weights={random_inception}"]) == 0
     said = capsys.readouterr().out

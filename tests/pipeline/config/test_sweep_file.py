@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from analysis.statistics.paper_values import REFERENCE
 from pipeline.config.compose import TASKS, compose_config
 from pipeline.config.sweep_file import expand, load_sweep, read_sweep, retries_failed, with_seeds
 from pipeline.config.trial_key import trial_key
@@ -87,14 +88,14 @@ def test_cuts_default_stands_in_six_ablations_and_is_one_trial() -> None:
 
 
 def test_the_papers_rows_stand_in_its_order_and_by_its_names() -> None:
-    reference = yaml.safe_load(Path("analysis/reference.yaml").read_text())["fid"]
+    reference = yaml.safe_load(REFERENCE.read_text(encoding="utf-8"))["fid"]
     figure = [name.removeprefix("Fig. 4: ") for name in reference if name.startswith("Fig. 4: ")]
     assert [row.row for row in load_sweep("ablation_paper").rows] == figure
 
 
 @pytest.mark.parametrize("name", COMMITTED)
 def test_every_row_that_names_the_papers_has_a_number_there(name: str) -> None:
-    reference = yaml.safe_load(Path("analysis/reference.yaml").read_text())["fid"]
+    reference = yaml.safe_load(REFERENCE.read_text(encoding="utf-8"))["fid"]
     assert {row.paper for row in load_sweep(name).rows} - {""} <= set(reference)
 
 

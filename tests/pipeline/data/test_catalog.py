@@ -128,11 +128,11 @@ def test_an_archive_that_lies_there_is_not_fetched(tmp_path: Path) -> None:
 
 def test_what_a_crash_left_half_unpacked_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "horse2zebra.zip").write_bytes(archive())
-    (tmp_path / "horse2zebra.partial/trainA").mkdir(parents=True)
-    (tmp_path / "horse2zebra.partial/trainA/99.png").write_bytes(b"half")
+    (tmp_path / ".horse2zebra.0a1b2c3d.partial/trainA").mkdir(parents=True)
+    (tmp_path / ".horse2zebra.0a1b2c3d.partial/trainA/99.png").write_bytes(b"half")
     fetch_dataset("horse2zebra", tmp_path, known=small(horse2zebra=(3, 4, 2, 2)), console=QUIET)
     assert len(held(tmp_path / "horse2zebra")["trainA"]) == 3
-    assert not (tmp_path / "horse2zebra.partial").exists()
+    assert not (tmp_path / ".horse2zebra.0a1b2c3d.partial").exists()
 
 
 def test_without_test_images_the_training_images_are_tested_on(tmp_path: Path) -> None:

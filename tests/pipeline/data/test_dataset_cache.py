@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -176,3 +177,18 @@ def test_16_bits_reach_the_model_beside_8(tmp_path: Path) -> None:
 def test_an_incomplete_last_batch_is_left_out(tmp_path: Path) -> None:
     dataset = open_dataset(prepare(STRIPES, tmp_path).folder)
     assert [UnpairedBatches(dataset, (32, 32), size, 0).steps_per_epoch for size in (1, 2, 3, 4)] == [4, 2, 1, 1]
+
+
+@pytest.mark.parametrize("damage", ["torn array", "lost array", "lost folder"])
+def test_a_damaged_entry_is_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str) -> None:
+    folder = prepare(STRIPES, tmp_path).folder
+    whole = np.array(open_dataset(folder).test_a)
+    match damage:
+        case "torn array":
+            (folder / "test_a.npy").write_bytes((folder / "test_a.npy").read_bytes()[:-10])
+        case "lost array":
+            (folder / "test_a.npy").unlink()
+        case _:
+            shutil.rmtree(folder)
+    assert np.array_equal(open_dataset(prepare(STRIPES, tmp_path).folder).test_a, whole)
+    assert str(folder) in capsys.readouterr().err

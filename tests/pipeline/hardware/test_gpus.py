@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.cli import sweep as conduct
 from pipeline.config.schema import ComputeConfig
 from pipeline.config.sweep_file import load_sweep
 from pipeline.errors import UserError
@@ -20,6 +19,7 @@ from pipeline.hardware.device import Machine, describe_devices, find_machine, re
 from pipeline.hardware.energy import until_it_fails
 from pipeline.hardware.gpus import GPU, Driver, GPUProcess, describe_gpu, energy_reader, find_gpus
 from pipeline.hardware.memory import limit_cuda
+from pipeline.orchestration import preflight
 from pipeline.orchestration.planner import plan_sweep
 from pipeline.orchestration.preflight import require_machine
 
@@ -344,7 +344,7 @@ def test_a_cpu_has_no_counter_of_energy() -> None:
 def test_a_sweep_on_cuda_is_stopped_before_it_trains(
     project: Path, monkeypatch: pytest.MonkeyPatch, gpu: GPU, overrides: tuple[str, ...], said: str
 ) -> None:
-    monkeypatch.setattr(conduct, "find_cuda", lambda: replace(FACTS, gpus=(gpu,)))
+    monkeypatch.setattr(preflight, "find_cuda", lambda: replace(FACTS, gpus=(gpu,)))
     planned = plan_sweep(load_sweep("smoke"), [*overrides])
     require_machine(replace(planned, machine=Machine("cpu", "CPU", 2, 0, 8.0)))
     (project / "results").touch()

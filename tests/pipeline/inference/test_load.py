@@ -8,9 +8,9 @@ import torch
 from mlflow import MlflowClient
 
 from models.configs import DiscriminatorConfig, GeneratorConfig
-from models.discriminator import Discriminator
-from models.generator import Generator
-from models.official import official_weights
+from models.networks.discriminator import Discriminator
+from models.networks.generator import Generator
+from models.reference_checkpoint import reference_weights
 from pipeline.__main__ import main
 from pipeline.data.image_io import read_image, write_png
 from pipeline.errors import UserError
@@ -145,12 +145,12 @@ def test_a_beginning_that_two_keys_share_is_refused(tmp_path: Path) -> None:
 def test_faulty_requests_say_one_line_and_exit_2(
     project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
-    gray = official_weights(Generator(GeneratorConfig(4, 1), 1, 3))
+    gray = reference_weights(Generator(GeneratorConfig(4, 1), 1, 3))
     Path("empty").mkdir()
     Path("text.pth").write_text("no weights")
     torch.save(gray, "gray.pth")
-    torch.save(official_weights(Generator(GeneratorConfig(4, 1), 4, 3)), "four.pth")
-    torch.save(official_weights(Discriminator(DiscriminatorConfig(4))), "D.pth")
+    torch.save(reference_weights(Generator(GeneratorConfig(4, 1), 4, 3)), "four.pth")
+    torch.save(reference_weights(Discriminator(DiscriminatorConfig(4))), "D.pth")
     torch.save({name: tensor for name, tensor in gray.items() if name != "model.8.bias"}, "narrow.pth")
     torch.save({"objective": {}, "step": 3}, "old.pt")
     torch.save([gray], "list.pth")

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from models.configs import GeneratorConfig
-from models.generator import Generator
 from models.images import to_bits, to_model_range
+from models.networks.generator import Generator
 from pipeline.data.image_io import read_image, write_png
 from pipeline.errors import UserError
 from pipeline.inference.translate import plan_files, translate_files, translate_picture

@@ -82,7 +82,7 @@ def test_batch_size_changes_nothing(pictures: Draw, extractor: Extractor) -> Non
 def test_features_that_are_not_finite_are_refused(pictures: Draw, extractor: Extractor) -> None:
     broken = replace(extractor, network=torch.nn.Module())
     broken.network.forward = lambda images: (torch.full((len(images), 3), torch.nan),)  # type: ignore[method-assign]
-    with pytest.raises(UserError, match=r"small-conv \(weights .*\): features that are not finite"):
+    with pytest.raises(UserError, match=r"small-conv \(weights .*\): .* not finite"):
         extract(broken, in_batches(pictures(0, striped=True, count=2), 2), CPU)
 
 
@@ -173,7 +173,7 @@ def test_a_damaged_entry_is_said_to_be_and_made_anew(
     entry.write_bytes(content)
     assert torch.equal(cached(extractor, images, tmp_path), whole)
     assert computed == [40, 40]
-    assert f"{entry}: torn, or written by another version" in capsys.readouterr().err
+    assert str(entry) in (said := capsys.readouterr().err) and "written by another version" in said
     assert torch.equal(cached(extractor, images, tmp_path), whole)
     assert computed == [40, 40]
 

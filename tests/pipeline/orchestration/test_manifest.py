@@ -1,28 +1,28 @@
 """What is recorded of a sweep, so that its tables can be made without it."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
+from analysis.records.manifest import Manifest
 from analysis.records.mlflow_reader import read_sweep
 from analysis.tables.columns import setting_columns
 from pipeline.config.sweep_file import Row, Sweep, load_sweep
 from pipeline.config.trial_key import RESULT_VERSION, can_change_results
 from pipeline.orchestration.planner import plan_sweep
-from pipeline.orchestration.registration import manifest
+from pipeline.orchestration.registration import make_manifest
 
 DONE = ["data.train_count=4", "data.test_count=4", "data.size=32"]
 
 
-def recorded(sweep: Sweep, *overrides: str) -> dict[str, Any]:
-    return manifest(plan_sweep(sweep, [*DONE, *overrides]))
+def recorded(sweep: Sweep, *overrides: str) -> Manifest:
+    return make_manifest(plan_sweep(sweep, [*DONE, *overrides]))
 
 
 def test_the_papers_ablation_is_recorded_with_what_fig_4_has_columns_for(project: Path) -> None:
     planned = plan_sweep(load_sweep("ablation_paper"), DONE)
-    planned.tracker.record_sweep("ablation_paper", manifest(planned))
+    planned.tracker.record_sweep(make_manifest(planned))
     record = read_sweep(planned.uri, "ablation_paper", "stripes")
     cells = setting_columns(record)
     assert list(cells) == ["Id", "Negs", "Layers", "Int", "Ext"]
@@ -35,20 +35,20 @@ def test_a_row_that_leaves_the_model_as_it_is_has_the_one_that_is_trained(projec
     rows = (Row("default", {}), Row("fast", {"model": "fastcut"}))
     for base, model in (((), "cut"), (("model=cyclegan",), "cyclegan")):
         found = recorded(Sweep("mine", "Which?", (0,), rows, base=base))
-        assert [row["settings"]["model"] for row in found["rows"]] == [model, "fastcut"]
+        assert [row.settings["model"] for row in found.rows] == [model, "fastcut"]
 
 
 def test_the_default_row_is_the_one_that_the_file_names_else_the_first(project: Path) -> None:
     rows = (Row("a", {}), Row("b", {"model.temperature": 0.5}))
-    assert recorded(Sweep("mine", "Which?", (0,), rows))["default"] == "a"
-    assert recorded(Sweep("mine", "Which?", (0,), rows, default="b"))["default"] == "b"
+    assert recorded(Sweep("mine", "Which?", (0,), rows)).default == "a"
+    assert recorded(Sweep("mine", "Which?", (0,), rows, default="b")).default == "b"
 
 
 def test_of_the_command_line_what_can_change_results_is_told_apart(project: Path) -> None:
     found = recorded(Sweep("mine", "Which?", (0,), (Row("a", {}),)), "train.batch_size=2", "compute.device=cpu")
-    assert found["command"] == [*DONE, "train.batch_size=2", "compute.device=cpu"]
-    assert found["overrides"] == [*DONE, "train.batch_size=2"]
-    assert found["result_version"] == str(RESULT_VERSION)
+    assert found.command == (*DONE, "train.batch_size=2", "compute.device=cpu")
+    assert found.overrides == (*DONE, "train.batch_size=2")
+    assert found.result_version == str(RESULT_VERSION)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_a_sweep_is_recorded_again_only_where_it_is_another(project: Path) -> No
 
     for overrides in ((), (), ("compute.device=cpu",), ("paths.logs=elsewhere",)):
         again = plan_sweep(sweep, [*DONE, *overrides])
-        again.tracker.record_sweep("mine", manifest(again))
+        again.tracker.record_sweep(make_manifest(again))
     assert count() == 1
     other = plan_sweep(sweep, [*DONE, "train.batch_size=2"])
-    other.tracker.record_sweep("mine", manifest(other))
+    other.tracker.record_sweep(make_manifest(other))
     assert count() == 2

@@ -1,4 +1,4 @@
-"""The patchwise contrastive loss.
+"""The least-squares adversarial loss and the patchwise contrastive loss.
 
 B batch, P patches, N negatives, D embedding units.
 """
@@ -10,6 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.negatives import Negatives
+
+
+def lsgan(scores: Tensor, *, real: bool) -> Tensor:
+    """Return the mean squared distance of the scores to 1 (real) or 0 (fake) (Mao et al., ICCV 2017)."""
+    wide = scores.float()
+    return F.mse_loss(wide, wide.new_full((), float(real)).expand_as(wide))
 
 
 def patch_nce(query_BPD: Tensor, key_BPD: Tensor, negatives: Sequence[Negatives], temperature: float) -> Tensor:

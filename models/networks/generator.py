@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from models.configs import GeneratorConfig
 from models.images import check_images, check_shape
-from models.layers import BlurDown, BlurUp, InstanceNorm, run_layers
+from models.networks.layers import BlurDown, BlurUp, InstanceNorm, run_layers
 
 
 class ResidualBlock(nn.Module):
@@ -34,8 +34,8 @@ class ResidualBlock(nn.Module):
 class Generator(nn.Module):
     """Translates (B, in_channels, H, W) in [-1, 1] to (B, out_channels, H, W); H and W are multiples of 4.
 
-    A chain of named stages; the output of each that PatchNCE may look at is a *place*
-    (`GeneratorConfig.place_channels`). Johnson et al. (ECCV 2016) with anti-aliasing, as CUT uses it.
+    A chain of named stages; the output of each that PatchNCE may look at is a *layer*
+    (`GeneratorConfig.layer_channels`). Johnson et al. (ECCV 2016) with anti-aliasing, as CUT uses it.
     recompute: see `run_layers`.
     """
 
@@ -61,19 +61,19 @@ class Generator(nn.Module):
             }
         )
 
-    def forward(self, image: Tensor, places: Iterable[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
-        """The translation, and the features (B, C, H', W') met on the way at the places asked for.
+    def forward(self, image: Tensor, layers: Iterable[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
+        """The translation, and the features (B, C, H', W') met on the way at the layers asked for.
 
         Raises ValueError for an image of a shape that cannot be translated.
         """
         check_shape("image", image, self.in_channels)
-        translation, features = _run_stages(self.stages.items(), image, set(places), recompute=self.recompute)
+        translation, features = _run_stages(self.stages.items(), image, set(layers), recompute=self.recompute)
         return translation.float(), features
 
-    def encode(self, image: Tensor, places: Iterable[str]) -> dict[str, Tensor]:
-        """The features at the places asked for, without what lies behind the last of them."""
+    def encode(self, image: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+        """The features at the layers asked for, without what lies behind the last of them."""
         check_shape("image", image, self.in_channels)
-        return encode(self.stages, image, places, recompute=self.recompute)
+        return encode(self.stages, image, layers, recompute=self.recompute)
 
     @torch.no_grad()
     def translate(self, image: Tensor) -> Tensor:
@@ -83,20 +83,20 @@ class Generator(nn.Module):
 
 
 def encode(
-    stages: nn.ModuleDict, image: Tensor, places: Iterable[str], *, recompute: bool = False
+    stages: nn.ModuleDict, image: Tensor, layers: Iterable[str], *, recompute: bool = False
 ) -> dict[str, Tensor]:
-    """Features at the places, in running order; stops behind the last one."""
-    wanted = set(places)
+    """Features at the layers, in running order; stops behind the last one."""
+    wanted = set(layers)
     return _run_stages(_up_to_last(stages, wanted), image, wanted, recompute=recompute)[1]
 
 
-def encoder_stages(generator: Generator, places: Iterable[str]) -> nn.ModuleDict:
-    """The generator's own stages up to the last of the places (shared, not copied)."""
-    return nn.ModuleDict(dict(_up_to_last(generator.stages, places)))
+def encoder_stages(generator: Generator, layers: Iterable[str]) -> nn.ModuleDict:
+    """The generator's own stages up to the last of the layers (shared, not copied)."""
+    return nn.ModuleDict(dict(_up_to_last(generator.stages, layers)))
 
 
-def _up_to_last(stages: nn.ModuleDict, places: Iterable[str]) -> list[tuple[str, nn.Module]]:
-    last = max(list(stages).index(place) for place in places)
+def _up_to_last(stages: nn.ModuleDict, layers: Iterable[str]) -> list[tuple[str, nn.Module]]:
+    last = max(list(stages).index(layer) for layer in layers)
     return list(stages.items())[: last + 1]
 
 
@@ -105,13 +105,13 @@ def _run_stages(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The last stage's output, and those of the stages that are wanted; what is wanted is kept, whatever it costs."""
     features: dict[str, Tensor] = {}
-    layers: list[nn.Module] = []
+    modules: list[nn.Module] = []
     for name, stage in stages:
-        layers += stage if isinstance(stage, nn.Sequential) else [stage]
+        modules += stage if isinstance(stage, nn.Sequential) else [stage]
         if name in wanted:
-            features[name] = x = run_layers(layers, x, recompute=recompute)
-            layers = []
-    return run_layers(layers, x, recompute=recompute), features
+            features[name] = x = run_layers(modules, x, recompute=recompute)
+            modules = []
+    return run_layers(modules, x, recompute=recompute), features
 
 
 def _normalised() -> list[nn.Module]:

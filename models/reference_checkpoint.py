@@ -1,8 +1,8 @@
 """The reference code's checkpoints: read, with every setting inferred from the weights, and written.
 
 CUT saves G, D and F, CycleGAN G_A, G_B, D_A and D_B, each in a file of its own (latest_net_G.pth): a dict of
-tensors, 'model.4.weight' and the like, numbered by place in a Sequential. Our networks run the same modules in the
-same order, so a name follows from counting them. `place` is what an error calls the file.
+tensors, 'model.4.weight' and the like, numbered by position in a Sequential. Our networks run the same modules in the
+same order, so a name follows from counting them. `path` is what an error calls the file.
 """
 
 import re
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from models.configs import DiscriminatorConfig, GeneratorConfig
 from models.cut import CUTObjective
 from models.cyclegan import CycleGANObjective
-from models.discriminator import Discriminator
-from models.generator import Generator, ResidualBlock
-from models.projector import Projector
-from models.weights import load_weights, named_tensors
+from models.networks.discriminator import Discriminator
+from models.networks.generator import Generator, ResidualBlock
+from models.networks.projector import Projector
+from models.networks.weights import load_weights, named_tensors
 
 Weights = Mapping[str, Tensor]
 Network = Generator | Discriminator | Projector
@@ -26,7 +26,7 @@ RESIDUAL_BLOCK = r"model\.(\d+)\.conv_block\."
 UNUSED_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-def networks(objective: CUTObjective | CycleGANObjective) -> dict[str, Network]:
+def reference_networks(objective: CUTObjective | CycleGANObjective) -> dict[str, Network]:
     """An objective's networks under the reference code's names. D_A judges B, as there."""
     match objective:
         case CUTObjective():
@@ -40,71 +40,71 @@ def networks(objective: CUTObjective | CycleGANObjective) -> dict[str, Network]:
             }
 
 
-def official_weights(network: Network) -> dict[str, Tensor]:
+def reference_weights(network: Network) -> dict[str, Tensor]:
     """The network's weights, on the CPU, as the reference code would have saved them."""
     state = network.state_dict()
     return {name: state[ours].detach().cpu() for ours, name in _names(network).items()}
 
 
-def fill(network: Network, weights: Weights, place: str) -> None:
+def load_reference_weights(network: Network, weights: Weights, path: str) -> None:
     """Give a network of ours the reference code's weights. Raises ValueError where they do not fit it."""
-    load_weights(network, weights, place, _names(network))
+    load_weights(network, weights, path, _names(network))
 
 
-def weights_in(content: object, place: str) -> dict[str, Tensor]:
+def reference_tensors(content: object, path: str) -> dict[str, Tensor]:
     """The tensors of one network, from what torch.load gave. Raises ValueError for content of another kind."""
-    tensors = named_tensors(content, place)
+    tensors = named_tensors(content, path)
     return {name: tensor for name, tensor in tensors.items() if not name.endswith(UNUSED_STATISTICS)}
 
 
-def read_generator(weights: Weights, place: str) -> Generator:
+def read_generator(weights: Weights, path: str) -> Generator:
     """The generator that the weights are of: channels, blocks and anti-aliasing as found in them."""
-    _require_kind("a generator", weights, place)
-    stem = _tensor(weights, "model.1.weight", place)
-    image = _tensor(weights, f"model.{_last_number(weights)}.weight", place)
+    _require_kind("a generator", weights, path)
+    stem = _tensor(weights, "model.1.weight", path)
+    image = _tensor(weights, f"model.{_last_number(weights)}.weight", path)
     blocks = {found[1] for name in weights if (found := re.match(RESIDUAL_BLOCK, name))}
     config = GeneratorConfig(stem.shape[0], len(blocks), _is_antialiased(weights))
     generator = Generator(config, stem.shape[1], image.shape[0])
-    fill(generator, weights, place)
+    load_reference_weights(generator, weights, path)
     return generator
 
 
-def read_discriminator(weights: Weights, place: str) -> Discriminator:
+def read_discriminator(weights: Weights, path: str) -> Discriminator:
     """The PatchGAN that the weights are of: channels, layers and anti-aliasing as found in them."""
-    _require_kind("a discriminator", weights, place)
-    first = _tensor(weights, "model.0.weight", place)
+    _require_kind("a discriminator", weights, path)
+    first = _tensor(weights, "model.0.weight", path)
     convolutions = sum(name.endswith(".weight") for name in weights)
     config = DiscriminatorConfig(first.shape[0], max(1, convolutions - 2), _is_antialiased(weights))
     discriminator = Discriminator(config, first.shape[1])
-    fill(discriminator, weights, place)
+    load_reference_weights(discriminator, weights, path)
     return discriminator
 
 
-def read_projector(weights: Weights, places: Sequence[str], place: str) -> Projector:
-    """The heads that the weights are of. At which places they stand the file does not say: name as many as it holds."""
-    _require_kind("heads", weights, place)
+def read_projector(weights: Weights, layers: Sequence[str], path: str) -> Projector:
+    """The heads that the weights are of. At which layers they stand the file does not say: name as many as it holds."""
+    _require_kind("heads", weights, path)
     count = len({name.split(".")[0] for name in weights})
-    if count != len(places):
-        raise ValueError(f"{place}: holds {count} heads; expected {len(places)}, for {', '.join(places)}")
-    firsts = {name: _tensor(weights, f"mlp_{number}.0.weight", place) for number, name in enumerate(places)}
+    if count != len(layers):
+        raise ValueError(f"{path}: holds {count} heads; expected {len(layers)}, for {', '.join(layers)}")
+    firsts = {name: _tensor(weights, f"mlp_{number}.0.weight", path) for number, name in enumerate(layers)}
     units = {first.shape[0] for first in firsts.values()}
     projector = Projector({name: first.shape[1] for name, first in firsts.items()}, max(units))
-    fill(projector, weights, place)
+    load_reference_weights(projector, weights, path)
     return projector
 
 
-def places_of(nce_layers: str, generator: Generator) -> tuple[str, ...]:
-    """The reference code's --nce_layers ('0,4,8,12,16') as places. Raises ValueError for a number that is none."""
+def layers_of(nce_layers: str, generator: Generator) -> tuple[str, ...]:
+    """The reference code's --nce_layers ('0,4,8,12,16') as layers. Raises ValueError for a number that is none."""
     numbers = _stage_numbers(generator)
-    places = {str(numbers[place][-1]): place for place in generator.config.place_channels()}
+    layers = {str(numbers[layer][-1]): layer for layer in generator.config.layer_channels()}
     asked = nce_layers.split(",")
-    unknown = [number for number in asked if number not in places]
+    unknown = [number for number in asked if number not in layers]
     if unknown:
         raise ValueError(
-            f"nce_layers: {', '.join(unknown)} is no place of this generator; expected {', '.join(places)}"
+            f"nce_layers: {', '.join(unknown)} is no layer of this generator; expected {', '.join(layers)}"
         )
     # In running order, as the reference code numbers its heads, however they were listed.
-    return tuple(place for number, place in places.items() if number in asked)
+    return tuple(layer for number, layer in layers.items() if number in asked)
 
 
 def _names(network: Network) -> dict[str, str]:
@@ -125,7 +125,7 @@ def _prefixes(network: Network) -> dict[str, str]:
         case Discriminator():
             return {f"layers.{number}": f"model.{number}" for number in range(len(network.layers))}
         case Projector():
-            return {f"heads.{place}": f"mlp_{number}" for number, place in enumerate(network.heads)}
+            return {f"heads.{layer}": f"mlp_{number}" for number, layer in enumerate(network.heads)}
 
 
 def _generator_prefixes(generator: Generator) -> dict[str, str]:
@@ -152,7 +152,7 @@ def _stage_numbers(generator: Generator) -> dict[str, range]:
     return numbers
 
 
-def _require_kind(wanted: str, weights: Weights, place: str) -> None:
+def _require_kind(wanted: str, weights: Weights, path: str) -> None:
     if any(re.match(RESIDUAL_BLOCK, name) for name in weights):
         found = "a generator"
     elif any(name.startswith("mlp_") for name in weights):
@@ -162,13 +162,17 @@ def _require_kind(wanted: str, weights: Weights, place: str) -> None:
     else:
         found = f"tensors that the reference code's networks have not ({next(iter(weights))}, …)"
     if found != wanted:
-        file = {"a generator": "latest_net_G.pth", "a discriminator": "latest_net_D.pth", "heads": "latest_net_F.pth"}
-        raise ValueError(f"{place}: holds {found}; expected {wanted}, as in {file[wanted]}")
+        example = {
+            "a generator": "latest_net_G.pth",
+            "a discriminator": "latest_net_D.pth",
+            "heads": "latest_net_F.pth",
+        }
+        raise ValueError(f"{path}: holds {found}; expected {wanted}, as in {example[wanted]}")
 
 
-def _tensor(weights: Weights, name: str, place: str) -> Tensor:
+def _tensor(weights: Weights, name: str, path: str) -> Tensor:
     if name not in weights or weights[name].dim() < 2 or weights[name].numel() == 0:
-        raise ValueError(f"{place}: {name} is missing or no matrix; expected the weight of a layer")
+        raise ValueError(f"{path}: {name} is missing or no matrix; expected the weight of a layer")
     return weights[name]
 
 

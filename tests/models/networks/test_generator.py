@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from models.configs import DiscriminatorConfig, GeneratorConfig, ImageShape, map_positions
-from models.discriminator import Discriminator
-from models.generator import Generator
+from models.networks.discriminator import Discriminator
+from models.networks.generator import Generator
 
 CONFIGS = [GeneratorConfig(4, 5), GeneratorConfig(4, 5, antialias=False)]
 
@@ -11,7 +11,7 @@ CONFIGS = [GeneratorConfig(4, 5), GeneratorConfig(4, 5, antialias=False)]
 @pytest.mark.parametrize("config", CONFIGS)
 def test_features_of_the_translation_equal_those_of_encoding_again(config: GeneratorConfig) -> None:
     generator, image = Generator(config), torch.rand(2, 3, 16, 24)
-    places = list(config.place_channels())
+    places = list(config.layer_channels())
     translated, features = generator(image, places)
     again = generator.encode(image, places)
     assert translated.shape == image.shape
@@ -21,9 +21,9 @@ def test_features_of_the_translation_equal_those_of_encoding_again(config: Gener
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_places_have_the_channels_and_positions_that_are_declared(config: GeneratorConfig) -> None:
-    _, features = Generator(config)(torch.rand(1, 3, 16, 24), config.place_channels())
+    _, features = Generator(config)(torch.rand(1, 3, 16, 24), config.layer_channels())
     declared = map_positions(config, ImageShape(16, 24))
-    for place, channels in config.place_channels().items():
+    for place, channels in config.layer_channels().items():
         assert features[place].shape[1] == channels
         assert features[place].shape[2:].numel() == declared[place]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_golden import CASES, cut_of, cyclegan_of, draws_of, fill_from, follows
+from test_golden import CASES, cut_of, cyclegan_of, fill_from, follows, randomness_of
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -23,9 +23,9 @@ from models.configs import (
     ModelConfig,
 )
 from models.image_pool import ImagePool
-from models.objective import Batch, draw_step
-from models.official import networks, official_weights
-from models.plain import GrowingPool, build_plain, plain_optimizers, plain_step
+from models.objective import Batch, sample_step
+from models.reference_checkpoint import reference_networks, reference_weights
+from models.reference_step import GrowingPool, build_reference, reference_optimizers, reference_step
 from pipeline.hardware.memory import GB, LiveTensors
 from pipeline.training.loop import train_step
 from pipeline.training.state import make_optimizers
@@ -54,7 +54,7 @@ def batch_of(shape: ImageShape) -> Batch:
 
 def plain_steps(config: ModelConfig, shape: ImageShape, *, flipped: bool, faked: bool) -> Callable[[], object]:
     """What takes one plain step each time it is called; on tensors without values if faked."""
-    objective: Any = build_plain(config, shape, torch.Generator().manual_seed(0))
+    objective: Any = build_reference(config, shape, torch.Generator().manual_seed(0))
     batch = batch_of(shape)
     if faked:
         mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -63,16 +63,16 @@ def plain_steps(config: ModelConfig, shape: ImageShape, *, flipped: bool, faked:
             for tensors in (module._parameters, module._buffers):
                 # Counters stay, since the step asks for their values.
                 tensors |= {name: mode.from_tensor(t) for name, t in tensors.items() if t is not None and t.dim() > 0}
-    optimizers = plain_optimizers(objective, RATE, BETAS)
+    optimizers = reference_optimizers(objective, RATE, BETAS)
     if isinstance(config, CUTConfig):
-        draw = objective.draw
+        draw = objective.sample_randomness
 
         def draw_of_a_kind(*drawn: Any) -> Any:
             draws, counts = draw(*drawn)
             return replace(draws, flipped=flipped), counts
 
-        objective.draw = draw_of_a_kind
-    return lambda: plain_step(objective, optimizers, batch, torch.Generator().manual_seed(1))
+        objective.sample_randomness = draw_of_a_kind
+    return lambda: reference_step(objective, optimizers, batch, torch.Generator().manual_seed(1))
 
 
 def cost(step: Callable[[], object]) -> tuple[float, float]:
@@ -93,36 +93,36 @@ def test_plain_step_has_our_losses_and_ends_with_our_weights(name: str) -> None:
     """On the reference's cases, which are of every variant; ours are held to their values elsewhere."""
     case = CASES[name]
     ours: Any = cut_of(case) if "G" in case else cyclegan_of(case)
-    plain: Any = build_plain(ours.config, ours.shape, torch.Generator())
+    plain: Any = build_reference(ours.config, ours.shape, torch.Generator())
     fill_from(case, plain)
     if "G" in case:
-        ours.draw = plain.draw = lambda *_: (draws_of(case, ours), {})
+        ours.sample_randomness = plain.sample_randomness = lambda *_: (randomness_of(case, ours), {})
     batch = Batch(case["real_A"], case["real_B"])
-    draws = draw_step(ours, len(batch.a), torch.Generator())
+    draws = sample_step(ours, len(batch.a), torch.Generator())
     expected = train_step(ours, make_optimizers(ours, RATE, BETAS), batch, draws)
-    found = plain_step(plain, plain_optimizers(plain, RATE, BETAS), batch, torch.Generator())
+    found = reference_step(plain, reference_optimizers(plain, RATE, BETAS), batch, torch.Generator())
 
     # CycleGAN's two judgements are a phase each there, and one here.
     renamed = {f"discriminator/{part}_{d}": f"discriminator_{d}/{part}" for part in ("real", "fake") for d in "ab"}
     assert {name: float(loss) for name, loss in found.items()} == pytest.approx(
         {renamed.get(name, name): float(loss) for name, loss in expected.items()}, rel=1e-4
     )
-    for key, network in networks(ours).items():
-        assert not follows(networks(plain)[key], official_weights(network), RATE), key
+    for key, network in reference_networks(ours).items():
+        assert not follows(reference_networks(plain)[key], reference_weights(network), RATE), key
 
 
 @pytest.mark.parametrize("config", [CUT, FASTCUT, CYCLEGAN])
 def test_plain_model_starts_with_our_weights(config: ModelConfig) -> None:
     shape = ImageShape(32, 32)
     ours, plain = (
-        build(small(config), shape, torch.Generator().manual_seed(0)) for build in (build_objective, build_plain)
+        build(small(config), shape, torch.Generator().manual_seed(0)) for build in (build_objective, build_reference)
     )
     for one, two in zip(ours.parameters(), plain.parameters(), strict=True):
         assert torch.equal(one, two)
 
 
-def test_sources_are_encoded_again_for_each_domain_and_images_are_judged_apart() -> None:
-    objective: Any = build_plain(small(CUT), ImageShape(32, 32), torch.Generator())
+def test_sources_are_encoded_again_for_each_domain_and_scored_in_two_passes() -> None:
+    objective: Any = build_reference(small(CUT), ImageShape(32, 32), torch.Generator())
     sizes: dict[str, list[int]] = {"encoder": [], "judge": []}
 
     def note(name: str, module: nn.Module) -> None:
@@ -130,14 +130,16 @@ def test_sources_are_encoded_again_for_each_domain_and_images_are_judged_apart()
 
     note("encoder", objective.generator.stages["res1"])
     note("judge", objective.discriminator)
-    plain_step(objective, plain_optimizers(objective, RATE, BETAS), batch_of(ImageShape(32, 32)), torch.Generator())
+    reference_step(
+        objective, reference_optimizers(objective, RATE, BETAS), batch_of(ImageShape(32, 32)), torch.Generator()
+    )
     assert sizes == {"encoder": [2, 1, 1, 1, 1], "judge": [1, 1, 1]}
 
 
 def test_a_weight_of_zero_is_a_plain_gan() -> None:
-    objective = build_plain(replace(small(CUT), nce_weight=0.0), ImageShape(32, 32), torch.Generator())
-    report = plain_step(
-        objective, plain_optimizers(objective, RATE, BETAS), batch_of(ImageShape(32, 32)), torch.Generator()
+    objective = build_reference(replace(small(CUT), nce_weight=0.0), ImageShape(32, 32), torch.Generator())
+    report = reference_step(
+        objective, reference_optimizers(objective, RATE, BETAS), batch_of(ImageShape(32, 32)), torch.Generator()
     )
     assert list(report) == ["discriminator/real", "discriminator/fake", "generator/adversarial"]
 
@@ -150,7 +152,7 @@ def test_growing_pool_hands_out_what_the_reserved_one_does() -> None:
         filled = 0
         images: list[list[float]] = []
         for fake in fakes:
-            drawn, filled = pool.draw(2, rng, filled)
+            drawn, filled = pool.sample(2, rng, filled)
             images.append(pool.exchange(fake, drawn).flatten().tolist())
         handed.append(images)
     assert handed[0] == handed[1]

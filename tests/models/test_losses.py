@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.losses import patch_nce
 from models.negatives import internal, minibatch
-from models.patch_nce import patch_nce
-from models.projector import normalise
+from models.networks.projector import normalise
 
 
 def embeddings(batch: int = 2, patches: int = 5, units: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -8,20 +8,20 @@ from torch import Tensor, nn
 
 from models.build import build_objective
 from models.configs import CUT, CYCLEGAN, DiscriminatorConfig, GeneratorConfig, ImageShape
-from models.discriminator import Discriminator
-from models.generator import Generator
-from models.layers import BlurDown, BlurUp, initialise
-from models.official import (
-    fill,
-    networks,
-    official_weights,
-    places_of,
+from models.networks.discriminator import Discriminator
+from models.networks.generator import Generator
+from models.networks.layers import BlurDown, BlurUp, initialise
+from models.networks.projector import Projector
+from models.reference_checkpoint import (
+    layers_of,
+    load_reference_weights,
     read_discriminator,
     read_generator,
     read_projector,
-    weights_in,
+    reference_networks,
+    reference_tensors,
+    reference_weights,
 )
-from models.projector import Projector
 
 GENERATORS = [
     (GeneratorConfig(channels, blocks, antialias), inputs, outputs)
@@ -97,11 +97,11 @@ def test_generator_of_the_references_layout_is_read_and_written(
     config: GeneratorConfig, inputs: int, outputs: int
 ) -> None:
     theirs = initialised(reference_generator(config, inputs, outputs))
-    ours = read_generator(weights_in(theirs.state_dict(), "G.pth"), "G.pth")
+    ours = read_generator(reference_tensors(theirs.state_dict(), "G.pth"), "G.pth")
     image = torch.rand(1, inputs, 16, 24)
     assert ours.config == config
     torch.testing.assert_close(ours(image)[0], theirs(image), rtol=1e-4, atol=1e-5)
-    written = official_weights(ours)
+    written = reference_weights(ours)
     assert list(written) == list(theirs.state_dict())
     assert all(torch.equal(written[name], tensor) for name, tensor in theirs.state_dict().items())
 
@@ -109,18 +109,18 @@ def test_generator_of_the_references_layout_is_read_and_written(
 @pytest.mark.parametrize(("config", "inputs"), DISCRIMINATORS)
 def test_discriminator_of_the_references_layout_is_read_and_written(config: DiscriminatorConfig, inputs: int) -> None:
     theirs = initialised(reference_discriminator(config, inputs))
-    ours = read_discriminator(weights_in(theirs.state_dict(), "D.pth"), "D.pth")
+    ours = read_discriminator(reference_tensors(theirs.state_dict(), "D.pth"), "D.pth")
     image = torch.rand(1, inputs, 128, 128)
     assert ours.config == config
     torch.testing.assert_close(ours(image), theirs(image), rtol=1e-4, atol=1e-5)
-    written = official_weights(ours)
+    written = reference_weights(ours)
     assert list(written) == list(theirs.state_dict())
     assert all(torch.equal(written[name], tensor) for name, tensor in theirs.state_dict().items())
 
 
 def test_heads_are_read_and_written() -> None:
     ours = initialised(Projector({"pixels": 3, "down2": 16}, 8))
-    weights = official_weights(ours)
+    weights = reference_weights(ours)
     assert list(weights)[:4] == ["mlp_0.0.weight", "mlp_0.0.bias", "mlp_0.2.weight", "mlp_0.2.bias"]
     again = read_projector(weights, ("pixels", "down2"), "F.pth")
     assert all(torch.equal(again.state_dict()[name], tensor) for name, tensor in ours.state_dict().items())
@@ -131,17 +131,17 @@ def test_heads_are_read_and_written() -> None:
 def test_networks_bear_the_references_names() -> None:
     shape, rng = ImageShape(32, 32, 1, 3), torch.Generator()
     cut = build_objective(CUT, shape, rng)
-    assert {name: type(network) for name, network in networks(cut).items()} == {
+    assert {name: type(network) for name, network in reference_networks(cut).items()} == {
         "G": Generator,
         "D": Discriminator,
         "F": Projector,
     }
     cyclegan = build_objective(CYCLEGAN, shape, rng)
-    found = networks(cyclegan)
+    found = reference_networks(cyclegan)
     assert list(found) == ["G_A", "G_B", "D_A", "D_B"]
     # A judge called after A judges what comes of A.
-    assert official_weights(found["D_A"])["model.0.weight"].shape[1] == 3
-    assert official_weights(found["D_B"])["model.0.weight"].shape[1] == 1
+    assert reference_weights(found["D_A"])["model.0.weight"].shape[1] == 3
+    assert reference_weights(found["D_B"])["model.0.weight"].shape[1] == 1
 
 
 @pytest.mark.parametrize(
@@ -155,19 +155,19 @@ def test_networks_bear_the_references_names() -> None:
 )
 def test_numbers_of_layers_are_places(antialias: bool, numbers: str, places: tuple[str, ...]) -> None:
     generator = Generator(GeneratorConfig(2, 5, antialias))
-    assert places_of(numbers, generator) == places
-    with pytest.raises(ValueError, match="nce_layers: 5 is no place of this generator"):
-        places_of("0,5", generator)
+    assert layers_of(numbers, generator) == places
+    with pytest.raises(ValueError, match="nce_layers: 5 is no layer of this generator"):
+        layers_of("0,5", generator)
 
 
 def test_statistics_that_old_instance_norms_never_used_are_dropped() -> None:
     generator = initialised(Generator(GeneratorConfig(4, 1)))
-    old = {**official_weights(generator), "model.2.running_mean": torch.zeros(4), "model.2.running_var": torch.ones(4)}
-    again = official_weights(read_generator(weights_in(old, "G.pth"), "G.pth"))
-    assert all(torch.equal(again[name], tensor) for name, tensor in official_weights(generator).items())
+    old = {**reference_weights(generator), "model.2.running_mean": torch.zeros(4), "model.2.running_var": torch.ones(4)}
+    again = reference_weights(read_generator(reference_tensors(old, "G.pth"), "G.pth"))
+    assert all(torch.equal(again[name], tensor) for name, tensor in reference_weights(generator).items())
 
 
-WEIGHTS = official_weights(Generator(GeneratorConfig(4, 1)))
+WEIGHTS = reference_weights(Generator(GeneratorConfig(4, 1)))
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,8 @@ WEIGHTS = official_weights(Generator(GeneratorConfig(4, 1)))
         ({}, "holds something else than named tensors"),
         ({"epoch": 3, "model": WEIGHTS}, "holds something else than named tensors"),
         ({"layers.0.weight": torch.zeros(1)}, "networks have not (layers.0.weight, …); expected a generator"),
-        (official_weights(Discriminator(DiscriminatorConfig(4))), "holds a discriminator; expected a generator"),
-        (official_weights(Projector({"pixels": 3}, 4)), "holds heads; expected a generator"),
+        (reference_weights(Discriminator(DiscriminatorConfig(4))), "holds a discriminator; expected a generator"),
+        (reference_weights(Projector({"pixels": 3}, 4)), "holds heads; expected a generator"),
         (
             {name: tensor for name, tensor in WEIGHTS.items() if name != "model.8.bias"},
             "model.8.bias is missing; expected (16,)",
@@ -198,7 +198,7 @@ WEIGHTS = official_weights(Generator(GeneratorConfig(4, 1)))
 )
 def test_weights_that_do_not_fit_are_refused_by_the_tensors_name(weights: Any, said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)) as caught:
-        read_generator(weights_in(weights, "G.pth"), "G.pth")
+        read_generator(reference_tensors(weights, "G.pth"), "G.pth")
     assert str(caught.value).startswith("G.pth: ")
 
 
@@ -206,5 +206,5 @@ def test_refused_weights_leave_the_network_as_it_was() -> None:
     generator = initialised(Generator(GeneratorConfig(4, 1)))
     before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
     with pytest.raises(ValueError, match="one too many"):
-        fill(generator, {**WEIGHTS, "more": torch.zeros(1)}, "G.pth")
+        load_reference_weights(generator, {**WEIGHTS, "more": torch.zeros(1)}, "G.pth")
     assert all(torch.equal(before[name], tensor) for name, tensor in generator.state_dict().items())

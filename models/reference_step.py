@@ -10,28 +10,27 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from models.adversarial import lsgan
 from models.configs import CUTConfig, CycleGANConfig, ImageShape, ModelConfig
-from models.cut import Contrast, CUTDraws, CUTFakes, CUTObjective
+from models.cut import Contrast, CUTFakes, CUTObjective, CUTRandomness
 from models.cyclegan import CycleGANFakes, CycleGANObjective
-from models.discriminator import Discriminator
-from models.image_pool import ImagePool, PoolDraw
+from models.image_pool import ImagePool, PoolChoices
 from models.images import with_channels
+from models.losses import lsgan, patch_nce
 from models.negatives import IN_BATCH, Negatives
-from models.objective import Batch, Objective, draw_step, frozen, on_device
-from models.patch_nce import patch_nce
+from models.networks.discriminator import Discriminator
+from models.objective import Batch, Objective, frozen, on_device, sample_step
 
 
-def build_plain(config: ModelConfig, shape: ImageShape, rng: torch.Generator) -> "PlainCUT | PlainCycleGAN":
+def build_reference(config: ModelConfig, shape: ImageShape, rng: torch.Generator) -> "ReferenceCUT | ReferenceCycleGAN":
     """The model of `build_objective`, weight for weight, that works as the reference code does."""
     match config:
         case CUTConfig():
-            return PlainCUT(config, shape, rng)
+            return ReferenceCUT(config, shape, rng)
         case CycleGANConfig():
-            return PlainCycleGAN(config, shape, rng)
+            return ReferenceCycleGAN(config, shape, rng)
 
 
-def plain_optimizers(
+def reference_optimizers(
     objective: Objective, learning_rate: float, betas: tuple[float, float]
 ) -> dict[str, torch.optim.Adam]:
     """One Adam a phase, in torch's default form."""
@@ -41,14 +40,14 @@ def plain_optimizers(
     }
 
 
-def plain_step(
+def reference_step(
     objective: Objective, optimizers: Mapping[str, torch.optim.Optimizer], batch: Batch, rng: torch.Generator
 ) -> dict[str, Tensor]:
     """One step of every phase; the detached losses as 'phase/name'.
 
     A phase drops its own gradients before its losses: those of the others stand beside its graph.
     """
-    fakes = objective.generate(batch, draw_step(objective, len(batch.a), rng))
+    fakes = objective.generate(batch, sample_step(objective, len(batch.a), rng))
     report: dict[str, Tensor] = {}
     for phase in objective.phases:
         optimizers[phase].zero_grad()
@@ -59,13 +58,13 @@ def plain_step(
     return report
 
 
-class PlainCUT(CUTObjective):
+class ReferenceCUT(CUTObjective):
     """CUT that encodes its sources once more for the keys, and takes one domain and one judgement at a time."""
 
-    def generate(self, batch: Batch, draws: CUTDraws) -> CUTFakes:
+    def generate(self, batch: Batch, draws: CUTRandomness) -> CUTFakes:
         return super().generate(batch, on_device(draws, batch.a.device))
 
-    def forward(self, batch: Batch, draws: CUTDraws, external: dict[str, dict[str, list[Negatives]]]) -> CUTFakes:
+    def forward(self, batch: Batch, draws: CUTRandomness, external: dict[str, dict[str, list[Negatives]]]) -> CUTFakes:
         """Translate; keys are left to the losses."""
         source = torch.cat(list(self._sources(batch).values()))
         output, _ = self.generator(source.flip(-1) if draws.flipped else source)
@@ -75,13 +74,13 @@ class PlainCUT(CUTObjective):
         # A plain GAN has an output and no contrast.
         for image, (domain, ids) in zip(outputs, draws.patch_ids.items(), strict=False):
             drawn = external.get(domain, {})
-            negatives = {place: [*in_batch, *drawn.get(place, [])] for place in self.positions}
+            negatives = {layer: [*in_batch, *drawn.get(layer, [])] for layer in self.positions}
             contrasts[domain] = Contrast(image, ids, {}, negatives)
         return CUTFakes(outputs[0], draws.flipped, contrasts)
 
     def losses(self, phase: str, batch: Batch, fakes: CUTFakes) -> dict[str, Tensor]:
         if phase == "discriminator":
-            return _judged_apart(self.discriminator, batch.b, fakes.b)
+            return _two_pass_losses(self.discriminator, batch.b, fakes.b)
         losses = super().losses(phase, batch, replace(fakes, contrasts={}))
         sources = self._sources(batch)
         for domain, contrast in fakes.contrasts.items():
@@ -96,18 +95,18 @@ class PlainCUT(CUTObjective):
         output = with_channels(contrast.output, self.shape.channels_a)
         features = self.generator.encode(output, self.positions)
         if flipped:
-            features = {place: feature.flip(-1) for place, feature in features.items()}
+            features = {layer: feature.flip(-1) for layer, feature in features.items()}
         source_features = self.generator.encode(source, self.positions)
         keys = self.projector(source_features, contrast.ids)
         queries = self.projector(features, contrast.ids)
         terms = [
-            patch_nce(query, keys[place].detach(), contrast.negatives[place], self.config.temperature)
-            for place, query in queries.items()
+            patch_nce(query, keys[layer].detach(), contrast.negatives[layer], self.config.temperature)
+            for layer, query in queries.items()
         ]
         return torch.stack(terms).mean()
 
 
-class PlainCycleGAN(CycleGANObjective):
+class ReferenceCycleGAN(CycleGANObjective):
     """CycleGAN whose discriminators are updated one after the other; its pools grow with the images they hold."""
 
     phases = ("generator", "discriminator_b", "discriminator_a")
@@ -128,9 +127,9 @@ class PlainCycleGAN(CycleGANObjective):
     def losses(self, phase: str, batch: Batch, fakes: CycleGANFakes) -> dict[str, Tensor]:
         match phase:
             case "discriminator_b":
-                return _judged_apart(self.judge_b, batch.b, fakes.pooled_b)
+                return _two_pass_losses(self.judge_b, batch.b, fakes.pooled_b)
             case "discriminator_a":
-                return _judged_apart(self.judge_a, batch.a, fakes.pooled_a)
+                return _two_pass_losses(self.judge_a, batch.a, fakes.pooled_a)
             case "generator":
                 # Identity first: what is made last is freed first, and the peak stands where that begins.
                 identity = self._identity_losses(batch)
@@ -152,7 +151,7 @@ class GrowingPool(ImagePool):
         self.size = size
         self.earlier: list[Tensor] = []
 
-    def exchange(self, fakes: Tensor, draw: PoolDraw) -> Tensor:
+    def exchange(self, fakes: Tensor, draw: PoolChoices) -> Tensor:
         handed: list[Tensor] = []
         for number, fake in enumerate(fakes.detach()):
             slot = int(draw.slots[number])
@@ -162,7 +161,7 @@ class GrowingPool(ImagePool):
         return torch.stack(handed)
 
 
-def _judged_apart(discriminator: Discriminator, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+def _two_pass_losses(discriminator: Discriminator, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
     """The discriminator's losses, from a pass over the real images and one over the fakes."""
     return {
         "real": 0.5 * lsgan(discriminator(real), real=True),

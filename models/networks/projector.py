@@ -9,23 +9,23 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from models.layers import is_channels_last
+from models.networks.layers import is_channels_last
 
 PatchIds = Mapping[str, Tensor]
 
 
-def draw_patch_ids(positions: Mapping[str, int], count: int, rng: torch.Generator) -> dict[str, Tensor]:
-    """At each place, `count` different positions of its map; the same ids serve every image of a batch."""
-    return {place: torch.randperm(total, generator=rng)[:count] for place, total in positions.items()}
+def sample_patch_ids(positions: Mapping[str, int], count: int, rng: torch.Generator) -> dict[str, Tensor]:
+    """At each layer, `count` different positions of its map; the same ids serve every image of a batch."""
+    return {layer: torch.randperm(total, generator=rng)[:count] for layer, total in positions.items()}
 
 
 def ids_of_images(patch_ids: Mapping[str, PatchIds], size: int) -> dict[str, Tensor]:
-    """For each place the ids (B, P) of all images of a batch, in which each domain has `size` that share its ids."""
-    places = next(iter(patch_ids.values()))
-    return {place: torch.cat([ids[place].expand(size, -1) for ids in patch_ids.values()]) for place in places}
+    """For each layer the ids (B, P) of all images of a batch, in which each domain has `size` that share its ids."""
+    layers = next(iter(patch_ids.values()))
+    return {layer: torch.cat([ids[layer].expand(size, -1) for ids in patch_ids.values()]) for layer in layers}
 
 
-def sample_patches(features_BCHW: Tensor, ids: Tensor) -> Tensor:
+def gather_patches(features_BCHW: Tensor, ids: Tensor) -> Tensor:
     """The feature vectors at the given positions of the flattened maps: (B, C, H, W) -> (B, P, C).
 
     ids are (P,), the same for all images, or each image's own (B, P).
@@ -41,21 +41,21 @@ def sample_patches(features_BCHW: Tensor, ids: Tensor) -> Tensor:
 
 
 class Projector(nn.Module):
-    """One two-layer MLP head a place; embeddings have length 1 (CUT's 'mlp_sample')."""
+    """One two-layer MLP head a layer; embeddings have length 1 (CUT's 'mlp_sample')."""
 
-    def __init__(self, place_channels: Mapping[str, int], units: int) -> None:
+    def __init__(self, layer_channels: Mapping[str, int], units: int) -> None:
         super().__init__()
         self.heads = nn.ModuleDict(
             {
-                place: nn.Sequential(nn.Linear(channels, units), nn.ReLU(), nn.Linear(units, units))
-                for place, channels in place_channels.items()
+                layer: nn.Sequential(nn.Linear(channels, units), nn.ReLU(), nn.Linear(units, units))
+                for layer, channels in layer_channels.items()
             }
         )
 
     def forward(self, features: Mapping[str, Tensor], ids: PatchIds) -> dict[str, Tensor]:
-        """Features (B, C, H, W) and ids (P,) or (B, P) of each place -> embeddings (B, P, D) of each place."""
+        """Features (B, C, H, W) and ids (P,) or (B, P) of each layer -> embeddings (B, P, D) of each layer."""
         return {
-            place: normalise(head(sample_patches(features[place], ids[place]))) for place, head in self.heads.items()
+            layer: normalise(head(gather_patches(features[layer], ids[layer]))) for layer, head in self.heads.items()
         }
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from models.configs import DiscriminatorConfig
-from models.layers import BlurDown, InstanceNorm, run_layers
+from models.networks.layers import BlurDown, InstanceNorm, run_layers
 
 
 class Discriminator(nn.Module):
@@ -36,7 +36,7 @@ class Discriminator(nn.Module):
         return run_layers(list(self.layers), image, recompute=self.recompute)
 
 
-def judged(discriminator: Discriminator, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+def score(discriminator: Discriminator, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     """Scores of real and of fake images (B, C, H, W) from one pass; the fakes' maker gets no gradient."""
     scores = discriminator(torch.cat([real, fake.detach()]))
     return scores[: len(real)], scores[len(real) :]

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.layers import BlurDown, BlurUp, InstanceNorm, initialise
+from models.networks.layers import BlurDown, BlurUp, InstanceNorm, initialise
 
 
 def formula(x: Tensor) -> Tensor:

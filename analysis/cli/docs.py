@@ -1,0 +1,9 @@
+"""just docs: write the generated parts of the documents."""
+
+from analysis.report.readme import rebuild
+
+
+def docs() -> int:
+    """Write the tables of README.md and docs/performance.md, and README's pictures, from docs/results/."""
+    rebuild()
+    return 0

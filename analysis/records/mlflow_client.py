@@ -1,0 +1,39 @@
+"""What the writer and the reader of records use of MLflow. Import it from here, so that its variables are set first."""
+
+import os
+from collections.abc import Sequence
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+
+__all__ = [
+    "MLFLOW_RUN_NOTE",
+    "Metric",
+    "MlflowClient",
+    "MlflowException",
+    "Param",
+    "Run",
+    "RunTag",
+    "download_artifacts",
+    "search_runs",
+]
+
+PAGE = 1000
+
+
+def search_runs(client: MlflowClient, experiment_ids: Sequence[str], condition: str) -> list[Run]:
+    """Return all active runs of the experiments that meet a condition, such as `names.IS_TRIAL`."""
+    runs: list[Run] = []
+    token: str | None = None
+    while True:
+        page = client.search_runs(list(experiment_ids), condition, ViewType.ACTIVE_ONLY, PAGE, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs

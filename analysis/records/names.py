@@ -1,0 +1,235 @@
+"""Every name that passes through MLflow: tags, metrics, and how a reader sees them.
+
+pipeline/ writes these names and analysis/ reads them. A name that was recorded once never changes, so that old stores
+stay readable. This module imports nothing heavy.
+
+To add a metric, add one entry to SCORES or COSTS and the function that computes it. Tables, figures and captions ask
+the entry.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+
+class Tag:
+    """The tags of runs."""
+
+    KIND = "kind"  # 'trial', 'evaluation', 'sweep', or 'recording' until a sweep's manifest is written
+    # Of a sweep's run.
+    SWEEP = "sweep"
+    MANIFEST = "manifest"  # a hash of the manifest
+    # Of a trial's run. `row_tag` and `settings_tag` are tags of its sweeps.
+    TRIAL_KEY = "trial_key"
+    WORK = "work"  # `StepCost.work`: trials with the same work have steps of the same cost
+    ERROR, STOPPED = "error", "stopped"
+    OUT_OF_MEMORY_GB = "out_of_memory_gb"
+    COMMIT, RESULT_VERSION, DATA_FINGERPRINT = "commit", "result_version", "data_fingerprint"
+    # What times and memory depend on. TIMED has all of it in words.
+    TIMED, DEVICE, DEVICE_NAME, THREADS, GPU_PART = "timed", "device", "device_name", "threads", "gpu_part"
+    PACKED, PRECISION, EXECUTION, MPS, TORCH = "packed", "precision", "execution", "mps", "torch"
+    # What scores depend on.
+    EXTRACTOR, WEIGHTS, LAYER, DIMENSIONS = "extractor", "weights", "layer", "dimensions"
+    RESIZE, IMAGE_SIZE, IMAGES_A, IMAGES_B = "resize", "image_size", "images_a", "images_b"
+    KID_SUBSET_SIZE, KID_SUBSETS = "kid_subset_size", "kid_subsets"
+    ARITHMETIC, COMPUTED_BY = "arithmetic", "computed_by"
+    VGG16, LPIPS_VGG16, DINOV2, SEGMENTER = "vgg16", "lpips-vgg16", "dinov2-vit-l-14", "segmenter"
+
+
+# Filters of MLflow's search.
+IS_TRIAL = f"tags.{Tag.KIND} = 'trial'"
+IS_SWEEP = f"tags.{Tag.KIND} = 'sweep'"
+
+# The tags that scores must share to be comparable, and what a reader calls them.
+SCORE_TAGS: Mapping[str, str] = {
+    Tag.EXTRACTOR: "extractor",
+    Tag.WEIGHTS: "weights",
+    Tag.LAYER: "layer",
+    Tag.RESIZE: "resize",
+    Tag.ARITHMETIC: "arithmetic",
+    Tag.IMAGE_SIZE: "images' size",
+    Tag.IMAGES_A: "images of A",
+    Tag.IMAGES_B: "images of B",
+    Tag.KID_SUBSET_SIZE: "KID's subsets",
+    Tag.VGG16: "VGG16's weights",
+    Tag.LPIPS_VGG16: "LPIPS's weights",
+    Tag.DINOV2: "DINOv2's weights",
+    Tag.SEGMENTER: "segmentation network",
+    Tag.RESULT_VERSION: "result version",
+}
+# The tags of a trial that results use. Older trials lack some of them, which are then ''.
+RESULT_TAGS = (
+    *(Tag.ERROR, Tag.STOPPED, Tag.TIMED, Tag.COMMIT, Tag.RESULT_VERSION, Tag.DATA_FINGERPRINT, Tag.DEVICE_NAME),
+    *(Tag.TORCH, Tag.EXTRACTOR, Tag.WEIGHTS, Tag.LAYER, Tag.DIMENSIONS, Tag.RESIZE, Tag.IMAGE_SIZE, Tag.IMAGES_A),
+    *(Tag.IMAGES_B, Tag.KID_SUBSET_SIZE, Tag.ARITHMETIC, Tag.COMPUTED_BY, Tag.VGG16, Tag.LPIPS_VGG16, Tag.DINOV2),
+    Tag.SEGMENTER,
+)
+
+
+def row_tag(sweep: str) -> str:
+    """Return the tag with the name of a trial's row in a sweep."""
+    return f"{ROW_TAGS}{sweep}"
+
+
+def settings_tag(sweep: str) -> str:
+    """Return the tag with what that row sets, as JSON."""
+    return f"set.{sweep}"
+
+
+ROW_TAGS = "row."
+
+# Groups of metrics. 'train/' (losses) and 'eval/' (scores) have a value for each logged step. The others have one value
+# at the end of a trial: the last scores, the best ones, those of the untranslated images of A, and costs.
+FINAL_GROUPS = ("last/", "best/", "source/", "cost/")
+# The steps that are done.
+PROGRESS_STEP = "progress/step"
+
+
+def train_metric(loss: str) -> str:
+    """Return the recorded name of a loss."""
+    return f"train/{loss}"
+
+
+def eval_metric(score: str) -> str:
+    """Return the recorded name of a score at a step."""
+    return f"eval/{score}"
+
+
+def last_metric(score: str) -> str:
+    """Return the recorded name of a score at the end of training."""
+    return f"last/{score}"
+
+
+def best_metric(score: str) -> str:
+    """Return the recorded name of a score at the evaluation with the lowest distance."""
+    return f"best/{score}"
+
+
+def source_metric(score: str) -> str:
+    """Return the recorded name of a score of the untranslated images of A."""
+    return f"source/{score}"
+
+
+def cost_metric(cost: str) -> str:
+    """Return the recorded name of a cost."""
+    return f"cost/{cost}"
+
+
+def deviation_name(kernel: str) -> str:
+    """Return the name of a kernel distance's standard deviation over subsets."""
+    return f"{kernel}_std"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is known of a score or a cost.
+
+    name: as recorded behind its group. label: what readers call it. digits: behind the decimal point. columns: the
+    groups that have a column in tables, in their order, and the word that the column's header adds ('last', 'best').
+    unit: also in the header. note: a sentence for the caption of a table that shows it. compared: whether a comparison
+    of two sweeps shows it. timed: whether it depends on who else used the device.
+    """
+
+    name: str
+    label: str
+    better: Literal["lower", "higher", "neither"]
+    digits: int
+    columns: Mapping[str, str]
+    unit: str = ""
+    note: str = ""
+    compared: bool = False
+    timed: bool = False
+
+    def header(self, group: str) -> str:
+        """Return the header of the group's column: 'FID, last ↓'. The arrow points to the better side."""
+        arrow = {"lower": " ↓", "higher": " ↑", "neither": ""}[self.better]
+        return f"{', '.join(filter(None, (self.label, self.columns[group], self.unit)))}{arrow}"
+
+
+_LAST, _LAST_AND_BEST, _COST = {"last": "last"}, {"last": "last", "best": "best"}, {"cost": ""}
+
+# Pairs of a Fréchet distance and the kernel distance of the same features. Rows are compared by the first Fréchet
+# distance that is recorded.
+DISTANCES = (("fid", "kid"), ("fd_small_conv", "kd_small_conv"))
+# In the order of a table's columns.
+SCORES: tuple[Metric, ...] = (
+    Metric("fid", "FID", "lower", 1, _LAST_AND_BEST, compared=True),
+    Metric("fd_small_conv", "FD (small-conv)", "lower", 2, _LAST_AND_BEST, compared=True),
+    Metric("epoch", "epoch of the best", "neither", 0, {"best": ""}),
+    Metric("kid", "KID", "lower", 4, _LAST),
+    Metric("kd_small_conv", "KD (small-conv)", "lower", 3, _LAST),
+    Metric("precision", "precision", "higher", 3, _LAST),
+    Metric("recall", "recall", "higher", 3, _LAST),
+    Metric("precision_small_conv", "precision (small-conv)", "higher", 3, _LAST),
+    Metric("recall_small_conv", "recall (small-conv)", "higher", 3, _LAST),
+    Metric("lpips", "LPIPS to the input", "lower", 3, _LAST),
+    Metric("fd_dinov2", "FD (DINOv2)", "lower", 1, _LAST),
+    Metric("mAP", "mAP", "higher", 1, _LAST),
+    Metric("pixAcc", "pixAcc", "higher", 1, _LAST),
+    Metric("classAcc", "classAcc", "higher", 1, _LAST),
+    Metric("background_change", "background change", "lower", 2, {"last": ""}, "levels of 255", compared=True),
+)
+COSTS: tuple[Metric, ...] = (
+    Metric(
+        "seconds_per_iteration",
+        "seconds per iteration",
+        "lower",
+        3,
+        _COST,
+        note="Seconds per iteration: median after warm-up, one pair of images, waiting for data left out.",
+        compared=True,
+        timed=True,
+    ),
+    Metric(
+        "training_peak_live_gb",
+        "live tensors in training",
+        "lower",
+        3,
+        _COST,
+        "peak GB",
+        note="Live tensors: bytes of storages alive at once.",
+        compared=True,
+    ),
+    Metric("training_peak_allocated_gb", "CUDA allocated in training", "lower", 2, _COST, "peak GB", compared=True),
+    Metric("training_peak_reserved_gb", "CUDA reserved in training", "lower", 2, _COST, "peak GB"),
+    Metric("joules_per_1000_iterations", "joules per 1000 iterations", "lower", 0, _COST, timed=True),
+    Metric("training_process_peak_gb", "process in training", "lower", 2, {}, "peak GB"),
+    Metric("evaluation_peak_live_gb", "live tensors in evaluation", "lower", 3, {}, "peak GB"),
+    Metric("evaluation_peak_allocated_gb", "CUDA allocated in evaluation", "lower", 2, {}, "peak GB"),
+    Metric("evaluation_peak_reserved_gb", "CUDA reserved in evaluation", "lower", 2, {}, "peak GB"),
+    Metric("evaluation_process_peak_gb", "process in evaluation", "lower", 2, {}, "peak GB"),
+    Metric("data_seconds_per_iteration", "wait for data per iteration", "lower", 3, {}, "s", timed=True),
+    Metric("seconds_per_step", "seconds per step, wait for data included", "lower", 3, {}, timed=True),
+    Metric("seconds_per_evaluation", "seconds per evaluation", "lower", 1, {}, timed=True),
+    Metric("training_seconds", "training", "lower", 0, {}, "s", timed=True),
+    Metric("evaluation_seconds", "evaluation", "lower", 0, {}, "s", timed=True),
+    Metric("device_hours", "hours of a device", "lower", 2, {}, timed=True),
+)
+SECONDS_PER_ITERATION = cost_metric("seconds_per_iteration")
+SECONDS_PER_STEP = cost_metric("seconds_per_step")
+SECONDS_PER_EVALUATION = cost_metric("seconds_per_evaluation")
+PEAK_LIVE_GB = cost_metric("training_peak_live_gb")
+# Results show the first of them that is recorded: CUDA's own count, if there is one.
+MEMORY_METRICS = (cost_metric("training_peak_allocated_gb"), PEAK_LIVE_GB)
+DEVICE_HOURS = cost_metric("device_hours")
+
+
+def shown_metrics() -> list[str]:
+    """Return the recorded names of all metrics with a column, in the order of a table."""
+    return [f"{group}/{metric.name}" for metric in (*SCORES, *COSTS) for group in metric.columns]
+
+
+def metric_of(recorded: str) -> Metric:
+    """Return the metric of a recorded name such as 'last/fid'."""
+    name = recorded.partition("/")[2]
+    return next(metric for metric in (*SCORES, *COSTS) if metric.name == name)
+
+
+def score_label(score: str) -> str:
+    """Return what readers call a score such as 'fid'."""
+    return metric_of(last_metric(score)).label
+
+
+def timed_metrics() -> tuple[str, ...]:
+    """Return the recorded names of the costs that depend on who else used the device."""
+    return tuple(cost_metric(cost.name) for cost in COSTS if cost.timed)
