@@ -16,9 +16,10 @@ from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.rng import rng_for
 from pipeline.training.cuda_graphs import Recorder
+from pipeline.training.execution import resolve_execution
 from pipeline.training.loop import StepRunner
 from pipeline.training.prepared_steps import prepare_step
-from pipeline.training.state import TrainState, build_state, make_optimizers
+from pipeline.training.state import build_state
 
 Losses = dict[str, float]
 
@@ -70,9 +71,9 @@ def run_steps(
         capturable: give the optimisers the form that a recording needs, so that eager and recorded steps compare.
         record: take the steps as a recording that is replayed.
     """
-    state = build_state(config, device)
-    if capturable:
-        state = _capturable(config, state, record=record)
+    execution = resolve_execution(config.train, device.type)
+    state = build_state(config, device, replace(execution, cuda_graphs=capturable))
+    state.execution = replace(execution, cuda_graphs=record)
     runner = StepRunner(state, recorder)
     found: list[Losses] = []
     for step in range(STEPS):
@@ -121,13 +122,6 @@ def find_faults_in_child(uuid: str, *, seconds: float = LIMIT_SECONDS) -> list[s
         how = f"signal {-ended.returncode}" if ended.returncode < 0 else f"exit code {ended.returncode}"
         return [f"its process ended with {how} ({last})"]
     return json.loads(ended.stdout.splitlines()[-1])
-
-
-def _capturable(config: Config, state: TrainState, *, record: bool) -> TrainState:
-    execution = replace(state.execution, cuda_graphs=True)
-    betas = (config.train.beta1, config.train.beta2)
-    optimizers = make_optimizers(state.objective, config.train.learning_rate, betas, execution)
-    return TrainState(state.objective, optimizers, execution=replace(execution, cuda_graphs=record))
 
 
 def _batch(config: Config, step: int) -> Batch:

@@ -19,6 +19,7 @@ from pipeline.training.checkpoint import RETRAIN
 from pipeline.training.state import TrainState
 
 FORMAT = 2
+OTHER_VERSION = "Use the version of this project that wrote the file, or train the trial again."
 
 
 def checkpoint_content(
@@ -42,8 +43,8 @@ def migrate(saved: Mapping[str, Any], file: Path, advice: str = RETRAIN) -> dict
     found = saved.get("format", 1)
     if found not in range(1, FORMAT + 1):
         raise UserError(
-            f"{file} has checkpoint format {found!r}. This version of the project reads formats 1 to {FORMAT}. "
-            f"Use the version that wrote the file. {advice}"
+            f"{file} has checkpoint format {found!r}. This version of the project reads formats 1 to {FORMAT}. Use the "
+            f"version that wrote the file. {advice}"
         )
     content = dict(saved)
     if found < 2:
@@ -70,24 +71,15 @@ def config_in(content: Mapping[str, Any], file: Path) -> Config:
     Raises UserError if it is missing, invalid, or has settings that this version does not know.
     """
     if "config" not in content:
-        raise UserError(
-            f"{file} has no configuration. Another version of this project wrote it. Train the trial again."
-        )
+        raise UserError(f"{file} has no configuration. {OTHER_VERSION}")
     try:
         config = from_json(content["config"])
     except ValidationError as error:
         fault = error.errors()[0]
         name = ".".join(str(part) for part in fault["loc"])
-        raise UserError(_unusable(file, f"{name}: {fault['msg']}")) from None
+        raise UserError(f"{file}: its configuration is not valid: {name}: {fault['msg']}. {OTHER_VERSION}") from None
     known = {name for name, _ in leaves(asdict(config))}
     unknown = [name for name, _ in leaves(json.loads(content["config"])) if name not in known]
     if unknown:
-        raise UserError(_unusable(file, f"unknown settings {', '.join(unknown)}"))
+        raise UserError(f"{file}: its configuration has unknown settings: {', '.join(unknown)}. {OTHER_VERSION}")
     return config
-
-
-def _unusable(file: Path, fault: str) -> str:
-    return (
-        f"{file}: its configuration does not fit this version of the project ({fault}). Use the version that wrote the "
-        "file, or train the trial again."
-    )

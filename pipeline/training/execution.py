@@ -19,13 +19,9 @@ def resolve_execution(train: TrainConfig, device: str) -> Execution:
     """
     compiler = os.environ.get("CXX", "g++")
     if train.compile and not shutil.which(compiler):
-        raise UserError(
-            f"train.compile=true needs a C++ compiler. {compiler} was not found. Install it, or set CXX to another one."
-        )
+        raise UserError(f"train.compile=true needs a C++ compiler. {compiler} was not found. Install it, or set CXX.")
     if train.cuda_graphs and device != "cuda":
-        raise UserError(
-            f"train.cuda_graphs=true needs CUDA. This trial would run on {device}. Leave out train.cuda_graphs."
-        )
+        raise UserError(f"train.cuda_graphs=true needs CUDA. This trial would run on {device}. Leave it out.")
     channels_last = device == "cpu" if train.channels_last == "auto" else train.channels_last
     return Execution(train.precision, channels_last, train.recompute, train.compile, train.cuda_graphs)
 

@@ -1,7 +1,7 @@
 """The training loop: one step, and the steps of a trial in order."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -118,8 +118,3 @@ def train_step(
 def loss_history(reports: Sequence[StepReport]) -> dict[str, Tensor]:
     """Return each loss of the reports as one tensor (N,), on its device."""
     return {name: torch.stack([report.losses[name] for report in reports]) for name in reports[0].losses}
-
-
-def mean_losses(history: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return the mean of each loss. This waits for a GPU if the history is on one."""
-    return {name: float(losses.mean()) for name, losses in history.items()}

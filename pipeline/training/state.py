@@ -80,10 +80,10 @@ class TrainState:
         self.step = state["step"]
 
 
-def build_state(config: Config, device: torch.device) -> TrainState:
-    """Build a trial's networks, initialised from its seed, and their optimisers."""
+def build_state(config: Config, device: torch.device, execution: Execution | None = None) -> TrainState:
+    """Build a trial's networks, initialised from its seed, and their optimisers. execution: by default the trial's."""
     objective = build_objective(config.model, config.data.shape, rng_for(config.seed, "weights"))
-    execution = resolve_execution(config.train, device.type)
+    execution = execution or resolve_execution(config.train, device.type)
     apply_execution(objective, execution)
     objective.to(device)
     betas = (config.train.beta1, config.train.beta2)

@@ -21,7 +21,6 @@ from pipeline.hardware.device import device_name, resolve_device
 from pipeline.hardware.mps import mps_runs
 from pipeline.tracking.trial_run import TrialRun
 from pipeline.training.execution import resolve_execution
-from pipeline.training.loop import mean_losses
 from pipeline.trial.job import TrialJob
 
 
@@ -30,7 +29,7 @@ def log_step(run: TrialRun, step: int, losses: Callable[[], Mapping[str, Tensor]
 
     Raises UserError for a loss that is not finite.
     """
-    means = mean_losses(losses())
+    means = {name: float(values.mean()) for name, values in losses().items()}
     for name, loss in means.items():
         if not math.isfinite(loss):
             raise UserError(

@@ -64,10 +64,10 @@ class TrialSession:
         """
         job, file = self._job, Path(self._job.checkpoint)
         saved = migrate(load_checkpoint(file), file) if file.exists() else {}
-        if saved and saved["step"] > self._run.last_step:
-            saved = {}
-        if saved:
+        if saved and saved["step"] <= self._run.last_step:
             self._state.load_state_dict(saved)
+        else:
+            saved = {}
         self._evaluations: dict[int, dict[str, float]] = saved.get("evaluations", {})
         batch_size, timed_on = self._config.train.batch_size, self._tags[Tag.TIMED]
         self._meter = CostMeter(self._device, job.share, batch_size, timed_on, saved.get("meter"))

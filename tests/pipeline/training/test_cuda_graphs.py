@@ -41,10 +41,7 @@ TRIALS = {
 
 def state_of(config: Config) -> TrainState:
     """A trial's state that is to be recorded, with the learning rate where a recording finds it."""
-    state = build_state(config, CPU)
-    execution = replace(state.execution, cuda_graphs=True)
-    betas = (config.train.beta1, config.train.beta2)
-    return TrainState(state.objective, make_optimizers(state.objective, 2e-4, betas, execution), execution=execution)
+    return build_state(config, CPU, replace(resolve_execution(config.train, "cpu"), cuda_graphs=True))
 
 
 def batches(config: Config) -> Callable[[int], Batch]:
