@@ -19,7 +19,7 @@ sweep *arguments: _setup
 doctor *arguments: _setup
     @{{ python }} -m pipeline doctor "$@"
 
-# just plan NAME [override …] [--json]: show every trial, its state, predicted memory and time; train nothing
+# just plan NAME [override …] [--json] [--verbose]: show every trial, its state, predicted memory and time; train nothing
 [no-exit-message]
 plan *arguments: _setup
     @{{ python }} -m pipeline plan "$@"

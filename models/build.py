@@ -1,4 +1,4 @@
-"""From settings to a model."""
+"""Build a model from its settings."""
 
 import torch
 
@@ -8,7 +8,7 @@ from models.cyclegan import CycleGANObjective
 
 
 def build_objective(config: ModelConfig, shape: ImageShape, rng: torch.Generator) -> CUTObjective | CycleGANObjective:
-    """The model that the settings describe, with weights drawn from rng, for images of that shape."""
+    """Build the model of the settings for images of that shape, with initial weights sampled from rng."""
     match config:
         case CUTConfig():
             return CUTObjective(config, shape, rng)

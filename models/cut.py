@@ -1,7 +1,7 @@
-"""CUT and FastCUT: one GAN, and PatchNCE between what goes into the generator and what comes out."""
+"""CUT and FastCUT: one GAN, and PatchNCE between the generator's input and its output."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.utils._pytree import register_dataclass
 from models.configs import CUTConfig, ImageShape, domain_weights, map_positions
 from models.images import with_channels
 from models.losses import lsgan, patch_nce
-from models.negatives import IN_BATCH, ExternalNegatives, Negatives, QueueSlots
+from models.negatives import SOURCES, ExternalNegatives, Patches, QueueSlots
 from models.networks.discriminator import Discriminator, score
 from models.networks.generator import Generator
 from models.networks.layers import initialise
@@ -20,11 +20,11 @@ from models.objective import Batch, Counts, frozen
 
 @dataclass(frozen=True)
 class CUTRandomness:
-    """Whether a step's sources are flipped, the patches looked at in each domain, and the slots of the queues."""
+    """Whether a step flips its sources, the patches of each domain, and the slots of each queue ('domain/layer')."""
 
     flipped: bool
     patch_ids: Mapping[str, PatchIds]
-    external: Mapping[str, Mapping[str, QueueSlots]] = field(default_factory=dict[str, Mapping[str, QueueSlots]])
+    slots: Mapping[str, QueueSlots] = field(default_factory=dict[str, QueueSlots])
 
 
 register_dataclass(CUTRandomness)
@@ -32,28 +32,27 @@ register_dataclass(CUTRandomness)
 
 @dataclass(frozen=True)
 class Contrast:
-    """One domain's side of PatchNCE: the image whose patches are queries, and what they are compared to.
-
-    keys (B, P, D) and the sources of negatives are given for each layer.
-    """
+    """One domain's part of PatchNCE: the output image, which gives the queries, its patch ids, and the keys (B, P, D)
+    of each layer."""
 
     output: Tensor
     ids: PatchIds
-    keys: dict[str, Tensor]
-    negatives: dict[str, list[Negatives]]
+    keys: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class CUTFakes:
-    """What a step has generated: the translation of a, and a contrast for each domain that has one."""
+    """What a step generates: the translation of a, a contrast for each domain that has one, and the negatives (N, D)
+    that were read from queues, by 'domain/layer'."""
 
     b: Tensor
     flipped: bool
-    contrasts: dict[str, Contrast]
+    contrasts: Mapping[str, Contrast]
+    queued: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
 
 
 class CUTObjective(nn.Module):
-    """Contrastive unpaired translation; updates the discriminator, then the generator with the heads."""
+    """Contrastive unpaired translation. Updates the discriminator, then the generator with its heads."""
 
     phases = ("discriminator", "generator")
 
@@ -65,6 +64,7 @@ class CUTObjective(nn.Module):
         layer_channels = config.generator.layer_channels(shape.channels_a)
         positions = map_positions(config.generator, shape)
         self.domain_weights = domain_weights(config)
+        self.negatives = [source for name, source in SOURCES.items() if name in config.negatives]
         self.positions = {layer: positions[layer] for layer in layer_channels if layer in config.places}
         self.projector = Projector({layer: layer_channels[layer] for layer in self.positions}, config.projection_units)
         for network in (self.generator, self.discriminator, self.projector):
@@ -101,40 +101,39 @@ class CUTObjective(nn.Module):
     def sample_randomness(self, size: int, rng: torch.Generator, counts: Counts) -> tuple[CUTRandomness, Counts]:
         flipped = self.config.flip_equivariance and bool(torch.rand((), generator=rng) < 0.5)
         ids = {domain: sample_patch_ids(self.positions, self.config.num_patches, rng) for domain in self.domain_weights}
-        external, after = self.external.sample(size, ids, rng, counts) if self.external else ({}, {})
-        return CUTRandomness(flipped, ids, external), after
+        if self.external is None:
+            return CUTRandomness(flipped, ids), {}
+        slots, after = self.external.sample(size, ids, rng, counts)
+        return CUTRandomness(flipped, ids, slots), after
 
-    def generate(self, batch: Batch, draws: CUTRandomness) -> CUTFakes:
-        fakes = self.forward(batch, draws, self.external.drawn(draws.external) if self.external else {})
-        if self.external:
-            self.external.follow(self.generator, self.projector)
-            self.external.remember(self._sources(batch), draws.patch_ids, draws.external)
-        return fakes
+    def generate(self, batch: Batch, randomness: CUTRandomness) -> CUTFakes:
+        fakes = self.forward(batch, randomness)
+        if self.external is None:
+            return fakes
+        sources, ids = self._sources(batch), randomness.patch_ids
+        queued = self.external.update(self.generator, self.projector, sources, ids, randomness.slots)
+        return replace(fakes, queued=queued)
 
-    def forward(self, batch: Batch, draws: CUTRandomness, external: dict[str, dict[str, list[Negatives]]]) -> CUTFakes:
-        """Translate, and take the keys from the features that the translation met on its way."""
+    def forward(self, batch: Batch, randomness: CUTRandomness) -> CUTFakes:
+        """Translate, and take the keys from the features that the translation computes on its way."""
         source = torch.cat(list(self._sources(batch).values()))
-        output, features = self.generator(source.flip(-1) if draws.flipped else source, self.positions)
-        if draws.flipped and self.domain_weights:
+        output, features = self.generator(source.flip(-1) if randomness.flipped else source, self.positions)
+        if randomness.flipped and self.domain_weights:
             # The keys belong to the unflipped source, which the forward pass has not seen.
             with torch.no_grad():
                 features = self.generator.encode(source, self.positions)
 
-        keys: dict[str, Tensor] = {}
+        size, keys = len(batch.a), dict[str, Tensor]()
         if self.domain_weights:
-            ids = ids_of_images(draws.patch_ids, len(batch.a))
+            ids = ids_of_images(randomness.patch_ids, size)
             with torch.no_grad():
                 keys = self.projector({layer: feature.detach() for layer, feature in features.items()}, ids)
-
-        in_batch = [IN_BATCH[name] for name in self.config.negatives if name in IN_BATCH]
         contrasts: dict[str, Contrast] = {}
-        size = len(batch.a)
         for number, domain in enumerate(self.domain_weights):
             rows = slice(number * size, (number + 1) * size)
-            negatives = {layer: [*in_batch, *external.get(domain, {}).get(layer, [])] for layer in keys}
-            of_domain = {layer: key[rows] for layer, key in keys.items()}
-            contrasts[domain] = Contrast(output[rows], draws.patch_ids[domain], of_domain, negatives)
-        return CUTFakes(output[:size], draws.flipped, contrasts)
+            keys_of_domain = {layer: key[rows] for layer, key in keys.items()}
+            contrasts[domain] = Contrast(output[rows], randomness.patch_ids[domain], keys_of_domain)
+        return CUTFakes(output[:size], randomness.flipped, contrasts)
 
     def losses(self, phase: str, batch: Batch, fakes: CUTFakes) -> dict[str, Tensor]:
         match phase:
@@ -149,27 +148,32 @@ class CUTObjective(nn.Module):
                 raise ValueError(f"CUT has no phase {phase!r}; it has {', '.join(self.phases)}")
 
     def _sources(self, batch: Batch) -> dict[str, Tensor]:
-        """What the generator is given: the images of A and, where they are contrasted, those of B as if of A."""
+        """Return the generator's input by domain: A and, if B has a contrast too, B with the channels of A."""
         identity = {"b": with_channels(batch.b, self.shape.channels_a)} if "b" in self.domain_weights else {}
         return {"a": batch.a, **identity}
 
     def _contrastive_losses(self, fakes: CUTFakes) -> dict[str, Tensor]:
-        """PatchNCE of every domain from one pass of the encoder over all outputs."""
+        """Return PatchNCE of every domain, from one pass of the encoder over all outputs."""
         if not fakes.contrasts:
             return {}
         outputs = torch.cat([contrast.output for contrast in fakes.contrasts.values()])
         features = self.generator.encode(with_channels(outputs, self.shape.channels_a), self.positions)
         if fakes.flipped:
             features = {layer: feature.flip(-1) for layer, feature in features.items()}
-        drawn = {domain: contrast.ids for domain, contrast in fakes.contrasts.items()}
-        queries = self.projector(features, ids_of_images(drawn, len(fakes.b)))
+        ids, size = {domain: contrast.ids for domain, contrast in fakes.contrasts.items()}, len(fakes.b)
+        queries = self.projector(features, ids_of_images(ids, size))
         losses: dict[str, Tensor] = {}
-        size = len(fakes.b)
-        for number, (domain, contrast) in enumerate(fakes.contrasts.items()):
-            rows = slice(number * size, (number + 1) * size)
-            terms = [
-                patch_nce(query[rows], contrast.keys[layer], contrast.negatives[layer], self.config.temperature)
-                for layer, query in queries.items()
-            ]
-            losses[f"nce_{domain}"] = self.domain_weights[domain] * torch.stack(terms).mean()
+        for number, domain in enumerate(fakes.contrasts):
+            of_domain = {layer: query[number * size : (number + 1) * size] for layer, query in queries.items()}
+            losses[f"nce_{domain}"] = self._mean_nce(domain, of_domain, fakes.contrasts[domain].keys, fakes.queued)
         return losses
+
+    def _mean_nce(
+        self, domain: str, queries: Mapping[str, Tensor], keys: Mapping[str, Tensor], queued: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Return a domain's weight times the mean of PatchNCE over the layers, whose queries and keys are (B, P, D)."""
+        terms: list[Tensor] = []
+        for layer, query in queries.items():
+            patches = Patches(query, keys[layer], queued.get(f"{domain}/{layer}"))
+            terms.append(patch_nce(patches, self.negatives, self.config.temperature))
+        return self.domain_weights[domain] * torch.stack(terms).mean()

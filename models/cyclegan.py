@@ -1,4 +1,4 @@
-"""The CycleGAN baseline: two GANs that undo each other."""
+"""The CycleGAN baseline: two GANs with opposite directions."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from models.objective import Batch, Counts, frozen
 
 @dataclass(frozen=True)
 class CycleGANRandomness:
-    """What becomes of a step's fakes in the pools."""
+    """What the pools do with a step's fakes."""
 
     pool_b: PoolChoices
     pool_a: PoolChoices
@@ -30,7 +30,7 @@ register_dataclass(CycleGANRandomness)
 
 @dataclass(frozen=True)
 class CycleGANFakes:
-    """Translations, the same translated back, and what the pools hand the discriminators; each (B, C, H, W)."""
+    """Translations, the same translated back, and the pools' images for the discriminators; each (B, C, H, W)."""
 
     b: Tensor
     a: Tensor
@@ -41,7 +41,7 @@ class CycleGANFakes:
 
 
 class CycleGANObjective(nn.Module):
-    """Updates both generators, then both discriminators; fakes reach the discriminators through pools."""
+    """CycleGAN. Updates both generators, then both discriminators, which see fakes through pools."""
 
     phases = ("generator", "discriminator")
 
@@ -83,12 +83,12 @@ class CycleGANObjective(nn.Module):
         pool_a, filled_a = self.pool_a.sample(size, rng, counts["pool_a"])
         return CycleGANRandomness(pool_b, pool_a), {"pool_b": filled_b, "pool_a": filled_a}
 
-    def generate(self, batch: Batch, draws: CycleGANRandomness) -> CycleGANFakes:
+    def generate(self, batch: Batch, randomness: CycleGANRandomness) -> CycleGANFakes:
         b, _ = self.a_to_b(batch.a)
         a, _ = self.b_to_a(batch.b)
         a_again, _ = self.b_to_a(b)
         b_again, _ = self.a_to_b(a)
-        pooled_b, pooled_a = self.pool_b.exchange(b, draws.pool_b), self.pool_a.exchange(a, draws.pool_a)
+        pooled_b, pooled_a = self.pool_b.exchange(b, randomness.pool_b), self.pool_a.exchange(a, randomness.pool_a)
         return CycleGANFakes(b, a, a_again, b_again, pooled_b, pooled_a)
 
     def losses(self, phase: str, batch: Batch, fakes: CycleGANFakes) -> dict[str, Tensor]:

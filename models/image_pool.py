@@ -11,8 +11,8 @@ from torch.utils._pytree import register_dataclass
 
 @dataclass(frozen=True)
 class PoolChoices:
-    """For each fake of a batch (B,) a slot of the pool, whether the image there is handed out in the fake's stead, and
-    whether the fake takes its place."""
+    """For each fake of a batch (B,): a slot, whether the pool hands out the image in it, and whether the fake then
+    fills it."""
 
     slots: Tensor
     hands_out: Tensor
@@ -25,7 +25,7 @@ register_dataclass(PoolChoices)
 class ImagePool(nn.Module):
     """Hands the discriminator earlier fakes half of the time (Shrivastava et al., CVPR 2017).
 
-    Holds up to `size` images (C, H, W); its buffers stand in checkpoints. Size 0 passes images through.
+    Holds up to `size` images (C, H, W). Checkpoints hold its buffers. Size 0 passes images through.
     """
 
     images: Tensor
@@ -40,17 +40,17 @@ class ImagePool(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         filled = self.filled
         super()._apply(fn, recurse)  # pyright: ignore[reportUnknownMemberType]
-        # The count stays with the host, which would have to wait for a device to read it.
+        # The host reads the count. On a device it would have to wait for it.
         self.filled = filled
         return self
 
     def sample(self, count: int, rng: torch.Generator, filled: int) -> tuple[PoolChoices, int]:
-        """What becomes of the next `count` fakes where so many images are held; and how many are held after them."""
-        drawn: list[tuple[int, bool, bool]] = []
+        """Choose for the next `count` fakes, when the pool holds `filled` images. Return that and the number after."""
+        chosen: list[tuple[int, bool, bool]] = []
         for _ in range(count):
-            drawn.append(self._sample_one(rng, filled))
+            chosen.append(self._sample_one(rng, filled))
             filled = min(filled + 1, self.size)
-        slots, hands_out, keeps = zip(*drawn, strict=True)
+        slots, hands_out, keeps = zip(*chosen, strict=True)
         return PoolChoices(torch.tensor(slots), torch.tensor(hands_out), torch.tensor(keeps)), filled
 
     def _sample_one(self, rng: torch.Generator, filled: int) -> tuple[int, bool, bool]:
@@ -61,15 +61,14 @@ class ImagePool(nn.Module):
         return int(torch.randint(self.size, (), generator=rng)), True, True
 
     @torch.no_grad()
-    def exchange(self, fakes: Tensor, draw: PoolChoices) -> Tensor:
-        """For each fake (of B, C, H, W) itself or an earlier one, whose place it then takes."""
+    def exchange(self, fakes: Tensor, choices: PoolChoices) -> Tensor:
+        """Return each fake (of B, C, H, W), or an earlier one whose slot the fake then fills."""
         if self.size == 0:
             return fakes.detach()
         handed: list[Tensor] = []
-        # One after the other: a fake may be handed out to the next of its own batch.
-        for fake, slot, hands_out, keeps in zip(
-            fakes.detach().chunk(len(fakes)), draw.slots.chunk(len(fakes)), draw.hands_out, draw.keeps, strict=True
-        ):
+        singly, slots = fakes.detach().chunk(len(fakes)), choices.slots.chunk(len(fakes))
+        # One by one: the pool may hand out a fake for a later one of its batch.
+        for fake, slot, hands_out, keeps in zip(singly, slots, choices.hands_out, choices.keeps, strict=True):
             earlier = self.images.index_select(0, slot)
             self.images.index_copy_(0, slot, torch.where(keeps, fake, earlier))
             handed.append(torch.where(hands_out, earlier, fake))

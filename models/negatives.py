@@ -1,12 +1,14 @@
-"""Where negatives come from: parts that compose, each a function of queries and keys.
+"""Sources of negatives for PatchNCE.
+
+A source is a function of `Patches`. To add one, write it here, enter it in `SOURCES`, and add its name to
+`models.configs.NegativeSource`.
 
 B batch, P patches, N negatives, D embedding units, Q queue length.
 """
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -18,88 +20,109 @@ from models.networks.generator import Generator, encode, encoder_stages
 from models.networks.projector import PatchIds, Projector, ids_of_images
 from models.objective import Counts
 
-Negatives = Callable[[Tensor, Tensor], Tensor]
-
-# The reference fills a query's similarity to its own key, which already stands as the positive, with -10.
+# The reference code sets a query's similarity to its own key to -10. That key is already the positive.
 OWN_KEY = -10.0
 
 
-def internal(query_BPD: Tensor, key_BPD: Tensor) -> Tensor:
-    """Similarities (B, P, P) to the other patches of the same image."""
-    similarity_BPP = query_BPD @ key_BPD.mT
+@dataclass(frozen=True)
+class Patches:
+    """What sources of negatives get: the embeddings of one domain at one layer.
+
+    A query's positive is the key of the same image and patch. queued_ND: embeddings of earlier images; None without
+    external negatives, and while their queue is too short.
+    """
+
+    query_BPD: Tensor
+    key_BPD: Tensor
+    queued_ND: Tensor | None = None
+
+
+Negatives = Callable[[Patches], Tensor]
+
+
+def internal(patches: Patches) -> Tensor:
+    """Return similarities (B, P, P) to the other patches of the same image."""
+    similarity_BPP = patches.query_BPD @ patches.key_BPD.mT
     own = torch.eye(similarity_BPP.shape[-1], dtype=torch.bool, device=similarity_BPP.device)
     return similarity_BPP.masked_fill(own, OWN_KEY)
 
 
-def minibatch(query_BPD: Tensor, key_BPD: Tensor) -> Tensor:
-    """Similarities (B, P, B * P) to all other patches of all images of the batch."""
-    query_1ND, key_1ND = query_BPD.flatten(0, 1)[None], key_BPD.flatten(0, 1)[None]
-    return internal(query_1ND, key_1ND).reshape(*query_BPD.shape[:2], -1)
+def minibatch(patches: Patches) -> Tensor:
+    """Return similarities (B, P, B * P) to all other patches of all images of the batch."""
+    query_1ND, key_1ND = patches.query_BPD.flatten(0, 1)[None], patches.key_BPD.flatten(0, 1)[None]
+    similarity_1NN = internal(replace(patches, query_BPD=query_1ND, key_BPD=key_1ND))
+    return similarity_1NN.reshape(*patches.query_BPD.shape[:2], -1)
 
 
-def given(negatives_ND: Tensor, query_BPD: Tensor, key_BPD: Tensor) -> Tensor:
-    """Similarities (B, P, N) to embeddings that are given, the same for every query."""
-    return query_BPD @ negatives_ND.mT
+def external(patches: Patches) -> Tensor:
+    """Return similarities (B, P, N) to the embeddings from the queue: the same N for every query, or none."""
+    if patches.queued_ND is None:
+        return patches.query_BPD.new_empty(*patches.query_BPD.shape[:2], 0)
+    return patches.query_BPD @ patches.queued_ND.mT
 
 
-# The sources that need nothing but the step's own patches; external ones are drawn from a queue, which is state.
-IN_BATCH: dict[str, Negatives] = {"internal": internal, "minibatch": minibatch}
-
-
-class PatchQueue(nn.Module):
-    """The latest Q embeddings of one domain and layer, a ring; its buffers stand in checkpoints."""
-
-    keys_QD: Tensor
-    pushed: Tensor
-
-    def __init__(self, size: int, units: int) -> None:
-        super().__init__()
-        self.register_buffer("keys_QD", torch.zeros(size, units))
-        self.register_buffer("pushed", torch.zeros((), dtype=torch.long))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        pushed = self.pushed
-        super()._apply(fn, recurse)  # pyright: ignore[reportUnknownMemberType]
-        # The count stays with the host, which would have to wait for a device to read it.
-        self.pushed = pushed
-        return self
-
-    def filled(self, pushed: int) -> int:
-        """Patches held after so many were pushed, at most Q."""
-        return min(pushed, len(self.keys_QD))
-
-    def sample(self, count: int, rng: torch.Generator, pushed: int) -> Tensor:
-        """`count` different slots of those that are filled after so many pushed patches."""
-        # A copy, since the step would keep the whole permutation otherwise.
-        return torch.randperm(self.filled(pushed), generator=rng)[:count].clone()
-
-    def slots(self, count: int, pushed: int) -> Tensor:
-        """The slots for `count` new embeddings after so many pushed ones: those of the oldest, at most Q."""
-        return ((pushed + torch.arange(count)) % len(self.keys_QD))[-len(self.keys_QD) :]
-
-    def fill(self, slots: Tensor, keys_BPD: Tensor) -> None:
-        """Put new embeddings into the slots; of more than there are slots the last stay."""
-        self.keys_QD.index_copy_(0, slots, keys_BPD.flatten(0, 1)[-len(slots) :])
+# In the order in which their similarities stand in the softmax.
+SOURCES: dict[str, Negatives] = {"internal": internal, "minibatch": minibatch, "external": external}
 
 
 @dataclass(frozen=True)
 class QueueSlots:
-    """Slots of one queue: those whose embeddings are a step's negatives, none while it is too short; and those that the
-    step's own patches will fill."""
+    """Slots of one queue in one step.
 
-    negatives: Tensor | None
-    reserved: Tensor
+    read: those of the step's negatives; None while the queue is too short. write: those that the step's own patches
+    will fill.
+    """
+
+    read: Tensor | None
+    write: Tensor
 
 
 register_dataclass(QueueSlots)
 
 
+class PatchQueue(nn.Module):
+    """A ring buffer of the latest Q embeddings of one domain and layer. Checkpoints hold its buffers."""
+
+    keys_QD: Tensor
+    pushed: Tensor
+
+    def __init__(self, config: ExternalConfig, units: int) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("keys_QD", torch.zeros(config.queue_size, units))
+        self.register_buffer("pushed", torch.zeros((), dtype=torch.long))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        pushed = self.pushed
+        super()._apply(fn, recurse)  # pyright: ignore[reportUnknownMemberType]
+        # The host reads the count. On a device it would have to wait for it.
+        self.pushed = pushed
+        return self
+
+    def sample(self, new: int, rng: torch.Generator, pushed: int) -> tuple[QueueSlots, int]:
+        """Choose the slots of a step with `new` patches, after `pushed` patches. Return them and the count after it."""
+        size = self.config.queue_size
+        write = ((pushed + torch.arange(new)) % size)[-size:]
+        filled = min(pushed, size)
+        if filled < self.config.warmup:
+            return QueueSlots(None, write), pushed + new
+        # A copy, because the step would keep the whole permutation otherwise.
+        read = torch.randperm(filled, generator=rng)[: self.config.num_negatives].clone()
+        return QueueSlots(read, write), pushed + new
+
+    def exchange(self, keys_BPD: Tensor, slots: QueueSlots) -> Tensor | None:
+        """Return a copy of the embeddings (N, D) to read, then write the new ones. Of more than Q, keep the last Q."""
+        read_ND = None if slots.read is None else self.keys_QD[slots.read]
+        self.keys_QD.index_copy_(0, slots.write, keys_BPD.flatten(0, 1)[-len(slots.write) :])
+        return read_ND
+
+
 class ExternalNegatives(nn.Module):
     """A dictionary of patches of other source images, as in MoCo (He et al., CVPR 2020).
 
-    Momentum copies of encoder and heads embed the source patches, a queue for each domain and layer keeps
-    them. The paper names this construction (section 4.2); its settings were never published, so
-    `ExternalConfig`'s are this project's own.
+    A momentum copy of encoder and heads embeds the source patches. Each domain and layer has a queue of them. A step
+    calls `sample` on the host, then `update` on the device. The paper names this construction (section 4.2) but not
+    its settings, so `ExternalConfig`'s are this project's own.
     """
 
     def __init__(
@@ -111,78 +134,67 @@ class ExternalNegatives(nn.Module):
         self.stages = copy.deepcopy(encoder_stages(generator, self.layers)).requires_grad_(False)
         self.projector = copy.deepcopy(projector).requires_grad_(False)
         self.queues = nn.ModuleDict(
-            {
-                domain: nn.ModuleDict({layer: PatchQueue(config.queue_size, units) for layer in self.layers})
-                for domain in domains
-            }
+            {domain: nn.ModuleDict({layer: PatchQueue(config, units) for layer in self.layers}) for domain in domains}
         )
 
     @property
-    def counts(self) -> dict[str, int]:
-        """How many patches each queue has been given, by 'domain/layer'."""
-        return {
-            f"{domain}/{layer}": int(queue.pushed)
-            for domain in self.queues
-            for layer, queue in self._queues(domain).items()
-        }
+    def counts(self) -> Counts:
+        """How many patches each queue was given, by 'domain/layer'."""
+        return {f"{domain}/{layer}": int(queue.pushed) for domain, layer, queue in self._each_queue()}
 
     def set_counts(self, counts: Counts) -> None:
-        """Keep these counts."""
-        for domain in self.queues:
-            for layer, queue in self._queues(domain).items():
-                queue.pushed.fill_(counts[f"{domain}/{layer}"])
+        """Set how many patches each queue was given."""
+        for domain, layer, queue in self._each_queue():
+            queue.pushed.fill_(counts[f"{domain}/{layer}"])
 
     def sample(
         self, size: int, patch_ids: Mapping[str, PatchIds], rng: torch.Generator, counts: Counts
-    ) -> tuple[dict[str, dict[str, QueueSlots]], dict[str, int]]:
-        """For each domain and layer what a step over `size` images takes from its queue and brings to it; and the
-        counts behind the step. Nothing is taken until the queue holds `warmup` patches."""
-        draws: dict[str, dict[str, QueueSlots]] = {}
+    ) -> tuple[dict[str, QueueSlots], Counts]:
+        """Choose a step's slots of each queue, by 'domain/layer', for `size` images a domain. Return them and the
+        counts after the step."""
+        slots: dict[str, QueueSlots] = {}
         after: dict[str, int] = {}
-        for domain in self.queues:
-            draws[domain] = {}
-            for layer, queue in self._queues(domain).items():
-                pushed, new = counts[f"{domain}/{layer}"], size * len(patch_ids[domain][layer])
-                warm = queue.filled(pushed) >= self.config.warmup
-                negatives = queue.sample(self.config.num_negatives, rng, pushed) if warm else None
-                draws[domain][layer] = QueueSlots(negatives, queue.slots(new, pushed))
-                after[f"{domain}/{layer}"] = pushed + new
-        return draws, after
-
-    def drawn(self, draws: Mapping[str, Mapping[str, QueueSlots]]) -> dict[str, dict[str, list[Negatives]]]:
-        """The negatives (N, D) of each domain and layer; copies, which later embeddings leave alone."""
-        return {
-            domain: {
-                layer: [] if draw.negatives is None else [partial(given, queues[layer].keys_QD[draw.negatives])]
-                for layer, draw in layers.items()
-            }
-            for domain, layers in draws.items()
-            for queues in [self._queues(domain)]
-        }
+        for domain, layer, queue in self._each_queue():
+            name, new = f"{domain}/{layer}", size * len(patch_ids[domain][layer])
+            slots[name], after[name] = queue.sample(new, rng, counts[name])
+        return slots, after
 
     @torch.no_grad()
-    def remember(
+    def update(
         self,
+        generator: Generator,
+        projector: Projector,
         sources: Mapping[str, Tensor],
         patch_ids: Mapping[str, PatchIds],
-        draws: Mapping[str, Mapping[str, QueueSlots]],
-    ) -> None:
-        """Embed patches of each domain's source images with the momentum copies, all in one pass, and keep them in the
-        slots that were reserved."""
+        slots: Mapping[str, QueueSlots],
+    ) -> dict[str, Tensor]:
+        """Return the step's negatives (N, D), by 'domain/layer'; a queue that is too short has none.
+
+        Then replace them: move the momentum copies towards `generator` and `projector`, embed the patches of each
+        domain's source images in one pass, and write them to the slots.
+        """
+        self._follow(generator, projector)
         images, size = torch.cat(list(sources.values())), len(next(iter(sources.values())))
         embeddings = self.projector(encode(self.stages, images, self.layers), ids_of_images(patch_ids, size))
-        for number, domain in enumerate(sources):
-            for layer, queue in self._queues(domain).items():
-                queue.fill(draws[domain][layer].reserved, embeddings[layer][number * size : (number + 1) * size])
+        negatives: dict[str, Tensor] = {}
+        first = {domain: number * size for number, domain in enumerate(sources)}
+        for domain, layer, queue in self._each_queue():
+            keys_BPD = embeddings[layer][first[domain] : first[domain] + size]
+            read_ND = queue.exchange(keys_BPD, slots[f"{domain}/{layer}"])
+            if read_ND is not None:
+                negatives[f"{domain}/{layer}"] = read_ND
+        return negatives
 
-    @torch.no_grad()
-    def follow(self, generator: Generator, projector: Projector) -> None:
+    def _follow(self, generator: Generator, projector: Projector) -> None:
         """Move the momentum copies towards the networks: old * momentum + new * (1 - momentum)."""
         for copies, originals in ((self.stages, encoder_stages(generator, self.layers)), (self.projector, projector)):
             for old, new in zip(copies.parameters(), originals.parameters(), strict=True):
                 old.lerp_(new, 1 - self.config.momentum)
 
-    def _queues(self, domain: str) -> Mapping[str, PatchQueue]:
-        queues = self.queues[domain]
-        assert isinstance(queues, nn.ModuleDict)
-        return {layer: queue for layer, queue in queues.items() if isinstance(queue, PatchQueue)}
+    def _each_queue(self) -> Iterator[tuple[str, str, PatchQueue]]:
+        """Yield domain, layer and queue, in the order in which slots are chosen."""
+        for domain, queues in self.queues.items():
+            assert isinstance(queues, nn.ModuleDict)
+            for layer, queue in queues.items():
+                assert isinstance(queue, PatchQueue)
+                yield domain, layer, queue

@@ -1,4 +1,4 @@
-"""What a trainer needs of a model, whichever it is."""
+"""The interface between the training loop and a model."""
 
 import collections.abc
 from collections.abc import Mapping
@@ -25,18 +25,18 @@ class Batch:
 
 register_dataclass(Batch)
 
-# How many images a pool and patches a queue have been given, by its name.
+# How many images each pool, and patches each queue, was given, by its name.
 Counts = Mapping[str, int]
 
 
-def on_device(draws: Any, device: torch.device) -> Any:
-    """The draws of a step with their tensors on the device."""
-    return tree_map_only(Tensor, lambda tensor: tensor.to(device, non_blocking=True), draws)
+def on_device(randomness: Any, device: torch.device) -> Any:
+    """Return a step's randomness with its tensors on the device."""
+    return tree_map_only(Tensor, lambda tensor: tensor.to(device, non_blocking=True), randomness)
 
 
 def check_batch(batch: Batch, shape: ImageShape) -> None:
-    """Raise ValueError, naming the domain, for images that a model of that shape cannot train on. Whether their values
-    are finite is asked on a CPU alone."""
+    """Raise ValueError, naming the domain, for images that a model of that shape cannot train on. Values are checked
+    only on the CPU: they must be finite."""
     check_shape("a", batch.a, shape.channels_a)
     check_shape("b", batch.b, shape.channels_b)
     if len(batch.a) != len(batch.b):
@@ -47,7 +47,7 @@ def check_batch(batch: Batch, shape: ImageShape) -> None:
                 f"{name} is of {images.shape[-2]} x {images.shape[-1]}; expected {shape.height} x {shape.width}"
             )
     if batch.a.untyped_storage().device.type != "cpu":
-        # A stand-in without values, or a device that the host would wait for; there a loss tells.
+        # A tensor without values, or on a device, for which the host would wait. There the losses become NaN.
         return
     check_finite("a", batch.a)
     check_finite("b", batch.b)
@@ -56,58 +56,58 @@ def check_batch(batch: Batch, shape: ImageShape) -> None:
 class Objective(Protocol):
     """A model with its losses.
 
-    All that is random or counted happens on the host, in `draw`, which changes nothing: so steps can be drawn ahead.
-    `generate` and `losses` are the device's: they ask it for nothing and give it nothing but their arguments, so that
-    their operations can be recorded and done again.
+    `sample_randomness` runs on the host. It decides all that is random or counted, and changes nothing, so steps can be
+    prepared ahead. `generate` and `losses` run on the device. They copy nothing between host and device, so a CUDA
+    graph can record their operations.
     """
 
     shape: ImageShape
 
     @property
     def phases(self) -> tuple[str, ...]:
-        """The names of the phases of a step, in the order in which they update."""
+        """The names of a step's phases, in the order of their updates."""
         ...
 
     def parameters_of(self, phase: str) -> list[nn.Parameter]:
-        """What the phase's optimiser updates."""
+        """Return what the phase's optimiser updates."""
         ...
 
     @property
     def counts(self) -> Counts:
-        """What pools and queues have been given in the steps so far."""
+        """What pools and queues were given in the steps so far."""
         ...
 
     def sample_randomness(self, size: int, rng: torch.Generator, counts: Counts) -> tuple[Any, Counts]:
-        """Draw a step over so many images of each domain, after steps that left these counts; the counts after it.
+        """Sample all that is random in a step over `size` images of each domain. Return it, and the counts after it.
 
-        Draws are made on the CPU, so that a seed means the same on every device. They include the slots of pools and
-        queues that the step will fill.
+        counts: those before the step. Sampling runs on the CPU, so a seed means the same on every device. It includes
+        the slots of pools and queues that the step will fill.
         """
         ...
 
     def set_counts(self, counts: Counts) -> None:
-        """Keep the counts of a step that is taken now."""
+        """Set the counts: those after the step that runs now."""
         ...
 
-    def generate(self, batch: Batch, draws: Any) -> Any:
-        """Translate the batch with these draws, which lie on its device, and fill the slots."""
+    def generate(self, batch: Batch, randomness: Any) -> Any:
+        """Translate the batch and fill the slots. The randomness is on the batch's device."""
         ...
 
     def losses(self, phase: str, batch: Batch, fakes: Any) -> dict[str, Tensor]:
-        """The phase's losses, weighted, by name; their sum is what the phase minimises. Changes nothing."""
+        """Return the phase's weighted losses by name. The phase minimises their sum. Changes nothing."""
         ...
 
     @property
     def translator(self) -> Generator:
-        """The generator that makes images of B from images of A."""
+        """The generator from A to B."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """All tensors that training changes: networks, pools, queues, momentum copies."""
+        """Return all tensors that training changes: networks, pools, queues, momentum copies."""
         ...
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
-        """Put back what `state_dict` gave."""
+        """Load what `state_dict` returned."""
         ...
 
     def to(self, device: torch.device) -> Any:
@@ -116,10 +116,10 @@ class Objective(Protocol):
 
 
 def sample_step(objective: Objective, size: int, rng: torch.Generator) -> Any:
-    """The draws of the next step, which is counted as taken."""
-    draws, counts = objective.sample_randomness(size, rng, objective.counts)
+    """Sample the randomness of the next step, and set the counts to those after it."""
+    randomness, counts = objective.sample_randomness(size, rng, objective.counts)
     objective.set_counts(counts)
-    return draws
+    return randomness
 
 
 @contextmanager

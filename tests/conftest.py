@@ -34,7 +34,7 @@ def template_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow takes seconds to lay out an empty database."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     uri = f"sqlite:///{path}"
-    Tracker(uri, "template", path.parent.as_uri(), store_lock(uri, path.parent))
+    assert Tracker(uri, "template", path.parent.as_uri(), store_lock(uri, path.parent)).experiment_id
     return path
 
 

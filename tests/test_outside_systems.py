@@ -18,7 +18,7 @@ ONLY_IN = {
     "optuna": ("pipeline/orchestration/sampler.py",),
     "hydra": ("pipeline/config/compose.py",),
     "omegaconf": ("pipeline/config/compose.py",),
-    "mlflow": ("pipeline/tracking/", "pipeline/checks/store.py", "analysis/records/mlflow_reader.py"),
+    "mlflow": ("pipeline/tracking/store.py", "pipeline/checks/store.py", "analysis/records/mlflow_client.py"),
     "sqlalchemy": ("pipeline/checks/store.py",),
     "alembic": ("pipeline/checks/store.py",),
     "requests": ("pipeline/data/download.py",),

@@ -1,25 +1,21 @@
-"""MLflow's own UI, in a real browser: runs compare by parameter and metric, and pictures show."""
+"""MLflow's UI in a real browser: it compares runs by parameter and metric, and shows images."""
 
-import shutil
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from page_visit import CHROMIUM, QUIET
 
 from pipeline.__main__ import main
 from pipeline.tracking.ui_views import saved_views, view_address
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = shutil.which("chromium")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 TRIAL = (
     "data.train_count=6", "data.test_count=6", "data.size=32", "model.generator.channels=4",
     "model.discriminator.channels=4", "train.constant_epochs=1", "train.decay_epochs=1", "compute.device=cpu",
@@ -43,26 +39,19 @@ def _serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     store = ["--backend-store-uri", f"sqlite:///{tmp_path / 'mlflow.db'}"]
-    place = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    process = subprocess.Popen([sys.executable, "-m", "mlflow", "server", *store, *place])
+    address = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "server", *store, *address]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        url = f"http://127.0.0.1:{port}"
-        _await(url)
-        yield url
+        assert process.stderr is not None
+        if not any("Application startup complete" in line for line in process.stderr):
+            pytest.fail("MLflow's server stopped before it was ready")
+        # The server would block on a full pipe.
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait()
-
-
-def _await(url: str) -> None:
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(f"{url}/health")
-            return
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.5)
-    pytest.fail("MLflow's server does not answer")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH; Debian's package has it")

@@ -1,4 +1,4 @@
-"""From a sweep's records to its figures; pure, and without pyplot, so that it may run in a thread beside training."""
+"""Draw a sweep's figures from its records; pure, and without pyplot, so that any thread may run it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -43,8 +43,6 @@ from analysis.figures.style import (
     row_looks,
     scale,
     tell_apart,
-    to_png,
-    to_svg,
     wrap,
 )
 from analysis.records.names import MEMORY_METRICS, SECONDS_PER_ITERATION, last_metric
@@ -57,22 +55,20 @@ MOST_PICTURES = 4
 MOST_ROWS_OF_PICTURES = 10
 GAP = 0.02  # of a picture's side
 
-__all__ = ["Drawing", "draw", "to_png", "to_svg"]
-
 
 def draw(
     record: SweepRecord, course: pd.DataFrame, others: Mapping[str, SweepRecord], qualitative: Qualitative | None
 ) -> list[Drawing]:
-    """Every figure that the records support, in the report's order; none where no trial is finished.
+    """Return every figure that the records support, in the report's order; none where no trial is finished.
 
-    course: row, seed, step, epoch (nan where not recorded) and value of each evaluation by the main score.
+    course: row, seed, step, epoch (nan if not recorded) and value of each evaluation by the main score.
     others: the same sweep's records on other tasks.
     """
     drawings: list[Drawing] = []
     with drawing_style():
         if (its := scored(record)) is not None:
             best = best_rows(its)
-            # Rows that only curves show come last: the others' looks are then all different.
+            # Rows that only curves show come last, so that the looks of the others are all different.
             rows = sorted((row.row for row in record.rows), key=lambda row: row in its.means and row not in best.means)
             looks = row_looks(rows, record.default)
             drawings += _draw_course(best, looks, course)
@@ -94,7 +90,7 @@ def draw(
 
 
 def _draw_course(its: Scored, looks: Mapping[str, Look], course: pd.DataFrame) -> list[Drawing]:
-    # A row of few enough has a course even where it has no last score.
+    # In a sweep of few rows, a row without a last score has a course, too.
     rows = its.means if len(its.record.rows) > MOST_ROWS else looks
     along, courses, dropped = row_courses(its.record, course, rows)
     if not courses:
@@ -117,7 +113,7 @@ def _draw_course(its: Scored, looks: Mapping[str, Look], course: pd.DataFrame) -
         if mean.x:
             bold = axes.plot(mean.x, mean.y, color=look.color, linestyle=look.line, linewidth=1.7, label="mean")
             bold[0].set(marker=look.marker, markersize=3.5, markevery=max(1, len(mean.x) // 8))
-            # The row that the others are compared with lies on top.
+            # The baseline is drawn on top.
             bold[0].set(zorder=3 if row == its.record.default else 2)
     lines = [line for of_row in courses.values() for line in of_row.seeds]
     x, y = [x for line in lines for x in line.x], [y for line in lines for y in line.y]
@@ -132,17 +128,17 @@ def _draw_course(its: Scored, looks: Mapping[str, Look], course: pd.DataFrame) -
     best = {row: of_row.mean.best for row, of_row in courses.items() if of_row.mean.x}
     named = "; ".join(f"{row} {y:.3g} at {along} {x:.4g}" for row, (x, y) in best.items())
     notes = [
-        "Thin: each seed; bold: the mean, where all seeds of a row have a value; a star: a seed's best evaluation."
+        "Thin lines: seeds. Bold lines: means, where all seeds of a row have a value. Stars: each seed's best."
         if few
-        else f"Only means, since {trials} trials are too many to draw each; a star: a row's best mean.",
-        *(["Rows whose seeds share no step are drawn without a mean."] if len(best) < len(courses) else []),
+        else f"Only means are drawn, because there are {trials} trials. Stars: each row's best mean.",
+        *(["Rows whose seeds have no step in common have no mean."] if len(best) < len(courses) else []),
         remarks(its, dropped, [its.label] if log else []),
     ]
     return [
         Drawing(
             "course",
             f"{its.label} over training",
-            f"{its.label} over training; lower is better. {' '.join(notes)}",
+            f"Lower is better. {' '.join(notes)}",
             f"Lines of {its.label} over {along}.{f' Lowest means: {named}.' if named else ''}",
             figure,
         )
@@ -157,7 +153,7 @@ def _draw_cost(its: Scored, looks: Mapping[str, Look]) -> list[Drawing]:
     if not panels:
         return []
     dropped = sum(its.dropped[metric] for metric in (last_metric(its.score), *costs))
-    figure, said = _scatter(its, panels, f"last {its.label}", looks, dropped)
+    figure, note = _scatter(its, panels, f"last {its.label}", looks, dropped)
     fronts: list[str] = []
     for axes, (label, pairs) in zip(figure.axes, panels.items(), strict=True):
         front = pareto_front({row: (cost.mean, score.mean) for row, (cost, score) in pairs.items()})
@@ -170,9 +166,8 @@ def _draw_cost(its: Scored, looks: Mapping[str, Look]) -> list[Drawing]:
         Drawing(
             "cost",
             f"{its.label} against cost",
-            f"The last {its.label} against what training costs; lower is better in both. The step line is the "
-            "Pareto front: the rows for which no other row is at least as good in both and better in one. "
-            f"{said}",
+            "Lower is better for both. Step line: the Pareto front, that is, the rows for which no other row is at "
+            f"least as good in both and better in one. {note}",
             f"Scatter of the last {its.label} against cost. On the front for {'; for '.join(fronts)}.",
             figure,
         )
@@ -186,13 +181,13 @@ def _draw_tasks(its: Scored, looks: Mapping[str, Look], task: str, other: Scored
     here, there = tell_apart([its.record.task, task], 25)
     dropped = its.dropped[last_metric(its.score)] + other.dropped[last_metric(other.score)]
     panels = {f"last {its.label} on {here}": pairs}
-    figure, said = _scatter(its, panels, f"last {other.label} on {there}", looks, dropped)
+    figure, note = _scatter(its, panels, f"last {other.label} on {there}", looks, dropped)
     named = "; ".join(f"{row} {x.mean:.3g} and {y.mean:.3g}" for row, (x, y) in pairs.items())
     return [
         Drawing(
             f"tasks_{file_stem(task)}",
             f"{its.record.task} and {task}",
-            f"Each row on both tasks; lower is better. {said}",
+            f"Each row on both tasks. Lower is better for both. {note}",
             f"Scatter of {its.label} on {its.record.task} and {other.label} on {task}. Means: {named}.",
             figure,
         )
@@ -206,8 +201,10 @@ def _scatter(
     looks: Mapping[str, Look],
     dropped: int,
 ) -> tuple[Figure, str]:
-    """Rows at two means ± a standard deviation, a panel for each x beside one y, called label; what a reader must know
-    of it."""
+    """Draw rows at two means ± a standard deviation, a panel per x; return the figure and the end of its caption.
+
+    panels: by the name of x, each row's x and y. label: the name of y.
+    """
     drawn = [look for row, look in looks.items() if any(row in pairs for pairs in panels.values())]
     width = WIDTH if len(panels) > 1 or len(drawn) >= LEGEND_MANY else NARROW
     figure = Figure((width, 2.8 + legend_height(drawn, width)), layout="constrained")
@@ -227,11 +224,12 @@ def _scatter(
     add_legend(figure, drawn, lines=False)
     sides = {name: [x for x, _ in pairs.values()] for name, pairs in panels.items()}
     seeds = count_seeds({label: y_means, **sides})
-    return figure, f"Means over seeds ({seeds}) ± one standard deviation. {remarks(its, dropped, logs, cut=cut)}"
+    end = remarks(its, dropped, logs, cut=cut)
+    return figure, f"Marks: means over seeds ({seeds}). Bars: ± one standard deviation. {end}"
 
 
 def _scale_to(axes: Axes, along: Along, label: str, means: Sequence[Estimate]) -> list[str]:
-    """Scale an axis to means and deviations; its label where it is logarithmic."""
+    """Scale an axis to means and deviations; return its label in a list where it is logarithmic."""
     log = needs_log(mean.mean for mean in means)
     bounds = [bound for mean in means for bound in (mean.mean - mean.std, mean.mean + mean.std)]
     scale(axes, along, axis_limits([mean.mean for mean in means], bounds, log=log), log=log)
@@ -250,7 +248,7 @@ def _draw_qualitative(qualitative: Qualitative) -> Drawing:
     heads = [wrap(head, letters, 4) for head in ("source", *tell_apart(rows, letters * 3), "nearest in B")]
     above = 0.15 * max(1 + head.count("\n") for head in heads) + 0.05
     figure = Figure((side * len(columns), side * height / width * lines + above))
-    # One axes with all pictures: their places are then exact, and it is fast.
+    # One axes for all images: exact positions, and fast.
     axes = figure.add_axes((0, 0, 1, 1 - above / figure.get_figheight()))
     axes.set_axis_off()
     for x, (head, pictures) in enumerate(zip(heads, columns, strict=True)):
@@ -265,12 +263,13 @@ def _draw_qualitative(qualitative: Qualitative) -> Drawing:
     axes.set_xlim(0, len(columns))
     axes.set_ylim(lines, 0)
     hidden = qualitative.left_out + len(qualitative.outputs) - len(rows)
-    said = f" {hidden} of the sweep's rows {'is' if hidden == 1 else 'are'} not shown." if hidden else ""
+    note = f" {hidden} of the sweep's rows {'is' if hidden == 1 else 'are'} not shown." if hidden else ""
     return Drawing(
         "qualitative",
-        "The same images by every row",
-        f"Test images of A as each row translates them (seed {qualitative.seed}, last evaluation), and the neighbour "
-        f"in B of the translation by “{qualitative.neighbour_of}”, by the features of the metric.{said}",
+        "The same images translated by every row",
+        f"Test images of A and their translations by each row (seed {qualitative.seed}, last evaluation). Last column: "
+        f"the image of B nearest to the translation by “{qualitative.neighbour_of}” in the metric's feature space."
+        f"{note}",
         f"Grid of {lines} test images in {len(columns)} columns: source; {'; '.join(rows)}; nearest in B.",
         figure,
     )

@@ -1,4 +1,4 @@
-"""The qualitative ablation: the same test images as every row of a sweep translates them; pure."""
+"""The qualitative comparison: the same test images translated by every row of a sweep; pure."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -15,9 +15,11 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Qualitative:
-    """Test images of A by one seed: each as it is, as each row translates it (rows in the sweep's order), and, in B,
-    the neighbour of one row's translation (the default row's, where that is there) in the features of the metric.
-    left_out: how many of the sweep's rows are not shown."""
+    """Test images of A, and their translations by each row (in the sweep's order) with one seed.
+
+    neighbours: the image of B nearest to the translation by the row `neighbour_of` in the metric's feature space. That
+    is the default row, if it has images. left_out: the number of the sweep's rows that are not shown.
+    """
 
     seed: int
     neighbour_of: str
@@ -28,21 +30,23 @@ class Qualitative:
 
 
 def best_seed(record: SweepRecord) -> int | None:
-    """The seed of which most rows have a finished trial (the first of equals); None where none is finished."""
+    """Return the seed with the most finished rows (the first of equals); None where no trial is finished."""
     counts = Counter(trial["seed"] for trial in record.finished)
     return max(counts, key=counts.__getitem__, default=None)
 
 
 def pictured(record: SweepRecord, seed: int, most: int) -> list[str]:
-    """The runs of that seed whose pictures are compared: the default row's and those of the first others, in order."""
+    """Return the runs of that seed whose images are compared: the default row's and the first others', in order."""
     runs = {trial["row"]: trial["run_id"] for trial in record.finished if trial["seed"] == seed}
     chosen = {record.default, *[row for row in runs if row != record.default][: most - 1]}
     return [run_id for row, run_id in runs.items() if row in chosen]
 
 
 def compare_outputs(record: SweepRecord, seed: int, grids: Mapping[str, Picture]) -> Qualitative | None:
-    """Cut the last evaluation's picture of each trial of that seed, as `runs.read_grids` gives them by run, into
-    images. None where there is no picture."""
+    """Cut the last image grid of each trial of that seed into images. None where there is no grid.
+
+    grids: by run, from `mlflow_reader.read_grids`.
+    """
     trials = [trial for trial in record.finished if trial["seed"] == seed and trial["run_id"] in grids]
     cut = {trial["row"]: _lines(grids[trial["run_id"]], trial["image_size"]) for trial in trials}
     if not cut:
@@ -54,7 +58,7 @@ def compare_outputs(record: SweepRecord, seed: int, grids: Mapping[str, Picture]
 
 
 def _lines(grid: Picture, image_size: str) -> list[tuple[Picture, ...]]:
-    """Inputs, outputs and neighbours of a grid that has them below one another; square where no size is recorded."""
+    """Return inputs, outputs and neighbours, the three lines of a grid; square images where no size is recorded."""
     height = len(grid) // 3
     width = int(image_size.partition(" x ")[2] or height)
     count = grid.shape[1] // width

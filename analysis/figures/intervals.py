@@ -1,4 +1,4 @@
-"""Figures of every seed, the means, and what the seeds leave open of these (t-intervals): dots and curves; pure."""
+"""Figures of seeds, means and their t-intervals: dot plot and curves; pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -30,18 +30,18 @@ FIELDS = {
     "model.identity_weight": "weight of the identity loss, v",
     "model.num_patches": "patches",
 }
-FEWEST_POINTS = 3  # of a curve
+FEWEST_POINTS = 3  # that make a curve
 
 
 def draw_dots(its: Scored, looks: Mapping[str, Look]) -> Drawing:
-    """Each row's seeds, mean and interval side by side, rows from the top in the sweep's order."""
+    """Draw each row's seeds, mean and interval, with the sweep's first row at the top."""
     column = source_metric(its.score)
     sources = its.values[column].dropna() if column in its.values else ()
     source = float(np.mean(sources)) if len(sources) else None
     figure = Figure((WIDTH, 0.75 + 0.22 * len(its.means)), layout="constrained")
     axes = figure.subplots()
     dropped = its.dropped[last_metric(its.score)] + its.dropped.get(column, 0)
-    said = _mark_rows(axes, "x", its, dict(enumerate(its.means)), looks, dropped, source)
+    note = _mark_rows(axes, "x", its, dict(enumerate(its.means)), looks, dropped, source)
     axes.set_ylim(len(its.means) - 0.5, -0.5)
     axes.set_yticks(range(len(its.means)), [looks[row].name for row in its.means])
     axes.tick_params("y", length=0)
@@ -51,18 +51,18 @@ def draw_dots(its: Scored, looks: Mapping[str, Look]) -> Drawing:
         axes.axvline(source, color=INK, linestyle="--", linewidth=0.9, zorder=1, label="source")
         write_above(axes, source, "source, untranslated")
     elif source is not None:
-        said += f" The untranslated source's, {source:.4g}, lies beyond the axis."
+        note += f" The untranslated source ({source:.4g}) is beyond the axis."
     return Drawing(
         "dots",
         f"{its.label} of each seed",
-        f"The last {its.label} of {said}",
+        f"Last {its.label} by row. {note}",
         f"Dot plot of the last {its.label}. Means: {name_means(its.means)}.",
         figure,
     )
 
 
 def draw_curves(its: Scored, looks: Mapping[str, Look]) -> list[Drawing]:
-    """The same along each field that enough rows differ from the default row in, and in nothing else."""
+    """Draw a curve for each field in which, and only in which, enough rows differ from the default row."""
     settings = {row.row: row.settings for row in its.record.rows}
     default = settings.get(its.record.default, {})
     with_scores = {row: settings[row] for row in its.means}
@@ -82,10 +82,10 @@ def _draw_curve(its: Scored, looks: Mapping[str, Look], name: str, field: str, r
     figure = Figure((NARROW, 2.8), layout="constrained")
     axes = figure.subplots()
     axes.plot(x, middle, color=INK, linewidth=1.1, alpha=0.6, zorder=1.5, label="means")
-    said = _mark_rows(axes, "y", its, rows, looks, its.dropped[last_metric(its.score)])
+    note = _mark_rows(axes, "y", its, rows, looks, its.dropped[last_metric(its.score)])
     for at in (at for at, row in rows.items() if row == its.record.default):
-        axes.axvline(at, color=INK, linestyle=":", linewidth=0.9, zorder=1, label="default")
-        write_above(axes, at, "default")
+        axes.axvline(at, color=INK, linestyle=":", linewidth=0.9, zorder=1, label="baseline")
+        write_above(axes, at, "baseline")
     log = x[0] > 0 and x[-1] / x[0] >= 10
     if log:
         axes.set_xscale("log")
@@ -98,10 +98,10 @@ def _draw_curve(its: Scored, looks: Mapping[str, Look], name: str, field: str, r
     named = "; ".join(f"{value}: {mean:.3g}" for value, mean in zip(spelt, middle, strict=True))
     return Drawing(
         name,
-        f"{its.label} along {field}",
-        f"The last {its.label} along {field}{' (logarithmic axis)' if log else ''}, all else as the default row has "
-        f"it: {said}",
-        f"Curve of the last {its.label} along {field}. Means: {named}.",
+        f"{its.label} against {field}",
+        f"Last {its.label} against {field}{' (logarithmic axis)' if log else ''}. All other settings are those of the "
+        f"baseline. {note}",
+        f"Curve of the last {its.label} against {field}. Means: {named}.",
         figure,
     )
 
@@ -115,7 +115,7 @@ def _mark_rows(
     dropped: int,
     near: float | None = None,
 ) -> str:
-    """Scores along one axis, which is scaled to them, of rows at places of the other; what a reader must know of it."""
+    """Draw scores along one axis, of rows at positions of the other; return the end of the caption."""
     means, seeds = (
         [its.means[row] for row in rows.values()],
         [value for row in rows.values() for value in its.seeds[row]],
@@ -133,15 +133,15 @@ def _mark_rows(
         tick = axes.plot(*((mean.mean, at) if along == "x" else (at, mean.mean)), color=look.color, label="mean")
         tick[0].set(marker="|" if along == "x" else "_", markersize=10, markeredgewidth=2.2, zorder=2.5)
         cut |= mark_bar(axes, along, at, (mean.low, mean.high), look, 1.3)
-    single = " A row of one seed has no interval." if any(mean.n == 1 for mean in means) else ""
+    single = " Rows with one seed have no interval." if any(mean.n == 1 for mean in means) else ""
     return (
-        f"each seed (open), their mean (short bar) and its 95 % t-interval (line), {count_seeds({its.label: means})}; "
-        f"lower is better.{single} {remarks(its, dropped, [its.label] if log else [], cut=cut)}"
+        "Lower is better. Open marks: seeds. Short bars: means. Lines: 95 % t-intervals of the means "
+        f"({count_seeds({its.label: means})}).{single} {remarks(its, dropped, [its.label] if log else [], cut=cut)}"
     )
 
 
 def _spaced(values: Sequence[float], spelt: Sequence[str], *, log: bool) -> list[int]:
-    """Of values in their order, the places of those whose numbers have room beside one another on a narrow figure."""
+    """Return the indices of sorted values whose labels do not overlap on a narrow figure."""
     places = np.log(values) if log else np.array(values)
     inches = (NARROW - 1.2) / (places[-1] - places[0]) * places
     kept = [0]

@@ -1,4 +1,4 @@
-"""How every figure looks: colours, markers, text, axes, and the bytes of a file; no global state is left changed."""
+"""The style of all figures: colours, markers, text, axes and file formats. Leaves no global state changed."""
 
 import io
 import math
@@ -21,28 +21,28 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 WIDTH = 6.5  # inches: a page's text width
 NARROW = 4.5
 DPI = 200
-# Text, axes and the default row; the only colour that differs on a dark page.
-INK = "#1b1f24"  # in figures; nothing in an SVG but a colour begins with '#1'
+# Text, axes and the default row. The only colour that differs on a dark page.
+INK = "#1b1f24"  # no id in an SVG starts with '#1', so to_svg can replace it
 LIGHT_INK = "#e6e9ed"
-# After Okabe and Ito, moved to a contrast of 3 and more against both white and the dark page, and kept apart for
-# readers who see no red or no green.
+# Based on Okabe and Ito. Changed to a contrast of at least 3 on white and on the dark page. Readers who see no red or
+# no green can distinguish them.
 COLORS = ("#0064d2", "#db7612", "#01a87e", "#7d5796", "#2099de", "#b14448", "#a987ad", "#9f4f14")
-# Seven: with eight colours, no pair repeats before the 57th row.
+# Seven markers and eight colours: no pair repeats before the 57th row.
 MARKERS = ("s", "^", "D", "v", "<", "p", ">")
 LineStyle = Literal["-", "--", "-.", ":"]
 LINES: tuple[LineStyle, ...] = ("-", "--", "-.", ":")
-SPREAD = 20.0  # the factor above which an axis is logarithmic
-TINY = 1e-100  # values below are as 0 on any axis
+SPREAD = 20.0  # an axis is logarithmic above this ratio of its values
+TINY = 1e-100  # smaller values count as 0
 Along = Literal["x", "y"]
 
-# For letters that DejaVu lacks, where they are installed.
+# Fonts for letters that DejaVu lacks; only those that are installed.
 FALLBACKS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei", "Droid Sans Fallback", "Noto Emoji")
 
-LETTER = 0.068  # inches: a letter's mean width at 8 points
+LETTER = 0.068  # inches: mean width of a letter at 8 points
 LEGEND_LINE = 0.175  # inches
-LEGEND_HANDLE = 0.55  # inches: beside a name, with the space between columns
+LEGEND_HANDLE = 0.55  # inches: a handle and the space between columns
 NAME_LETTERS = 40
-LEGEND_LETTERS = 30  # of a name among many
+LEGEND_LETTERS = 30  # of a name in a legend of many
 LEGEND_MANY = 7
 
 _STYLE: Mapping[str, Any] = {
@@ -58,8 +58,8 @@ _STYLE: Mapping[str, Any] = {
 
 @contextmanager
 def drawing_style() -> Iterator[None]:
-    """What figures are made and written under, whatever the user's own matplotlibrc says."""
-    # Of a font in no normal weight, matplotlib would log that it takes another.
+    """Apply the style for drawing and writing figures, independent of the user's matplotlibrc."""
+    # matplotlib logs a warning for a font without a normal weight.
     installed = {font.name for font in font_manager.fontManager.ttflist if font.weight == 400}
     family = ["DejaVu Sans", *(name for name in FALLBACKS if name in installed)]
     with style.context(["default", {**_STYLE, "font.family": family}]), warnings.catch_warnings():
@@ -69,7 +69,7 @@ def drawing_style() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Look:
-    """How a row is drawn in every figure, and its name as fits there."""
+    """How a row is drawn in every figure. name: shortened to fit there."""
 
     name: str
     color: str
@@ -78,7 +78,7 @@ class Look:
 
 
 def row_looks(rows: Sequence[str], default: str) -> dict[str, Look]:
-    """A look for each row, in their order; the default row is in ink."""
+    """Return a look for each row, in their order. The default row has the colour of text."""
     looks: dict[str, Look] = {}
     for row, name in zip(rows, tell_apart(rows, NAME_LETTERS), strict=True):
         at = len(looks) - (default in looks)
@@ -89,8 +89,10 @@ def row_looks(rows: Sequence[str], default: str) -> dict[str, Look]:
 
 
 def tell_apart(texts: Sequence[str], letters: int) -> list[str]:
-    """Each in one line of so many letters, and no two alike: too long ones lose first the words that all of them share,
-    and what is alike even then is numbered."""
+    """Shorten texts to one line of so many letters, and keep them different.
+
+    Long texts first lose the words that all long texts share. Texts that are then equal are numbered.
+    """
     plain = [_in_one_line(text) for text in texts]
     words = {text: re.findall(r"[^,;\s]+[,;\s]*", text) for text in plain if len(text) > letters}
     shared = set[str]().union(*words.values()).intersection(*words.values()) if len(words) > 1 else set[str]()
@@ -113,7 +115,7 @@ def _in_one_line(text: str) -> str:
 
 
 def shorten(text: str, letters: int) -> str:
-    """In one line; a longer text keeps both its ends, since names of rows often differ in their last letters only."""
+    """Shorten a text in the middle, since names of rows often differ only in their last letters."""
     plain = _in_one_line(text)
     if len(plain) <= letters:
         return plain
@@ -122,23 +124,23 @@ def shorten(text: str, letters: int) -> str:
 
 
 def spell(values: Sequence[float]) -> list[str]:
-    """As a person writes numbers, with as many digits as tell them apart."""
+    """Format numbers with as many digits as distinguish them."""
     spelt = [[f"{value:.{digits}g}" for value in values] for digits in range(6, 18)]
     return next((texts for texts in spelt if len(set(texts)) == len(set(values))), spelt[-1])
 
 
 def wrap(text: str, letters: int, lines: int) -> str:
-    """In up to so many lines of so many letters; a quarter is left for words that do not fill a line."""
+    """Wrap a text to at most so many lines of so many letters. A quarter is spare, since words do not fill lines."""
     return "\n".join(textwrap.wrap(shorten(text, letters * lines * 3 // 4), letters, max_lines=lines, placeholder="…"))
 
 
 def legend_height(looks: Sequence[Look], width: float) -> float:
-    """Inches that `add_legend` takes in a figure of that width."""
+    """Return the height in inches of `add_legend` in a figure of that width."""
     return math.ceil(len(looks) / _legend_columns(_legend_names(looks), width)) * LEGEND_LINE + 0.1
 
 
 def add_legend(figure: Figure, looks: Sequence[Look], *, lines: bool) -> None:
-    """Rows below the axes, in columns; with their lines, or by their markers alone."""
+    """Add a legend of rows below the axes, in columns. lines: show line styles, too."""
     names = _legend_names(looks)
     handles = [
         Line2D([], [], color=look.color, marker=look.marker, linestyle=look.line if lines else "none", markersize=4.5)
@@ -160,7 +162,7 @@ def _legend_names(looks: Sequence[Look]) -> list[str]:
 
 
 def _legend_columns(names: Sequence[str], width: float) -> int:
-    """The most columns that fit beside one another, each as wide as its longest name."""
+    """Return the largest number of columns that fit, each as wide as its longest name."""
     for columns in range(len(names), 1, -1):
         longest = [max(len(name) for name in column) for column in np.array_split(names, columns)]
         if sum(letters * LETTER + LEGEND_HANDLE for letters in longest) <= width:
@@ -169,14 +171,13 @@ def _legend_columns(names: Sequence[str], width: float) -> int:
 
 
 def needs_log(values: Iterable[float]) -> bool:
-    """Whether values are so far apart that a linear axis would press the small ones together."""
+    """Return whether a logarithmic axis is better, since values differ by more than a factor of SPREAD."""
     known = np.asarray(list(values), float)
     return bool(known.min() > TINY and np.ptp(np.log(known)) > math.log(SPREAD))
 
 
 def scale(axes: Axes, along: Along, limits: tuple[float, float], *, log: bool) -> None:
-    """An axis from limit to limit; a logarithmic one has 1, 2 and 5 of each power of ten, or 1 alone over many powers,
-    as plain numbers."""
+    """Set an axis's limits and ticks. A logarithmic axis has ticks at 1, 2 and 5 of each power of ten, or only at 1."""
     axis = axes.xaxis if along == "x" else axes.yaxis
     if log:
         axes.set(**{f"{along}scale": "log"})
@@ -191,10 +192,10 @@ def scale(axes: Axes, along: Along, limits: tuple[float, float], *, log: bool) -
 def axis_limits(
     points: Iterable[float], bounds: Iterable[float] = (), near: float | None = None, *, log: bool
 ) -> tuple[float, float]:
-    """Ends of an axis that holds all points, and bounds of bars (nan: none) as far as half the points' range away.
+    """Return the limits of an axis that shows all points, and bounds of bars up to half the points' range away.
 
-    near: a value that is taken in where it is less than a third of the axis away. Where no point is below 0, the axis
-    ends there, or as far below as a point at 0 needs to be seen whole.
+    bounds: nan for none. near: a value that is included if it is less than a third of the axis away. Where no point is
+    negative, the axis starts at 0, or slightly below to show a point at 0 completely.
     """
     known = np.asarray(list(points), float)
     wanted = np.asarray([*bounds, *known], float)
@@ -213,8 +214,10 @@ def axis_limits(
 
 
 def mark_bar(axes: Axes, along: Along, at: float, ends: tuple[float, float], look: Look, width: float) -> bool:
-    """A bar along one axis, whose limits are set, at a place of the other; an arrow head where it goes on beyond the
-    axis, and whether it does. Nothing where the ends are nan."""
+    """Draw a bar along one axis, whose limits are set, at a position of the other; nothing where the ends are nan.
+
+    Where the bar continues beyond the axis, draw an arrow head. Return whether it does.
+    """
     if math.isnan(ends[0]):
         return False
     low, high = axes.get_xlim() if along == "x" else axes.get_ylim()
@@ -230,25 +233,25 @@ def mark_bar(axes: Axes, along: Along, at: float, ends: tuple[float, float], loo
 
 
 def mark_best(axes: Axes, x: float, y: float, look: Look) -> None:
-    """A star over all else."""
+    """Draw a star on top of everything."""
     star = axes.plot(x, y, color=look.color, marker="*", linestyle="none", markersize=7.5, zorder=5, label="best")
     star[0].set(markeredgecolor=INK, markeredgewidth=0.5)
 
 
 def write_above(axes: Axes, x: float, text: str) -> None:
-    """Over the axes, at a place of the x axis."""
+    """Write a text above the axes, at a position of the x axis."""
     axes.annotate(text, (x, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center", va="bottom")
 
 
 def freeze(figure: Figure) -> Figure:
-    """Lay out once, so that writing it a second time, or in another format, does not move anything."""
+    """Fix the layout, so that every file of the figure, in any format, has the same."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return figure
 
 
 def to_svg(figure: Figure, *, dark: bool = False) -> bytes:
-    """A transparent SVG, text as outlines, the same bytes for the same figure; dark: for a dark page."""
+    """Return a transparent SVG with text as outlines, reproducible to the byte. dark: for a dark page."""
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
     written = io.BytesIO()
     with drawing_style():
@@ -257,7 +260,7 @@ def to_svg(figure: Figure, *, dark: bool = False) -> bytes:
 
 
 def to_png(figure: Figure) -> bytes:
-    """A PNG of 200 dots per inch on white, the same bytes for the same figure."""
+    """Return a PNG of 200 dots per inch on white, reproducible to the byte."""
     written = io.BytesIO()
     with drawing_style():
         figure.savefig(written, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})

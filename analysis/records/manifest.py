@@ -38,8 +38,8 @@ class Manifest:
     question: str
     task: str
     default: str
-    result_version: str
     rows: tuple[SweepRow, ...]
+    result_version: str = "1"
     axes: tuple[str, ...] = ()
     base: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
@@ -62,10 +62,7 @@ def read_manifest(content: Mapping[str, Any]) -> Manifest:
     """Return the manifest of a file's content. Older files lack fields, which are then empty."""
     rows = tuple(
         SweepRow(
-            row["row"],
-            row["paper"],
-            {int(seed): key for seed, key in row["keys"].items()},
-            row.get("settings", {}),
+            row["row"], row["paper"], {int(seed): key for seed, key in row["keys"].items()}, row.get("settings", {})
         )
         for row in content["rows"]
     )
@@ -80,3 +77,7 @@ def read_manifest(content: Mapping[str, Any]) -> Manifest:
         file=content.get("file", ""),
         **{name: tuple(content.get(name, ())) for name in ("axes", "base", "overrides", "command")},
     )
+
+
+def _read_row(row: str, paper: str, keys: Mapping[str, str], settings: Mapping[str, Setting] | None = None) -> SweepRow:
+    return SweepRow(row, paper, {int(seed): key for seed, key in keys.items()}, settings or {})

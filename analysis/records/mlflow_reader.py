@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -53,18 +54,8 @@ def read_sweep(uri: str, sweep: str, task: str, result_version: str = "") -> Swe
         by_key = {run.data.tags[Tag.TRIAL_KEY]: run for run in trials}
         lines = [_line(row.row, seed, key, by_key.get(key)) for row in manifest.rows for seed, key in row.keys.items()]
         return SweepRecord(
-            sweep=sweep,
-            question=manifest.question,
-            task=task,
-            default=manifest.default,
-            axes=manifest.axes,
-            base=manifest.base,
-            overrides=manifest.overrides,
-            rows=manifest.rows,
+            **vars(replace(manifest, sweep=sweep, task=task)),
             runs=pd.DataFrame(lines).set_index(["row", "seed"]),
-            price_per_hour=manifest.price_per_hour,
-            command=manifest.command,
-            file=manifest.file,
             store=without_password(uri),
             experiment_id=experiment.experiment_id,
         )

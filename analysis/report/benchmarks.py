@@ -1,4 +1,4 @@
-"""What `just bench … --json` gave, as the tables of docs/performance.md; pure."""
+"""Make the tables of docs/performance.md from the output of `just bench … --json`; pure."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.records.schema import RecordsError
+from analysis.tables.columns import DASH
 
 Row = Mapping[str, Any]
-Cells = list[str]
+Cell = Callable[[Row], str]
 
-DASH = "–"
-# What one H100 or H200 is to reach in bf16 with CUDA graphs at 256 x 256: seconds of a step by model, and the part of
-# the plain step's time in the same run.
+# Goals of a training step on one H100 or H200, in bf16 with CUDA graphs at 256 x 256: seconds by model, and the ratio
+# to the plain step of the same run.
 STEP_GOALS = {"cut": 0.008, "fastcut": 0.0045, "cyclegan": 0.014}
 PLAIN_GOAL = 0.25
 GOAL_CARDS = ("NVIDIA H100", "NVIDIA H200")
-# What leaves the default task as it is.
+# Overrides with these prefixes do not change the default task.
 HARMLESS = ("model=", "task=horse2zebra", "compute.")
-# Four trials on one card over one, and an evaluation over its bare extractor.
+# Goals of four trials on one card, compared with one, and of an evaluation, compared with its bare extractor.
 PACK_GOAL, PACK_GOAL_TRIALS = 1.8, 4
 FID_GOAL = 1.1
-# The lengths of a step (s) that a batch is held against: FastCUT's and CycleGAN's goals.
+# The lengths of a step (s) that the time of a batch is compared with: the goals of FastCUT and CycleGAN.
 BATCH_STEPS = (0.0045, 0.014)
 
 
@@ -46,14 +46,24 @@ class Measurement:
         return self.device_type == "cuda"
 
 
+@dataclass(frozen=True)
+class Section:
+    """How a benchmark is shown. columns: titles and cells. subject: what was measured. repeats: how they are merged."""
+
+    title: str
+    columns: Callable[[Measurement], Mapping[str, Cell]]
+    subject: Callable[[Mapping[str, Any]], str]
+    repeats: str = ""
+
+
 def read_measurement(text: str, name: str) -> Measurement:
-    """Read a report. name: the file's, for errors. Raises RecordsError for what is no such report."""
+    """Read a report. name: the file's, for errors. Raises RecordsError for anything else."""
     try:
         found = json.loads(text)
         made = Measurement(**{field: found[field] for field in Measurement.__dataclass_fields__})
         if made.part not in SECTIONS:
             raise ValueError(f"part is {made.part!r}")
-        _table_of(made)
+        _block(made)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         known = ", ".join(SECTIONS)
         raise RecordsError(
@@ -69,188 +79,28 @@ def measurements_section(measured: Sequence[Measurement]) -> str:
     for part, section in SECTIONS.items():
         written.append(f"### {section.title}")
         of_part = sorted((one for one in measured if one.part == part), key=lambda one: (one.device, one.date))
-        written += [_table_of(one) for one in of_part] or ["Not measured yet."]
+        written += [_block(one) for one in of_part] or ["Not measured yet."]
     return "\n\n".join(written)
 
 
-def step_goal(measured: Measurement, row: Row) -> str:
-    """Return a step's goals and whether they are met; '' where none is set."""
-    execution = row.get("execution") or {}
-    default_task = all(one.startswith(HARMLESS) for one in measured.settings["overrides"])
-    whole_card = measured.device.startswith(GOAL_CARDS) and " MIG " not in measured.device
-    apt = whole_card and default_task and row["model"] in STEP_GOALS
-    if not (apt and execution.get("precision") == "bf16" and execution.get("cuda_graphs")):
-        return ""
-    seconds: float = STEP_GOALS[row["model"]]
-    parts = [_goal(f"{1000 * seconds:g} ms", met=row["seconds_median"] <= seconds)]
-    if row["seconds_ratio"] is not None:
-        parts.append(_goal(f"{PLAIN_GOAL:g}", met=row["seconds_ratio"] <= PLAIN_GOAL))
-    return ", ".join(parts)
-
-
-def pack_goal(measured: Measurement, row: Row) -> str:
-    """Return the goal of trials side by side on one GPU and whether it is met; '' where none is set."""
-    if not measured.on_gpu or row["trials"] != PACK_GOAL_TRIALS or row["ratio"] is None:
-        return ""
-    return _goal(f"{PACK_GOAL:g}", met=row["ratio"] >= PACK_GOAL, least=True)
-
-
-def fid_goal(row: Row) -> str:
-    """Return the goal of an evaluation over its bare extractor, and whether it is met."""
-    return _goal(f"{FID_GOAL:g}", met=row["ratio"] <= FID_GOAL)
-
-
-def _goal(bound: str, *, met: bool, least: bool = False) -> str:
-    return f"{'≥' if least else '≤'} {bound}: {'met' if met else 'missed'}"
-
-
-def _step_table(measured: Measurement) -> tuple[Cells, list[Cells]]:
-    rows, gpu = measured.rows, measured.on_gpu
-    factor, unit, digits = _unit([row["seconds_median"] for row in rows])
-    of_device = ["peak GB", "host / step", "of peak FLOP/s"] if gpu else ["live GB", "live / plain", "process GB"]
-    columns = ["model", "way", unit, "/ plain", "goal" if gpu else "10^12 operations", *of_device]
-    lines: list[Cells] = []
-    for row in rows:
-        cells = [row["model"], row["way"], "failed" if row["error"] else _shown(row["seconds_median"], digits, factor)]
-        cells.append(_shown(row["seconds_ratio"], 2))
-        if gpu:
-            cells += [step_goal(measured, row) or DASH, _both(row["peak_allocated_gb"], row["peak_reserved_gb"])]
-            cells += [_shown(row["host_ratio"], 2), _shown(row["utilisation"], 0, 100, " %")]
-        else:
-            cells += [_shown(row["operations"], 3, 1e-12), _shown(row["live_gb"], 3), _shown(row["live_ratio"], 2)]
-            cells.append(_shown(row["process_peak_gb"], 2))
-        lines.append(cells)
-    return columns, lines
-
-
-def _step_notes(measured: Measurement) -> list[str]:
-    return [f"{row['model']}, {row['way']} failed: {row['error']}" for row in measured.rows if row["error"]]
-
-
-def _data_table(measured: Measurement) -> tuple[Cells, list[Cells]]:
-    lines = [[row["work"], _shown(row["seconds"], 3, 1000)] for row in measured.rows]
-    return ["work", "ms"], lines
-
-
-def _data_notes(measured: Measurement) -> list[str]:
-    (batch,) = (row["seconds"] for row in measured.rows if row["work"].endswith("median"))
-    shares = " and ".join(f"{100 * batch / step:.0f} % of a step of {1000 * step:g} ms" for step in BATCH_STEPS)
-    return [f"A batch takes {shares}."]
-
-
-def _pack_table(measured: Measurement) -> tuple[Cells, list[Cells]]:
-    columns = ["shared by", "trials", "threads each", "steps a second", "/ one trial", "goal"]
-    lines = [
-        [
-            row["sharing"],
-            str(row["trials"]),
-            str(row["threads"]),
-            "failed" if row["error"] else _shown(row["steps_per_second"], 1),
-            _shown(row["ratio"], 2),
-            pack_goal(measured, row) or DASH,
-        ]
-        for row in measured.rows
-    ]
-    return columns, lines
-
-
-def _pack_notes(measured: Measurement) -> list[str]:
-    return [f"{row['sharing']}, {row['trials']} trials failed: {row['error']}" for row in measured.rows if row["error"]]
-
-
-def _fid_table(measured: Measurement) -> tuple[Cells, list[Cells]]:
-    columns = ["evaluation", "s", "the extractor alone, s", "ratio", "goal"]
-    lines = [
-        [
-            row["evaluation"],
-            _shown(row["seconds"], 2),
-            _shown(row["extractor_seconds"], 2),
-            _shown(row["ratio"], 2),
-            fid_goal(row),
-        ]
-        for row in measured.rows
-    ]
-    return columns, lines
-
-
-def _sweep_table(measured: Measurement) -> tuple[Cells, list[Cells]]:
-    lines = [[row["work"], _shown(row["seconds"], 1), _shown(row["seconds_per_trial"], 3)] for row in measured.rows]
-    return ["work", "s", "s a trial"], lines
-
-
-def _tables_table(measured: Measurement) -> tuple[Cells, list[Cells]]:
-    lines = [[row["work"], _shown(row["seconds"], 1), _shown(row["process_peak_gb"], 2)] for row in measured.rows]
-    return ["work", "s", "process GB"], lines
-
-
-def _no_notes(measured: Measurement) -> list[str]:
-    return []
-
-
-def _step_subject(settings: Mapping[str, Any]) -> str:
-    return f"{_size(settings['image_size'])}, batch {settings['batch_size']}{_changed(settings)}"
-
-
-def _pack_subject(settings: Mapping[str, Any]) -> str:
-    return f"{settings['method']} on {settings['task']}, {_size(settings['image_size'])}{_changed(settings)}"
-
-
-def _size(size: Sequence[int]) -> str:
-    return f"{size[0]} x {size[1]}"
-
-
-def _changed(settings: Mapping[str, Any]) -> str:
-    changed = [f"`{override}`" for override in settings["overrides"] if not override.startswith(HARMLESS)]
-    return f", with {' '.join(changed)}" if changed else ""
-
-
-@dataclass(frozen=True)
-class Section:
-    """How one part is shown: its heading, its table, what was measured, what was made of the repeats, and notes."""
-
-    title: str
-    table: Callable[[Measurement], tuple[Cells, list[Cells]]]
-    subject: Callable[[Mapping[str, Any]], str]
-    repeats: str = ""
-    notes: Callable[[Measurement], list[str]] = _no_notes
-
-
-SECTIONS = {
-    "step": Section("Training step (`just bench step`)", _step_table, _step_subject, "median of", _step_notes),
-    "data": Section(
-        "Data (`just bench data`)",
-        _data_table,
-        lambda settings: f"{_size(settings['load_size'])}, cropped to {_size(settings['image_size'])}",
-        notes=_data_notes,
-    ),
-    "pack": Section("Trials side by side (`just bench pack`)", _pack_table, _pack_subject, "best of", _pack_notes),
-    "fid": Section(
-        "Evaluation (`just bench fid`)",
-        _fid_table,
-        lambda settings: (
-            f"{settings['translated']} translated and {settings['real']} real images of {_size(settings['image_size'])}"
-        ),
-        "median of",
-    ),
-    "sweep": Section("Sweep (`just bench sweep`)", _sweep_table, lambda settings: f"{settings['trials']} empty trials"),
-    "tables": Section(
-        "Tables (`just bench tables`)",
-        _tables_table,
-        lambda settings: f"{settings['trials']} trials of {settings['metrics']} metrics",
-    ),
-}
-
-
-def _table_of(measured: Measurement) -> str:
+def _block(measured: Measurement) -> str:
+    """Return a title, the table and the notes of a measurement."""
     section = SECTIONS[measured.part]
-    columns, lines = section.table(measured)
+    columns = section.columns(measured)
     how = f"; {section.repeats} {measured.repeats}" if section.repeats else ""
     title = [
         f"**{measured.device}**, {measured.threads} threads, torch {measured.torch}, {measured.date}:",
         f"{section.subject(measured.settings)}{how}",
     ]
-    table = [_line(cells) for cells in (columns, ["---"] * len(columns), *lines)]
-    notes = [f"- {_escaped(note)}" for note in (*section.notes(measured), *measured.notes)]
+    lines = [[cell(row) for cell in columns.values()] for row in measured.rows]
+    table = [_line(cells) for cells in (list(columns), ["---"] * len(columns), *lines)]
+    errors = [
+        f"{cells[0]}, {cells[1]}: {row['error']}"
+        for cells, row in zip(lines, measured.rows, strict=True)
+        if row.get("error")
+    ]
+    batch = _batch_notes(measured) if measured.part == "data" else []
+    notes = [f"- {_escaped(note)}" for note in (*errors, *batch, *measured.notes)]
     return "\n\n".join("\n".join(block) for block in (title, table, notes) if block)
 
 
@@ -262,15 +112,141 @@ def _escaped(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
-def _unit(seconds: Sequence[float | None]) -> tuple[float, str, int]:
-    """Milliseconds where every step is shorter than a second."""
-    longest = max((one for one in seconds if one is not None), default=0.0)
-    return (1, "s", 2) if longest >= 1 else (1000, "ms", 2)
+def _text(name: str) -> Cell:
+    return lambda row: str(row[name])
 
 
-def _both(one: float | None, other: float | None) -> str:
-    return DASH if one is None or other is None else f"{one:.2f} / {other:.2f}"
+def _number(name: str, digits: int, factor: float = 1, unit: str = "") -> Cell:
+    """Return a cell with a value of the row; a dash where there is none."""
+    return lambda row: DASH if row[name] is None else f"{factor * row[name]:.{digits}f}{unit}"
 
 
-def _shown(value: float | None, digits: int, factor: float = 1, unit: str = "") -> str:
-    return DASH if value is None else f"{factor * value:.{digits}f}{unit}"
+def _or_failed(cell: Cell) -> Cell:
+    return lambda row: "failed" if row["error"] else cell(row)
+
+
+def _step_columns(measured: Measurement) -> Mapping[str, Cell]:
+    # Seconds where a step takes at least one.
+    longest = max((row["seconds_median"] or 0 for row in measured.rows), default=0)
+    unit, factor = ("s", 1) if longest >= 1 else ("ms", 1000)
+    first = {
+        "model": _text("model"),
+        "way": _text("way"),
+        unit: _or_failed(_number("seconds_median", 2, factor)),
+        "/ plain": _number("seconds_ratio", 2),
+    }
+    if measured.on_gpu:
+        return first | {
+            "goal": lambda row: _step_goal(measured, row),
+            "peak GB": _peaks,
+            "host / step": _number("host_ratio", 2),
+            "of peak FLOP/s": _number("utilisation", 0, 100, " %"),
+        }
+    return first | {
+        "10^12 operations": _number("operations", 3, 1e-12),
+        "live GB": _number("live_gb", 3),
+        "live / plain": _number("live_ratio", 2),
+        "process GB": _number("process_peak_gb", 2),
+    }
+
+
+def _peaks(row: Row) -> str:
+    peaks = row["peak_allocated_gb"], row["peak_reserved_gb"]
+    return DASH if None in peaks else f"{peaks[0]:.2f} / {peaks[1]:.2f}"
+
+
+def _step_goal(measured: Measurement, row: Row) -> str:
+    """Return a step's goals and whether they are met; a dash where none is set."""
+    execution = row.get("execution") or {}
+    default_task = all(one.startswith(HARMLESS) for one in measured.settings["overrides"])
+    whole_card = measured.device.startswith(GOAL_CARDS) and " MIG " not in measured.device
+    has_goal = whole_card and default_task and row["model"] in STEP_GOALS
+    if not (has_goal and execution.get("precision") == "bf16" and execution.get("cuda_graphs")):
+        return DASH
+    seconds: float = STEP_GOALS[row["model"]]
+    parts = [_goal(f"≤ {1000 * seconds:g} ms", met=row["seconds_median"] <= seconds)]
+    if row["seconds_ratio"] is not None:
+        parts.append(_goal(f"≤ {PLAIN_GOAL:g}", met=row["seconds_ratio"] <= PLAIN_GOAL))
+    return ", ".join(parts)
+
+
+def _pack_columns(measured: Measurement) -> Mapping[str, Cell]:
+    def goal(row: Row) -> str:
+        if not measured.on_gpu or row["trials"] != PACK_GOAL_TRIALS or row["ratio"] is None:
+            return DASH
+        return _goal(f"≥ {PACK_GOAL:g}", met=row["ratio"] >= PACK_GOAL)
+
+    return {
+        "shared by": _text("sharing"),
+        "trials": _text("trials"),
+        "threads each": _text("threads"),
+        "steps a second": _or_failed(_number("steps_per_second", 1)),
+        "/ one trial": _number("ratio", 2),
+        "goal": goal,
+    }
+
+
+def _goal(bound: str, *, met: bool) -> str:
+    return f"{bound}: {'met' if met else 'missed'}"
+
+
+def _batch_notes(measured: Measurement) -> list[str]:
+    (batch,) = (row["seconds"] for row in measured.rows if row["work"].endswith("median"))
+    shares = " and ".join(f"{100 * batch / step:.0f} % of a step of {1000 * step:g} ms" for step in BATCH_STEPS)
+    return [f"A batch takes {shares}."]
+
+
+def _size(size: Sequence[int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+def _changed(settings: Mapping[str, Any]) -> str:
+    changed = [f"`{override}`" for override in settings["overrides"] if not override.startswith(HARMLESS)]
+    return f", with {' '.join(changed)}" if changed else ""
+
+
+SECTIONS = {
+    "step": Section(
+        "Training step (`just bench step`)",
+        _step_columns,
+        lambda settings: f"{_size(settings['image_size'])}, batch {settings['batch_size']}{_changed(settings)}",
+        "median of",
+    ),
+    "data": Section(
+        "Data (`just bench data`)",
+        lambda _: {"work": _text("work"), "ms": _number("seconds", 3, 1000)},
+        lambda settings: f"{_size(settings['load_size'])}, cropped to {_size(settings['image_size'])}",
+    ),
+    "pack": Section(
+        "Trials side by side (`just bench pack`)",
+        _pack_columns,
+        lambda settings: (
+            f"{settings['method']} on {settings['task']}, {_size(settings['image_size'])}{_changed(settings)}"
+        ),
+        "best of",
+    ),
+    "fid": Section(
+        "Evaluation (`just bench fid`)",
+        lambda _: {
+            "evaluation": _text("evaluation"),
+            "s": _number("seconds", 2),
+            "the extractor alone, s": _number("extractor_seconds", 2),
+            "ratio": _number("ratio", 2),
+            "goal": lambda row: _goal(f"≤ {FID_GOAL:g}", met=row["ratio"] <= FID_GOAL),
+        },
+        lambda settings: (
+            f"{settings['translated']} translated and {settings['real']} real images of {_size(settings['image_size'])}"
+        ),
+        "median of",
+    ),
+    "sweep": Section(
+        "Sweep (`just bench sweep`)",
+        lambda _: {"work": _text("work"), "s": _number("seconds", 1), "s a trial": _number("seconds_per_trial", 3)},
+        lambda settings: f"{settings['trials']} empty trials",
+    ),
+    "tables": Section(
+        "Tables (`just bench tables`)",
+        lambda _: {"work": _text("work"), "s": _number("seconds", 1), "process GB": _number("process_peak_gb", 2)},
+        lambda settings: f"{settings['trials']} trials of {settings['metrics']} metrics",
+    ),
+}

@@ -1,4 +1,4 @@
-"""A sweep's report as one page that needs nothing beside itself; pure."""
+"""Render a sweep's report as one self-contained HTML page; pure."""
 
 import io
 import re
@@ -16,21 +16,21 @@ from PIL import Image
 from analysis.figures.image_grid import Qualitative
 
 TEMPLATE = "page.html.jinja"
-# Trials, and settings, that are shown at once; more of them are folded away.
+# Trials, or settings, that are shown unfolded; longer lists are folded.
 AT_ONCE = 12
-# Lines of a table that is longer than a screen: it scrolls by itself, below its heading.
+# A table with more lines is longer than a screen: it scrolls below its fixed heading.
 LONG = 40
-# Figures of this many CSS pixels take a line of their own.
+# Figures of at least this many CSS pixels take the full width.
 WIDE = 600
-# No figure is shown at less than this part of its size: its text, of 8 pt, is then 9 CSS pixels high.
+# The smallest scale of a figure: its text of 8 pt is then 9 CSS pixels high.
 LEAST = 0.85
-# Images with a shorter side show their pixels when enlarged.
+# Images with a side shorter than this are enlarged without smoothing.
 COARSE = 128
 
 
 @dataclass(frozen=True)
 class FigureView:
-    """A figure as the page shows it: two SVG files, for a light and for a dark page, both of one size in CSS pixels."""
+    """A figure: SVG files for a light and for a dark page, and their size in CSS pixels."""
 
     name: str
     title: str
@@ -44,7 +44,7 @@ class FigureView:
 
 @dataclass(frozen=True)
 class TrialLine:
-    """A trial as listed; state: "done", or why it is not; url: of its MLflow run, '' if it has none."""
+    """A line in the list of trials. state: "done", or why it is not. url: of the MLflow run, or ''."""
 
     row: str
     seed: int
@@ -55,19 +55,19 @@ class TrialLine:
 
 @dataclass(frozen=True)
 class Report:
-    """What the page says.
+    """The page's content.
 
-    findings: sentences. table: HTML of a table, its text escaped already; what stands before the table is left out.
-    legend, notes: the text below it. settings: what all rows share. provenance: what made the results. commands: what
-    each does, and the command line. Everything but the table is plain text.
+    summary: paragraphs. table: HTML with escaped text; anything before the table element is dropped. caption, notes:
+    the text below the table. settings, provenance: names and values. commands: purpose and command line. Everything
+    except the table is plain text.
     """
 
     sweep: str
     task: str
     question: str
-    findings: tuple[str, ...]
+    summary: tuple[str, ...]
     table: str
-    legend: str
+    caption: str
     notes: tuple[str, ...]
     figures: tuple[FigureView, ...]
     qualitative: Qualitative | None
@@ -79,7 +79,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Tile:
-    """An image of the qualitative ablation, or a figure: an address that holds it, and its size in CSS pixels."""
+    """An image or a figure: its data URL, and its size in CSS pixels."""
 
     address: str
     width: int
@@ -87,7 +87,7 @@ class Tile:
 
 
 def page(report: Report) -> str:
-    """The page's HTML; the same report gives the same text."""
+    """Return the page's HTML; the same report gives the same text."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -111,23 +111,23 @@ def page(report: Report) -> str:
 
 
 def _digest(text: str) -> str:
-    """What a content security policy calls an inline style or script by."""
+    """Return the hash by which a content security policy allows an inline style or script."""
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 
 def _breakable(text: str) -> Markup:
-    """A name that, where it is too long for one line, goes on after one of =, +, /, _ and the comma."""
+    """Allow line breaks in a long name after =, +, /, _ and the comma."""
     return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[=+/_,])(?=\w)", text))
 
 
 def _bare(table: str) -> Markup:
-    """The table without the style block that pandas puts before it, which the page's policy would refuse."""
+    """Return the table without the style element of pandas, which the page's policy would block."""
     _, start, rest = table.partition("<table")
     return Markup(start + rest)
 
 
 def _lines(qualitative: Qualitative) -> list[tuple[Tile, list[Tile], Tile]]:
-    """For each test image its source, its translation by each row, and the neighbour; as many as all rows have."""
+    """Return source, translations and neighbour of each test image that all rows have."""
     outputs = zip(*qualitative.outputs.values(), strict=False)
     lines = zip(qualitative.inputs, outputs, qualitative.neighbours, strict=False)
     return [(_tile(source), [_tile(each) for each in by_row], _tile(near)) for source, by_row, near in lines]

@@ -1,4 +1,4 @@
-"""Rewrites the generated parts of documents, from the results that are committed beside them."""
+"""Rewrite the generated parts of documents from the results that are committed with them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,22 +10,22 @@ from analysis.records.schema import RecordsError
 from analysis.report.benchmarks import measurements_section, read_measurement
 from analysis.statistics.paper_values import load_paper
 from analysis.tables.formats import in_markdown, markdown_table
-from analysis.tables.summary import findings
+from analysis.tables.summary import summary_sentences
 from analysis.tables.table import table
 
 EXPORT = Path("docs/results/stripes")
 README = Path("README.md")
 BENCHMARKS = Path("docs/results/performance")
 PERFORMANCE = Path("docs/performance.md")
-# What stands between these lines is generated.
+# The text between these lines is generated.
 BEGIN, END = "<!-- begin: just docs -->", "<!-- end: just docs -->"
 # Columns that README has no room for.
-LEFT_OUT = ("KD (small-conv), last ↓", "epoch of the best")
+LEFT_OUT = ("KD (small-conv), last ↓", "best epoch")
 PICTURED = "dots"
 
 
 def rebuild() -> None:
-    """Write the generated part of every document, and README's picture beside the CSV files."""
+    """Write the generated part of every document, and README's figure next to the CSV files."""
     for name, content in pictures(EXPORT).items():
         (EXPORT / name).write_bytes(content)
     for document, generated in ((README, sweep_table(EXPORT)), (PERFORMANCE, benchmark_tables(BENCHMARKS))):
@@ -34,23 +34,22 @@ def rebuild() -> None:
 
 
 def with_generated(text: str, generated: str, document: Path) -> str:
-    """Return the document's text with the generated part between its two lines.
+    """Return the document's text with the generated part between BEGIN and END.
 
     Raises RecordsError where the document lacks these lines.
     """
     head, begin, rest = text.partition(f"{BEGIN}\n")
     _, end, tail = rest.partition(END)
     if not (begin and end):
-        raise RecordsError(f"{document}: no lines {BEGIN!r} and {END!r}; the generated part goes between them")
+        raise RecordsError(f"{document} lacks the line {BEGIN!r} or {END!r}. The generated part goes between them.")
     return f"{head}{begin}\n{generated}\n\n{end}{tail}"
 
 
 def sweep_table(export: Path) -> str:
-    """Return README's table of a sweep and what it says, from a folder of CSV files."""
+    """Return README's table of a sweep and its summary, from a folder of CSV files."""
     record, _ = read_csv(export)
     cells = table(record, load_paper()).cells.drop(columns=list(LEFT_OUT))
-    said = "\n\n".join(in_markdown(sentence) for sentence in findings(record))
-    return f"{markdown_table(cells)}\n\n{said}"
+    return "\n\n".join([markdown_table(cells), *map(in_markdown, summary_sentences(record))])
 
 
 def benchmark_tables(folder: Path) -> str:
@@ -63,6 +62,6 @@ def benchmark_tables(folder: Path) -> str:
 
 
 def pictures(export: Path) -> Mapping[str, bytes]:
-    """README's figure for a light and for a dark page, by the names of the files."""
+    """Return README's figure for a light and for a dark page, by file name."""
     (figure,) = (drawing.figure for drawing in draw(*read_csv(export), {}, None) if drawing.name == PICTURED)
     return {f"{PICTURED}.svg": to_svg(figure), f"{PICTURED}-dark.svg": to_svg(figure, dark=True)}

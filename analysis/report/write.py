@@ -1,4 +1,4 @@
-"""Writes all that a sweep came to, from MLflow's records alone: tables, CSV files, figures, and a page with them."""
+"""Write a sweep's results from MLflow's records: tables, CSV files, figures, and a page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,30 +16,30 @@ from analysis.report.content import report
 from analysis.report.page import page
 from analysis.statistics.estimates import main_score, values_of
 from analysis.statistics.paper_values import load_paper
-from analysis.tables.summary import findings
+from analysis.tables.summary import summary_sentences
 from analysis.tables.table import table
 from analysis.tables.write import tables_of, write_files
 
-# The pictures of more are too small to compare, and each is megabytes of a page.
+# With more rows, images are too small to compare, and each row adds megabytes to the page.
 MOST_PICTURED = 12
 
 
 @dataclass(frozen=True)
 class Written:
-    """What was written: the folder, the table as Markdown, and what the numbers say."""
+    """The folder that was written, the table as Markdown, and the summary."""
 
     folder: Path
     table: str
-    findings: tuple[str, ...]
+    summary: tuple[str, ...]
 
     def __str__(self) -> str:
-        return "\n".join((self.table, *self.findings, "", str(self.folder / "index.html")))
+        return "\n".join((self.table, *self.summary, "", str(self.folder / "index.html")))
 
 
 def write_results(uri: str, sweep: str, task: str, results: Path, price_per_hour: float | None = None) -> Written:
     """Write results/<sweep>/<task>: tables, CSV files, figures/, and index.html.
 
-    price_per_hour: what an hour costs, in place of what the sweep's record says.
+    price_per_hour: of the device; it replaces the price in the sweep's record.
     """
     record = read_sweep(uri, sweep, task)
     record = replace(record, price_per_hour=price_per_hour or record.price_per_hour)
@@ -51,9 +51,9 @@ def write_results(uri: str, sweep: str, task: str, results: Path, price_per_hour
     others = {other: read_sweep(uri, sweep, other) for other in recorded_tasks(uri, sweep) if other != task}
     drawings = draw(record, course, others, qualitative)
     _write_figures(folder / "figures", drawings)
-    # Last, since it stands for the whole.
+    # Last: a page means that everything is written.
     write_files(folder, {"index.html": page(report(record, made, drawings, qualitative))})
-    return Written(folder, tables["table.md"], findings(record))
+    return Written(folder, tables["table.md"], summary_sentences(record))
 
 
 def _read_pictures(uri: str, record: SweepRecord) -> Qualitative | None:

@@ -64,5 +64,5 @@ def _differences(record: SweepRecord, protocol: Mapping[str, str]) -> str:
         ours = sorted({trial[name] for trial in record.finished})
         if ours and ours != [published]:
             spelt = " or ".join(value or "not recorded" for value in ours)
-            found.append(f"{name.replace('_', ' ')} {spelt}, there {published}")
+            found.append(f"{name.replace('_', ' ')} {spelt} (paper: {published})")
     return "; ".join(found)

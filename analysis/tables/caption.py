@@ -1,4 +1,4 @@
-"""What must be said below a table: how its numbers were taken, and which of them to beware of; pure."""
+"""The text below a table: what its columns mean, and which numbers to be careful with; pure."""
 
 import math
 import statistics
@@ -10,39 +10,38 @@ from analysis.records.names import DISTANCES, Tag, deviation_name, last_metric, 
 from analysis.records.schema import SweepRecord
 from analysis.statistics.estimates import values_of
 from analysis.tables.columns import DASH, columns_of
+from analysis.tables.table import delta_title
 
-# The tags that the sentence on bias takes.
-COUNTED = (Tag.IMAGES_A, Tag.IMAGES_B, Tag.DIMENSIONS, Tag.KID_SUBSET_SIZE)
+# The tags that the sentence on bias needs.
+COUNT_TAGS = (Tag.IMAGES_A, Tag.IMAGES_B, Tag.DIMENSIONS, Tag.KID_SUBSET_SIZE)
 
 
-def legend(record: SweepRecord, cells: pd.DataFrame) -> str:
-    """The sentences that explain the table."""
+def caption(record: SweepRecord, cells: pd.DataFrame) -> str:
+    """Return the sentences that explain the table."""
     values = values_of(record)
     shown = [column.metric for column in columns_of(values, None)]
-    sentences = ["Mean ± standard deviation over n seeds; last: at the end of training, best: at the best evaluation."]
-    if any(f"less that of {record.default}" in title for title in cells):
+    sentences = ["Cells: mean ± standard deviation over n seeds. Last: at the end of training. Best: best evaluation."]
+    if delta_title(record) in cells:
+        score = list(cells)[list(cells).index(delta_title(record)) - 1].rstrip(" ↓")
         sentences.append(
-            f"Less that of {record.default}: mean of the differences seed by seed, with Student's 95 % interval, each "
-            "row by itself."
+            f"Δ: mean difference to {record.default} in {score}, over paired seeds, with a 95 % t-interval (CI). "
+            "Intervals are not corrected for several rows."
         )
     if "Negs" in cells and cells["Negs"].str.contains("+", regex=False).any():
-        sentences.append("Negs: internal + external.")
+        sentences.append("Negs: internal + external negatives.")
     sentences += [note for metric in shown if (note := metric_of(metric).note)]
     for frechet, kernel in DISTANCES:
         if last_metric(frechet) in shown:
-            sentences += _biases(record, frechet, kernel)
+            sentences += _bias_sentences(record, frechet, kernel)
     sentences += [f"{DASH}: no value."] if (cells == DASH).any(axis=None) else []
     return " ".join(sentences)
 
 
-def bias_sentence(
-    frechet: str, kernel: str, made_with: Mapping[str, str], deviation: float, what: str = "standard deviation"
-) -> str:
-    """That a Fréchet distance is biased, where images are fewer than dimensions, and how far its kernel distance can be
-    trusted instead; '' where they are not fewer, or where nothing is recorded of them.
+def bias_sentence(frechet: str, kernel: str, made_with: Mapping[str, str], kernel_std: float, remark: str = "") -> str:
+    """Return a warning that a Fréchet distance is biased, where there are fewer images than dimensions; else ''.
 
-    frechet, kernel: the distances' names as recorded. made_with: a trial's tags. deviation: of the kernel distance
-    over subsets; nan where there is none. what: what the deviation is called.
+    frechet, kernel: the distances' names as recorded. made_with: a trial's tags; some may be missing in old records.
+    kernel_std: of the kernel distance over subsets of the images, or nan. remark: where kernel_std comes from.
     """
     if not all(made_with.get(name) for name in (Tag.IMAGES_A, Tag.IMAGES_B, Tag.DIMENSIONS)):
         return ""
@@ -51,25 +50,28 @@ def bias_sentence(
     if not fewer:
         return ""
     biased, unbiased = metric_of(last_metric(frechet)), metric_of(last_metric(kernel))
-    subset = made_with.get(Tag.KID_SUBSET_SIZE)
-    moves = f"; over subsets of {subset} images it moves by {deviation:.{unbiased.digits}f} ({what})"
-    return (
-        f"{biased.label} is biased here: {' and '.join(fewer)} images are fewer than its {dimensions} dimensions. "
-        f"{unbiased.label} is not{moves if subset and not math.isnan(deviation) else ''}."
+    text = (
+        f"{biased.label} is biased upwards: {' and '.join(fewer)} images are fewer than its {dimensions} "
+        f"dimensions. Compare {unbiased.label}, which is unbiased."
     )
+    subset = made_with.get(Tag.KID_SUBSET_SIZE)
+    if subset and not math.isnan(kernel_std):
+        text += f" Its standard deviation over subsets of {subset} images is {kernel_std:.{unbiased.digits}f}"
+        text += f" ({remark})." if remark else "."
+    return text
 
 
-def _biases(record: SweepRecord, frechet: str, kernel: str) -> list[str]:
-    """The sentence, once for each way in which the trials with this distance were counted."""
+def _bias_sentences(record: SweepRecord, frechet: str, kernel: str) -> list[str]:
+    """Return one warning for each combination of image counts among the trials with this distance."""
     deviations: dict[tuple[str, ...], list[float]] = {}
     for trial in record.finished:
         if not math.isnan(trial[last_metric(frechet)]):
-            counts = tuple(trial[name] for name in COUNTED)
+            counts = tuple(trial[name] for name in COUNT_TAGS)
             deviations.setdefault(counts, []).append(trial.get(last_metric(deviation_name(kernel)), math.nan))
     sentences: list[str] = []
     for counts, of_trials in deviations.items():
         known = [deviation for deviation in of_trials if not math.isnan(deviation)]
+        made_with: dict[str, str] = dict(zip(COUNT_TAGS, counts, strict=True))
         mean = statistics.fmean(known) if known else math.nan
-        made_with: dict[str, str] = dict(zip(COUNTED, counts, strict=True))
-        sentences.append(bias_sentence(frechet, kernel, made_with, mean, "standard deviation, mean of the trials"))
+        sentences.append(bias_sentence(frechet, kernel, made_with, mean, "mean of the trials"))
     return [sentence for sentence in sentences if sentence]

@@ -16,8 +16,8 @@ DASH = "–"
 class Column:
     """A column of a table.
 
-    metric: the recorded name. title: the header, whose arrow points to the better side. digits: behind the decimal
-    point. factor: by which values are multiplied.
+    metric: the recorded name. title: the header, with an arrow that points to the better side. digits: behind the
+    decimal point. factor: values are multiplied by it.
     """
 
     metric: str
@@ -27,20 +27,26 @@ class Column:
 
     @property
     def label(self) -> str:
-        """The title without the arrow."""
+        """Return the title without the arrow."""
         return self.title.rstrip(" ↓↑")
 
 
 METHODS = {"cut": "CUT", "fastcut": "FastCUT", "cyclegan": "CycleGAN"}
-# Places of the encoder as the paper's Fig. 4 calls them.
+# Names of the paper's Fig. 4 for the layers that PatchNCE uses.
 LAYERS = {"pixels, down1, down2, res1, res5": "all", "res5": "last"}
+SYMBOLS = {"model.temperature": "τ", "model.nce_weight": "w"}
+# Settings that have columns of their own.
+FIG_4 = (
+    *("model", "model.identity_weight", "model.num_patches", "model.external.num_negatives"),
+    *("model.places", "model.negatives"),
+)
 
 
 def columns_of(values: pd.DataFrame, price_per_hour: float | None) -> list[Column]:
     """Return the columns of the metrics that have a value. With a price, the last column is the cost of a trial."""
     columns = [column_of(metric) for metric in shown_metrics()]
     if price_per_hour:
-        columns.append(Column(DEVICE_HOURS, f"cost a trial, at {price_per_hour:g} an hour ↓", 2, price_per_hour))
+        columns.append(Column(DEVICE_HOURS, f"cost per trial ({price_per_hour:g} per hour) ↓", 2, price_per_hour))
     return [column for column in columns if column.metric in values]
 
 
@@ -51,48 +57,48 @@ def column_of(recorded: str) -> Column:
 
 
 def setting_columns(record: SweepRecord) -> pd.DataFrame:
-    """The settings by which the sweep's rows differ: a line a row, a column a setting, first those of the paper's
-    Fig. 4 under its names and in its order (Id, Negs, Layers, Int, Ext)."""
+    """Return the settings that differ between the sweep's rows: a line per row, a column per setting.
+
+    First come the settings of the paper's Fig. 4, under its names and in its order (Id, Negs, Layers, Int, Ext).
+    """
     rows = [row.row for row in record.rows]
     settings = pd.DataFrame([dict(row.settings) for row in record.rows], index=rows, dtype=object)
     shown: dict[str, list[str]] = {}
-    asked = list(record.axes)
-    if "model" in asked:
+    if "model" in record.axes:
         shown["method"] = [METHODS.get(str(value), _text(value)) for value in settings["model"]]
-    if "model.identity_weight" in asked:
+    if "model.identity_weight" in record.axes:
         weights = settings["model.identity_weight"]
-        only_on_or_off = set(weights) <= {0, 1}
-        shown["Id" if only_on_or_off else "v"] = [
-            _yes(weight == 1) if only_on_or_off else _text(weight) for weight in weights
-        ]
-    if {"model.num_patches", "model.external.num_negatives"} & set(asked):
+        if set(weights) <= {0, 1}:
+            shown["Id"] = [_yes(weight == 1) for weight in weights]
+        else:
+            shown["v"] = [_text(weight) for weight in weights]
+    if {"model.num_patches", "model.external.num_negatives"} & set(record.axes):
         shown["Negs"] = [
             _negatives(row.settings) if row.settings.get("model.num_patches") else DASH for row in record.rows
         ]
-    if "model.places" in asked:
+    if "model.places" in record.axes:
         shown["Layers"] = [LAYERS.get(str(places), _text(places)) for places in settings["model.places"]]
-    if "model.negatives" in asked:
-        negatives = list(settings["model.negatives"])
+    if "model.negatives" in record.axes:
+        sources = [of_row.split(", ") if isinstance(of_row, str) else None for of_row in settings["model.negatives"]]
         for source, title in (("internal", "Int"), ("external", "Ext"), ("minibatch", "Batch")):
-            if title != "Batch" or any(source in str(of_row) for of_row in negatives):
-                shown[title] = [
-                    _yes(source in of_row.split(", ")) if isinstance(of_row, str) else DASH for of_row in negatives
-                ]
-    known = {"model", "model.identity_weight", "model.num_patches", "model.external.num_negatives"}
-    known |= {"model.places", "model.negatives"}
-    for field in asked:
-        if field not in known:
-            title = {"model.temperature": "τ", "model.nce_weight": "w"}.get(field, field.removeprefix("model."))
+            if title != "Batch" or any(source in of_row for of_row in sources if of_row):
+                shown[title] = [DASH if of_row is None else _yes(source in of_row) for of_row in sources]
+    for field in record.axes:
+        if field not in FIG_4:
+            title = SYMBOLS.get(field, field.removeprefix("model."))
             shown[title] = [_text(value) for value in settings[field]]
     return pd.DataFrame(shown, index=settings.index)
 
 
 def _negatives(settings: Mapping[str, Setting]) -> str:
-    """How many negatives a query has of each source: the other patches of its image (or of all images of its batch),
-    and those that are drawn from other images."""
+    """Return the number of negatives per query from each source.
+
+    Internal negatives are the other patches of the same image, minibatch negatives those of all images of the batch.
+    External negatives are drawn from other images.
+    """
     others = f"{int(settings['model.num_patches'] or 0) - 1}"
-    drawn = _text(settings["model.external.num_negatives"])
-    counts = {"internal": others, "external": drawn, "minibatch": f"{others} or more"}
+    external = _text(settings["model.external.num_negatives"])
+    counts = {"internal": others, "external": external, "minibatch": f"{others} or more"}
     return " + ".join(counts.get(source, DASH) for source in str(settings["model.negatives"]).split(", "))
 
 
@@ -101,7 +107,7 @@ def _yes(value: bool) -> str:
 
 
 def _text(value: object) -> str:
-    """As a person writes it; a dash where the row's method has no such setting."""
+    """Return the value as text, or a dash where the row's method has no such setting."""
     if value is None or value != value:
         return DASH
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Two records side by side: two sweeps, tasks, or result versions, by the statistics of a sweep's own table; pure."""
+"""Compare two records (sweeps, tasks, or result versions) by the statistics of a sweep's table; pure."""
 
 from dataclasses import dataclass
 
@@ -10,73 +10,65 @@ from analysis.records.names import (
     cost_metric,
     last_metric,
     metric_of,
-    score_label,
     shown_metrics,
     timed_metrics,
 )
 from analysis.records.schema import RecordsError, SweepRecord
 from analysis.statistics.comparability import tag_values
-from analysis.statistics.estimates import (
-    by_row,
-    differences_between,
-    main_score,
-    summary,
-    timing_conditions,
-    values_of,
-)
+from analysis.statistics.estimates import by_row, differences_between, main_score, summary, timing_conditions, values_of
 from analysis.tables.columns import DASH, column_of
 from analysis.tables.formats import in_markdown, markdown_table
-from analysis.tables.summary import clause, quoted
-from analysis.tables.table import difference, mean_and_spread
+from analysis.tables.summary import difference_sentences, quoted, score_wording
+from analysis.tables.table import difference, mean_and_std
 
-# The tags whose differences are listed, and what a reader calls them.
+# Tags of trials that are listed where the two records differ in them, and their names for readers.
 LISTED_TAGS = {
     **{Tag.COMMIT: "commit", Tag.DATA_FINGERPRINT: "data", Tag.TIMED: "trained", Tag.TORCH: "torch"},
     **SCORE_TAGS,
 }
+CAPTION = "Mean ± standard deviation over n seeds. B − A: mean difference over paired seeds, with a 95 % t-interval."
+NO_PAIRS = "No seed is finished on both sides."
 
 
 @dataclass(frozen=True)
 class Side:
-    """A record, and what the comparison calls it."""
+    """A record, and its name in the comparison."""
 
     name: str
     record: SweepRecord
 
 
 def comparison(one: Side, other: Side) -> str:
-    """As Markdown: a table of both with the second's values less the first's, paired by seed, what the intervals
-    support, and in what the two were made otherwise.
+    """Return Markdown: a table of both sides, a summary, and in what the two differ.
 
-    Differences are taken of scores where both were taken on the same data in the same way, and of times where both ran
-    in the same way. Raises RecordsError where the two have no row in common.
+    Scores are subtracted only where both sides used the same data and measurement, times only where both ran in the
+    same way. Raises RecordsError where the two have no row in common.
     """
     rows = [row.row for row in one.record.rows]
     others = [row.row for row in other.record.rows]
     if not set(rows) & set(others):
         raise RecordsError(
-            f"{one.name} and {other.name} have no row of one name; {', '.join(map(quoted, rows))} here, "
-            f"{', '.join(map(quoted, others))} there"
+            f"{one.name} and {other.name} have no row in common. {one.name} has {', '.join(map(quoted, rows))}; "
+            f"{other.name} has {', '.join(map(quoted, others))}"
         )
     values = (values_of(one.record), values_of(other.record))
     shown = [name for name in shown_metrics() if metric_of(name).compared]
     metrics = [name for name in shown if all(name in found for found in values)]
-    compared = [name for name in metrics if _comparable(name, one.record, other.record)]
-    rows_of_both = list(dict.fromkeys((*rows, *others)))
-    cells = pd.DataFrame(index=pd.Index(rows_of_both, name="row"))
+    subtracted = [name for name in metrics if _comparable(name, one.record, other.record)]
+    all_rows = list(dict.fromkeys((*rows, *others)))
+    cells = pd.DataFrame(index=pd.Index(all_rows, name="row"))
     for metric in metrics:
         column = column_of(metric)
         for side, found in zip("AB", values, strict=True):
             statistics = by_row(summary(found, metric))
-            texts = [mean_and_spread(statistics[row], column, 0) for row in rows_of_both]
-            cells[f"{column.title}, {side}"] = texts
-        if metric in compared:
-            less = by_row(differences_between(*values, metric))
-            cells[f"{column.label}, B less A"] = [difference(less[row], column) for row in rows_of_both]
-    said = [_verdict(one, other, values, compared), *_notes(one, other)]
-    lines = [f"# A: {in_markdown(one.name)}; B: {in_markdown(other.name)}", "", in_markdown(one.record.question), ""]
-    lines += [markdown_table(cells), ""]
-    return "\n".join([*lines, *(f"- {in_markdown(text)}" for text in said)]) + "\n"
+            cells[f"{column.title}, {side}"] = [mean_and_std(statistics[row], column, 0) for row in all_rows]
+        if metric in subtracted:
+            delta = by_row(differences_between(*values, metric))
+            cells[f"{column.label}, B − A (95 % CI)"] = [difference(delta[row], column) for row in all_rows]
+    title = f"# A: {in_markdown(one.name)}; B: {in_markdown(other.name)}"
+    points = [_verdict(one, other, values, subtracted), *_differences(one.record, other.record)]
+    blocks = [title, in_markdown(one.record.question), markdown_table(cells), CAPTION]
+    return "\n\n".join([*blocks, "\n".join(f"- {in_markdown(point)}" for point in points)]) + "\n"
 
 
 def _comparable(metric: str, one: SweepRecord, other: SweepRecord) -> bool:
@@ -88,40 +80,43 @@ def _comparable(metric: str, one: SweepRecord, other: SweepRecord) -> bool:
     return all(tag_values(one, tag) == tag_values(other, tag) for tag in shared)
 
 
-def _verdict(one: Side, other: Side, values: tuple[pd.DataFrame, pd.DataFrame], compared: list[str]) -> str:
-    """Whether results differ, by the score that rows are compared by."""
-    score, others = (main_score(found) for found in values)
-    if score is None or others is None:
-        return "No seed is finished on both sides."
-    metric = last_metric(score)
-    if metric not in compared:
-        return "Scores are shown side by side and not subtracted: they are not of the same data, taken in the same way."
+def _verdict(one: Side, other: Side, values: tuple[pd.DataFrame, pd.DataFrame], subtracted: list[str]) -> str:
+    """Return which rows of B are better or worse than in A, by the main score."""
+    scores = [main_score(found) for found in values]
+    score = scores[0]
+    if score is None or None in scores:
+        return NO_PAIRS
+    if last_metric(score) not in subtracted:
+        return "Scores are not subtracted, because A and B differ in their data or in how scores were measured."
     same = _same_trials(one.record, other.record)
-    found = {
-        row: line for row, line in by_row(differences_between(*values, metric)).items() if line.n and row not in same
-    }
-    said = [f"{', '.join(map(quoted, same))}: the very same trials on both sides"] if same else []
+    delta = by_row(differences_between(*values, last_metric(score)))
+    found = {row: line for row, line in delta.items() if line.n and row not in same}
+    sentences = [f"The same trials in A and B: {', '.join(map(quoted, same))}."] if same else []
     if found:
-        clauses = clause(found, metric, f"{score_label(score)} at the end of training")
-        said.append(f"B against A: {clauses}")
-    return f"{'; '.join(said)}." if said else "No seed is finished on both sides."
+        sentences += ["B compared with A.", *difference_sentences(found, last_metric(score), score_wording(score), "A")]
+    return " ".join(sentences) or NO_PAIRS
 
 
 def _same_trials(one: SweepRecord, other: SweepRecord) -> list[str]:
-    """The rows of which every seed that is finished on both sides is one run of one store."""
+    """Return the rows whose finished seeds in common are the same runs of the same store."""
     ours, theirs = (
         {(trial["row"], trial["seed"]): (record.store, trial["run_id"]) for trial in record.finished}
         for record in (one, other)
     )
-    shared = {which: ours[which] == theirs[which] for which in ours if which in theirs}
-    rows = dict.fromkeys(row for row, _ in shared)
-    return [row for row in rows if all(same for (of_row, _), same in shared.items() if of_row == row)]
+    shared = [which for which in ours if which in theirs]
+    different = {row for row, seed in shared if ours[row, seed] != theirs[row, seed]}
+    return [row for row in dict.fromkeys(row for row, _ in shared) if row not in different]
 
 
-def _notes(one: Side, other: Side) -> list[str]:
-    """A line for each thing in which the two were made otherwise."""
-    found = {name: (tag_values(one.record, tag), tag_values(other.record, tag)) for tag, name in LISTED_TAGS.items()}
-    found["task"] = (one.record.task, other.record.task)
-    ours, theirs = (", ".join((*side.record.base, *side.record.overrides)) for side in (one, other))
-    found["all rows with"] = (ours, theirs)
-    return [f"{name}: {ours or DASH} and {theirs or DASH}" for name, (ours, theirs) in found.items() if ours != theirs]
+def _differences(one: SweepRecord, other: SweepRecord) -> list[str]:
+    """Return a line for each tag and each setting of all rows in which the two differ."""
+    ours, theirs = _conditions(one), _conditions(other)
+    pairs = {name: (ours.get(name, ""), theirs.get(name, "")) for name in (*ours, *theirs)}
+    return [f"{name}: {a or DASH} → {b or DASH}" for name, (a, b) in pairs.items() if a != b]
+
+
+def _conditions(record: SweepRecord) -> dict[str, str]:
+    """Return tags, task and the settings of all rows. The command line comes after the sweep file, and wins."""
+    settings = (text.partition("=") for text in (*record.base, *record.overrides))
+    tags = {name: tag_values(record, tag) for tag, name in LISTED_TAGS.items()}
+    return {**tags, "task": record.task, **{name: value for name, _, value in settings}}

@@ -7,17 +7,17 @@ from textwrap import wrap
 import pandas as pd
 
 from analysis.records.schema import SweepRecord
-from analysis.tables.caption import legend
+from analysis.tables.caption import caption
 from analysis.tables.table import Table
 
-# What the LaTeX before the table must load.
+# Packages that the LaTeX document must load.
 PACKAGES = r"\usepackage{booktabs,graphicx,xcolor}"
-# Letters of a line of a column's title in LaTeX.
+# Letters in a line of a column's title in LaTeX.
 TITLE_WIDTH = 13
 
-# What Markdown would take for its own.
+# Characters that Markdown would interpret.
 _MARKDOWN = str.maketrans({**{mark: f"\\{mark}" for mark in "\\`*_|~$"}, "<": "&lt;", "&": "&amp;"})
-# What LaTeX would: its own characters, those that its fonts have elsewhere, and those that join to others.
+# Characters that LaTeX would interpret, that its fonts lack, or that would join into ligatures.
 _LATEX = {**{mark: f"\\{mark}" for mark in "&%$#_{}"}, **{mark: f"{{{mark}}}" for mark in "[]*-"}}
 _LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "`": r"\textasciigrave{}"}
 _LATEX |= {'"': r"{\ttfamily\char34}", "\N{NO-BREAK SPACE}": "~", "–": "--", "…": r"\ldots{}", "“": "``", "”": "''"}
@@ -31,32 +31,32 @@ CAPITALS = ("gamma", "delta", "theta", "lambda", "xi", "pi", "sigma", "upsilon",
 
 
 def markdown(record: SweepRecord, made: Table) -> str:
-    """A title, the question, the table, its legend, and its footnotes."""
-    lines = [f"# {in_markdown(record.sweep)} on {in_markdown(record.task)}", "", in_markdown(asked(record)), ""]
-    lines += [markdown_table(made.cells), "", in_markdown(legend(record, made.cells))]
-    lines += ["", *(f"- {in_markdown(note)}" for note in made.notes)] if made.notes else []
-    return "\n".join(lines) + "\n"
+    """Return a title, the question, the table, its caption, and its footnotes."""
+    title = f"# {in_markdown(record.sweep)} on {in_markdown(record.task)}"
+    texts = [in_markdown(question(record)), markdown_table(made.cells), in_markdown(caption(record, made.cells))]
+    notes = ["\n".join(f"- {in_markdown(note)}" for note in made.notes)] if made.notes else []
+    return "\n\n".join([title, *texts, *notes]) + "\n"
 
 
 def markdown_table(cells: pd.DataFrame) -> str:
-    """The table alone."""
+    """Return only the table."""
     escaped = cells.rename(index=in_markdown, columns=in_markdown).map(in_markdown)
     return escaped.reset_index().to_markdown(index=False, disable_numparse=True)
 
 
 def latex(record: SweepRecord, made: Table) -> str:
-    """A table environment as wide as the text; its first line names the packages that it needs."""
+    """Return a table environment of the text's width. The first line is a comment with the packages it needs."""
     cells = made.cells.rename_axis(None)
     styled = cells.style.set_properties(subset=list(made.greyed), color="{gray}")
     styled.format(in_latex).format_index(in_latex, axis=0).format_index(_in_lines, axis=1)
     tabular = styled.to_latex(hrules=True, column_format="l" + "r" * cells.shape[1])
-    said = [asked(record), legend(record, cells), *(f"{note}." for note in made.notes)]
+    texts = [question(record), caption(record, cells), *(f"{note}." for note in made.notes)]
     task = re.sub(r"[^A-Za-z0-9.:-]", "-", record.task)
     lines = [
         f"% {PACKAGES}",
         r"\begin{table}[t]",
         r"\centering",
-        rf"\caption{{{in_latex(' '.join(said))}}}",
+        rf"\caption{{{in_latex(' '.join(texts))}}}",
         rf"\label{{tab:{record.sweep}:{task}}}",
         r"\smallskip",
         r"\setlength{\tabcolsep}{3pt}",
@@ -68,7 +68,7 @@ def latex(record: SweepRecord, made: Table) -> str:
 
 
 def _in_lines(title: str) -> str:
-    """A column's title in LaTeX, broken into lines, since the numbers below it are short."""
+    """Return a column's title in LaTeX, broken into lines, since the numbers below it are short."""
     whole = title.replace(" ↓", "\N{NO-BREAK SPACE}↓").replace(" ↑", "\N{NO-BREAK SPACE}↑")
     lines = wrap(whole, TITLE_WIDTH, break_on_hyphens=False)
     broken = r" \\ ".join(in_latex(line) for line in lines)
@@ -76,28 +76,28 @@ def _in_lines(title: str) -> str:
 
 
 def html(made: Table) -> str:
-    """A table element; greyed cells have the class 'grey'."""
+    """Return a table element; grey cells have the class 'grey'."""
     cells = made.cells.rename_axis(None).rename_axis("row", axis="columns")
     grey = pd.DataFrame("grey", index=cells.index, columns=list(made.greyed))
     styled = cells.style.set_td_classes(grey).set_table_attributes('class="results"')
     styled.format(escape="html").format_index(escape="html", axis=0).format_index(escape="html", axis=1)
     written = styled.to_html(table_uuid="results", cell_ids=False)
-    # Styler begins with styles, of which there are none; a file must say in what it is written.
+    # Without Styler's empty style element, and with the file's encoding.
     return f'<meta charset="utf-8">\n{written[written.index("<table") :]}'
 
 
-def asked(record: SweepRecord) -> str:
-    """The sweep's question, and what was changed for all of its rows."""
-    return " ".join([record.question, *([f"All rows with {', '.join(record.overrides)}."] if record.overrides else [])])
+def question(record: SweepRecord) -> str:
+    """Return the sweep's question and the overrides of all rows."""
+    return f"{record.question} All rows use {', '.join(record.overrides)}." if record.overrides else record.question
 
 
 def in_markdown(text: str) -> str:
-    """The text so that Markdown shows it as it is, also inside a table."""
+    """Escape a text so that Markdown shows it literally, also in a table."""
     return " ".join(text.split()).translate(_MARKDOWN)
 
 
 def in_latex(text: str) -> str:
-    """The text so that pdfLaTeX sets it as it is; letters that its fonts lack by their code point."""
+    """Escape a text so that pdfLaTeX shows it literally; letters that its fonts lack become their code point."""
     return "".join(_LATEX.get(letter) or _letter_in_latex(letter) for letter in " ".join(text.split(" ")))
 
 

@@ -1,91 +1,162 @@
-"""What the numbers of a sweep say, in two sentences that state what the intervals support and nothing else; pure."""
+"""What a sweep's numbers show, in a few sentences that claim no more than the 95 % intervals support; pure."""
 
+import shlex
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+
+import pandas as pd
 
 from analysis.records.names import MEMORY_METRICS, SECONDS_PER_ITERATION, last_metric, metric_of, score_label
 from analysis.records.schema import SweepRecord
 from analysis.statistics.comparability import rows_scored_differently
-from analysis.statistics.estimates import Estimate, by_row, differences, main_score, values_of
-from analysis.tables.table import signed
+from analysis.statistics.estimates import Estimate, by_row, differences, main_score, summary, values_of
+from analysis.tables.table import SAMPLE, signed
 
-# Rows told with their numbers; the others are counted.
+# Rows that a sentence names; the others are counted.
 MOST_NAMED = 4
+# What `just train` records its trial as.
+SINGLE = "single"
+FEWEST_SEEDS = 3
 
 
-def findings(record: SweepRecord) -> tuple[str, ...]:
-    """One sentence on the quality of the rows against the default one, and one on their cost.
+@dataclass(frozen=True)
+class Wording:
+    """How sentences about a metric begin, for rows with lower, higher, unclear and equal values; and its unit.
 
-    A row is said to be better or worse where the 95 % interval of the difference paired by seed lies on one side of 0.
+    {} stands for what rows are compared with.
+    """
+
+    lower: str
+    higher: str
+    unclear: str
+    equal: str
+    unit: str = ""
+
+
+MEMORY_WORDING = Wording(
+    "Less memory than {}", "More memory than {}", "No clear difference in memory to {}", "Same memory as {}", " GB"
+)
+TIME_WORDING = Wording(
+    "Faster than {}", "Slower than {}", "No clear difference in speed to {}", "Same speed as {}", " s/iteration"
+)
+
+
+def score_wording(score: str) -> Wording:
+    """Return the wording for a distance, of which lower is better."""
+    starts = ("Better than", "Worse than", "No clear winner against", "Equal to")
+    return Wording(*(f"{start} {{}} in {score_label(score)} at the end of training" for start in starts))
+
+
+def summary_sentences(record: SweepRecord) -> tuple[str, ...]:
+    """Return a paragraph on the quality of the rows compared with the baseline, and one on their cost.
+
+    A row is better or worse where the 95 % interval of the difference, paired by seed, does not contain 0.
     """
     values = values_of(record)
     score = main_score(values)
     if score is None:
-        return ("No trial is finished yet, so there is nothing to compare.",)
+        return ("No trial is finished yet.",)
     if len(record.rows) == 1:
-        return ("The sweep has one row, so there is nothing to compare it with.",)
-    against = {last_metric(score): f"{score_label(score)} at the end of training"}
+        return ("The sweep has only one row: nothing to compare.",)
+    best = _best_sample(record, values, score)
+    seeds = list(dict.fromkeys(int(seed) for seed in record.runs.index.get_level_values("seed")))
+    if len(seeds) == 1:
+        more = [*seeds, *(seed for seed in range(len(seeds) + FEWEST_SEEDS) if seed not in seeds)][:FEWEST_SEEDS]
+        return (best or f"Only one seed: no conclusions. Add two: {sweep_command(record, more)}",)
+    reference, metric = quoted(record.default), last_metric(score)
     memory = [name for name in MEMORY_METRICS if name in values][:1]
-    against |= dict.fromkeys(memory, "peak memory of training in GB")
-    against |= {SECONDS_PER_ITERATION: "time per iteration in seconds"} if SECONDS_PER_ITERATION in values else {}
-    others = [row.row for row in record.rows if row.row != record.default]
-    clauses: list[str] = []
-    for metric, what in against.items():
-        found = by_row(differences(values, metric, record.default))
-        clauses.append(clause({row: found[row] for row in others}, metric, what, rows_scored_differently(record)))
-    quality, *costs = clauses
-    said = [f"Against {quoted(record.default)}, {quality}.", *([f"As to cost, {'; '.join(costs)}."] if costs else [])]
-    return tuple(said)
+    wordings = dict.fromkeys(memory, MEMORY_WORDING) | (
+        {SECONDS_PER_ITERATION: TIME_WORDING} if SECONDS_PER_ITERATION in values else {}
+    )
+    found = {name: _against_default(record, values, name) for name in (metric, *wordings)}
+    otherwise = rows_scored_differently(record)
+    quality = difference_sentences(found[metric], metric, score_wording(score), reference, otherwise)
+    costs = [
+        sentence
+        for name, wording in wordings.items()
+        for sentence in difference_sentences(found[name], name, wording, reference)
+        # One note about the same rows is enough.
+        if sentence not in quality
+    ]
+    paragraphs = ([best] if best else [], quality, costs)
+    return tuple(" ".join(paragraph) for paragraph in paragraphs if paragraph)
 
 
-def clause(found: Mapping[str, Estimate], metric: str, what: str, otherwise: Set[str] = frozenset()) -> str:
-    """In what rows differ by a metric, from their differences as `estimates` gives them: nothing that an interval does
-    not support, and nothing that the digits shown do not show.
+def sweep_command(record: SweepRecord, seeds: Sequence[int]) -> str:
+    """Return the command line that trains these seeds of the recorded sweep, or of the trial of `just train`."""
+    listed = ",".join(map(str, seeds))
+    if record.sweep == SINGLE:
+        return shlex.join(["just", "train", *record.command, f"seed={listed}"])
+    return shlex.join(["just", "sweep", record.file or record.sweep, *record.command, f"seeds=[{listed}]"])
 
-    what: what the metric is called. otherwise: rows whose scores were taken in another way.
+
+def difference_sentences(
+    found: Mapping[str, Estimate], metric: str, wording: Wording, reference: str, incomparable: Set[str] = frozenset()
+) -> list[str]:
+    """Return a sentence for each group of rows: lower, higher, unclear, equal, one seed, no seed, incomparable.
+
+    found: differences to the reference by row. incomparable: rows whose scores were measured differently.
     """
     digits = metric_of(metric).digits
-    scored = otherwise if metric.startswith(last_metric("")) else frozenset[str]()
-    known = {row: line for row, line in found.items() if line.n > 0 and row not in scored}
-    told = {row: line for row, line in known.items() if line.n > 1}
-    if not known and not scored:
-        return f"nothing can be said about {what}, since no seed is finished on both sides"
-    if known and not told and len(known) == len(found):
-        return f"one seed gives no interval, so nothing can be said about {what}"
-    lower = {row: line for row, line in told.items() if line.high < 0 and round(line.mean, digits)}
-    higher = {row: line for row, line in told.items() if line.low > 0 and round(line.mean, digits)}
-    rest = {row: line for row, line in told.items() if row not in lower and row not in higher}
-    said = [f"is lower for {_listed(lower, digits)}"] if lower else []
-    said += [f"is higher for {_listed(higher, digits)}"] if higher else []
-    said += [f"is not shown to differ for {_listed(rest, digits)}"] if rest else []
-    single = [row for row in known if row not in told]
-    said += [f"has no interval for {_names(single)}, by one seed"] if single else []
-    unpaired = [row for row in found if row not in known and row not in scored]
-    said += [f"is not known for {_names(unpaired)}, by no seed on both sides"] if unpaired else []
-    unlike = [row for row in found if row in scored]
-    said += [f"is not compared for {_names(unlike)}, scored in another way"] if unlike else []
-    return f"{what} {', '.join(said[:-1])}{' and ' if said[:-1] else ''}{said[-1]}"
-
-
-def _listed(found: Mapping[str, Estimate], digits: int) -> str:
-    """Rows with their difference and its interval."""
-    spelt: list[str] = []
-    for row, line in list(found.items())[:MOST_NAMED]:
-        mean, low, high = (signed(value, digits) for value in (line.mean, line.low, line.high))
-        spread = "in every seed" if low == high else f"95 % interval {low} to {high}"
-        spelt.append(f"{quoted(row)} ({mean}, {spread}, {line.n} seeds)")
-    return _joined(spelt, len(found))
-
-
-def _names(rows: Sequence[str]) -> str:
-    return _joined([quoted(row) for row in rows[:MOST_NAMED]], len(rows))
+    known = {row: line for row, line in found.items() if line.n > 1 and row not in incomparable}
+    equal = [row for row, line in known.items() if not (round(line.low, digits) or round(line.high, digits))]
+    visible = {row: line for row, line in known.items() if row not in equal and round(line.mean, digits)}
+    lower = [row for row, line in visible.items() if line.high < 0]
+    higher = [row for row, line in visible.items() if line.low > 0]
+    unclear = [row for row in known if row not in (*lower, *higher, *equal)]
+    groups = {wording.lower: lower, wording.higher: higher, wording.unclear: unclear}
+    sentences = [
+        f"{start.format(reference)}: {_named([_spelt(row, found[row], digits, wording.unit) for row in rows])}."
+        for start, rows in groups.items()
+        if rows
+    ]
+    rest = {
+        wording.equal.format(reference): equal,
+        "Only one seed, so no conclusion": [row for row in found if found[row].n == 1 and row not in incomparable],
+        f"No finished seed in common with {reference}": [
+            row for row in found if not found[row].n and row not in incomparable
+        ],
+        "Not compared, because the score was measured differently": [row for row in found if row in incomparable],
+    }
+    return sentences + [f"{start}: {_named([*map(quoted, rows)])}." for start, rows in rest.items() if rows]
 
 
 def quoted(row: str) -> str:
-    """A row's name inside a sentence, where it may be words like any other."""
+    """Return a row's name in quotation marks, since it may be words like any other."""
     return f"“{row}”"
 
 
-def _joined(named: list[str], count: int) -> str:
-    more = [f"{count - len(named)} more"] if count > len(named) else []
-    parts = [*named, *more]
-    return ", ".join(parts[:-1]) + (" and " if parts[:-1] else "") + parts[-1]
+def _against_default(record: SweepRecord, values: pd.DataFrame, metric: str) -> dict[str, Estimate]:
+    found = by_row(differences(values, metric, record.default))
+    return {row.row: found[row.row] for row in record.rows if row.row != record.default}
+
+
+def _best_sample(record: SweepRecord, values: pd.DataFrame, score: str) -> str:
+    """Return the best sample of a search, where each has one seed; '' for other sweeps."""
+    found = by_row(summary(values, last_metric(score)))
+    excluded, digits = rows_scored_differently(record), metric_of(last_metric(score)).digits
+    samples = [row.row for row in record.rows if row.row.startswith(SAMPLE) and row.row not in excluded]
+    means = {row: found[row].mean for row in samples if found[row].n}
+    if not means or any(found[row].n > 1 for row in samples):
+        return ""
+    best = min(means, key=means.__getitem__)
+    default = found[record.default]
+    compared = f"; {quoted(record.default)} {default.mean:.{digits}f}" if default.n else ""
+    return (
+        f"Best of {len(means)} samples by {score_label(score)}: {quoted(best)} ({means[best]:.{digits}f}{compared}). "
+        f"One seed each: a hint, not a result. Next: {shlex.join(['just', 'promote', record.file or record.sweep])}"
+    )
+
+
+def _spelt(row: str, line: Estimate, digits: int, unit: str) -> str:
+    """Return a row with its difference and the interval."""
+    mean, low, high = (signed(value, digits) for value in (line.mean, line.low, line.high))
+    spread = f"in all {line.n} seeds" if low == high else f"95 % CI {low} to {high}, {line.n} seeds"
+    return f"{quoted(row)} {mean}{unit} ({spread})"
+
+
+def _named(rows: list[str]) -> str:
+    """Join rows; beyond the first few they are only counted."""
+    named, more = rows[:MOST_NAMED], len(rows) - MOST_NAMED
+    parts = [*named, *([f"{more} more"] if more > 0 else [])]
+    return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)

@@ -1,4 +1,4 @@
-"""Writes a sweep's tables, from MLflow's records alone; quick enough to be done whenever a trial ends."""
+"""Write a sweep's tables from MLflow's records; fast enough to run whenever a trial ends."""
 
 import os
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ def write_tables(uri: str, sweep: str, task: str, results: Path) -> None:
 
 
 def tables_of(record: SweepRecord, made: Table) -> Mapping[str, str]:
-    """The files' texts by their names."""
+    """Return the files' texts by file name."""
     return {"table.md": markdown(record, made), "table.tex": latex(record, made), "table.html": html(made)}
 
 
 def write_files(folder: Path, files: Mapping[str, str | bytes]) -> None:
-    """Each whole or not at all, since results are rebuilt while others read them."""
+    """Write each file atomically, since others may read results while they are rebuilt."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         partial = folder / f"{name}.{os.getpid()}.partial"

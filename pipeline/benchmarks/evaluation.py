@@ -1,4 +1,4 @@
-"""What an evaluation costs beside its networks: everything around the extractor, over the extractor by itself."""
+"""just bench fid: the time of an evaluation, compared with the time of its feature extractor."""
 
 import statistics
 import tempfile
@@ -8,10 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Column, Table
 
-from pipeline.benchmarks.report import Report
+from pipeline.benchmarks.report import Report, print_table
 from pipeline.config.schema import MetricConfig
 from pipeline.data.dataset_cache import Dataset
 from pipeline.hardware.device import device_name, resolve_device
@@ -20,15 +18,14 @@ from pipeline.metrics.extractors import Extractor, load_extractor, untrained_inc
 from pipeline.metrics.feature_cache import extract, in_batches
 from pipeline.metrics.names import INCEPTION
 
-# Horse2zebra's test images.
+# The test images of horse2zebra.
 TRANSLATED, REAL, SIDE = 120, 140, 256
 
 
 def bench_fid(repeats: int, *, images: int | None, as_json: bool) -> None:
-    """Time evaluations by Inception whose translations cost nothing; print medians and their ratios to the bare
-    extractor's time on the same batches.
+    """Time evaluations with Inception and without a generator. Print medians, and their ratios to the extractor alone.
 
-    images: how many of each domain, where not horse2zebra's numbers.
+    images: the number of images of each domain; None for the numbers of horse2zebra.
     """
     device = resolve_device("auto")
     translated, real = (images, images) if images else (TRANSLATED, REAL)
@@ -48,16 +45,13 @@ def bench_fid(repeats: int, *, images: int | None, as_json: bool) -> None:
         )
         return
     title = f"{translated} translated and {real} real images on {device_name(device)}, medians of {repeats}"
-    columns = [Column(name, justify="right") for name in ("seconds", "the extractor alone", "ratio")]
-    table = Table("evaluation", *columns, title=title, title_justify="left")
-    for part, took in seconds.items():
-        table.add_row(part, f"{took:.2f}", f"{bare[part]:.2f}", f"{ratios[part]:.3f}")
-    Console().print(table)
+    cells = [(part, f"{took:.2f}", f"{bare[part]:.2f}", f"{ratios[part]:.3f}") for part, took in seconds.items()]
+    print_table(title, ["evaluation"], ["seconds", "extractor only", "ratio"], cells)
 
 
 def time_evaluations(folder: Path, device: torch.device, repeats: int, translated: int, real: int) -> dict[str, float]:
-    """Median seconds of the bare extractor on the translated and the real images, of a machine's first evaluation, of a
-    later trial's first, and of all others."""
+    """Return median seconds of each part: the extractor alone (bare) on translated and on real images, the first
+    evaluation on a machine, the first one of a later trial, and later ones."""
     torch.save(untrained_inception(0), folder / "weights.pth")
     config = MetricConfig(extractor=INCEPTION, weights=str(folder / "weights.pth"))
     dataset = _drawn(translated, real)
@@ -66,7 +60,7 @@ def time_evaluations(folder: Path, device: torch.device, repeats: int, translate
         size for count in (translated, real) for size in (min(count, config.batch_size), count % config.batch_size)
     }
     for size in batches - {0}:
-        _bare(extractor, dataset.test_a[:size], config, device)  # pays for choosing kernels, once for each shape
+        _bare(extractor, dataset.test_a[:size], config, device)  # kernels are chosen once per shape
     seconds: dict[str, list[float]] = {}
 
     def finish() -> None:
@@ -80,7 +74,7 @@ def time_evaluations(folder: Path, device: torch.device, repeats: int, translate
         finish()
         seconds.setdefault(part, []).append(time.perf_counter() - started)
 
-    # In turns, so that what else the machine does hits all alike.
+    # In turns, so that other work of the machine slows all of them.
     for number in range(repeats):
         cache = folder / f"cache{number}"
         timed("bare, translated", lambda: _bare(extractor, dataset.test_a, config, device))

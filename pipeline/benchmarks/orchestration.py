@@ -13,9 +13,10 @@ from rich.table import Column, Table
 from pipeline.benchmarks.report import Report
 from pipeline.config.sweep_file import Row, Sweep
 from pipeline.hardware.device import device_name
-from pipeline.orchestration.planner import find_needs, plan_sweep
+from pipeline.orchestration.planner import plan_sweep
 from pipeline.orchestration.ray_tune import Events, cluster, run_jobs
-from pipeline.orchestration.registration import register
+from pipeline.orchestration.registration import register_trials
+from pipeline.orchestration.requirements import estimate_requirements
 from pipeline.trial.job import Outcome, Progress
 from pipeline.trial.process import forked_nursery
 
@@ -50,15 +51,15 @@ def time_sweep(trials: int) -> dict[str, float]:
         )  # lays out the store
         clock = _Clock(seconds)
         plan = plan_sweep(sweep, [*TINY, "tracking.uri=sqlite:///mlflow.db"])
-        needs = find_needs(plan)
+        requirements = estimate_requirements(plan)
         clock.stop("plan")
-        jobs = register(plan, needs)
+        jobs = register_trials(plan, requirements)
         clock.stop("record in MLflow")
         with cluster(plan.machine.cores, plan.machine.gpus, plan.machine.memory_gb):
             clock.stop("start Ray")
             ended: list[str] = []
             events = Events(lambda key: None, lambda key, at: None, lambda key, outcome: ended.append(key))
-            run_jobs(iter(jobs), len(jobs), needs[0].share.slots, events, Path("ray"), nursery, work=idle)
+            run_jobs(iter(jobs), len(jobs), requirements[0].share.slots, events, Path("ray"), nursery, work=idle)
             clock.stop("run, a process each")
     assert len(ended) == trials, "every stub ends"
     return seconds

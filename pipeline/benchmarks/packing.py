@@ -1,4 +1,4 @@
-"""What trials side by side on one device do together, over one that has it to itself."""
+"""just bench pack: steps per second of several trials on one device, compared with one trial alone."""
 
 import os
 import sys
@@ -12,11 +12,9 @@ from itertools import chain, count
 from multiprocessing.connection import Connection, wait
 
 import torch
-from rich.console import Console
-from rich.table import Column, Table
 
 from pipeline.benchmarks.process import Child, Failed
-from pipeline.benchmarks.report import Report
+from pipeline.benchmarks.report import Report, print_table
 from pipeline.benchmarks.trial_steps import steps_of_each_kind, take_steps
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
@@ -27,18 +25,18 @@ from pipeline.training.cuda_graphs import WARM_UP
 from pipeline.training.loop import MOST_UNFINISHED
 
 SIDE_BY_SIDE = (1, 2, 4)
-# How long each measurement counts steps, behind the first ones; a GPU's are short.
+# Seconds of each measurement, after the first steps. Steps on a GPU are short.
 SECONDS = {"cpu": 10.0, "cuda": 4.0}
-# Of each kind: where steps are recorded as CUDA graphs, the last one is recorded.
+# First steps of each kind. With CUDA graphs the last of them is recorded.
 FIRST_STEPS = WARM_UP + 1
-# How long the children may take until all have taken their first steps, and to finish behind their time.
+# Limits for the first steps of all trials, and for the end of a measurement.
 SECONDS_TO_START, SECONDS_TO_FINISH = 900.0, 120.0
 ALONE = "no MPS"
 
 
 @dataclass(frozen=True)
 class Sharing:
-    """A way for trials to share the device: its name, the environment variables of trials, and if cores are pinned."""
+    """A way to share the device: its name, environment variables of the trials, and whether each has its own cores."""
 
     name: str
     environment: Mapping[str, str]
@@ -47,7 +45,7 @@ class Sharing:
 
 @dataclass(frozen=True)
 class Together:
-    """So many trials, each with so many threads, and the steps a second that they take together; or why not."""
+    """Steps per second of all trials together, or the error. threads: of each trial."""
 
     sharing: str
     trials: int
@@ -60,7 +58,7 @@ Count = Callable[[Connection, Config, int, frozenset[int], Mapping[str, str], fl
 
 
 def bench_pack(overrides: Sequence[str], repeats: int, *, as_json: bool) -> None:
-    """Count steps of trials side by side, each in a process of its own; print throughputs and their ratio to one's."""
+    """Count the steps of several trials at once. Print steps per second, and the ratio to one trial alone."""
     config = compose_config(list(overrides))
     device = resolve_device(config.compute.device)
     notes: list[str] = []
@@ -84,14 +82,12 @@ def bench_pack(overrides: Sequence[str], repeats: int, *, as_json: bool) -> None
     if as_json:
         print(report.to_json())
         return
-    names = ("threads each", "steps a second", "/ one trial")
-    title = f"steps of trials side by side on {report.device}"
-    columns = [Column(name, justify="right") for name in names]
-    table = Table("shared by", "trials", *columns, title=title, title_justify="left")
-    for one, ratio in zip(found, ratios, strict=True):
-        steps = "failed" if one.steps_per_second is None else f"{one.steps_per_second:.2f}"
-        table.add_row(one.sharing, str(one.trials), str(one.threads), steps, f"{ratio:.2f}" if ratio else "-")
-    Console().print(table)
+    cells = [
+        (one.sharing, str(one.trials), str(one.threads), _shown(one.steps_per_second, "failed"), _shown(ratio, "-"))
+        for one, ratio in zip(found, ratios, strict=True)
+    ]
+    title = f"steps of several trials at once on {report.device}"
+    print_table(title, ["shared by", "trials"], ["threads each", "steps per second", "/ one trial"], cells)
     for one in found:
         if one.error:
             print(f"{one.sharing}, {one.trials} trials failed: {one.error}")
@@ -99,8 +95,12 @@ def bench_pack(overrides: Sequence[str], repeats: int, *, as_json: bool) -> None
         print(note)
 
 
+def _shown(value: float | None, missing: str) -> str:
+    return missing if value is None else f"{value:.2f}"
+
+
 def _end(daemons: ExitStack, notes: list[str]) -> None:
-    """End the daemons. One that does not end is a note: what was measured beside it stays."""
+    """End the daemons. If one does not end, add a note: the measurements stay valid."""
     try:
         daemons.close()
     except UserError as error:
@@ -108,13 +108,13 @@ def _end(daemons: ExitStack, notes: list[str]) -> None:
 
 
 def ways_to_share(device: str, daemons: ExitStack, notes: list[str]) -> list[Sharing]:
-    """Return the ways to share a device of this kind; MPS's daemon runs until the stack is closed.
+    """Return the ways to share a device of this kind. The MPS daemon runs until the stack is closed.
 
-    notes: gets a line where MPS cannot be had.
+    notes: gets a line if MPS is not available.
     """
     if device == "cpu":
         return [Sharing("all cores", {}, pinned=False), Sharing("cores pinned", {}, pinned=True)]
-    # CUDA uses a daemon wherever it finds one, and finds none in an empty folder.
+    # CUDA uses any daemon that it finds. In an empty folder it finds none.
     empty = daemons.enter_context(tempfile.TemporaryDirectory(prefix="no-mps-"))
     ways = [Sharing(ALONE, {"CUDA_MPS_PIPE_DIRECTORY": empty}, pinned=False)]
     if not mps_available():
@@ -129,9 +129,9 @@ def ways_to_share(device: str, daemons: ExitStack, notes: list[str]) -> list[Sha
 
 
 def measure(config: Config, repeats: int, ways: Sequence[Sharing], seconds: float) -> list[Together]:
-    """Return the best of the repeats for each way and number of trials; one trial alone is measured in the first way.
+    """Return the best repeat for each way and number of trials. One trial alone is measured in the first way only.
 
-    The combinations take turns, so that other work of the machine slows all of them. One that fails is not repeated.
+    The combinations take turns, so that other work of the machine slows all of them. A failed one is not repeated.
     """
     planned = [(way, trials) for way in ways for trials in SIDE_BY_SIDE if trials > 1 or way is ways[0]]
     best: dict[int, Together] = {}
@@ -153,7 +153,7 @@ def _better(one: Together | None, other: Together) -> Together:
 
 
 def run_together(config: Config, trials: int, way: Sharing, seconds: float, work: Count | None = None) -> Together:
-    """Let so many trials count their steps at once. If one fails or dies, all are stopped and the error says which."""
+    """Count the steps of several trials at once. If one fails or dies, stop all. The error says which one."""
     cores = sorted(os.sched_getaffinity(0))
     threads = max(1, len(cores) // trials)
     children: list[Child] = []
@@ -161,7 +161,7 @@ def run_together(config: Config, trials: int, way: Sharing, seconds: float, work
         for number in range(trials):
             own = pinned_cores(cores, number, threads) if way.pinned else frozenset(cores)
             children.append(Child(work or count_steps, config, threads, own, way.environment, seconds))
-        _gather(children, time.monotonic() + SECONDS_TO_START)  # each has taken its first steps
+        _gather(children, time.monotonic() + SECONDS_TO_START)  # until each has done its first steps
         for child in children:
             child.send("count")
         rates = _gather(children, time.monotonic() + seconds + SECONDS_TO_FINISH)
@@ -174,11 +174,11 @@ def run_together(config: Config, trials: int, way: Sharing, seconds: float, work
 
 
 class _TrialError(Exception):
-    """A trial has no result; the text says which, and why."""
+    """A trial has no result. The text says which trial, and why."""
 
 
 def _gather(children: Sequence[Child], until: float) -> list[float]:
-    """A message of every child. Raises _TrialError as soon as one fails, or when the time is over."""
+    """Receive one message from every child. Raises _TrialError if one fails or is too late."""
     found: dict[int, float] = {}
     while len(found) < len(children):
         waiting = {child.connection: number for number, child in enumerate(children) if number not in found}
@@ -194,20 +194,20 @@ def _gather(children: Sequence[Child], until: float) -> list[float]:
 
 
 def pinned_cores(cores: Sequence[int], number: int, each: int) -> frozenset[int]:
-    """Return the cores of a trial: so many of its own, or a shared one where there are more trials than cores."""
-    return frozenset(cores[(number * each + place) % len(cores)] for place in range(each))
+    """Return the cores of a trial: its own ones, or a shared one if there are more trials than cores."""
+    return frozenset(cores[(number * each + offset) % len(cores)] for offset in range(each))
 
 
 def count_steps(
-    told: Connection,
+    parent: Connection,
     config: Config,
     threads: int,
     cores: frozenset[int],
     environment: Mapping[str, str],
     seconds: float,
 ) -> None:
-    """Take the first steps, wait for the word to count, and tell how many whole steps a second there were."""
-    # Before CUDA starts, and before threads do: both keep what they find then.
+    """Do the first steps, wait for a message, then count steps for some seconds. Send the steps per second."""
+    # Before CUDA and threads start, because both read these only once.
     os.environ.update(environment)
     os.sched_setaffinity(0, cores)
     device = resolve_device(config.compute.device)
@@ -217,19 +217,19 @@ def count_steps(
     for _ in first:
         next(issued)
     _finish(device)
-    told.send(0.0)
-    told.recv()
+    parent.send(0.0)
+    parent.recv()
     started, steps = time.perf_counter(), 0
     for _ in _not_far_ahead(issued, device):
         steps += 1
         if time.perf_counter() - started >= seconds:
             break
     _finish(device)
-    told.send(steps / (time.perf_counter() - started))
+    parent.send(steps / (time.perf_counter() - started))
 
 
 def _not_far_ahead(issued: Iterator[None], device: torch.device) -> Iterator[None]:
-    """Yield for each step that is issued. On a GPU the host waits where it would be too far ahead."""
+    """Yield after each issued step. On a GPU, wait if the host is too many steps ahead."""
     unfinished: deque[torch.cuda.Event] = deque()
     for _ in issued:
         if device.type == "cuda":

@@ -1,4 +1,4 @@
-"""How near a step comes to what its GPU can do at most. Pure."""
+"""Which part of the peak performance of its GPU a step reaches."""
 
 import re
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ Arithmetic = Literal["bf16", "tf32", "float32"]
 
 @dataclass(frozen=True)
 class Peak:
-    """Dense operations a second (without sparsity) of a card, each product and sum counted as two.
+    """Dense operations per second of a card, without sparsity. A multiply-add counts as two.
 
-    bf16 and tf32: of the tensor cores, bf16 with float32 sums; None if the card cannot. float32: of all other cores.
+    bf16, tf32: of the tensor cores, bf16 with float32 sums; None if the card lacks them. float32: of the CUDA cores.
     """
 
     bf16: float | None
@@ -19,8 +19,8 @@ class Peak:
     float32: float
 
 
-# By the names that CUDA gives the cards. NVIDIA's figures: data sheets of H100, H200, A100, L40S and V100 (those with
-# sparsity halved), and the architecture white papers of Ada (RTX 4090) and Ampere GA102 (RTX 3090), appendices.
+# By the names in CUDA. Sources: NVIDIA's data sheets of H100, H200, A100, L40S and V100 (figures with sparsity are
+# halved), and the appendices of the white papers on Ada (RTX 4090) and Ampere GA102 (RTX 3090).
 PEAKS = {
     r"NVIDIA H100 \d+GB HBM\d\w?": Peak(989.4e12, 494.7e12, 66.9e12),  # SXM
     r"NVIDIA H100 PCIe": Peak(756e12, 378e12, 51.2e12),
@@ -38,19 +38,19 @@ PEAKS = {
 
 
 def find_peak(card: str) -> Peak | None:
-    """Return the peaks of the card of this name. None for a CPU, an unknown card, and a part of a card (MIG)."""
+    """Return the peaks of a card. None for a CPU, an unknown card, and a MIG slice."""
     matches = [peak for name, peak in PEAKS.items() if re.fullmatch(name, card) and " MIG " not in card]
     return matches[0] if matches else None
 
 
 def arithmetic_of(peak: Peak, precision: str, *, tf32_allowed: bool) -> Arithmetic:
-    """Return the arithmetic of a step's convolutions: float32 ones run in TF32 where that is allowed and there."""
+    """Return the arithmetic of convolutions. Float32 ones run in TF32 if that is allowed and the card has it."""
     if precision == "bf16":
         return "bf16"
     return "tf32" if tf32_allowed and peak.tf32 else "float32"
 
 
 def utilisation(operations: float, seconds: float, peak: Peak | None, arithmetic: Arithmetic) -> float | None:
-    """Return which part of the card's peak a step of so many operations reaches. None where no peak is known."""
+    """Return the fraction of the peak that a step reaches. None if the peak is not known."""
     most = peak and getattr(peak, arithmetic)
     return operations / seconds / most if most else None

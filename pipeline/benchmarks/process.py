@@ -1,4 +1,4 @@
-"""Child processes for benches: whatever happens to one, its parent gets a result or the reason why there is none."""
+"""Child processes for benchmarks. If a child crashes, the parent gets the reason instead of a result."""
 
 import os
 import signal
@@ -12,30 +12,30 @@ from typing import Any
 
 from pipeline.errors import first_line
 
-# How long a process may take to end by itself, and after it was asked to.
+# Time limit for a process to end by itself, and after each signal.
 SECONDS_TO_END = 5.0
 
 
 @dataclass(frozen=True)
 class Failed:
-    """Why there is no result, in one line."""
+    """The reason why there is no result, in one line."""
 
     reason: str
 
 
 class Child:
-    """A process of its own that runs `work(connection, *arguments)`. Its standard output goes to standard error."""
+    """A process that runs `work(connection, *arguments)`. Its standard output goes to standard error."""
 
     def __init__(self, work: Callable[..., None], *arguments: Any) -> None:
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
         self._process: BaseProcess = context.Process(target=_run, args=(theirs, work, arguments))
         self._process.start()
-        # Without its last other holder the pipe ends when the process does.
+        # So that the pipe closes when the process ends.
         theirs.close()
 
     def send(self, message: Any) -> None:
-        """Send a message. A process that has ended is noticed by the next `receive`."""
+        """Send a message. If the process has ended, the next `receive` reports it."""
         try:
             self.connection.send(message)
         except OSError:
@@ -48,8 +48,13 @@ class Child:
         except (EOFError, OSError):
             return Failed(self._how_it_ended())
 
+    def do(self, work: Callable[[], Any]) -> Any:
+        """Run a function in a process that runs `serve`. Returns its result, or Failed if it raises or dies."""
+        self.send(work)
+        return self.receive()
+
     def stop(self) -> None:
-        """End the process, by force if it does not end by itself."""
+        """End the process. Terminate or kill it if it does not end by itself."""
         self.connection.close()
         for end in (self._process.terminate, self._process.kill):
             self._process.join(SECONDS_TO_END)
@@ -67,33 +72,18 @@ class Child:
         return f"the process exited with code {code} before it had a result"
 
 
-class Worker:
-    """A process that does one piece of work after another."""
-
-    def __init__(self) -> None:
-        self._child = Child(_serve)
-
-    def do(self, work: Callable[[], Any]) -> Any:
-        """Run the work in the process. Returns its result, or Failed if it raises or the process dies."""
-        self._child.send(work)
-        return self._child.receive()
-
-    def stop(self) -> None:
-        """End the process."""
-        self._child.stop()
-
-
 def _run(connection: Connection, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    # A bench prints nothing but its JSON to standard output.
+    # Only the JSON of the benchmark may go to standard output.
     os.dup2(2, 1)
     try:
         work(connection, *arguments)
     except Exception as error:
-        with suppress(OSError):  # nobody listens any more
+        with suppress(OSError):  # the parent has closed the pipe
             connection.send(Failed(first_line(error)))
 
 
-def _serve(connection: Connection) -> None:
+def serve(connection: Connection) -> None:
+    """Run one received function after another, and send back its result or Failed. End when the pipe closes."""
     while True:
         try:
             work = connection.recv()

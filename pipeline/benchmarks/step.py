@@ -1,4 +1,4 @@
-"""What a training step costs: the reference code's way of taking it, and ours under each switch."""
+"""just bench step: time and memory of a training step, as in the reference code and with each of our switches."""
 
 import statistics
 import sys
@@ -7,13 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Column, Table
 
 from models.configs import CUTConfig
 from models.execution import REFERENCE, Execution
 from pipeline.benchmarks.peaks import arithmetic_of, find_peak, utilisation
-from pipeline.benchmarks.report import Report
+from pipeline.benchmarks.report import Cells, Report, print_table
 from pipeline.benchmarks.ways import PLAIN, TimeWay, Timings, time_step, time_ways, ways_on
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
@@ -27,11 +25,11 @@ TASK = "task=horse2zebra"
 
 @dataclass(frozen=True)
 class StepRow:
-    """One way to take a step of one model. None: it failed, or the value does not exist on this device.
+    """One way to do a step of one model. None: it failed, or the value does not exist on this device.
 
-    seconds: of each repeat. host_seconds: what the host needs to issue a step. operations: floating-point ones, of
-    FastCUT the mean over both kinds of steps. live_gb: the counted peak of live tensors, on a CPU. Peaks in 10^9 bytes.
-    *_ratio: to the plain way, but host_ratio: host_seconds to seconds.
+    seconds: of each repeat. host_seconds: time of the host to issue a step. operations: floating-point operations, for
+    FastCUT the mean over both kinds of steps. live_gb: counted peak of live tensors, on a CPU. Peaks in 10^9 bytes.
+    *_ratio: to the plain way, except host_ratio: host_seconds to seconds.
     """
 
     model: str
@@ -63,7 +61,7 @@ def bench_step(
 ) -> None:
     """Time steps at 256 x 256 in every way. Print medians and their ratios to the plain way.
 
-    ways: names, where not all are wanted. compiling: on CUDA also the compiled ways. work: what times a way.
+    ways: names of the wanted ways, empty for all. compiling: on CUDA also ways that compile. work: times one way.
     """
     given = compose_config([TASK, *overrides])
     device, threads = resolve_device(given.compute.device), torch.get_num_threads()
@@ -83,14 +81,14 @@ def bench_step(
         print(report.to_json())
         return
     title = f"a training step on {report.device} with {threads} threads, {repeats} repeats"
-    Console(width=None if sys.stdout.isatty() else 180).print(_table(title, rows, cuda=device.type == "cuda"))
+    _print_rows(title, rows, cuda=device.type == "cuda")
     for row in rows:
         if row.error:
             print(f"{row.model}, {row.way} failed: {row.error}")
 
 
 def models_of(overrides: Sequence[str]) -> list[str]:
-    """The model that is asked for, else all."""
+    """Return the model that the overrides choose, else all models."""
     given = [override.partition("=")[2] for override in overrides if override.startswith("model=")]
     return given or list(MODELS)
 
@@ -132,7 +130,7 @@ def _row(model: str, way: str, config: Config, timings: Timings, device: torch.d
         host_ratio=_ratio(host, median),
         operations=operations,
         utilisation=_utilisation(operations, median, execution, device),
-        # A GPU has counters of its own.
+        # For a GPU, CUDA counts the allocated memory instead.
         live_gb=_cost(config, plain=way == PLAIN).live_gb if device.type == "cpu" else None,
         process_peak_gb=_most("process_peak_gb", peaks),
         peak_allocated_gb=_most("peak_allocated_gb", peaks),
@@ -145,7 +143,10 @@ def _cost(config: Config, *, plain: bool) -> StepCost:
 
 
 def _operations(config: Config, *, plain: bool) -> float:
-    """Operations of a step, which depend on recomputation alone; `step_cost` counts the dearest kind of step."""
+    """Return the operations of a step. Of all switches, only recomputation changes them.
+
+    `step_cost` counts the flipped step of FastCUT, so this takes the mean with the unflipped one.
+    """
     train = replace(config.train, precision="float32", channels_last="auto", compile=False, cuda_graphs=False)
     config = replace(config, train=train)
     operations = _cost(config, plain=plain).operations
@@ -171,28 +172,21 @@ def _ratio(one: float | None, other: float | None) -> float | None:
     return one / other if one is not None and other else None
 
 
-def _table(title: str, rows: Sequence[StepRow], *, cuda: bool) -> Table:
+def _print_rows(title: str, rows: Sequence[StepRow], *, cuda: bool) -> None:
     memory = ("allocated GB", "reserved GB", "host / step", "of peak") if cuda else ("live GB", "/ plain", "process GB")
-    names = ("s, median", "least to most", "/ plain", "10^12 operations", *memory)
-    table = Table("model", "way", *(Column(name, justify="right") for name in names), title=title, title_justify="left")
+    cells: list[Cells] = []
     for row in rows:
-        cells = (
+        on_gpu = (row.peak_allocated_gb, 2), (row.peak_reserved_gb, 2), (row.host_ratio, 2), (row.utilisation, 3)
+        on_cpu = (row.live_gb, 3), (row.live_ratio, 2), (row.process_peak_gb, 2)
+        times = (
             _shown(row.seconds_median, 4),
             f"{min(row.seconds):.4f} to {max(row.seconds):.4f}" if row.seconds else "-",
             _shown(row.seconds_ratio, 2),
             _shown(row.operations and row.operations / 1e12, 3),
         )
-        if cuda:
-            of_device = (
-                _shown(row.peak_allocated_gb, 2),
-                _shown(row.peak_reserved_gb, 2),
-                _shown(row.host_ratio, 2),
-                _shown(row.utilisation, 3),
-            )
-        else:
-            of_device = (_shown(row.live_gb, 3), _shown(row.live_ratio, 2), _shown(row.process_peak_gb, 2))
-        table.add_row(row.model, row.way, *cells, *of_device)
-    return table
+        cells.append((row.model, row.way, *times, *(_shown(*value) for value in (on_gpu if cuda else on_cpu))))
+    numbers = ("s, median", "least to most", "/ plain", "10^12 operations", *memory)
+    print_table(title, ["model", "way"], numbers, cells)
 
 
 def _shown(value: float | None, digits: int) -> str:

@@ -1,4 +1,4 @@
-"""What reading and tabling a sweep of very many trials costs."""
+"""just bench tables: the time and memory to read a large sweep and write its tables."""
 
 import resource
 import sqlite3
@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from analysis.records.manifest import Manifest, SweepRow
 from analysis.records.names import PEAK_LIVE_GB, SECONDS_PER_ITERATION, Tag, best_metric, last_metric, row_tag
@@ -22,7 +21,7 @@ from pipeline.tracking.trial_run import TrialRun
 
 SEEDS = 10
 METRICS = 30
-# Reads and writes in a process of its own, so that its peak of memory is its own.
+# Runs in a child process, to measure its peak memory alone.
 READ = """
 import sys
 from pathlib import Path
@@ -33,7 +32,7 @@ TABLES = ("params", "tags", "metrics", "latest_metrics")
 
 
 def bench_tables(trials: int, *, as_json: bool) -> None:
-    """Fill a store of its own with copies of one trial; print the seconds and the memory that its tables take."""
+    """Fill a temporary store with copies of one trial. Print the seconds and the memory for its tables."""
     with tempfile.TemporaryDirectory() as folder:
         uri = f"sqlite:///{folder}/mlflow.db"
         fill_store(uri, Path(folder), trials)
@@ -46,14 +45,14 @@ def bench_tables(trials: int, *, as_json: bool) -> None:
         machine, settings = device_name(torch.device("cpu")), {"trials": trials, "metrics": METRICS}
         print(Report("tables", machine, "cpu", torch.get_num_threads(), 1, rows, settings).to_json())
     else:
-        Console().print(
-            f"{trials} trials of {METRICS} metrics, read and tabled: {seconds:.1f} s, peak {peak_gb:.2f} GB"
-        )
+        print(f"Tables of {trials} trials with {METRICS} metrics each: {seconds:.1f} s, peak memory {peak_gb:.2f} GB")
 
 
 def fill_store(uri: str, folder: Path, trials: int) -> None:
-    """A finished sweep 'many' on 'stripes', of rows of ten seeds: one trial as the tracker writes it, and copies of
-    what the database holds of it."""
+    """Write a finished sweep 'many' on 'stripes' with rows of ten seeds.
+
+    The tracker writes one trial. The others are copies of its rows in the database.
+    """
     config = compose_config(["task=stripes"])
     tracker = Tracker(uri, "stripes", folder.as_uri(), store_lock(uri, folder))
     run_id = tracker.create_trial("key 0", "row 0, seed 0")
@@ -70,12 +69,12 @@ def fill_store(uri: str, folder: Path, trials: int) -> None:
         settings = {"model.temperature": 0.01 * (number + 1)}
         rows.append(SweepRow(f"row {number}", "", keys, settings))
     version, axes = str(RESULT_VERSION), ("model.temperature",)
-    tracker.record_sweep(Manifest("many", "How fast?", "stripes", "row 0", version, tuple(rows), axes))
+    tracker.record_sweep(Manifest("many", "How fast?", "stripes", "row 0", tuple(rows), version, axes))
     _copy(uri.removeprefix("sqlite:///"), run_id, trials)
 
 
 def _copy(database: str, run_id: str, trials: int) -> None:
-    """Rows of the run in each table, again for each further trial."""
+    """Copy the rows of the run in each table for each further trial."""
     with sqlite3.connect(database) as store:
         ids = [(f"{number:032x}", number) for number in range(1, trials)]
         for table in ("runs", *TABLES):

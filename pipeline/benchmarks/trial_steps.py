@@ -1,4 +1,4 @@
-"""Training steps for benches: prepared and taken as in training, on random images."""
+"""Training steps for benchmarks, as in training but on random images."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -22,35 +22,35 @@ from pipeline.training.loop import StepRunner
 from pipeline.training.prepared_steps import in_model_range, prepared_steps
 from pipeline.training.state import Schedule, build_state
 
-# Of each domain; an epoch of the bench goes through them once.
+# Images of each domain. An epoch uses each once.
 IMAGES = 64
 
 
 def take_steps(
     config: Config, device: torch.device, threads: int, numbers: Iterable[int], *, plain: bool
 ) -> Iterator[None]:
-    """Take the steps of these numbers, one each time that the next is asked for. Each has a batch and draws of its own.
+    """Do the steps with these numbers, one per iteration. Each has its own batch and random numbers.
 
-    plain: the reference code's way to take a step, else a trial's way.
+    plain: steps as the reference code does them, else as a trial does them.
     """
     take = _plain_steps if plain else partial(_own_steps, threads=threads)
     return take(config, device, numbers)
 
 
 def kinds_of_steps(config: Config) -> int:
-    """Return how many kinds of steps a model has: FastCUT takes unflipped and flipped ones, at random."""
+    """Return how many kinds of steps a model has: FastCUT has unflipped and flipped ones, at random."""
     return 2 if isinstance(config.model, CUTConfig) and config.model.flip_equivariance else 1
 
 
 def steps_of_each_kind(config: Config, each: int) -> list[int]:
-    """Return the numbers of the first steps of a training with so many of each kind, the kinds in turns."""
+    """Return step numbers with `each` steps of each kind, the kinds in turns."""
     kinds = ([False], [True]) if kinds_of_steps(config) > 1 else ([False, True],)
     numbers = [islice(_numbers(config, flipping), each) for flipping in kinds]
     return [number for turn in zip(*numbers, strict=True) for number in turn]
 
 
 def _numbers(config: Config, flipping: list[bool]) -> Iterator[int]:
-    """The steps whose first draw behind their batch makes FastCUT flip, or not."""
+    """Yield the numbers of steps in which FastCUT flips, or does not. It decides by the first draw after the batch."""
     batches = _batches(config)
     for number in count():
         rng = rng_for(config.seed, "step", number)
@@ -60,7 +60,7 @@ def _numbers(config: Config, flipping: list[bool]) -> Iterator[int]:
 
 
 def _batches(config: Config) -> UnpairedBatches:
-    """Batches of random 8-bit images of the size that crops are taken from."""
+    """Make batches of random 8-bit images, as large as images are before cropping."""
     data, rng = config.data, np.random.default_rng(0)
     height, width = data.load_size if isinstance(data, FolderConfig) else data.size
     images = max(IMAGES, config.train.batch_size)
@@ -68,7 +68,7 @@ def _batches(config: Config) -> UnpairedBatches:
         rng.integers(0, 256, (images, channels, height, width), np.uint8)
         for channels in (data.channels_a, data.channels_b)
     )
-    # Benches train before the decay phase, and evaluate nothing.
+    # Benchmarks do no decay phase and no evaluation.
     dataset = Dataset(train_a=a, train_b=b, decay_a=a, decay_b=b, test_a=a, test_b=b, background_a=None)
     return UnpairedBatches(dataset, data.size, config.train.batch_size, config.seed)
 

@@ -1,4 +1,4 @@
-"""The ways to take a step that `just bench step` compares, and how each is timed in a child process."""
+"""The ways to do a step that `just bench step` compares. Each is timed in a child process."""
 
 import gc
 import statistics
@@ -11,7 +11,7 @@ from typing import Protocol
 
 import torch
 
-from pipeline.benchmarks.process import Failed, Worker
+from pipeline.benchmarks.process import Child, Failed, serve
 from pipeline.benchmarks.trial_steps import kinds_of_steps, steps_of_each_kind, take_steps
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
@@ -47,23 +47,22 @@ CUDA_WAYS = {
     "bf16 + CUDA graphs": (_FIRST, _BF16, _GRAPHS),
     "bf16 + channels last + CUDA graphs": (_LAST, _BF16, _GRAPHS),
 }
-# Minutes each.
+# Each takes minutes.
 COMPILED_CUDA_WAYS = {
     "compile": (_FIRST, _EAGER, _COMPILE),
     "bf16 + channels last + compile": (_LAST, _EAGER, _BF16, _COMPILE),
     "bf16 + channels last + compile + CUDA graphs": (_LAST, _BF16, _COMPILE, _GRAPHS),
 }
-# Timed steps of each kind, behind those that warm up or are recorded; a GPU's are short.
+# Timed steps of each kind, after those that warm up or are recorded. Steps on a GPU are short.
 STEPS = {"cpu": 1, "cuda": 20}
 FIRST_STEPS = {"cpu": 1, "cuda": WARM_UP + 1}
-# Steps that find a GPU with nothing left to do, of each kind.
+# Steps of each kind that are issued to an idle GPU.
 HOST_STEPS = 3
 
 
 @dataclass(frozen=True)
 class Timed:
-    """seconds: of a step. host_seconds: what the host needs to issue one, on a GPU. peaks_gb: as `peaks_gb` of
-    memory gives them."""
+    """Time of a step. host_seconds: time of the host to issue it, on a GPU. peaks_gb: from `hardware.memory`."""
 
     seconds: float
     host_seconds: float | None
@@ -72,14 +71,14 @@ class Timed:
 
 @dataclass
 class Timings:
-    """What the repeats of a way gave, and why there are no more where one failed."""
+    """The repeats of a way, and the error if one failed."""
 
     repeats: list[Timed] = field(default_factory=list[Timed])
     error: str | None = None
 
 
 class TimeWay(Protocol):
-    """What times a way; it runs in a child process."""
+    """A function that times a way in a child process."""
 
     def __call__(self, config: Config, threads: int, *, plain: bool) -> Timed: ...
 
@@ -87,15 +86,15 @@ class TimeWay(Protocol):
 def ways_on(
     device: str, given: Sequence[str], *, only: Sequence[str] = (), compiling: bool = False
 ) -> dict[str, Config]:
-    """Return each way's trial by the way's name. Ways that are the same on this kind of device share a row.
+    """Return the configuration of each way. Ways that are the same on this kind of device share a row.
 
-    only: names of ways, where not all are wanted. compiling: on CUDA also those that compile, which take minutes.
-    Raises UserError for a name that no way has.
+    only: names of the wanted ways, empty for all. compiling: on CUDA also ways that compile, which take minutes.
+    Raises UserError for an unknown name.
     """
     known = CPU_WAYS if device == "cpu" else CUDA_WAYS | (COMPILED_CUDA_WAYS if compiling else {})
     for name in only:
         if name not in (PLAIN, *known):
-            raise UserError(f"--ways: there is no way {name!r} on {device}; {nearest(name, (PLAIN, *known))}")
+            raise UserError(f"--ways: no way is called {name!r} on {device}; {nearest(name, (PLAIN, *known))}")
     configs = {way: compose_config([*given, *switches]) for way, switches in known.items()}
     same: dict[object, list[str]] = {}
     for way, config in configs.items():
@@ -106,7 +105,7 @@ def ways_on(
 
 
 def _execution(config: Config, device: str, way: str) -> object:
-    """What tells ways apart; a way that this machine cannot take stands alone, and its row says why."""
+    """Return what distinguishes ways. A way that this machine cannot run keeps its own row, which says why."""
     try:
         return resolve_execution(config.train, device)
     except UserError:
@@ -118,11 +117,11 @@ def time_ways(
 ) -> dict[str, Timings]:
     """Time every way, the ways in turns, so that other work of the machine slows all of them.
 
-    sharing: all ways but compiled ones use one process, until a way fails; else each timing has a new process. A way
-    that fails is not tried again.
+    sharing: ways that do not compile use one process until a way fails; else each timing uses a new process. A way
+    that failed is not repeated.
     """
     found = {way: Timings() for way in configs}
-    shared: Worker | None = None
+    shared: Child | None = None
     try:
         for _ in range(repeats):
             for way, config in configs.items():
@@ -133,7 +132,7 @@ def time_ways(
                 if own:
                     took = _in_own_process(timing)
                 else:
-                    shared = shared or Worker()
+                    shared = shared or Child(serve)
                     took = shared.do(timing)
                 _note(way, found[way], took)
                 if isinstance(took, Failed) and shared and not own:
@@ -146,7 +145,7 @@ def time_ways(
 
 
 def _in_own_process(timing: Callable[[], Timed]) -> Timed | Failed:
-    worker = Worker()
+    worker = Child(serve)
     try:
         return worker.do(timing)
     finally:
@@ -163,12 +162,12 @@ def _note(way: str, timings: Timings, took: Timed | Failed) -> None:
 
 
 def time_step(config: Config, threads: int, *, plain: bool) -> Timed:
-    """Time the steps behind the first ones, which pay for allocations, kernels, compiling and recording.
+    """Time steps after the first ones, which are slow: they allocate, choose kernels, compile and record.
 
-    Of a model with two kinds of steps this is the mean over both.
+    For a model with two kinds of steps, return the mean over both.
     """
     device = resolve_device(config.compute.device)
-    # Of an earlier way in this process.
+    # Free the memory of an earlier way in this process.
     gc.collect()
     free_spare_memory(device)
     use_threads(threads)
@@ -180,7 +179,7 @@ def time_step(config: Config, threads: int, *, plain: bool) -> Timed:
         next(steps)
     if cuda:
         torch.cuda.synchronize(device)
-        # On a CPU one step warms up, and its peak is the peak.
+        # Not on a CPU: there the only warm-up step is part of the peak.
         reset_peaks(device)
     timers: list[Timer] = []
     for _ in range(kinds * timed):
@@ -194,10 +193,10 @@ def time_step(config: Config, threads: int, *, plain: bool) -> Timed:
 
 
 def _issue(steps: Iterator[None], count: int, device: torch.device) -> float:
-    """Mean seconds that the host needs to issue a step, without a wait for the device."""
+    """Return the mean seconds of the host to issue a step, without waiting for the device."""
     seconds: list[float] = []
     for _ in range(count):
-        # Else a full queue of launches would make the host wait for the step before.
+        # With a full queue the host would wait for the step before.
         torch.cuda.synchronize(device)
         started = time.perf_counter()
         next(steps)

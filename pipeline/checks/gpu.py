@@ -1,4 +1,4 @@
-"""Checks of CUDA and of each GPU, from facts gathered once."""
+"""Check CUDA, the driver and each GPU."""
 
 from pipeline.checks.machine import Check
 from pipeline.checks.selftest import find_faults_in_child
@@ -9,9 +9,9 @@ from pipeline.hardware.gpus import GPU, Driver
 
 
 def gpu_checks(facts: CudaFacts, config: ComputeConfig) -> list[Check]:
-    """torch and its CUDA, the driver, each GPU, and what to know of them. Pure.
+    """Check torch, the driver and each GPU, from facts that `find_cuda` gathered.
 
-    Without CUDA the reason is a fault for compute.device=cuda, and a note else, since a sweep then uses the CPU.
+    If CUDA is not usable, the reason is a fault for compute.device=cuda. For auto it is a note: a sweep uses the CPU.
     """
     built = f"built with CUDA {facts.torch_cuda}" if facts.torch_cuda else "built without CUDA"
     checks = [Check("torch", "ok", f"{facts.torch_version}, {built}")]
@@ -20,23 +20,23 @@ def gpu_checks(facts: CudaFacts, config: ComputeConfig) -> list[Check]:
     fault = cuda_fault(facts, sharing=shares_gpus(config))
     if fault:
         stops = config.device == "cuda" or (config.device == "auto" and facts.available)
-        checks.append(Check("CUDA", "fault" if stops else "note", fault.found, fault.mend))
+        checks.append(Check("CUDA", "fault" if stops else "note", fault.found, fault.advice))
     checks += [Check(f"GPU {gpu.index}", "ok", describe_gpu(gpu)) for gpu in facts.gpus]
-    return [*checks, *(Check("CUDA", "note", note.found, note.mend) for note in cuda_notes(facts))]
+    return [*checks, *(Check("CUDA", "note", note.found, note.advice) for note in cuda_notes(facts))]
 
 
 def check_driver(driver: Driver) -> Check:
-    """The driver's version and the newest CUDA that it supports. Pure."""
-    version = driver.version or "of unknown version"
+    """Return the driver's version and the newest CUDA version that it supports."""
+    version = driver.version or "unknown version"
     cuda = f", supports CUDA up to {driver.cuda[0]}.{driver.cuda[1]}" if driver.cuda else ""
     if driver.nvml_error:
-        mend = "Without NVML, free memory, users and energy of a GPU are unknown"
-        return Check("NVIDIA driver", "note", f"{version}{cuda}; NVML does not answer ({driver.nvml_error})", mend)
+        advice = "Without NVML, the free memory, the processes and the energy of a GPU are unknown"
+        return Check("NVIDIA driver", "note", f"{version}{cuda}; NVML does not answer ({driver.nvml_error})", advice)
     return Check("NVIDIA driver", "ok", f"{version}{cuda}")
 
 
 def describe_gpu(gpu: GPU) -> str:
-    """Return a GPU's name, memory, users, and what it computes in."""
+    """Describe a GPU: name, memory, other processes, compute capability, number formats, compute mode."""
     kind = f"{gpu.name}, a MIG slice" if gpu.mig else gpu.name
     major, minor = gpu.capability
     arithmetic = "bf16 and TF32" if gpu.has_bf16 else "no native bf16, no TF32"
@@ -46,14 +46,14 @@ def describe_gpu(gpu: GPU) -> str:
 
 
 def self_tests(facts: CudaFacts) -> list[Check]:
-    """Train a few steps on each GPU, in a process for each."""
+    """Train a few steps on each GPU, in one process per GPU."""
     checks: list[Check] = []
     for gpu in facts.gpus:
         faults = find_faults_in_child(gpu.uuid)
         name = f"self-test on GPU {gpu.index}"
         if faults:
-            mend = "Check the driver and the GPU (nvidia-smi -q), and torch's version"
-            checks.append(Check(name, "fault", "; ".join(faults), mend))
+            advice = "Check the driver and the GPU (nvidia-smi -q), and the version of torch"
+            checks.append(Check(name, "fault", "; ".join(faults), advice))
         else:
-            checks.append(Check(name, "ok", "five steps agree with the CPU's, also as CUDA graphs; bf16 is finite"))
+            checks.append(Check(name, "ok", "five steps give the CPU's losses, also with CUDA graphs; bf16 is finite"))
     return checks

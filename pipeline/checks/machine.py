@@ -1,4 +1,4 @@
-"""Checks of this machine before a sweep: folders, disk, locks, cores, compiler. Each gives one line."""
+"""Check this machine before a sweep: Python, cores, memory, compiler, folders, locks and disks."""
 
 import os
 import platform
@@ -27,22 +27,22 @@ from pipeline.rng import rng_for
 Status = Literal["ok", "note", "fault"]
 
 GB = 1e9
-# A disk of a network answers in milliseconds; one that is away answers never.
+# A network disk answers in milliseconds. One that is disconnected never answers.
 FOLDER_SECONDS = 10.0
 LOCK_SECONDS = 30.0
-# Ray's logs and sockets, and its store of 0.1 GB where /dev/shm is too small for it.
+# For Ray's logs, sockets, and object store (0.1 GB if /dev/shm is too small).
 TEMPORARY_GB = 1.0
-# Costs, features and extractors' decoded images of the embedded task stay far below.
+# For cached step costs, features, and the images of task=stripes. They need much less.
 CACHE_GB = 1.0
-# Tables, figures, pictures of each evaluation, and the database beside them.
+# For tables, figures, images of each evaluation, and the database.
 RESULTS_GB = 0.2
-# The largest sweep that comes along, ablation_paper: eight rows, three seeds.
+# Trials of the largest sweep in sweeps/, ablation_paper: eight rows, three seeds.
 LARGEST_SWEEP = 24
-# Adam keeps two moments for each weight.
+# Adam stores two moments per weight.
 MOMENTS = 2
-# A checkpoint is written beside the old one, which it then replaces. So many trials share a GPU at the most.
+# A new checkpoint is written before the old one is deleted. At most this many trials share a GPU.
 WRITTEN_AT_ONCE = 4
-# Ends with 0 if it gets the lock, with 3 if it is refused.
+# Exits with 0 if it gets the lock, with 3 if the lock is refused.
 _ASK_FOR_LOCK = """
 import sys
 from filelock import FileLock, Timeout
@@ -56,7 +56,7 @@ _REFUSED = 3
 
 @dataclass(frozen=True)
 class Check:
-    """One line: what was checked, how it stands, what was found, and what to do where something is to be done."""
+    """Result of one check: its name, status, what was found, and what to do ('' for nothing)."""
 
     check: str
     status: Status
@@ -64,30 +64,32 @@ class Check:
     mend: str = ""
 
     def __str__(self) -> str:
-        mend = f" {self.mend}." if self.mend else ""
-        return f"{self.check}: {self.found}.{mend}"
+        advice = f" {self.mend}." if self.mend else ""
+        return f"{self.check}: {self.found}.{advice}"
 
 
 def within(seconds: float, name: str, ask: Callable[[], Check]) -> Check:
-    """The check that `ask` gives, or a fault where it does not answer in time or fails itself. What hangs is left
-    behind in a thread that does not keep the process."""
+    """Return the check that `ask` makes. If it raises, or takes longer, return a fault with this name.
+
+    A check that hangs stays in a daemon thread, which does not keep the process alive.
+    """
     answers: queue.SimpleQueue[Check] = queue.SimpleQueue()
 
     def run() -> None:
         try:
             answers.put(ask())
-        except Exception as error:  # a fault of one check must not hide the others
+        except Exception as error:  # an error in one check must not hide the others
             answers.put(Check(name, "fault", f"the check failed ({type(error).__name__}: {first_line(error)})"))
 
     threading.Thread(target=run, daemon=True).start()
     try:
         return answers.get(timeout=seconds)
     except queue.Empty:
-        return Check(name, "fault", f"no answer within {seconds:g} s", "Check the disk or the network behind it")
+        return Check(name, "fault", f"no answer within {seconds:g} s", "Check the disk or the network")
 
 
 def machine_checks() -> list[Check]:
-    """Python, torch, cores and memory, the compiler."""
+    """Check Python, cores, memory and the compiler."""
     return [
         Check("Python", "ok", f"{platform.python_version()} ({sys.executable})"),
         check_cores(os.cpu_count() or 1, len(os.sched_getaffinity(0)), cpu_limit(own_groups())),
@@ -97,39 +99,42 @@ def machine_checks() -> list[Check]:
 
 
 def check_cores(installed: int, allowed: int, quota: float | None) -> Check:
-    """The cores that this process may use. Pure."""
-    found = f"{allowed} of {installed} cores may be used"
+    """Compare the cores that this process may use with the container's limit of CPU time."""
+    found = f"{allowed} of {installed} cores are usable"
     if quota is not None and quota < allowed:
         return Check(
             "cores",
             "note",
-            f"{found}, and the container's limit is the time of {quota:g}",
-            f"Trials start a thread for each core. Start the container with more, or with --cpuset-cpus for "
+            f"{found}, but the container may only use the time of {quota:g} cores",
+            f"Trials start one thread per core. Raise the limit, or start the container with --cpuset-cpus for "
             f"{max(1, int(quota))} whole cores",
         )
     return Check("cores", "ok", found)
 
 
 def check_memory() -> Check:
-    """The main memory that this process may use."""
+    """Check how much main memory this process may use."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GB
     usable = main_memory_bytes() / GB
-    limited = f", by the container's limit; the machine has {physical:.1f} GB" if usable < physical else ""
-    return Check("memory", "ok", f"{usable:.1f} GB may be used{limited}")
+    limited = f" (limit of the container; the machine has {physical:.1f} GB)" if usable < physical else ""
+    return Check("memory", "ok", f"{usable:.1f} GB are usable{limited}")
 
 
 def check_compiler() -> Check:
-    """The C++ compiler that train.compile=true calls (`pipeline.training.execution.resolve_execution`)."""
+    """Look for the C++ compiler that train.compile=true needs (`pipeline.training.execution.resolve_execution`)."""
     compiler = os.environ.get("CXX", "g++")
-    place = shutil.which(compiler)
-    if place:
-        return Check("C++ compiler", "ok", place)
-    mend = "Only train.compile=true needs it. Install g++, or set CXX"
-    return Check("C++ compiler", "note", f"there is no {compiler}", mend)
+    path = shutil.which(compiler)
+    if path:
+        return Check("C++ compiler", "ok", path)
+    advice = "Only train.compile=true needs it. Install g++, or set CXX"
+    return Check("C++ compiler", "note", f"{compiler} is not on the PATH", advice)
 
 
 def folder_checks(config: Config, trials: int = LARGEST_SWEEP) -> list[Check]:
-    """Whether a sweep can write, lock and store what it must. trials: how many have no checkpoint yet."""
+    """Check that a sweep can write into its folders, lock them, and has enough disk space.
+
+    trials: the number of trials without a checkpoint.
+    """
     folders = sweep_folders(config.paths)
     checks = [within(FOLDER_SECONDS, name, lambda n=name, f=folder: check_writable(n, f)) for name, folder in folders]
     if any(check.status == "fault" for check in checks):
@@ -141,69 +146,74 @@ def folder_checks(config: Config, trials: int = LARGEST_SWEEP) -> list[Check]:
 
 
 def sweep_folders(paths: PathsConfig) -> list[tuple[str, Path]]:
-    """The folders that a sweep writes into, by the settings that name them."""
+    """Return the folders that a sweep writes into, each with its setting."""
     own = [(f"paths.{name}", Path(getattr(paths, name)).absolute()) for name in ("trials", "results", "logs", "cache")]
     return [*own, ("temporary folder", Path(tempfile.gettempdir()))]
 
 
 def existing_folder(folder: Path) -> Path:
-    """The folder, or the nearest one around it that exists. Raises NotADirectoryError where that is a file."""
-    for place in (folder, *folder.parents):
-        if place.is_dir():
-            return place
-        if os.path.lexists(place):
-            raise NotADirectoryError(f"{place} is a file, not a folder")
+    """Return the folder, or its nearest parent that exists. Raises NotADirectoryError if that is a file."""
+    for path in (folder, *folder.parents):
+        if path.is_dir():
+            return path
+        if os.path.lexists(path):
+            raise NotADirectoryError(f"{path} is a file, not a folder")
     return Path("/")
 
 
 def check_writable(name: str, folder: Path) -> Check:
-    """Whether a file can be made in the folder, or in the one in which it will be made."""
-    mend = "Set TMPDIR to another folder" if name == "temporary folder" else f"Choose another folder with {name}=…"
+    """Write a temporary file into the folder, or into its nearest parent that exists."""
+    advice = "Set TMPDIR to another folder" if name == "temporary folder" else f"Choose another folder with {name}=…"
     try:
-        place = existing_folder(folder)
-        with tempfile.NamedTemporaryFile(dir=place) as file:
+        existing = existing_folder(folder)
+        with tempfile.NamedTemporaryFile(dir=existing) as file:
             file.write(b"0")
             file.flush()
     except NotADirectoryError as error:
-        return Check(name, "fault", str(error), mend)
+        return Check(name, "fault", str(error), advice)
     except OSError as error:
-        return Check(name, "fault", f"cannot write into {folder} ({error.strerror})", mend)
-    return Check(name, "ok", f"{folder} is writable" if place == folder else f"{folder} can be made")
+        return Check(name, "fault", f"cannot write into {folder} ({error.strerror})", advice)
+    return Check(name, "ok", f"{folder} is writable" if existing == folder else f"{folder} can be created")
 
 
 def check_locks(folder: Path) -> Check:
-    """Whether a lock that one process holds is refused to another, without which two sweeps could train one trial."""
-    place = folder / f".lock-check-{os.getpid()}"
-    mend = "Put paths.trials on a file system with locks, such as a local disk or NFS version 4"
+    """Check that a second process cannot take a lock that this one holds. Else two sweeps could train one trial."""
+    path = folder / f".lock-check-{os.getpid()}"
+    advice = "Put paths.trials on a file system with locks, such as a local disk or NFS version 4"
     try:
-        with FileLock(place, timeout=1.0):  # nobody else has it
+        with FileLock(path, timeout=1.0):  # no other process uses this file
             asked = subprocess.run(
-                [sys.executable, "-c", _ASK_FOR_LOCK, str(place)],
+                [sys.executable, "-c", _ASK_FOR_LOCK, str(path)],
                 capture_output=True,
                 text=True,
                 timeout=LOCK_SECONDS,
                 check=False,
             )
     except (OSError, NotImplementedError) as error:
-        return Check("file locks", "fault", f"no lock can be taken in {folder} ({error})", mend)
+        return Check("file locks", "fault", f"cannot lock a file in {folder} ({error})", advice)
     finally:
         with suppress(OSError):
-            place.unlink()
-    return judge_lock(folder, asked.returncode, asked.stderr, mend)
+            path.unlink()
+    return judge_lock(folder, asked.returncode, asked.stderr, advice)
 
 
-def judge_lock(folder: Path, code: int, said: str, mend: str) -> Check:
-    """What the exit code of the second process means. Pure."""
+def judge_lock(folder: Path, code: int, stderr: str, advice: str) -> Check:
+    """Interpret the exit code of the process that asked for the lock."""
     if code == _REFUSED:
-        return Check("file locks", "ok", f"they work in {folder}")
+        return Check("file locks", "ok", f"file locks work in {folder}")
     if code == 0:
-        return Check("file locks", "fault", f"two processes got the same lock in {folder}", mend)
-    last = (said.strip() or f"exit code {code}").splitlines()[-1]
-    return Check("file locks", "fault", f"a second process could not ask for a lock in {folder} ({last})", mend)
+        return Check("file locks", "fault", f"two processes got the same lock in {folder}", advice)
+    why = last_line(stderr, code)
+    return Check("file locks", "fault", f"a second process could not ask for a lock in {folder} ({why})", advice)
+
+
+def last_line(stderr: str, code: int) -> str:
+    """Return the last line that a process wrote to stderr, or else its exit code."""
+    return (stderr.strip() or f"exit code {code}").splitlines()[-1]
 
 
 def checkpoint_gb(config: Config) -> float:
-    """The size of a trial's checkpoint: networks and queues, and the optimisers' moments."""
+    """Return the size of a checkpoint in 10^9 bytes: networks, queues, and the moments of the optimisers."""
     objective = build_objective(config.model, config.data.shape, rng_for(0, "weights"))
     state = [value for value in objective.state_dict().values() if isinstance(value, torch.Tensor)]
     weights = [weight for phase in objective.phases for weight in objective.parameters_of(phase)]
@@ -211,7 +221,7 @@ def checkpoint_gb(config: Config) -> float:
 
 
 def disk_needs(config: Config, trials: int) -> Mapping[str, float]:
-    """How much each folder of a sweep needs (10^9 bytes)."""
+    """Return the disk space that each folder of a sweep needs (10^9 bytes)."""
     checkpoints = checkpoint_gb(config) * (trials + WRITTEN_AT_ONCE)
     data = config.data
     images = 0.0
@@ -227,7 +237,7 @@ def disk_needs(config: Config, trials: int) -> Mapping[str, float]:
 
 
 def check_disks(needs: Sequence[tuple[str, Path, float]]) -> list[Check]:
-    """A line for each disk: what is free, and what the folders on it need together (name, folder, 10^9 bytes)."""
+    """Check each disk for the space that all its folders need together. needs: name, folder, 10^9 bytes."""
     disks: dict[int, list[tuple[str, Path, float]]] = {}
     for need in needs:
         disks.setdefault(need[1].stat().st_dev, []).append(need)
@@ -239,8 +249,8 @@ def check_disks(needs: Sequence[tuple[str, Path, float]]) -> list[Check]:
 
 
 def check_disk(names: Sequence[str], free_gb: float, needed_gb: float) -> Check:
-    """Whether a disk has room for what the folders on it need. Pure."""
-    found = f"{free_gb:.1f} GB free for {', '.join(names)}, which may take {needed_gb:.1f} GB"
+    """Compare the free space of a disk with what its folders need."""
+    found = f"{free_gb:.1f} GB free for {', '.join(names)}, which need up to {needed_gb:.1f} GB"
     if free_gb < needed_gb:
-        return Check("disk", "fault", found, "Free some, or choose a folder on another disk with paths.…=… or TMPDIR")
+        return Check("disk", "fault", found, "Free space, or choose a folder on another disk with paths.…=… or TMPDIR")
     return Check("disk", "ok", found)

@@ -1,4 +1,4 @@
-"""A short training that shows whether a GPU computes what the CPU does: eager, recorded as CUDA graphs, and in bf16."""
+"""Train a few steps on a GPU and on the CPU and compare the losses: eager, with CUDA graphs, and in bf16."""
 
 import json
 import math
@@ -23,24 +23,23 @@ from pipeline.training.state import build_state
 
 Losses = dict[str, float]
 
-# Three steps before a recording, one that is recorded, one that is replayed (pipeline/training/cuda_graphs.py).
+# Three steps warm up, one is recorded, one is replayed (pipeline/training/cuda_graphs.py).
 STEPS = 5
-# Rounding differs between devices, and training amplifies it from step to step: on a CPU, two layouts of the maps
-# differ by less than a tenth of these.
+# Devices round differently, and training amplifies the difference at each step. On a CPU, two memory layouts differ by
+# less than a tenth of these tolerances.
 FIRST_STEP_TOLERANCE, LATER_TOLERANCE = 1e-3, 2e-2
-# Starting CUDA and choosing kernels takes most of it.
+# Most of the time is for starting CUDA and choosing kernels.
 LIMIT_SECONDS = 180.0
 SMALL = ("data.size=32", "model.generator.channels=8", "model.discriminator.channels=8", "train.channels_last=false")
 
 
 def find_faults(device: torch.device, recorder: Recorder | None = None) -> list[str]:
-    """Take a few steps of a small CUT on the CPU and on the device, in three ways; return what differs.
+    """Train a small CUT on the CPU, and in three ways on the device. Return what differs.
 
-    Args:
-        recorder: what records steps where the device is not CUDA.
+    recorder: records the steps, if the device is not CUDA.
     """
     config = compose_config(SMALL)
-    # TF32 would hide faults of the same size.
+    # TF32 has errors of the size that this test looks for.
     before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
     try:
         expected = run_steps(config, torch.device("cpu"))
@@ -65,11 +64,11 @@ def run_steps(
     recorder: Recorder | None = None,
     record: bool = False,
 ) -> list[Losses]:
-    """The losses of a few steps from the same weights, images and draws.
+    """Return the losses of a few steps, always from the same weights, images and random numbers.
 
     Args:
-        capturable: give the optimisers the form that a recording needs, so that eager and recorded steps compare.
-        record: take the steps as a recording that is replayed.
+        capturable: use optimisers that can be recorded, so that eager and recorded steps are comparable.
+        record: run the steps as CUDA graphs.
     """
     execution = resolve_execution(config.train, device.type)
     state = build_state(config, device, replace(execution, cuda_graphs=capturable))
@@ -83,7 +82,7 @@ def run_steps(
 
 
 def difference(what: str, expected: Sequence[Losses], found: Sequence[Losses]) -> str:
-    """The first loss that is off by more than rounding explains, as a sentence; '' where none is."""
+    """Describe the first loss that differs by more than the tolerance. Return '' if none does."""
     for step, (one, two) in enumerate(zip(expected, found, strict=True), start=1):
         tolerance = FIRST_STEP_TOLERANCE if step == 1 else LATER_TOLERANCE
         for name, value in one.items():
@@ -93,7 +92,7 @@ def difference(what: str, expected: Sequence[Losses], found: Sequence[Losses]) -
 
 
 def not_finite(what: str, found: Sequence[Losses]) -> str:
-    """The first loss that is no finite number, as a sentence; '' where all are."""
+    """Describe the first loss that is not finite. Return '' if all are."""
     for step, losses in enumerate(found, start=1):
         for name, value in losses.items():
             if not math.isfinite(value):
@@ -102,8 +101,8 @@ def not_finite(what: str, found: Sequence[Losses]) -> str:
 
 
 def find_faults_in_child(uuid: str, *, seconds: float = LIMIT_SECONDS) -> list[str]:
-    """The faults of the GPU with that identifier, found in a process of its own: a crash or a hang is a fault too."""
-    # Trials see their GPU in the same way, as the only one.
+    """Test the GPU with this UUID in a child process. A crash or a hang of the child is a fault too."""
+    # As for trials, the GPU is the only one that the process sees.
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": uuid}
     try:
         ended = subprocess.run(

@@ -1,4 +1,4 @@
-"""Checks of what a sweep asks for elsewhere: the tracking store, Inception's weights, a Ray cluster."""
+"""Check what a sweep needs from outside: the MLflow store, the weights of Inception, a Ray cluster."""
 
 import os
 import socket
@@ -8,13 +8,13 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pipeline.checks.machine import Check, within
+from pipeline.checks.machine import Check, last_line, within
 from pipeline.config.schema import MetricConfig
 from pipeline.errors import UserError, first_line
 from pipeline.files import file_digest
 from pipeline.metrics.names import PUBLISHED_WEIGHTS, has_weights
 
-# A server that is there answers in milliseconds; these are for slow networks.
+# A server answers in milliseconds. These limits allow for slow networks.
 PROBE_SECONDS = 5.0
 # Importing MLflow takes seconds on a busy machine.
 STORE_SECONDS = 30.0
@@ -25,7 +25,7 @@ WEIGHTS, RAY = "Inception's weights", "Ray cluster"
 
 
 def service_checks(uri: str, metric: MetricConfig) -> list[Check]:
-    """The store, the weights, and the cluster where RAY_ADDRESS names one."""
+    """Check the store, the weights, and the Ray cluster if RAY_ADDRESS is set."""
     address = os.environ.get("RAY_ADDRESS")
     checks = [
         within(STORE_SECONDS, "tracking store", lambda: check_tracking(uri)),
@@ -35,7 +35,7 @@ def service_checks(uri: str, metric: MetricConfig) -> list[Check]:
 
 
 def check_tracking(uri: str) -> Check:
-    """Whether the store answers and its schema fits; a server's port is probed first."""
+    """Check that the store answers and has the right schema. Probe the port of a server first."""
     from pipeline.checks.store import ANOTHER, check_store, without_password  # MLflow, which takes seconds
 
     parts = urlsplit(uri)
@@ -47,35 +47,35 @@ def check_tracking(uri: str) -> Check:
 
 
 def check_weights(metric: MetricConfig) -> Check:
-    """Whether the extractor's file is here and whole, or can be fetched."""
+    """Check that the weights file is here and complete, or can be downloaded."""
     from pipeline.metrics.extractors import inception_weights  # torch-fidelity, which takes a second
 
     needed = has_weights(metric.extractor)
     try:
-        place = inception_weights(metric.weights)
+        path = inception_weights(metric.weights)
     except UserError as error:
         return Check(WEIGHTS, "fault", str(error))
-    if not place.exists():
-        return _absent_weights(place, needed=needed)
-    found = file_digest(place)[:8]
+    if not path.exists():
+        return _missing_weights(path, needed=needed)
+    found = file_digest(path)[:8]
     if found == PUBLISHED_WEIGHTS:
-        return Check(WEIGHTS, "ok", f"{place}, SHA-256 {found}…")
-    if place.name.endswith(f"-{PUBLISHED_WEIGHTS}.pth"):
-        named = f"its SHA-256 begins with {found} and its name says {PUBLISHED_WEIGHTS}"
-        return Check(WEIGHTS, "fault", f"{place} is damaged: {named}", f"Delete the file and fetch it again: {_url()}")
+        return Check(WEIGHTS, "ok", f"{path}, SHA-256 {found}…")
+    if path.name.endswith(f"-{PUBLISHED_WEIGHTS}.pth"):
+        named = f"its SHA-256 begins with {found}, but its name says {PUBLISHED_WEIGHTS}"
+        return Check(WEIGHTS, "fault", f"{path} is damaged: {named}", f"Delete it and download it again: {_url()}")
     return Check(
         WEIGHTS,
         "note",
-        f"{place} is not the published file: its SHA-256 begins with {found}, not {PUBLISHED_WEIGHTS}",
-        "Its FID is not comparable to published ones",
+        f"{path} is not the published file: its SHA-256 begins with {found}, not {PUBLISHED_WEIGHTS}",
+        "Its FID is not comparable to published FIDs",
     )
 
 
 def check_ray(address: str) -> Check:
-    """Whether RAY_ADDRESS names a cluster that answers. Its port is probed first, since Ray tries for a minute."""
-    mend = "Start the cluster (ray start --head), or unset RAY_ADDRESS to use this machine alone"
+    """Check that a cluster answers at this address. Probe its port first, because Ray retries for a minute."""
+    advice = "Start the cluster (ray start --head), or unset RAY_ADDRESS to use only this machine"
     if address in ("auto", "local"):
-        return Check(RAY, "note", f"RAY_ADDRESS={address}: Ray looks for it when the sweep starts")
+        return Check(RAY, "note", f"RAY_ADDRESS={address}: Ray looks for a cluster when the sweep starts")
     client = address.startswith("ray://")
     parts = urlsplit(address if client else f"//{address}")
     try:
@@ -83,17 +83,17 @@ def check_ray(address: str) -> Check:
     except ValueError:
         host, port = None, 0
     if not host:
-        return Check(RAY, "fault", f"RAY_ADDRESS={address} is no address", "Write it as HOST:PORT")
+        return Check(RAY, "fault", f"RAY_ADDRESS={address} is not an address", "Write it as HOST:PORT")
     error = probe(host, port)
     if error:
-        return Check(RAY, "fault", f"RAY_ADDRESS={address} does not answer ({error})", mend)
+        return Check(RAY, "fault", f"RAY_ADDRESS={address} does not answer ({error})", advice)
     if client:
         return Check(RAY, "ok", f"RAY_ADDRESS={address} answers")
-    return _ask_ray(address, mend)
+    return _ask_ray(address, advice)
 
 
 def probe(host: str, port: int) -> str:
-    """Open a connection and close it again; why that failed, or ''."""
+    """Open and close a connection. Return '', or why it failed."""
     try:
         socket.create_connection((host, port), timeout=PROBE_SECONDS).close()
     except OSError as error:
@@ -101,39 +101,39 @@ def probe(host: str, port: int) -> str:
     return ""
 
 
-def _ask_ray(address: str, mend: str) -> Check:
-    """In a process of its own: Ray's client cannot be given a time limit, and a fault in it ends the process."""
+def _ask_ray(address: str, advice: str) -> Check:
+    """Ask in a child process: Ray's client has no time limit, and an error in it ends its process."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         asked = subprocess.run(command, capture_output=True, text=True, timeout=RAY_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        return Check(RAY, "fault", f"RAY_ADDRESS={address} does not answer as Ray within {RAY_SECONDS:g} s", mend)
+        return Check(RAY, "fault", f"Ray at RAY_ADDRESS={address} does not answer within {RAY_SECONDS:g} s", advice)
     if asked.returncode == 0:
-        return Check(RAY, "ok", f"RAY_ADDRESS={address} answers, with this version of Ray")
-    last = (asked.stderr.strip() or f"exit code {asked.returncode}").splitlines()[-1]
-    return Check(RAY, "fault", f"RAY_ADDRESS={address} is no cluster of this version of Ray ({last})", mend)
+        return Check(RAY, "ok", f"RAY_ADDRESS={address} answers and has this version of Ray")
+    why = last_line(asked.stderr, asked.returncode)
+    return Check(RAY, "fault", f"RAY_ADDRESS={address} is not a cluster of this version of Ray ({why})", advice)
 
 
-def _absent_weights(place: Path, *, needed: bool) -> Check:
+def _missing_weights(path: Path, *, needed: bool) -> Check:
     if not needed:
-        return Check(WEIGHTS, "note", f"{place} is absent; this task does not need it")
+        return Check(WEIGHTS, "note", f"{path} is missing; this task does not need it")
     error = _fetchable(_url())
     if error:
         return Check(
             WEIGHTS,
             "fault",
-            f"{place} is absent, and {_url()} cannot be reached ({error})",
-            "Fetch the file on another machine and put it there, or set metric.weights to its path",
+            f"{path} is missing, and {_url()} cannot be reached ({error})",
+            "Download the file on another machine and copy it there, or set metric.weights to its path",
         )
-    return Check(WEIGHTS, "note", f"{place} is absent; the first evaluation downloads it (95 MB)")
+    return Check(WEIGHTS, "note", f"{path} is missing; the first evaluation downloads it (95 MB)")
 
 
 def _fetchable(url: str) -> str:
-    """Ask for the head of a file; why that failed, or ''."""
+    """Request the header of a file. Return '', or why it failed."""
     request = urllib.request.Request(url, method="HEAD")
     try:
         urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
-    except OSError as error:  # urllib's own kinds are such
+    except OSError as error:  # the base class of urllib's errors
         return first_line(error)
     return ""
 

@@ -4,7 +4,7 @@ from argparse import Namespace
 
 
 def bench(given: Namespace) -> int:
-    """Measure one part and print a table, or JSON. given: the part and its options (`pipeline.__main__`)."""
+    """Measure one part and print a table, or JSON. given: the part and its options (`pipeline.command_line`)."""
     match given.part:
         case "step":
             from pipeline.benchmarks.step import bench_step

@@ -1,11 +1,10 @@
-"""What this machine offers, and what a sweep would do with it: one line for each check."""
+"""just doctor: check this machine before a sweep, and print one line per check."""
 
 import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -16,40 +15,38 @@ from pipeline.config.compose import compose_surroundings, tracking_uri
 from pipeline.config.schema import Config
 from pipeline.errors import UserError
 from pipeline.hardware.allocation import needed_gb, share_of
-from pipeline.hardware.cuda import CudaFacts, find_cuda
+from pipeline.hardware.cuda import find_cuda
 from pipeline.hardware.device import Machine, find_machine
 from pipeline.hardware.share import Share
 from pipeline.training.step_cost import step_cost
 
-# What ablation_negatives trains, the sweep that README begins with: three rows, three seeds.
+# The first sweep in README: three rows, three seeds.
 DEFAULT_SWEEP, DEFAULT_TRIALS = "ablation_negatives", 9
-# Counting a step takes a second for a model, and is kept in the cache.
+# Counting the cost of a step takes about one second per model, and is cached.
 SHARE_SECONDS = 60.0
 _STYLES = {"ok": "green", "note": "yellow", "fault": "red"}
 
 
 def doctor(overrides: list[str], *, as_json: bool) -> int:
-    """Check this machine before a sweep: GPUs, folders, locks, disk, tracking store, weights, Ray; train nothing."""
+    """Check GPUs, folders, locks, disk, MLflow store, weights and Ray. Return 1 if a check is a fault."""
     config = compose_surroundings(overrides)
     facts = find_cuda()
     console = Console(quiet=as_json)
-    checks: list[Check] = []
+    checks = [
+        *_printed(machine_checks(), console),
+        *_printed(gpu_checks(facts, config.compute), console),
+        *_printed(folder_checks(config), console),
+        *_printed(service_checks(tracking_uri(config), config.metric), console),
+    ]
     machine = None
-    for group in (
-        machine_checks,
-        lambda: gpu_checks(facts, config.compute),
-        lambda: folder_checks(config),
-        lambda: service_checks(tracking_uri(config), config.metric),
-    ):
-        checks += _printed(group(), console)
-    stopped = any(check.check == "CUDA" and check.status == "fault" for check in checks)
-    if not stopped:
+    if not any(check.check == "CUDA" and check.status == "fault" for check in checks):
         machine = find_machine(config.compute)
         if machine.device == "cuda":
             checks += _printed(self_tests(facts), console)
         checks += _printed([within(SHARE_SECONDS, "a sweep here", lambda: check_share(config, machine))], console)
     if as_json:
-        print(json.dumps(_as_json(checks, facts, machine), indent=2))
+        found = {"checks": checks, "machine": machine, "cuda": facts}
+        print(json.dumps(found, indent=2, default=asdict))
     else:
         counts = Counter(check.status for check in checks)
         console.print(f"ok: {counts['ok']}, notes: {counts['note']}, faults: {counts['fault']}", highlight=False)
@@ -57,10 +54,10 @@ def doctor(overrides: list[str], *, as_json: bool) -> int:
 
 
 def check_share(config: Config, machine: Machine) -> Check:
-    """What a sweep of nine trials of this configuration would do with the machine."""
+    """Work out how a sweep of nine trials would share the machine."""
     name, cache = "a sweep here", Path(config.paths.cache)
     if check_writable("paths.cache", cache.absolute()).status == "fault":
-        return Check(name, "note", "unknown, because what steps cost is kept in paths.cache")
+        return Check(name, "note", "unknown, because the cost of a step cannot be cached in paths.cache")
     try:
         need = needed_gb(step_cost(config, cache).live_gb, machine.device)
     except ValueError as error:
@@ -68,13 +65,12 @@ def check_share(config: Config, machine: Machine) -> Check:
     try:
         share = share_of(machine, config.compute, need, DEFAULT_TRIALS)
     except UserError as error:
-        found, _, mend = str(error).partition("; ")
-        return Check(name, "fault", found, mend.capitalize())
+        return Check(name, "fault", str(error).rstrip("."))
     return Check(name, "ok", describe_share(share, machine, need, config.data.name))
 
 
 def describe_share(share: Share, machine: Machine, need_gb: float, task: str) -> str:
-    """Return how many trials would run side by side, and on what each. Pure."""
+    """Say how many trials would run at once, and with which share of the machine each."""
     cores = f"{share.cpus} core{'s' * (share.cpus != 1)}"
     if machine.device == "cuda":
         gpus = f"{machine.gpus} GPU{'s' * (machine.gpus != 1)} ({machine.name})"
@@ -94,11 +90,3 @@ def _printed(checks: Sequence[Check], console: Console) -> Sequence[Check]:
         console.print(f"[{style}]{check.status:<5}[/] ", end="")
         console.print(str(check), markup=False, highlight=False, soft_wrap=True)
     return checks
-
-
-def _as_json(checks: Sequence[Check], facts: CudaFacts, machine: Machine | None) -> dict[str, Any]:
-    return {
-        "checks": [asdict(check) for check in checks],
-        "machine": None if machine is None else asdict(machine),
-        "cuda": asdict(facts),
-    }

@@ -1,40 +1,43 @@
-"""The commands on what a sweep has recorded: forget a row, and make rows of a search's best."""
+"""just drop: delete the runs and checkpoints of one row of a sweep."""
 
 import shutil
 import sys
 from pathlib import Path
 
 from analysis.records.names import ROW_TAGS
-from pipeline.config.sweep_file import load_sweep
 from pipeline.errors import UserError, nearest
+from pipeline.orchestration.last_run import find_last_run
 from pipeline.orchestration.planner import PlannedTrial, plan_sweep
 from pipeline.trial.lock import claimed
 
 
 def drop(name: str, row: str, overrides: list[str], *, yes: bool) -> int:
-    """Forget a row's trials: their runs in MLflow and their checkpoints. Asks first."""
-    planned = plan_sweep(load_sweep(name), overrides)
-    rows = [found.row for found in planned.sweep.rows]
+    """Delete the MLflow runs and checkpoints of a row's trials. Ask first, unless yes."""
+    planned = plan_sweep(*find_last_run(name, overrides))
+    sweep = planned.sweep
+    rows = [found.row for found in sweep.rows]
     if row not in rows:
-        raise UserError(f"{planned.sweep.place}: no row is called {row!r}; {nearest(row, rows)}")
+        raise UserError(f"{sweep.place}: no row is called {row!r}; {nearest(row, rows)}")
     trials = [found for found in planned.trials if found.trial.row == row and found.record]
     if not trials:
-        print(f"{row}: nothing is recorded of it")
+        print(f"{row}: no trial is recorded. Nothing to drop.")
         return 0
-    if training := [found for found in trials if found.state == "training"]:
-        raise UserError(f"{training[0].key}: it is being trained now; stop that process first")
+    if running := [found for found in trials if found.state == "training"]:
+        raise UserError(f"Trial {running[0].key} is running in another process. Stop that process first.")
     for found in trials:
-        print(f"{row}, seed {found.trial.seed}: {found.key}, {found.state}{_also_in(found, planned.sweep.name)}")
-    if not yes and not _agrees(f"forget {len(trials)} trials, with their checkpoints?"):
-        print("nothing was dropped")
+        print(f"{row}, seed {found.trial.seed}: {found.key}, {found.state}{_also_in(found, sweep.name)}")
+    count = f"{len(trials)} trial{'s' * (len(trials) != 1)}"
+    if not yes and not _confirmed(f"Delete {count} and the checkpoints?"):
+        print("Nothing was dropped.")
         return 1
     for found in trials:
-        assert found.record is not None, "chosen so above"
+        assert found.record is not None, "trials without a record were left out above"
         folder = Path(found.trial.config.paths.trials) / found.key
-        with claimed(folder):  # nobody begins with it meanwhile
+        with claimed(folder):  # so that no other process starts the trial meanwhile
             planned.tracker.delete_trial(found.record.run_id)
             shutil.rmtree(folder, ignore_errors=True)
-    print(f"dropped {len(trials)} trials; the sweep trains them anew")
+    print(f"Dropped {count}. The next run of the sweep trains {'them' if len(trials) > 1 else 'it'} again.")
+    print(f"The report is not changed. Rebuild it with: just tables {sweep.name}")
     return 0
 
 
@@ -42,10 +45,10 @@ def _also_in(found: PlannedTrial, sweep: str) -> str:
     tags = found.record.tags if found.record else {}
     others = [f"{tag.removeprefix(ROW_TAGS)}: {row}" for tag, row in tags.items() if tag.startswith(ROW_TAGS)]
     others = [other for other in others if not other.startswith(f"{sweep}:")]
-    return f"; also {', '.join(sorted(others))}" if others else ""
+    return f"; also in {', '.join(sorted(others))}" if others else ""
 
 
-def _agrees(question: str) -> bool:
+def _confirmed(question: str) -> bool:
     if not sys.stdin.isatty():
-        raise UserError(f"{question} There is nobody to ask; say --yes")
+        raise UserError(f"{question} This is not a terminal, so nobody can answer. Pass --yes to confirm.")
     return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")

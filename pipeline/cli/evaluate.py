@@ -1,4 +1,4 @@
-"""The command that scores anything: a trial, a checkpoint of ours or of the reference code, a folder of images."""
+"""just evaluate: compute the scores of a trial, a checkpoint (also of the reference code), or a folder of images."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from rich.table import Column, Table
 
 from analysis.records.names import Tag
 from analysis.tables.caption import bias_sentence
-from pipeline.config.compose import change_config, compose_surroundings, tracking_uri
+from pipeline.config.compose import change_config, compose_surroundings, take_options, tracking_uri
 from pipeline.config.schema import Config
 from pipeline.data.dataset_cache import decode, list_images, open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.files import file_digest
 from pipeline.hardware.device import device_name, resolve_device, use_threads
-from pipeline.inference.find import PLACES, find_meant
+from pipeline.inference.find import STORE_PARTS, find_checkpoint
 from pipeline.inference.load import Trained, load_trained
 from pipeline.metrics.calibration import calibration
 from pipeline.metrics.evaluator import Evaluation, Evaluator
@@ -25,19 +25,19 @@ from pipeline.metrics.names import INCEPTION, metric_names
 from pipeline.metrics.other_fid import differences, require_installed, their_fid
 from pipeline.tracking.store import Tracker, store_lock
 
-# All that can be set for a trial that is trained already.
-AFTER_TRAINING = ("data", "metric", "compute", *PLACES)
+# The settings that can be changed for a trained trial.
+AFTER_TRAINING = ("data", "metric", "compute", *STORE_PARTS)
 
 
 def evaluate(what: str, overrides: list[str]) -> int:
-    """Score a trial, a checkpoint (also the reference code's) or a folder of images against the test images of B."""
+    """Compute FID and KID against the test images of B. Print and record them."""
     options, overrides = _split_options(overrides)
     if Path(what).is_dir() and not (Path(what) / "last.pt").exists():
         config = compose_surroundings(overrides)
         return _evaluate_folder(Path(what), config, options)
-    trained = load_trained(find_meant(what, overrides))
+    trained = load_trained(find_checkpoint(what, overrides))
     if options.resize:
-        raise UserError(f"resize=yes: {what} is no folder of images; test images are resized by the task's settings")
+        raise UserError(f"resize=yes is for a folder of images, and {what} is a checkpoint. Remove resize=yes.")
     if trained.config:
         return _evaluate_trained(trained, change_config(trained.config, overrides, AFTER_TRAINING), options)
     return _evaluate_trained(trained, compose_surroundings(overrides), options)
@@ -45,22 +45,21 @@ def evaluate(what: str, overrides: list[str]) -> int:
 
 @dataclass(frozen=True)
 class Options:
-    """What an evaluation can be asked for beside settings: the FID of another implementation ('' for none), and that a
-    folder's images be resized."""
+    """Options besides settings. compare: another implementation of FID, or ''. resize: resize a folder's images."""
 
     compare: str
     resize: bool
 
 
 def _split_options(overrides: list[str]) -> tuple[Options, list[str]]:
-    """compare=NAME and resize=yes, and the overrides without them."""
-    given = dict(text.split("=", 1) for text in overrides if text.startswith(("compare=", "resize=")))
+    """Return compare=NAME and resize=yes as options, and the other overrides."""
+    given, others = take_options(overrides, ["compare", "resize"])
     if given.get("resize", "no") not in ("yes", "no"):
-        raise UserError(f"command line: resize is {given['resize']!r}; it must be yes or no")
-    options = Options(given.get("compare", ""), given.get("resize") == "yes")
+        raise UserError(f"command line: resize is {given['resize']!r}. It must be yes or no.")
+    options = Options(str(given.get("compare", "")), given.get("resize") == "yes")
     if "compare" in given:
         require_installed(options.compare)
-    return options, [text for text in overrides if text.partition("=")[0] not in given]
+    return options, others
 
 
 def _evaluate_trained(trained: Trained, config: Config, options: Options) -> int:
@@ -68,7 +67,7 @@ def _evaluate_trained(trained: Trained, config: Config, options: Options) -> int
     tracker, evaluator = _tracker(config), _evaluator(config)
     evaluation = evaluator.evaluate(trained.generator.to(evaluator.device).translate)
     when = "" if trained.step is None else f" (step {trained.step})"
-    print(f"{config.data.name}: test images of A translated by {trained.file}{when}")
+    print(f"{config.data.name}: test images of A, translated by {trained.file}{when}")
     made_with = {"evaluated": f"{trained.file}{when}", "evaluated_hash": file_digest(trained.file)[:16]}
     return _report(evaluation, evaluator, tracker, made_with, options, calibrates=trained.config is None)
 
@@ -78,15 +77,16 @@ def _require_fit(trained: Trained, config: Config) -> None:
     needed = {"channels_a": generator.in_channels, "channels_b": generator.out_channels}
     for name, channels in needed.items():
         if channels != getattr(data, name):
-            raise UserError(f"{trained.file}: goes with data.{name}={channels}; found {getattr(data, name)}")
+            raise UserError(f"{trained.file} needs data.{name}={channels}, but data.{name} is {getattr(data, name)}")
     if any(side % 4 for side in data.size):
-        raise UserError(f"{trained.file}: takes sides that are multiples of 4; data.size is {list(data.size)}")
+        raise UserError(f"data.size is {list(data.size)}. {trained.file} needs multiples of 4.")
 
 
 def _evaluate_folder(folder: Path, config: Config, options: Options) -> int:
     if config.metric.segmentation or "lpips" in config.metric.also:
         raise UserError(
-            f"{folder}: nothing says which inputs its images are of, so lpips and segmentation cannot be had"
+            f"{folder}: lpips and segmentation need the input of each image, which is unknown for a folder. "
+            "Remove metric.also=[lpips] and metric.segmentation, or evaluate a checkpoint."
         )
     images = decode(list_images(folder), config.data.size, config.data.channels_b, resizing=options.resize)
     tracker, evaluator = _tracker(config), _evaluator(config)
@@ -99,7 +99,7 @@ def _evaluate_folder(folder: Path, config: Config, options: Options) -> int:
 
 
 def _evaluator(config: Config) -> Evaluator:
-    # As many threads as the trial had: sums in another order could round an output to another level.
+    # The same number of threads as in training. Another number changes the order of sums, and so the rounding.
     if config.compute.cpus_per_trial != "auto":
         use_threads(config.compute.cpus_per_trial)
     cache = Path(config.paths.cache)
@@ -108,10 +108,13 @@ def _evaluator(config: Config) -> Evaluator:
 
 
 def _tracker(config: Config) -> Tracker:
-    # Before anything is computed, so that a store that does not answer costs no evaluation.
+    # Opened before the evaluation, so that no evaluation is lost to a store that does not answer.
     uri = tracking_uri(config)
     lock = store_lock(uri, Path(config.paths.trials).absolute())
-    return Tracker(uri, config.data.name, Path("mlartifacts").absolute().as_uri(), lock)
+    tracker = Tracker(uri, config.data.name, Path("mlartifacts").absolute().as_uri(), lock)
+    # Before the images are scored: a store that does not answer must not cost a computed result.
+    assert tracker.experiment_id
+    return tracker
 
 
 def _report(
@@ -123,7 +126,7 @@ def _report(
     *,
     calibrates: bool,
 ) -> int:
-    """Print an evaluation with what it takes to judge it, and record it."""
+    """Print the scores, how they were computed and their limits. Record them in MLflow."""
     scores, provenance, config = evaluation.scores, evaluation.provenance, evaluator.config
     source = evaluator.score_source()
     table = Table("", Column("score", justify="right"), Column("A untranslated", justify="right"))
@@ -133,22 +136,22 @@ def _report(
     for name, value in provenance.items():
         print(f"  {name.replace('_', ' ')}: {value}")
     frechet, kernel = metric_names(config.extractor)
-    said = [bias_sentence(frechet, kernel, provenance, scores[f"{kernel}_std"])]
+    remarks = [bias_sentence(frechet, kernel, provenance, scores[f"{kernel}_std"])]
     if calibrates and config.extractor == INCEPTION:
-        said.append(calibration(tracker.experiment, provenance, scores[frechet]))
-    said = [sentence for sentence in said if sentence]
-    for sentence in said:
+        remarks.append(calibration(tracker.experiment, provenance, scores[frechet]))
+    remarks = [sentence for sentence in remarks if sentence]
+    for sentence in remarks:
         print(sentence)
     try:
         if options.compare:
             both = evaluation.outputs, evaluator.test_b
             theirs = their_fid(options.compare, *both, config.batch_size, evaluator.device)
-            said.append(f"{options.compare}: {theirs:.6g} on the same images. {differences(options.compare)}")
-            print(said[-1])
+            remarks.append(f"{options.compare}: {theirs:.6g} on the same images. {differences(options.compare)}")
+            print(remarks[-1])
             scores = scores | {f"fid_{options.compare}": theirs}
-    finally:  # what was computed is kept, also where another implementation fails
+    finally:  # record our scores even if the other implementation fails
         device = {Tag.DEVICE_NAME: device_name(evaluator.device), Tag.TORCH: torch.__version__}
-        record = {**made_with, **provenance, **device, "remarks": " ".join(said)}
+        record = {**made_with, **provenance, **device, "remarks": " ".join(remarks)}
         run_id = tracker.record_evaluation(f"evaluation of {made_with['evaluated']}", scores, record, evaluation.grid)
-        print(f"recorded as run {run_id} of {tracker.experiment}")
+        print(f"Recorded as run {run_id} of experiment {tracker.experiment}.")
     return 0

@@ -1,18 +1,18 @@
-"""just export: write a trial's networks as the reference code's files."""
+"""just export: write the networks of a trial as files of the reference code."""
 
 from pathlib import Path
 
 from models.reference_checkpoint import reference_networks, reference_weights
 from pipeline.config.compose import refuse_other_parts
-from pipeline.inference.find import PLACES, find_meant
+from pipeline.inference.find import STORE_PARTS, find_checkpoint
 from pipeline.inference.load import load_objective
 from pipeline.training.checkpoint import save_checkpoint
 
 
 def export(run: str, folder: Path, overrides: list[str]) -> int:
-    """Write a trial's networks as the reference code would: latest_net_G.pth and so on."""
-    refuse_other_parts(overrides, PLACES)
-    for name, network in reference_networks(load_objective(find_meant(run, overrides))).items():
+    """Write each network of a trial as folder/latest_net_NAME.pth, with the names G, F, D and so on."""
+    refuse_other_parts(overrides, STORE_PARTS)
+    for name, network in reference_networks(load_objective(find_checkpoint(run, overrides))).items():
         path = folder / f"latest_net_{name}.pth"
         save_checkpoint(path, reference_weights(network))
         print(path)

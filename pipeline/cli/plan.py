@@ -1,7 +1,6 @@
-"""What a sweep would do, and how far it is: tables for a person, JSON for a script. Nothing is trained."""
+"""just plan: what a sweep would do, and what is done already. A table for a person, JSON for a script."""
 
 import json
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,215 +16,223 @@ from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, PROCESS_ALLOWANCE_GB
 from pipeline.hardware.device import Machine
 from pipeline.hardware.mps import expects_mps
 from pipeline.hardware.share import Share
-from pipeline.orchestration.eta import wall_seconds
-from pipeline.orchestration.forecast import Prediction, predict_seconds
-from pipeline.orchestration.planner import Need, Plan, PlannedTrial, find_needs, plan_sweep
+from pipeline.orchestration.forecast import Prediction, predict_seconds, wall_seconds
+from pipeline.orchestration.planner import Plan, PlannedTrial, plan_sweep
+from pipeline.orchestration.requirements import Requirement, estimate_requirements
 from pipeline.training.execution import resolve_execution
 from pipeline.training.step_cost import StepCost, step_cost
 
-# As many digits of a key as tell trials apart; every command that takes a key takes its beginning.
+# Enough digits of a key to tell trials apart; every command that takes a key takes its beginning.
 KEY_DIGITS = 8
-# To be taken back when a card was measured (docs/performance.md).
+# Remove this once a card has been measured (docs/performance.md).
 CUDA_DEFAULTS = (
     "CUDA defaults: channels last, CUDA graphs and compiling are off; they were not measured on this card yet."
 )
-# Columns of a table that goes into a file or a pipe.
+# Of a table in a file or a pipe, in characters.
 WIDTH = 160
+MARKS = {"counted": "c", "measured": "m", "earlier trials": "m", "after running out": "o"}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the plan. reference: the same step as the reference code takes it. seconds: those that are left, and
-    0 for a trial that will not be trained."""
+    """A trial of the plan. reference: the cost of the same step in the reference code. seconds: the remaining time,
+    None if the trial will not be trained."""
 
     planned: PlannedTrial
-    need: Need
-    state: str
+    requirement: Requirement
     reference: StepCost
-    seconds: Prediction
+    seconds: Prediction | None
 
 
-def plan(name: str, overrides: list[str], *, as_json: bool) -> int:
+def plan(name: str, overrides: list[str], *, as_json: bool, verbose: bool = False) -> int:
     """Print every trial and what is done already; train nothing."""
     retry_failed, overrides = retries_failed(overrides)
     planned = plan_sweep(load_sweep(name), overrides, without_data=True)
-    left = planned.to_train(retry_failed=retry_failed)
-    needs = find_needs(planned)
-    entries = [_entry(planned, found, need, found in left) for found, need in zip(planned.trials, needs, strict=True)]
+    to_train = planned.to_train(retry_failed=retry_failed)
+    entries = [
+        _entry(planned, trial, requirement, trained=trial in to_train)
+        for trial, requirement in zip(planned.trials, estimate_requirements(planned), strict=True)
+    ]
     if as_json:
         print(json.dumps(_plan_as_json(planned, entries), indent=2))
-    else:
-        _print_plan(planned, entries)
+        return 0
+    console = wide_console()
+    console.print(_table(planned, entries, verbose=verbose))
+    for line in _notes(planned, entries, verbose=verbose):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
-def _entry(planned: Plan, found: PlannedTrial, need: Need, is_left: bool) -> Entry:
-    record = found.record
-    state = {
-        "done": "done",
-        "new": "to train",
-        "training": f"training now, step {record.step if record else 0}",
-        "interrupted": f"resumable at step {record.step if record else 0}",
-        "stopped": f"stopped {record.tags.get(Tag.STOPPED, '') if record else ''}".strip(),
-        "failed": f"failed ({record.error if record else ''})",
-    }[found.state]
-    if found.state == "failed":
-        state += ", will try again" if is_left else "; retry=failed tries again"
-    if found.state == "stopped" and is_left:
-        state += f", resumable at step {record.step if record else 0}"
-    reference = step_cost(found.trial.config, Path(planned.config.paths.cache), plain=True)
-    if not is_left:
-        return Entry(found, need, state, reference, Prediction(0.0, ""))
+def wide_console() -> Console:
+    """Return a console as wide as the terminal, or wide enough that a file has one line per trial."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
+
+
+def _entry(plan: Plan, planned: PlannedTrial, requirement: Requirement, *, trained: bool) -> Entry:
+    config = planned.trial.config
+    reference = step_cost(config, Path(plan.config.paths.cache), plain=True)
+    if not trained:
+        return Entry(planned, requirement, reference, None)
     seconds = predict_seconds(
-        found.trial.config,
-        planned.left_of(found),
-        planned.operations_left(found, need.cost),
-        need.alike,
-        need.share.cpus,
-        mps=expects_mps(planned.config.compute, planned.machine.device, packed=need.share.packed),
+        config,
+        plan.remaining_work(planned),
+        plan.remaining_operations(planned, requirement.cost),
+        requirement.similar,
+        requirement.share.cpus,
+        mps=expects_mps(plan.config.compute, plan.machine.device, packed=requirement.share.packed),
     )
-    return Entry(found, need, state, reference, seconds)
+    return Entry(planned, requirement, reference, seconds)
 
 
-def _print_plan(planned: Plan, entries: list[Entry]) -> None:
+def _state(entry: Entry) -> str:
+    state, record, trained = entry.planned.state, entry.planned.record, entry.seconds is not None
+    if record is None:
+        return "to train"
+    match state:
+        case "new":
+            return "to train"
+        case "training":
+            return f"training now, step {record.step}"
+        case "interrupted":
+            return f"resumable at step {record.step}"
+        case "failed":
+            return f"failed ({record.error}){', will retry' if trained else '; to retry, add retry=failed'}"
+        case "stopped":
+            resumable = f", resumable at step {record.step}" if trained else ""
+            return f"stopped {record.tags.get(Tag.STOPPED, '')}".strip() + resumable
+        case "done":
+            return "done"
+
+
+def _table(plan: Plan, entries: list[Entry], *, verbose: bool) -> Table:
+    numbers = ["GB", "live", *(["ref."] if verbose else []), "time"]
     table = Table(
         "row",
         Column("seed", justify="right"),
         Column("key", no_wrap=True),
         "state",
         Column("on", no_wrap=True),
-        *(Column(name, justify="right", no_wrap=True) for name in ("GB", "live", "ref.", "time")),
-        title=f"{planned.sweep.name} on {planned.task}: {planned.sweep.question}",
+        *(Column(name, justify="right", no_wrap=True) for name in numbers),
+        title=f"{plan.sweep.name} on {plan.task}: {plan.sweep.question}",
         title_justify="left",
     )
     for entry in entries:
-        found, need = entry.planned, entry.need
+        planned, requirement, seconds = entry.planned, entry.requirement, entry.seconds
         table.add_row(
-            Text(found.trial.row),
-            str(found.trial.seed),
-            found.key[:KEY_DIGITS] or "–",
-            Text(entry.state),
-            _place(need.share, planned.machine),
-            f"{need.memory.value:.2f}{_mark(need.memory)}",
-            f"{need.cost.live_gb:.2f}",
-            f"{entry.reference.live_gb:.2f}",
-            f"{_spelt(entry.seconds.value)}{_mark(entry.seconds)}" if entry.seconds.source else "",
+            Text(planned.trial.row),
+            str(planned.trial.seed),
+            planned.key[:KEY_DIGITS] or "–",
+            Text(_state(entry)),
+            _device(requirement.share, plan.machine),
+            f"{requirement.memory.value:.2f} {MARKS[requirement.memory.source]}",
+            f"{requirement.cost.live_gb:.2f}",
+            *([f"{entry.reference.live_gb:.2f}"] if verbose else []),
+            f"{_duration(seconds.value)} {MARKS[seconds.source]}" if seconds else "",
         )
-    console = _console()
-    console.print(table)
-    for line in _notes(planned, entries):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return table
 
 
-def _notes(planned: Plan, entries: list[Entry]) -> list[str]:
-    machine = planned.machine
-    counts = Counter(entry.planned.state for entry in entries)
-    left = [entry for entry in entries if entry.seconds.source]
-    notes = [f"{len(entries)} trials, {counts['done']} done, {len(left)} to train"]
-    if planned.samples_to_draw:
-        notes.append(f"{planned.samples_to_draw} more will be drawn by Optuna from what these reach")
+def _notes(plan: Plan, entries: list[Entry], *, verbose: bool = False) -> list[str]:
+    """The lines below the table: totals, and what marks and columns mean."""
+    device = plan.machine.device
+    done = sum(entry.planned.state == "done" for entry in entries)
+    left = [entry for entry in entries if entry.seconds]
+    notes = [f"{len(entries)} trials, {done} done, {len(left)} to train"]
+    if plan.samples_to_draw:
+        notes.append(f"Optuna will add {plan.samples_to_draw} more, from the scores of these trials.")
     if left:
-        unit, device_hours, wall = _totals(planned, entries)
-        notes.append(f"in sum {device_hours:.2f} hours of {unit}, {_spelt(wall)} of wall time")
-    sources = {source for entry in entries for source in (entry.need.memory.source, entry.seconds.source)}
-    allowance = (
-        f"{CUDA_ALLOWANCE_GB:g} GB for the context and workspaces"
-        if machine.device == "cuda"
-        else f"{WORKSPACE_FACTOR:g} for workspaces and {PROCESS_ALLOWANCE_GB:g} GB for the process"
-    )
+        unit, device_hours, wall = _totals(plan, entries)
+        notes.append(f"Total: {device_hours:.2f} {unit.removeprefix('a ')}-hours, about {_duration(wall)}.")
+    sources = {entry.requirement.memory.source for entry in entries}
+    sources |= {entry.seconds.source for entry in left if entry.seconds}
     if "counted" in sources:
-        notes.append(
-            f"c: counted without training; memory is live tensors plus {allowance}"
-            if machine.device == "cuda"
-            else f"c: counted without training; memory is live tensors times {allowance}"
+        memory = (
+            f"plus {CUDA_ALLOWANCE_GB:g} GB for the CUDA context and workspaces"
+            if device == "cuda"
+            else f"times {WORKSPACE_FACTOR:g} for workspaces, plus {PROCESS_ALLOWANCE_GB:g} GB for the process"
         )
+        notes.append(f"c: counted, not measured. Memory is live tensors {memory}.")
     if sources & {"measured", "earlier trials"}:
-        notes.append("m: measured on trials of the same work on this kind of device")
+        notes.append("m: measured on earlier trials with the same steps on this kind of device.")
     if "after running out" in sources:
-        notes.append("o: a trial of this work ran out of half of it")
-    executions = {resolve_execution(entry.planned.trial.config.train, machine.device) for entry in entries}
-    ways = {", ".join([execution.precision, *execution.switches]) for execution in executions}
-    settings = "train.precision, channels_last, recompute, compile, cuda_graphs"
-    notes.append(f"steps are taken in {'; in '.join(sorted(ways))} ({settings})")
-    if machine.device == "cuda":
-        notes.append(CUDA_DEFAULTS)
+        notes.append("o: doubled, because a similar trial ran out of memory.")
+    executions = {resolve_execution(entry.planned.trial.config.train, device) for entry in entries}
+    ways = sorted({", ".join([execution.precision, *execution.switches]) for execution in executions})
     notes.append(
-        "live, ref.: GB of live tensors at the peak of a step as it is taken here, and as the reference code takes it"
+        f"Steps run in {'; in '.join(ways)} (train.precision, channels_last, recompute, compile, cuda_graphs)."
     )
-    data = planned.config.data
-    if planned.data is None and isinstance(data, FolderConfig):
+    if device == "cuda":
+        notes.append(CUDA_DEFAULTS)
+    notes.append("live: GB of tensors at the peak of a training step.")
+    if verbose:
+        notes.append("ref.: the same for the reference code's step.")
+    data = plan.config.data
+    if plan.data is None and isinstance(data, FolderConfig):
         notes.append(
-            f"{data.root} is not here: keys are not known, and counts are those of the published set; "
-            f"just data {data.name} fetches it"
+            f"{data.root} is not here, so keys are unknown, and counts are those of the published data set. "
+            f"Fetch it with: just data {data.name}"
         )
     return notes
 
 
-def _totals(planned: Plan, entries: list[Entry]) -> tuple[str, float, float]:
-    """The unit of the devices' hours, how many of them, and the wall time in seconds."""
-    left = [entry for entry in entries if entry.seconds.source]
-    share = left[0].need.share
-    wall = wall_seconds([], [entry.seconds.value for entry in left], share.slots)
-    if planned.machine.device == "cuda":
-        used = sum(entry.seconds.value * entry.need.share.gpus for entry in left)
-        return "a GPU", used / 3600, wall
-    return "a core", sum(entry.seconds.value * entry.need.share.cpus for entry in left) / 3600, wall
+def _totals(plan: Plan, entries: list[Entry]) -> tuple[str, float, float]:
+    """Return the unit of the devices' hours, how many of them, and the wall time in seconds."""
+    left = [(entry.requirement.share, entry.seconds.value) for entry in entries if entry.seconds]
+    if not left:
+        return "", 0.0, 0.0
+    wall = wall_seconds([], [seconds for _, seconds in left], left[0][0].slots)
+    on_gpu = plan.machine.device == "cuda"
+    used = sum(seconds * (share.gpus if on_gpu else share.cpus) for share, seconds in left)
+    return "a GPU" if on_gpu else "a core", used / 3600, wall
 
 
-def _plan_as_json(planned: Plan, entries: list[Entry]) -> dict[str, Any]:
-    unit, device_hours, wall = _totals(planned, entries) if any(e.seconds.source for e in entries) else ("", 0.0, 0.0)
+def _plan_as_json(plan: Plan, entries: list[Entry]) -> dict[str, Any]:
+    unit, device_hours, wall = _totals(plan, entries)
     return {
-        "sweep": planned.sweep.name,
-        "task": planned.task,
-        "device": {"kind": planned.machine.device, "name": planned.machine.name, "cores": planned.machine.cores},
-        "trials": [
-            {
-                "row": entry.planned.trial.row,
-                "seed": entry.planned.trial.seed,
-                "key": entry.planned.key,
-                "state": entry.planned.state,
-                "step": entry.planned.record.step if entry.planned.record else 0,
-                "error": entry.planned.record.error if entry.planned.record else "",
-                "cpus": entry.need.share.cpus,
-                "gpus": entry.need.share.gpus,
-                "side_by_side": entry.need.share.slots,
-                "memory_gb": entry.need.memory.value,
-                "memory_source": entry.need.memory.source,
-                "live_gb": entry.need.cost.live_gb,
-                "reference_live_gb": entry.reference.live_gb,
-                "operations": entry.need.cost.operations,
-                "reference_operations": entry.reference.operations,
-                "seconds_left": entry.seconds.value,
-                "seconds_source": entry.seconds.source,
-            }
-            for entry in entries
-        ],
-        "samples_to_draw": planned.samples_to_draw,
+        "sweep": plan.sweep.name,
+        "task": plan.task,
+        "device": {"kind": plan.machine.device, "name": plan.machine.name, "cores": plan.machine.cores},
+        "trials": [_entry_as_json(entry) for entry in entries],
+        "samples_to_draw": plan.samples_to_draw,
         "device_hours": device_hours,
         "device_unit": unit,
         "wall_seconds": wall,
-        "data_is_here": planned.data is not None,
+        "data_is_here": plan.data is not None,
     }
 
 
-def _console() -> Console:
-    """As wide as the terminal, or wide enough for a file to hold each trial in a line."""
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
+def _entry_as_json(entry: Entry) -> dict[str, Any]:
+    planned, requirement, seconds = entry.planned, entry.requirement, entry.seconds or Prediction(0.0, "")
+    return {
+        "row": planned.trial.row,
+        "seed": planned.trial.seed,
+        "key": planned.key,
+        "state": planned.state,
+        "step": planned.record.step if planned.record else 0,
+        "error": planned.record.error if planned.record else "",
+        "cpus": requirement.share.cpus,
+        "gpus": requirement.share.gpus,
+        "side_by_side": requirement.share.slots,
+        "memory_gb": requirement.memory.value,
+        "memory_source": requirement.memory.source,
+        "live_gb": requirement.cost.live_gb,
+        "reference_live_gb": entry.reference.live_gb,
+        "operations": requirement.cost.operations,
+        "reference_operations": entry.reference.operations,
+        "seconds_left": seconds.value,
+        "seconds_source": seconds.source,
+    }
 
 
-def _place(share: Share, machine: Machine) -> str:
+def _device(share: Share, machine: Machine) -> str:
     if machine.device == "cuda":
         return f"{share.gpus:.2g} of a {machine.name}"
     return f"{share.cpus} of {machine.cores} cores"
 
 
-def _mark(prediction: Prediction) -> str:
-    return {"counted": " c", "measured": " m", "earlier trials": " m", "after running out": " o"}[prediction.source]
-
-
-def _spelt(seconds: float) -> str:
-    """The time with two units at most, as people say it."""
+def _duration(seconds: float) -> str:
+    """The time in one unit, with as many digits as a forecast deserves."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:

@@ -9,44 +9,36 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from analysis.records.mlflow_reader import read_sweep, recorded_tasks
-from analysis.records.schema import SweepRecord
-from pipeline.cli.plan import _console
+from pipeline.cli.plan import wide_console
 from pipeline.config.compose import compose_surroundings, tracking_uri
 from pipeline.trial.lock import is_claimed
 
 
 def status(name: str, overrides: list[str], *, as_json: bool) -> int:
-    """Print what is done, running, failed and why, from the records alone."""
+    """Print which trials are done, running, interrupted or failed, and why, from the records alone."""
+    if name.endswith((".yaml", ".yml")):
+        name = Path(name).stem  # a sweep has the name of its file
     config = compose_surroundings(overrides)
     uri, trials = tracking_uri(config), Path(config.paths.trials)
-    lines = [line for task in recorded_tasks(uri, name) for line in _status_lines(read_sweep(uri, name, task), trials)]
+    lines: list[dict[str, Any]] = []
+    for task in recorded_tasks(uri, name):
+        for (row, seed), run in read_sweep(uri, name, task).runs.to_dict("index").items():
+            state = _state(run, trials / run["key"])
+            lines.append({"task": task, "row": row, "seed": seed, "key": run["key"], "state": state})
     if as_json:
         print(json.dumps(lines, indent=2))
         return 0
     table = Table("task", "row", Column("seed", justify="right"), "key", "state", title=name, title_justify="left")
     for line in lines:
         table.add_row(line["task"], Text(line["row"]), str(line["seed"]), line["key"], Text(line["state"]))
-    console = _console()
+    console = wide_console()
     console.print(table)
     counts = Counter(line["state"].partition(" ")[0].rstrip(",:") for line in lines)
     console.print(f"{len(lines)} trials: {', '.join(f'{count} {state}' for state, count in counts.items())}")
     return 0
 
 
-def _status_lines(record: SweepRecord, trials: Path) -> list[dict[str, Any]]:
-    return [
-        {
-            "task": record.task,
-            "row": row,
-            "seed": seed,
-            "key": run["key"],
-            "state": _status(run, trials / run["key"]),
-        }
-        for (row, seed), run in record.runs.to_dict("index").items()
-    ]
-
-
-def _status(run: dict[str, Any], folder: Path) -> str:
+def _state(run: dict[str, Any], folder: Path) -> str:
     if run["status"] not in ("FINISHED", "MISSING") and is_claimed(folder):
         return f"running, step {run['step']}"
     match run["status"]:

@@ -1,42 +1,41 @@
 """just train: one trial in this process, recorded like any other."""
 
-from pipeline.cli.sweep import _say_what_is_lacking
-from pipeline.config.compose import parse_override
+from pipeline.cli.sweep import print_missing_scores
+from pipeline.config.compose import take_options
 from pipeline.config.sweep_file import Row, Sweep
 from pipeline.errors import UserError
 from pipeline.hardware.device import describe_devices
 from pipeline.metrics.names import metric_names
-from pipeline.orchestration.planner import find_needs, plan_sweep
-from pipeline.orchestration.preflight import require_machine, require_means
-from pipeline.orchestration.registration import register
+from pipeline.orchestration.planner import plan_sweep
+from pipeline.orchestration.preflight import require_machine, require_metric_networks
+from pipeline.orchestration.registration import register_trials
+from pipeline.orchestration.requirements import estimate_requirements
 
 
 def train(overrides: list[str]) -> int:
     """One trial in this process, recorded like any other."""
-    seed = 0
-    for text in overrides:
-        if text.startswith("seed="):
-            value = parse_override(text, "command line").value()
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise UserError(f"command line: seed is {value!r}; it must be a whole number")
-            seed = value
-    single = Sweep("single", "One trial by itself.", (seed,), (Row("single", {}),))
-    planned = plan_sweep(single, [text for text in overrides if not text.startswith("seed=")])
-    if planned.to_train(retry_failed=True):
-        print(describe_devices(planned.machine, planned.config.compute), flush=True)
-        require_machine(planned)
-    require_means(planned)
-    metric, _ = metric_names(planned.config.metric.extractor)
-    # Who names a single trial wants it, also where it has failed before.
-    jobs = register(planned, find_needs(planned), retry_failed=True)
-    if not jobs:
-        print(f"{planned.trials[0].key} is done already; nothing to train")
-        _say_what_is_lacking(planned)
+    values, rest = take_options(overrides, ["seed"])
+    seed = values.get("seed", 0)
+    if type(seed) is not int:
+        raise UserError(f"command line: seed is {seed!r}. It must be a whole number, as in seed=1.")
+    plan = plan_sweep(Sweep("single", "One trial by itself.", (seed,), (Row("single", {}),)), rest)
+    # Retry also a trial that has failed: the user asks for this one.
+    if not plan.to_train(retry_failed=True):
+        register_trials(plan)
+        print(f"{plan.trials[0].key} is done already; nothing to train")
+        print_missing_scores(plan)
         return 0
+    print(describe_devices(plan.machine, plan.config.compute), flush=True)
+    require_machine(plan)
+    require_metric_networks(plan)
+    (job,) = register_trials(plan, estimate_requirements(plan), retry_failed=True)
     from pipeline.trial.run import run_trial  # torch-fidelity, which takes a second to import
 
-    for job in jobs:
-        for at in run_trial(job):
-            score = f", {metric} {at.score:.2f}" if at.score is not None else ""
-            print(f"{job.key}: step {at.step}/{at.steps}, {at.seconds_per_step:.3f} s/step{score}", flush=True)
+    metric, _ = metric_names(plan.config.metric.extractor)
+    key, score = job.key[:8], ""
+    for at in run_trial(job):
+        score = f", {metric} {at.score:.2f}" if at.score is not None else ""
+        print(f"{key}: step {at.step}/{at.steps}, {at.seconds_per_step:.3f} s/step{score}", flush=True)
+    print(f"Done: trial {key}, seed {seed}{score}. Checkpoint: {plan.config.paths.trials}/{job.key}/last.pt")
+    print(f"Next: just translate {key} INPUT OUTPUT")
     return 0

@@ -1,19 +1,19 @@
-"""The commands on networks that are trained: apply them, hand them on."""
+"""just translate: apply a trained generator to images."""
 
 from pathlib import Path
 
 from pipeline.config.compose import compose_surroundings, refuse_other_parts
 from pipeline.hardware.device import resolve_device
-from pipeline.inference.find import PLACES, find_meant
+from pipeline.inference.find import STORE_PARTS, find_checkpoint
 from pipeline.inference.load import load_trained
 from pipeline.inference.translate import plan_files, translate_files
 
 
 def translate(run: str, source: Path, target: Path, overrides: list[str]) -> int:
-    """Translate an image file, or a folder of them, into PNGs of the same names, sizes and bits."""
-    refuse_other_parts(overrides, ("compute", *PLACES))
+    """Translate an image or a folder of images. Write PNG files of the same name, size and bit depth."""
+    refuse_other_parts(overrides, ("compute", *STORE_PARTS))
     device = resolve_device(compose_surroundings(overrides).compute.device)
-    trained = load_trained(find_meant(run, overrides))
+    trained = load_trained(find_checkpoint(run, overrides))
     files = plan_files(source, target)
     for number, written in enumerate(translate_files(trained.generator.to(device), files, device), start=1):
         print(f"{number}/{len(files)} {written}", flush=True)

@@ -17,7 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
 from models.configs import CUT, CYCLEGAN, FASTCUT, check_model_fits
@@ -29,15 +29,16 @@ from pipeline.config.schema import (
     TrackingConfig,
     TrainConfig,
     from_json,
+    violation,
 )
 from pipeline.config.trial_key import leaves
 from pipeline.errors import UserError, first_line, nearest
 
-# Options of the groups on the command line and in sweep files; each is a file of pipeline/conf or a preset.
+# Options of the groups. Each is a preset or a file of pipeline/config/groups.
 MODELS = {"cut": CUT, "fastcut": FASTCUT, "cyclegan": CYCLEGAN}
 TASKS = ("stripes", "horse2zebra", "cat2dog", "cityscapes", "grumpifycat", "folder")
 GROUPS: dict[str, tuple[str, ...]] = {"model": tuple(MODELS), "schedule": tuple(MODELS), "task": TASKS}
-# Fields that say which class the others belong to; changing one alone would leave the rest behind.
+# These fields choose the class of the fields beside them, so they change only together with their group.
 CHOSEN_BY_GROUP = {"model.method": "model", "data.kind": "task"}
 COMMAND_LINE = "command line"
 
@@ -53,37 +54,37 @@ _BASE = {
 
 @dataclass(frozen=True)
 class Setting:
-    """One override as it was written, and where: 'model.temperature=0.1', 'command line'."""
+    """One override and where it was written: 'model.temperature=0.1', 'command line'."""
 
     text: str
-    place: str
+    source: str
 
 
-def compose_config(overrides: Sequence[str], place: str = COMMAND_LINE) -> Config:
-    """The trial that overrides of one place describe ('task=stripes', 'model.temperature=0.1')."""
-    return compose_settings([Setting(text, place) for text in overrides])
+def compose_config(overrides: Sequence[str], source: str = COMMAND_LINE) -> Config:
+    """Return the trial that overrides from one source describe ('task=stripes', 'model.temperature=0.1')."""
+    return compose_settings([Setting(text, source) for text in overrides])
 
 
 def compose_settings(settings: Sequence[Setting]) -> Config:
-    """The trial that settings of several places describe; of two for one field the later holds.
+    """Return the trial that settings from several sources describe. The last setting of a field counts.
 
-    Raises UserError with one line that names the place, the field, and what was found.
+    Raises UserError with one line that names the source, the field and the value found there.
     """
     config = _composed(settings)
     try:
         check_model_fits(config.model, config.data.shape, config.train.batch_size)
     except ValueError as error:
-        raise UserError(f"{_last_place(settings)}: {error}") from None
+        raise UserError(f"{_last_source(settings)}: {error}") from None
     return config
 
 
 def compose_surroundings(overrides: Sequence[str]) -> Config:
-    """What a command needs that trains nothing: data, metric, compute, tracking, paths. The model need not fit them."""
+    """Return the settings for a command that trains nothing. The model need not fit the data."""
     return _composed([Setting(text, COMMAND_LINE) for text in overrides])
 
 
 def change_config(config: Config, overrides: Sequence[str], parts: Sequence[str]) -> Config:
-    """A trial's own settings but for some fields, which must belong to the given parts ('data', 'metric')."""
+    """Return a trial's settings with some fields changed. These must belong to the given parts ('data', 'metric')."""
     refuse_other_parts(overrides, parts)
     changed = OmegaConf.create(asdict(config))
     fields = set(_field_names(changed))
@@ -100,36 +101,60 @@ def change_config(config: Config, overrides: Sequence[str], parts: Sequence[str]
 def refuse_other_parts(overrides: Sequence[str], parts: Sequence[str]) -> None:
     """Raise UserError for an override that sets a field outside the given parts of the settings."""
     for text in overrides:
-        if parse_override(text, COMMAND_LINE).key_or_group.split(".")[0] not in parts:
-            belonging = ", ".join(f"{part}.…" for part in parts)
+        if _part_of(text) not in parts:
+            allowed = ", ".join(f"{part}.…" for part in parts)
             raise UserError(
-                f"{COMMAND_LINE}: {text!r}; what is trained is what it is, only {belonging} can be set here"
+                f"{COMMAND_LINE}: {text!r}. The model of a trained trial is fixed. Only {allowed} can be set"
             )
 
 
+def only_parts(overrides: Sequence[str], parts: Sequence[str]) -> list[str]:
+    """Return the overrides that set fields of the given parts of the settings."""
+    return [text for text in overrides if _part_of(text) in parts]
+
+
+def take_options(overrides: Sequence[str], names: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Separate a command's own options, such as seeds=[0,1], from the overrides: (values by name, other overrides)."""
+    values: dict[str, Any] = {}
+    others: list[str] = []
+    for text in overrides:
+        override = parse_override(text, COMMAND_LINE)
+        if override.key_or_group in names:
+            values[override.key_or_group] = override.value()
+        else:
+            others.append(text)
+    return values, others
+
+
+def _part_of(text: str) -> str:
+    return parse_override(text, COMMAND_LINE).key_or_group.split(".")[0]
+
+
 def _composed(settings: Sequence[Setting]) -> Config:
-    written = [(parse_override(setting.text, setting.place), setting.place) for setting in settings]
-    places = {override.key_or_group: place for override, place in written}
-    last_place = _last_place(settings)
+    written = [(parse_override(setting.text, setting.source), setting.source) for setting in settings]
+    sources = {override.key_or_group: source for override, source in written}
+    last_source = _last_source(settings)
     try:
         composed, fields = _composed_groups(_group_options(written))
         changed = copy.deepcopy(composed)
-        for override, place in written:
+        for override, source in written:
             if override.key_or_group not in GROUPS:
-                _refuse_unknown_field(override, place, composed, fields)
+                _refuse_unknown_field(override, source, composed, fields)
                 OmegaConf.update(changed, override.key_or_group, override.value())
         container = OmegaConf.to_container(changed, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise UserError(f"{last_source}: {error.full_key} must be given, as in {error.full_key}=…") from None
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"{last_place}: {_composition_fault(error)}") from None
-    return _checked(container, places, last_place)
+        raise UserError(f"{last_source}: {first_line(error)}") from None
+    return _checked(container, sources, last_source)
 
 
-def _last_place(settings: Sequence[Setting]) -> str:
-    return settings[-1].place if settings else "defaults"
+def _last_source(settings: Sequence[Setting]) -> str:
+    return settings[-1].source if settings else "defaults"
 
 
 def tracking_uri(config: Config) -> str:
-    """Where the records are, absolute, since trials run in folders of their own."""
+    """Return the URI of the MLflow store. A path in it is absolute, since trials run in folders of their own."""
     uri = config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     scheme, relative, path = uri.partition("sqlite:///")
     if not scheme and relative and not path.startswith("/"):
@@ -137,76 +162,80 @@ def tracking_uri(config: Config) -> str:
     return uri
 
 
-def parse_override(text: str, place: str) -> Override:
-    """One 'name=value'; additions, deletions and Hydra's own sweeps are refused."""
+def parse_override(text: str, source: str) -> Override:
+    """Parse one 'name=value'. Raises UserError for additions, deletions and Hydra's own sweeps."""
     try:
         override = OverridesParser.create().parse_override(text)
     except HydraException:
-        raise UserError(f"{place}: cannot read {text!r}; write name=value, as in model.temperature=0.1") from None
+        raise UserError(f"{source}: cannot read {text!r}. Write name=value, as in model.temperature=0.1") from None
     if override.is_add() or override.is_delete() or override.is_force_add():
-        raise UserError(f"{place}: {text!r} adds or deletes a field; only the fields there are can be set: name=value")
+        raise UserError(f"{source}: {text!r} adds or deletes a field. Fields can only be set: name=value")
     if "${" in text:
-        raise UserError(f"{place}: {text!r}; interpolations have no place here, write the value itself")
+        raise UserError(f"{source}: {text!r} contains an interpolation, which is not allowed. Write the value itself")
     if override.is_sweep_override():
-        raise UserError(f"{place}: {text!r} asks for several values; write them as rows of a sweep file")
+        raise UserError(f"{source}: {text!r} gives several values. Write them as rows of a sweep file")
     return override
 
 
-def to_override(name: str, value: object, place: str) -> str:
-    """A row's setting as Hydra's text. Raises UserError for a value that would be evaluated or is not finite."""
+def to_override(name: str, value: object, source: str) -> str:
+    """Write a row's setting in Hydra's syntax. Raises UserError for a value that Hydra would evaluate."""
     if isinstance(value, str) and ("${" in value or "\\" in value):
-        raise UserError(f"{place}: {name} is {value!r}; interpolations have no place in a sweep file")
+        raise UserError(f"{source}: {name} is {value!r}. A sweep file must not contain interpolations")
     if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{place}: {name} is {value}; numbers must be finite")
+        raise UserError(f"{source}: {name} is {value}. It must be finite")
     if isinstance(value, list):
-        return f"{name}=[{','.join(to_override('', item, place)[1:] for item in value)}]"
+        return f"{name}=[{','.join(to_override('', item, source)[1:] for item in value)}]"
     if not isinstance(value, str | int | float | bool | None):
-        raise UserError(f"{place}: {name} is a {type(value).__name__}; set single fields, as in model.temperature: 0.1")
+        raise UserError(
+            f"{source}: {name} is a {type(value).__name__}. Set single fields, as in model.temperature: 0.1"
+        )
     return f"{name}={json.dumps(value)}" if name not in GROUPS else f"{name}={value}"
 
 
 def _group_options(written: Sequence[tuple[Override, str]]) -> tuple[str, ...]:
-    """The overrides that choose an option of a group, once each is known to name one."""
-    groups = [(override, place) for override, place in written if override.key_or_group in GROUPS]
-    for override, place in groups:
+    """Return the overrides that choose an option of a group. Raises UserError for an unknown option."""
+    groups = [(override, source) for override, source in written if override.key_or_group in GROUPS]
+    for override, source in groups:
         options = GROUPS[override.key_or_group]
         if override.value() not in options:
             found = str(override.value())
-            raise UserError(f"{place}: no {override.key_or_group} is called {found!r}; {nearest(found, options)}")
+            raise UserError(f"{source}: no {override.key_or_group} is called {found!r}; {nearest(found, options)}")
     return tuple(str(override.input_line) for override, _ in groups)
 
 
 @lru_cache(maxsize=64)
 def _composed_groups(options: tuple[str, ...]) -> tuple[DictConfig, frozenset[str]]:
-    """Hydra's composition of the groups alone, and the names of its fields.
+    """Return Hydra's composition of the groups, and the names of its fields.
 
-    Hydra takes tens of milliseconds, and the rows of a sweep differ in fields alone, mostly: those are set on a copy.
+    Hydra takes 60 to 90 ms for a composition (2-core EPYC). Most rows of a sweep choose the same groups, so a row sets
+    its fields on a copy, which takes 5 ms. A search composes hundreds of rows.
     """
     with _hydra():
         composed = compose("config", list(options))
     return composed, frozenset(_field_names(composed))
 
 
-def _refuse_unknown_field(override: Override, place: str, composed: DictConfig, fields: Set[str]) -> None:
+def _refuse_unknown_field(override: Override, source: str, composed: DictConfig, fields: Set[str]) -> None:
     name = override.key_or_group
     if name not in fields:
-        raise UserError(f"{place}: no field is called {name!r}; {nearest(name, fields)}")
-    if name in CHOSEN_BY_GROUP:
-        raise UserError(f"{place}: {name} follows from the {CHOSEN_BY_GROUP[name]}; set {CHOSEN_BY_GROUP[name]}=…")
+        raise UserError(f"{source}: no field is called {name!r}; {nearest(name, fields)}")
+    if group := CHOSEN_BY_GROUP.get(name):
+        raise UserError(f"{source}: {name} cannot be set by itself. Set {group}=…, which includes it")
     if OmegaConf.is_dict(OmegaConf.select(composed, name, throw_on_missing=False)):
-        raise UserError(f"{place}: {name} is a group of fields; set one of them, as in {_an_inner(name, fields)}=…")
+        inner = min(field_name for field_name in fields if field_name.startswith(f"{name}."))
+        raise UserError(f"{source}: {name} is a group of fields. Set one of them, as in {inner}=…")
 
 
-def _checked(container: Any, places: Mapping[str, str], last_place: str) -> Config:
-    """The settings as a `Config`. Raises UserError that blames the place where the faulty field was set."""
+def _checked(container: Any, sources: Mapping[str, str], last_source: str) -> Config:
+    """Return the settings as a `Config`. The UserError for a faulty field names the source where it was set."""
     for name, value in leaves(container):
         if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{places.get(name, last_place)}: {name} is {value}; numbers must be finite")
+            raise UserError(f"{sources.get(name, last_source)}: {name} is {value}. It must be finite")
     try:
         return from_json(json.dumps(container))
     except ValidationError as error:
-        path, message = _violation(error.errors()[0])
-        raise UserError(f"{_place_of(path, places) or last_place}: {message}") from None
+        name, message = violation(error)
+        raise UserError(f"{_source_of(name, sources) or last_source}: {message}") from None
 
 
 @contextmanager
@@ -227,30 +256,7 @@ def _field_names(node: DictConfig, prefix: str = "") -> Iterator[str]:
             yield from _field_names(node[key], f"{prefix}{key}.")
 
 
-def _an_inner(name: str, fields: Set[str]) -> str:
-    return min(field_name for field_name in fields if field_name.startswith(f"{name}."))
-
-
-def _violation(details: Any) -> tuple[str, str]:
-    """The field that pydantic refuses, and what a user is told of it."""
-    # The tags of the unions ('stripes', 'cut') stand in pydantic's path but are no fields.
-    tags = {"stripes", "folder", "cut", "cyclegan"}
-    path = ".".join(str(part) for part in details["loc"] if part not in tags)
-    message = details["msg"].removeprefix("Value error, ").rstrip(".")
-    if details["type"] == "value_error":
-        return path, f"{path}: {message}" if path else message
-    if details["type"] == "missing":
-        return path, f"{path} must be given, as in {path}=…"
-    return path, f"{path} is {details['input']!r}; {message[0].lower()}{message[1:]}"
-
-
-def _place_of(path: str, places: Mapping[str, str]) -> str | None:
-    """Where the field, one around it or one inside it was set last."""
-    related = [name for name in places if f"{path}.".startswith(f"{name}.") or f"{name}.".startswith(f"{path}.")]
-    return places[related[-1]] if path and related else None
-
-
-def _composition_fault(error: Exception) -> str:
-    if (missing := getattr(error, "full_key", None)) and type(error).__name__ == "MissingMandatoryValue":
-        return f"{missing} must be given, as in {missing}=…"
-    return first_line(error)
+def _source_of(name: str, sources: Mapping[str, str]) -> str | None:
+    """Return the source where the field, a group around it or a field inside it was set last."""
+    related = [other for other in sources if f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}.")]
+    return sources[related[-1]] if name and related else None

@@ -1,23 +1,36 @@
-"""What one trial is: frozen settings, checked when they are made. How they are composed is `config.py`'s."""
+"""The settings of one trial, as frozen dataclasses. Pydantic checks them in `from_json`.
+
+`pipeline.config.compose` makes them from overrides.
+"""
 
 import json
 import re
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BeforeValidator, Field, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from models.configs import CUTConfig, CycleGANConfig, ImageShape, require
 
 Channels = Literal[1, 3]
+Auto = Literal["auto"]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+# A Fréchet distance needs two images.
+ImageCount = Annotated[int, Field(ge=2)]
 
 
-def _require_name(name: str) -> None:
-    """A task's name is an experiment's and a folder's, too."""
+def _checked_name(name: str) -> str:
+    """Return a task's name if it can also name an experiment and a folder."""
     require(
         re.fullmatch(r"\w[\w .+-]*", name) is not None,
-        f"name is {name!r}; letters, digits, '_', '-', '.', '+' and spaces make a name",
+        f"{name!r} is no name. Use letters, digits, '_', '-', '.', '+' and spaces",
     )
+    return name
+
+
+Name = Annotated[str, AfterValidator(_checked_name)]
 
 
 def _as_pair(value: Any) -> Any:
@@ -27,99 +40,87 @@ def _as_pair(value: Any) -> Any:
         case [int(), int()]:
             return tuple(cast(list[int], value))
         case _:
-            raise ValueError(f"{value!r} is no size; write one number for a square, or [height, width]")
+            raise ValueError(f"{value!r} is no size. Write one number for a square, or [height, width]")
 
 
-# Height and width in pixels; one number stands for a square.
-Size = Annotated[tuple[int, int], BeforeValidator(_as_pair)]
+# Height and width in pixels. One number stands for a square.
+Side = Annotated[int, Field(ge=16)]
+Size = Annotated[tuple[Side, Side], BeforeValidator(_as_pair)]
 
 
 @dataclass(frozen=True)
 class StripesConfig:
-    """The embedded task's pictures: height and width, counts a domain, and the seed they are drawn from.
+    """The images of the embedded task: height and width, the counts for each domain, and the seed of the drawing.
 
     channels: 3, or 1 to draw that domain in gray.
     """
 
     kind: Literal["stripes"]
-    name: str
+    name: Name
     size: Size
-    train_count: int
-    test_count: int
-    drawing_seed: int
+    train_count: ImageCount
+    test_count: ImageCount
+    drawing_seed: Annotated[int, Field(ge=0)]
     channels_a: Channels
     channels_b: Channels
 
-    def __post_init__(self) -> None:
-        _require_name(self.name)
-        require(min(self.train_count, self.test_count) >= 2, "train_count and test_count must be at least 2")
-        require(self.drawing_seed >= 0, f"drawing_seed is {self.drawing_seed}; it must not be negative")
-        require(min(self.size) >= 16, f"size is {_spelt(self.size)}; each side must be at least 16")
-
     @property
     def shape(self) -> ImageShape:
-        """What a model is given."""
+        """The shape of the images that the model gets."""
         return ImageShape(*self.size, self.channels_a, self.channels_b)
 
 
 @dataclass(frozen=True)
 class FolderConfig:
-    """Images in root/trainA, trainB, testA, testB: resized to load_size, cropped at random to size (height, width).
+    """Images in root/trainA, trainB, testA, testB: resized to load_size, then cropped at random to size.
 
-    channels: 3, or 1 for a domain that is read in gray. expected_images: how many trainA, trainB, testA and testB
-    hold in the published set; a plan counts with them where the images are not here.
+    channels: 3, or 1 to read that domain in gray. expected_images: the number of images in trainA, trainB, testA and
+    testB of the published data set. A plan uses these numbers while the images are not on this machine.
     """
 
     kind: Literal["folder"]
-    name: str
+    name: Name
     root: str
     load_size: Size
     size: Size
     channels_a: Channels
     channels_b: Channels
-    expected_images: tuple[int, int, int, int] | None = None
+    expected_images: tuple[ImageCount, ImageCount, ImageCount, ImageCount] | None = None
 
     def __post_init__(self) -> None:
-        _require_name(self.name)
-        require(min(self.size) >= 16, f"size is {_spelt(self.size)}; each side must be at least 16")
-        require(
-            min(self.expected_images or (2,)) >= 2,
-            f"expected_images is {self.expected_images}; each must be at least 2",
-        )
         require(
             self.load_size[0] >= self.size[0] and self.load_size[1] >= self.size[1],
-            f"load_size {_spelt(self.load_size)} is below size {_spelt(self.size)}; raise it",
+            f"load_size is {list(self.load_size)}. It must be at least size, which is {list(self.size)}",
         )
 
     @property
     def shape(self) -> ImageShape:
-        """What a model is given."""
+        """The shape of the images that the model gets."""
         return ImageShape(*self.size, self.channels_a, self.channels_b)
 
 
-Auto = Literal["auto"]
 # Ray counts GPUs in steps of 1/10000.
 RAY_STEPS = 10_000
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The schedule and the optimiser; rates as in `pipeline.training.state.Schedule`. How a step is carried out:
-    `models.execution.Execution`; 'auto' is resolved in `pipeline.training.execution`.
+    """The schedule and the optimiser. The learning rate falls as `pipeline.training.state.Schedule` says.
 
-    A checkpoint is saved at the end of every `checkpoint_every_epochs`-th epoch, and within an epoch when
-    `checkpoint_every_minutes` have passed since the last one.
+    A checkpoint is saved after every `checkpoint_every_epochs` epochs. It is also saved within an epoch if
+    `checkpoint_every_minutes` have passed since the last one. The last five fields are those of
+    `models.execution.Execution`; `pipeline.training.execution` resolves 'auto'.
     """
 
-    constant_epochs: int = 200
-    decay_epochs: int = 200
-    batch_size: int = 1
-    learning_rate: float = 2e-4
-    beta1: float = 0.5
-    beta2: float = 0.999
-    checkpoint_every_epochs: int = 1
-    checkpoint_every_minutes: float = 10.0
-    log_every_steps: int = 100
+    constant_epochs: Annotated[int, Field(ge=0)] = 200
+    decay_epochs: Annotated[int, Field(ge=0)] = 200
+    batch_size: Count = 1
+    learning_rate: Positive = 2e-4
+    beta1: Decay = 0.5
+    beta2: Decay = 0.999
+    checkpoint_every_epochs: Count = 1
+    checkpoint_every_minutes: Positive = 10.0
+    log_every_steps: Count = 100
     precision: Literal["float32", "bf16"] = "float32"
     channels_last: bool | Auto = "auto"
     recompute: bool = False
@@ -128,27 +129,15 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require(self.constant_epochs + self.decay_epochs >= 1, "constant_epochs + decay_epochs must be at least 1")
-        require(min(self.constant_epochs, self.decay_epochs) >= 0, "epochs must not be negative")
-        require(self.batch_size >= 1, f"batch_size is {self.batch_size}; it must be at least 1")
-        require(self.learning_rate > 0, f"learning_rate is {self.learning_rate}; it must be above 0")
-        require(0 <= self.beta1 < 1 and 0 <= self.beta2 < 1, "beta1 and beta2 must lie in [0, 1)")
-        require(
-            min(self.checkpoint_every_epochs, self.log_every_steps) >= 1,
-            "checkpoint_every_epochs and log_every_steps must be at least 1",
-        )
-        require(
-            self.checkpoint_every_minutes > 0,
-            f"checkpoint_every_minutes is {self.checkpoint_every_minutes}; it must be above 0",
-        )
 
 
 @dataclass(frozen=True)
 class MetricConfig:
-    """How test images are scored.
+    """How the test images are scored.
 
-    extractor: 'inception-v3-compat' gives FID and KID; 'small-conv' gives the embedded task's own distance,
-    under its own name. weights: Inception's file, else torch-fidelity's own place or download. also: what is scored
-    beside it. segmentation: the file of a network by which Cityscapes' photographs are scored
+    extractor: 'inception-v3-compat' gives FID and KID. 'small-conv' gives the embedded task's distances, under other
+    names. weights: the file of Inception's weights; by default torch-fidelity's file, which it downloads. also: extra
+    metrics. segmentation: the file of a segmentation network that scores photographs of Cityscapes
     (`pipeline.metrics.segmentation.load_segmenter`).
     """
 
@@ -156,53 +145,38 @@ class MetricConfig:
     weights: str | None = None
     also: tuple[Literal["precision_recall", "lpips", "fd_dinov2"], ...] = ()
     segmentation: str | None = None
-    every_epochs: int = 20
-    batch_size: int = 16
-    kid_subset_size: int = 100
-    grid_images: int = 8
-
-    def __post_init__(self) -> None:
-        for name in ("every_epochs", "batch_size", "grid_images"):
-            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
-        require(self.kid_subset_size >= 2, f"kid_subset_size is {self.kid_subset_size}; it must be at least 2")
+    every_epochs: Count = 20
+    batch_size: Count = 16
+    kid_subset_size: ImageCount = 100
+    grid_images: Count = 8
 
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """What a trial may use; 'auto' is worked out in `pipeline.hardware.allocation`.
+    """The resources of a trial. `pipeline.hardware.allocation` resolves 'auto'.
 
-    device: auto is CUDA where there is some, else the CPU. cpus_per_trial: cores, and so threads. gpus_per_trial: a
-    whole GPU (1) or a part of one. most_per_gpu: how many trials 'auto' puts on one GPU at the most. mps: 'auto' starts
-    NVIDIA's Multi-Process Service for a sweep whose trials share a GPU (`pipeline.hardware.mps`). memory_gb: the main
-    memory (10^9 bytes) that all trials of a CPU may take together. price_per_hour: of a GPU, or of the machine where
-    there is none, in whatever currency; tables then have a column of what a trial costs.
+    device: 'auto' is CUDA if there is a GPU, else the CPU. cpus_per_trial: cores, and also threads. gpus_per_trial: a
+    whole GPU (1) or a part of one. most_per_gpu: the largest number of trials that 'auto' puts on one GPU. mps: 'auto'
+    starts NVIDIA's Multi-Process Service if the trials of a sweep share a GPU (`pipeline.hardware.mps`). memory_gb: the
+    main memory (10^9 bytes) for all trials on a CPU together. price_per_hour: of one GPU, or of a machine without GPU,
+    in any currency. It adds a column with the price of a trial to the tables.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    cpus_per_trial: int | Auto = "auto"
-    gpus_per_trial: float | Auto = "auto"
-    most_per_gpu: int = 4
+    cpus_per_trial: Count | Auto = "auto"
+    gpus_per_trial: Positive | Auto = "auto"
+    most_per_gpu: Count = 4
     mps: Literal["off", "auto"] = "off"
-    memory_gb: float | Auto = "auto"
-    price_per_hour: float | None = None
+    memory_gb: Positive | Auto = "auto"
+    price_per_hour: Positive | None = None
 
     def __post_init__(self) -> None:
-        require(
-            self.price_per_hour is None or self.price_per_hour > 0,
-            f"price_per_hour is {self.price_per_hour}; it must be above 0",
-        )
-        for name in ("cpus_per_trial", "most_per_gpu"):
-            value = getattr(self, name)
-            require(value == "auto" or value >= 1, f"{name} is {value}; it must be at least 1")
-        for name in ("gpus_per_trial", "memory_gb"):
-            value = getattr(self, name)
-            require(value == "auto" or value > 0, f"{name} is {value}; it must be above 0")
         gpus = self.gpus_per_trial
         require(
             gpus == "auto" or gpus <= 1,
             f"gpus_per_trial is {gpus}. A trial uses one GPU: write 1 or a part of it, such as 0.5.",
         )
-        # Ray cuts further digits off, and would start more trials than there is memory for.
+        # Ray drops further digits. It would then start more trials than fit into the memory.
         steps = 0 if gpus == "auto" else gpus * RAY_STEPS
         require(
             abs(steps - round(steps)) < 1e-6,
@@ -212,14 +186,14 @@ class ComputeConfig:
 
 @dataclass(frozen=True)
 class TrackingConfig:
-    """The MLflow store; by default MLFLOW_TRACKING_URI, else a SQLite file in the project's folder."""
+    """The MLflow store. The default is MLFLOW_TRACKING_URI, else a SQLite file in the project's folder."""
 
     uri: str = ""
 
 
 @dataclass(frozen=True)
 class PathsConfig:
-    """Where trials keep checkpoints, sweeps their tables and logs, and decoded data its cache."""
+    """The folders for checkpoints, tables, logs and cached data."""
 
     trials: str = "trials"
     results: str = "results"
@@ -229,7 +203,10 @@ class PathsConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """One trial, whole."""
+    """All settings of one trial."""
+
+    # Holds for the classes inside, too.
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     seed: int
     data: Annotated[StripesConfig | FolderConfig, Field(discriminator="kind")]
@@ -242,17 +219,49 @@ class Config:
 
 
 def to_json(config: Config) -> str:
-    """The whole configuration as JSON: what travels to a worker and stands in checkpoints."""
+    """Return the configuration as JSON, the form for workers and checkpoints."""
     return json.dumps(asdict(config), sort_keys=True)
 
 
 def from_json(text: str) -> Config:
-    """What `to_json` wrote. Raises pydantic's ValidationError for anything else."""
+    """Read what `to_json` wrote. Raises pydantic's ValidationError for anything else."""
     return _CONFIG.validate_json(text, strict=True)
 
 
-def _spelt(size: tuple[int, int]) -> str:
-    return f"{size[0]} x {size[1]}"
+def violation(error: ValidationError) -> tuple[str, str]:
+    """Return the dotted name of the first field that pydantic refuses, and a sentence that names it."""
+    found = error.errors()
+    path, message = _path(found[0]["loc"]), found[0]["msg"].removeprefix("Value error, ").rstrip(".")
+    match found[0]["type"]:
+        case "value_error":
+            return path, f"{path}: {message}" if path else message
+        case "missing":
+            return path, f"{path} must be given"
+        case "unexpected_keyword_argument":
+            return path, f"no field is called {path!r}"
+    # A field of several types has an error for each of them.
+    messages = [details["msg"] for details in found if _path(details["loc"]) == path]
+    allowed = " or ".join(message.removeprefix("Input should be ") for message in dict.fromkeys(messages))
+    for phrase, short in _SHORTER.items():
+        allowed = allowed.replace(phrase, short)
+    return path, f"{path} is {found[0]['input']!r}. It must be {allowed}"
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """Return the field's name, without the names that pydantic gives to the members of a union."""
+    return ".".join(part for part in map(str, location) if not _UNION_MEMBER.fullmatch(part))
+
+
+_SHORTER = {
+    "a valid array": "a list",
+    "a valid integer": "a whole number",
+    "a valid": "a",
+    "greater than or equal to": "at least",
+    "greater than": "above",
+    "less than or equal to": "at most",
+    "less than": "below",
+}
+_UNION_MEMBER = re.compile(r"stripes|folder|cut|cyclegan|int|float|bool|constrained-\w+|literal\[.*\]")
 
 
 _CONFIG = TypeAdapter(Config)

@@ -1,20 +1,22 @@
-"""A search: settings sampled from stated distributions, tried for a while each, the worse half dropped; pure.
+"""A search: settings sampled from distributions; successive halving stops the worse half of the trials early.
 
-Successive halving compares trials that have trained equally long, so it may be wrong about those that come late: the
-rows of an ablation must never be stopped by it (docs/sweeps.md).
+Halving compares trials that have trained equally long, so it can be wrong about settings that learn slowly. It must
+never stop the rows of an ablation (docs/sweeps.md).
 """
 
 import math
 import random
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from models.configs import require
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """Where a field's values come from: one of uniform or loguniform between two bounds, or a choice."""
+    """The distribution of a field's values: uniform or loguniform between two bounds, or a choice."""
 
     uniform: tuple[float, float] | None = None
     loguniform: tuple[float, float] | None = None
@@ -24,60 +26,59 @@ class Distribution:
         given = [name for name in ("uniform", "loguniform", "choice") if getattr(self, name) is not None]
         require(len(given) == 1, "give one of uniform: [low, high], loguniform: [low, high] and choice: [...]")
         low, high = self.bounds
-        require(math.isfinite(low) and math.isfinite(high) and low < high, f"needs low < high; found {low}, {high}")
-        require(self.loguniform is None or low > 0, f"loguniform needs bounds above 0; found {low}, {high}")
-        require(self.choice is None or len(self.choice) > 0, "choice is empty; give at least one value")
+        require(
+            math.isfinite(low) and math.isfinite(high) and low < high, f"low must be below high, found {low}, {high}"
+        )
+        require(self.loguniform is None or low > 0, f"loguniform needs bounds above 0, found {low}, {high}")
+        require(self.choice is None or len(self.choice) > 0, "choice is empty. Give at least one value")
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Of an interval; (0, 1) for a choice."""
+        """The bounds of an interval; (0, 1) for a choice."""
         return self.uniform or self.loguniform or (0.0, 1.0)
 
 
 @dataclass(frozen=True)
 class Halving:
-    """Ray Tune's ASHA: at `first_share` of the epochs, and at each `reduction` times that, all but the best
-    1 / reduction of the trials that came so far are stopped."""
+    """Ray Tune's ASHA. It stops trials first at `first_share` of the epochs, then at each `reduction` times that epoch.
 
-    first_share: float = 0.25
-    reduction: int = 2
+    Each time the best 1 / reduction of the trials that have got there go on.
+    """
 
-    def __post_init__(self) -> None:
-        require(0 < self.first_share < 1, f"first_share is {self.first_share}; it must lie between 0 and 1")
-        require(self.reduction >= 2, f"reduction is {self.reduction}; it must be at least 2")
+    first_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    reduction: Annotated[int, Field(ge=2)] = 2
 
     def first_epoch(self, epochs: int, every_epochs: int) -> int:
-        """The first epoch of halving: one with an evaluation, at the share of the budget or just behind it."""
+        """Return the first epoch of halving: the first with an evaluation at or after `first_share` of the epochs."""
         return min(epochs, every_epochs * math.ceil(self.first_share * epochs / every_epochs))
 
 
 @dataclass(frozen=True)
 class Search:
-    """How many samples are drawn from which distributions, and how they are halved.
+    """The number of samples, their distributions, and how halving stops them.
 
-    sampler: random draws all of them beforehand; optuna draws each with a tree-structured Parzen estimator from what
-    the earlier ones reached (the extra 'search' installs it).
+    sampler: 'random' draws all samples before the training. 'optuna' draws each one with a tree-structured Parzen
+    estimator from the scores of the earlier ones. The extra 'search' installs Optuna.
     """
 
-    samples: int
+    samples: Annotated[int, Field(ge=1, le=1000)]
     space: dict[str, Distribution]
     halving: Halving = Halving()
     sampler: Literal["random", "optuna"] = "random"
     sampler_seed: int = 0
 
     def __post_init__(self) -> None:
-        require(1 <= self.samples <= 1000, f"samples is {self.samples}; it must lie between 1 and 1000")
-        require(len(self.space) > 0, "space is empty; give at least one field, as in model.temperature: {…}")
-        require("seed" not in self.space, "space names seed; seeds belong to the whole sweep")
+        require(len(self.space) > 0, "space is empty. Give at least one field, as in model.temperature: {…}")
+        require("seed" not in self.space, "space contains seed. Set it for the whole sweep: seeds: [0]")
 
 
 Sample = dict[str, Any]
 
 
 def random_samples(search: Search) -> list[Sample]:
-    """All samples, each from a stream of its own, so that the first of more are the same; none twice."""
+    """Return the samples, all different. Each has its own random stream, so more samples begin with the same ones."""
     drawn: list[Sample] = []
-    # A space of few choices may not hold as many different samples.
+    # A small space may not contain that many different samples.
     for number in range(20 * search.samples):
         rng = random.Random(f"{search.sampler_seed}/{number}")
         sample = {name: _draw(distribution, rng) for name, distribution in search.space.items()}
@@ -101,5 +102,5 @@ def _draw(distribution: Distribution, rng: random.Random) -> Any:
 
 
 def _rounded(value: float) -> float:
-    """Three digits: a sample is read, compared and written into sweep files by people."""
+    """Round to three digits, since people read the samples and write them into sweep files."""
     return float(f"{value:.3g}")

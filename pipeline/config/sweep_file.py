@@ -1,4 +1,4 @@
-"""A sweep file, read and checked, and the trials it stands for. Pure but for reading the file.
+"""Read and check a sweep file, and list its trials.
 
 name: ablation_negatives
 question: one sentence
@@ -6,10 +6,10 @@ base: [model=cut]
 seeds: [0, 1, 2]
 rows:
   - {row: internal, set: {model.negatives: [internal]}, paper: "Fig. 4: CUT (default)"}
-default: internal    # the row that the others are compared with; without it, the first
+default: internal    # the row with which the others are compared; by default the first
 
-A search samples further rows: search: {samples: 16, space: {model.temperature: {loguniform: [0.01, 0.5]}}}
-(`pipeline.config.search_space`).
+A search adds sampled rows (`pipeline.config.search_space`):
+search: {samples: 16, space: {model.temperature: {loguniform: [0.01, 0.5]}}}
 """
 
 import json
@@ -20,24 +20,24 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from pipeline.config.compose import Setting, compose_settings, parse_override, to_override
-from pipeline.config.schema import Config
-from pipeline.config.search_space import Sample, Search, random_samples
+from pipeline.config.compose import COMMAND_LINE, Setting, compose_settings, parse_override, take_options, to_override
+from pipeline.config.schema import Config, violation
+from pipeline.config.search_space import Distribution, Halving, Sample, Search, random_samples
 from pipeline.config.trial_key import trial_key
 from pipeline.errors import UserError, nearest
 
 SWEEPS = Path("sweeps")
-# More are a mistake, mostly: a table of a thousand rows is read by nobody, and each trial takes minutes at least.
+# A larger sweep is most likely a mistake, since each trial takes minutes.
 MOST_ROWS = 1000
-# How the names of a search's rows begin; a number follows.
+# The names of a search's rows are this and a number.
 SAMPLE = "sample "
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: its name, the settings that make it, and where the paper has its like."""
+    """One row of the table: its name, its settings, and where the paper has the same row."""
 
     row: str
     set: dict[str, Any]
@@ -46,8 +46,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Rows times seeds, on top of overrides that all of them share. default: the row that the others are compared with
-    ('': the first). place: what an error calls the file."""
+    """Rows and seeds; each row is trained with each seed. base: overrides for all rows.
+
+    default: the row with which the others are compared; '' is the first. place: the file, as errors name it.
+    """
+
+    # Holds for the classes inside, too.
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     name: str
     question: str
@@ -56,20 +61,20 @@ class Sweep:
     base: tuple[str, ...] = ()
     default: str = ""
     search: Search | None = None
-    place: str = "command line"
+    place: str = COMMAND_LINE
 
     def with_row(self, row: Row) -> "Sweep":
-        """The sweep with one more row."""
+        """Return the sweep with one more row."""
         return replace(self, rows=(*self.rows, row))
 
     def with_samples(self, samples: Sequence[Sample]) -> "Sweep":
-        """The sweep with a row for each sample behind its own rows."""
+        """Return the sweep with a row for each sample after its own rows."""
         return replace(self, rows=(*self.rows, *(sampled_row(number, found) for number, found in enumerate(samples))))
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One row with one seed, composed."""
+    """One row with one seed, and its settings."""
 
     row: str
     seed: int
@@ -77,15 +82,15 @@ class Trial:
 
 
 def sampled_row(number: int, sample: Sample) -> Row:
-    """The row of a search's sample."""
+    """Return the row of a search's sample."""
     return Row(f"{SAMPLE}{number}", sample)
 
 
 def load_sweep(name: str) -> Sweep:
-    """The sweep of that name in sweeps/, or of the file at that path. Raises UserError for what is wrong with it."""
+    """Read the sweep of that name in sweeps/, or of the file at that path. Raises UserError for a faulty file."""
     if name.endswith((".yaml", ".yml")) or "/" in name:
         if not Path(name).is_file():
-            raise UserError(f"{name}: no such file; give a sweep's name, or the path of its file")
+            raise UserError(f"{name}: no such file. Give a sweep's name, or the path of its file")
         return read_sweep(Path(name))
     path = SWEEPS / f"{name}.yaml"
     if not path.is_file():
@@ -95,17 +100,17 @@ def load_sweep(name: str) -> Sweep:
 
 
 def read_sweep(path: Path) -> Sweep:
-    """The sweep in a file, checked but for what composing its rows finds."""
+    """Read the sweep in a file and check everything except the settings of its rows, which `expand` checks."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except RecursionError:
         raise UserError(
-            f"{path}: nested too deeply; a sweep is a mapping with name, question, seeds and rows"
+            f"{path}: nested too deeply. A sweep is a mapping with name, question, seeds and rows"
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: {getattr(error, 'problem', None) or 'not a text of YAML'}") from None
+        raise UserError(f"{path}{line}: {getattr(error, 'problem', None) or 'not a YAML file'}") from None
     sweep = replace(_validated(content, path), place=str(path))
     _refuse_unusable(sweep, path)
     if sweep.search and sweep.search.sampler == "random":
@@ -114,41 +119,39 @@ def read_sweep(path: Path) -> Sweep:
 
 
 def with_seeds(sweep: Sweep, overrides: Sequence[str]) -> tuple[Sweep, list[str]]:
-    """Take seeds=[…] out of a command line's overrides, since it counts trials instead of setting a field."""
-    rest: list[str] = []
-    for text in overrides:
-        override = parse_override(text, "command line")
-        if override.key_or_group != "seeds":
-            rest.append(text)
-            continue
-        seeds = override.value()
-        if not (isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds)):
-            raise UserError(f"command line: {text!r}; seeds are a list of whole numbers, as in seeds=[0,1,2]")
-        if len(set(seeds)) != len(seeds):
-            raise UserError(f"command line: {text!r} names a seed twice")
-        sweep = replace(sweep, seeds=tuple(seeds))
-        _require_one_seed(sweep)
-    return sweep, rest
+    """Apply seeds=[…] of the command line to the sweep, and return the other overrides."""
+    values, others = take_options(overrides, ["seeds"])
+    if not values:
+        return sweep, others
+    seeds = values["seeds"]
+    if not (isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds)):
+        raise UserError(f"{COMMAND_LINE}: seeds is {seeds!r}. It must be a list of whole numbers, as in seeds=[0,1,2]")
+    if len(set(seeds)) != len(seeds):
+        raise UserError(f"{COMMAND_LINE}: seeds is {seeds!r}. Each seed may appear only once")
+    sweep = replace(sweep, seeds=tuple(seeds))
+    _require_one_seed(sweep)
+    return sweep, others
 
 
 def retries_failed(overrides: Sequence[str]) -> tuple[bool, list[str]]:
-    """Take retry=failed out of a command line's overrides, since it is about trials and not about one's settings."""
-    given = [text for text in overrides if text.partition("=")[0] == "retry"]
-    for text in given:
-        if text != "retry=failed":
-            raise UserError(f"command line: {text!r}; only failed trials can be tried again: retry=failed")
-    return bool(given), [text for text in overrides if text not in given]
+    """Return whether the command line contains retry=failed, and the other overrides."""
+    values, others = take_options(overrides, ["retry"])
+    if values and values["retry"] != "failed":
+        raise UserError(
+            f"{COMMAND_LINE}: retry is {values['retry']!r}. Only failed trials can be retried: retry=failed"
+        )
+    return bool(values), others
 
 
 def expand(sweep: Sweep, overrides: Sequence[str]) -> list[Trial]:
-    """Every trial, seed by seed and row by row, so that each row has its first seed early.
+    """Return every trial in the order of seeds, then of rows, so that each row has its first seed early.
 
-    Overrides apply to all rows; one that a row sets itself is refused. Two rows that come out as the same
-    trial are refused, both named.
+    Overrides apply to all rows. Raises UserError for an override of a field that a row sets, and for two rows that are
+    the same trial.
     """
     _refuse_overridden_rows(sweep, overrides)
     shared = [Setting(text, f"{sweep.place}, base") for text in sweep.base]
-    shared += [Setting(text, "command line") for text in overrides]
+    shared += [Setting(text, COMMAND_LINE) for text in overrides]
     composed: dict[str, Config] = {}
     for row in sweep.rows:
         place = f"{sweep.place}, row {row.row!r}"
@@ -158,12 +161,12 @@ def expand(sweep: Sweep, overrides: Sequence[str]) -> list[Trial]:
     for name, config in composed.items():
         twin = first_with.setdefault(trial_key(config, data="", weights=""), name)
         if twin != name:
-            raise UserError(f"{sweep.place}: rows {twin!r} and {name!r} are the same trial; change or remove one")
+            raise UserError(f"{sweep.place}: rows {twin!r} and {name!r} are the same trial. Change or remove one")
     return [Trial(name, seed, replace(config, seed=seed)) for seed in sweep.seeds for name, config in composed.items()]
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML as usual, but a key that stands twice is an error instead of the later one winning."""
+    """YAML, but with an error for a key that appears twice. Usually the later one would count."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -172,89 +175,96 @@ class _UniqueKeys(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem="a key must be plain text", problem_mark=key_node.start_mark)
             key = self.construct_object(key_node)
             if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key!r} stands twice", problem_mark=key_node.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"{key!r} appears twice", problem_mark=key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
 def _validated(content: Any, path: Path) -> Sweep:
     if not isinstance(content, dict):
-        raise UserError(f"{path}: a sweep is a mapping with name, question, seeds and rows")
-    known = [name for name in Sweep.__dataclass_fields__ if name != "place"]
-    _refuse_unknown_keys(content, known, f"{path}")
-    rows = content.get("rows")
-    if not isinstance(rows, list):
-        raise UserError(f"{path}: rows is {rows!r}; it must be a list of rows")
-    if len(rows) > MOST_ROWS:
-        raise UserError(f"{path}: rows has {len(rows)} entries, at most {MOST_ROWS} are taken; split the sweep")
-    for number, row in enumerate(rows, start=1):
-        if isinstance(row, dict):
-            _refuse_unknown_keys(row, list(Row.__dataclass_fields__), f"{path}, row {number}")
-    if isinstance(search := content.get("search"), dict):
-        _refuse_unknown_keys(search, list(Search.__dataclass_fields__), f"{path}, search")
+        raise UserError(f"{path}: not a mapping. A sweep is a mapping with name, question, seeds and rows")
+    if "place" in content:
+        raise _unknown_key(path, [], "place")
     try:
-        # Through JSON, where strict means that 2.0 and "2" are not 2, but a list may be a tuple.
+        # As JSON, since strict JSON takes a list for a tuple, but neither 2.0 nor "2" for 2.
         return TypeAdapter(Sweep).validate_json(json.dumps(content, default=str), strict=True)
     except ValidationError as error:
-        details = error.errors()[0]
-        where = ".".join(str(part) for part in details["loc"])
-        message = details["msg"].removeprefix("Value error, ")
-        raise UserError(f"{path}: {where}: {message[0].lower()}{message[1:]}") from None
+        for details in error.errors():
+            # First, since a misspelt key explains a missing one.
+            if details["type"] == "unexpected_keyword_argument":
+                *around, key = details["loc"]
+                raise _unknown_key(path, around, key) from None
+        raise UserError(f"{path}: {violation(error)[1]}") from None
 
 
-def _refuse_unknown_keys(content: dict[Any, Any], known: list[str], place: str) -> None:
-    for key in content:
-        if key not in known:
-            raise UserError(f"{place}: no key is called {key!r}; {nearest(str(key), known)}")
+def _unknown_key(path: Path, around: Sequence[int | str], key: int | str) -> UserError:
+    place = f"{path}, {'.'.join(map(str, around))}" if around else f"{path}"
+    return UserError(f"{place}: no key is called {key!r}; {nearest(str(key), _known_keys(around))}")
+
+
+def _known_keys(around: Sequence[int | str]) -> list[str]:
+    match around:
+        case []:
+            return [name for name in Sweep.__dataclass_fields__ if name != "place"]
+        case ["rows", int()]:
+            return list(Row.__dataclass_fields__)
+        case ["search"]:
+            return list(Search.__dataclass_fields__)
+        case ["search", "halving"]:
+            return list(Halving.__dataclass_fields__)
+        case _:
+            return list(Distribution.__dataclass_fields__)
 
 
 def require_name(name: str, place: str) -> None:
-    """Raise UserError for what cannot be a sweep's name, which is also a file's and a folder's."""
+    """Raise UserError for a name that cannot name a sweep, its file and its folder."""
     if not re.fullmatch(r"[\w][\w.-]*", name, re.ASCII):
-        raise UserError(f"{place}: its name is {name!r}; letters, digits, '_', '-' and '.' make a name")
+        raise UserError(f"{place}: its name is {name!r}. Use letters, digits, '_', '-' and '.'")
 
 
 def _refuse_unusable(sweep: Sweep, path: Path) -> None:
     require_name(sweep.name, str(path))
     if sweep.name != path.stem:
-        raise UserError(f"{path}: its name is {sweep.name!r}; it must be that of the file, {path.stem!r}")
-    if not sweep.rows:
-        raise UserError(f"{path}: rows is empty; a sweep needs at least one, and a search one to compare with")
+        raise UserError(f"{path}: its name is {sweep.name!r}. It must be the name of the file, {path.stem!r}")
+    if not 1 <= len(sweep.rows) <= MOST_ROWS:
+        raise UserError(f"{path}: rows has {len(sweep.rows)} entries. It must have 1 to {MOST_ROWS}")
     if not sweep.seeds or len(set(sweep.seeds)) != len(sweep.seeds):
-        raise UserError(f"{path}: seeds is empty or names one twice; as in seeds: [0, 1, 2]")
+        raise UserError(f"{path}: seeds is empty or contains one twice. Write it as seeds: [0, 1, 2]")
     for row in sweep.rows:
         if "seed" in row.set:
-            raise UserError(f"{path}: row {row.row!r} sets seed; seeds belong to the whole sweep: seeds: [0, 1, 2]")
+            raise UserError(f"{path}: row {row.row!r} sets seed. Set it for the whole sweep: seeds: [0, 1, 2]")
     _require_one_seed(sweep)
-    if any(text.partition("=")[0] == "seed" for text in sweep.base):
-        raise UserError(f"{path}: base sets seed; write seeds: [0, 1, 2]")
+    if any(parse_override(text, f"{path}, base").key_or_group == "seed" for text in sweep.base):
+        raise UserError(f"{path}: base sets seed. Write seeds: [0, 1, 2]")
     names = [row.row for row in sweep.rows]
     if sweep.default and sweep.default not in names:
-        raise UserError(f"{path}: default is {sweep.default!r}, which is no row of it; {nearest(sweep.default, names)}")
+        raise UserError(f"{path}: default is {sweep.default!r}, which is not a row; {nearest(sweep.default, names)}")
     for number, name in enumerate(names, start=1):
         if sweep.search and name.startswith(SAMPLE):
-            raise UserError(f"{path}: row {name!r} is called as the search calls its samples; give it another name")
+            raise UserError(f"{path}: row {name!r} begins like the search's samples. Give it another name")
         if not name.strip():
             raise UserError(f"{path}: row {number} has an empty name")
         if not name.isprintable():
-            raise UserError(f"{path}: row {name!r} has a line break or another sign that is not printed; remove it")
+            raise UserError(f"{path}: row {name!r} contains a line break or another control character. Remove it")
         if names.count(name) > 1:
-            raise UserError(f"{path}: row {name!r} stands {names.count(name)} times; rows need names of their own")
+            raise UserError(f"{path}: row {name!r} appears {names.count(name)} times. Each row needs its own name")
 
 
 def _require_one_seed(sweep: Sweep) -> None:
     if sweep.search and len(sweep.seeds) > 1:
-        raise UserError(f"{sweep.place}: a search has one seed; promote its best rows and train those with several")
+        raise UserError(
+            f"{sweep.place}: a search has one seed. Promote its best rows and train them with several seeds"
+        )
 
 
 def _refuse_overridden_rows(sweep: Sweep, overrides: Sequence[str]) -> None:
     for text in overrides:
-        name = parse_override(text, "command line").key_or_group
+        name = parse_override(text, COMMAND_LINE).key_or_group
         for row in sweep.rows:
             if name in row.set:
                 raise UserError(
-                    f"command line: {text!r} would undo what row {row.row!r} of sweep {sweep.name} sets; "
-                    f"change the row in {sweep.place}, or override another field"
+                    f"{COMMAND_LINE}: {text!r} would override row {row.row!r} of sweep {sweep.name}. "
+                    f"Change the row in {sweep.place}, or override another field"
                 )
         if name == "seed":
-            raise UserError(f"command line: {text!r}; a sweep takes seeds=[…]")
+            raise UserError(f"{COMMAND_LINE}: {text!r} sets one seed. A sweep needs seeds=[…]")

@@ -1,5 +1,4 @@
-"""The data sets of the paper: where each comes from, how many images it has, and how its files become trainA, trainB,
-testA and testB."""
+"""The data sets of the paper: where to get each one, its numbers of images, and how to make trainA … testB from it."""
 
 import shlex
 import shutil
@@ -13,7 +12,16 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from pipeline.data.dataset_cache import SPLITS
-from pipeline.data.download import AGAIN, PATIENCE, Patience, check_digest, download, following, read_entries, unpack
+from pipeline.data.download import (
+    AGAIN,
+    RETRIES,
+    RetryPolicy,
+    check_digest,
+    download,
+    progress,
+    read_entries,
+    unpack,
+)
 from pipeline.data.image_io import SUFFIXES, image_files, read_image, resize, with_channels, write_png
 from pipeline.errors import UserError, nearest
 from pipeline.files import remove_leftovers, replacing
@@ -24,7 +32,7 @@ LABELS_END, PHOTOGRAPHS_END = "_gtFine_color.png", "_leftImg8bit.png"
 
 @dataclass(frozen=True)
 class Release:
-    """A published state of a data set: its images in trainA, trainB, testA and testB, and what is to be known of it."""
+    """A published version of a data set: the numbers of images in trainA, trainB, testA and testB, and a remark."""
 
     name: str
     counts: tuple[int, int, int, int]
@@ -32,8 +40,9 @@ class Release:
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """One zip at an address. Without tests the training images are tested on, as the reference code does."""
+class Downloadable:
+    """A data set that is one zip at an address. Without test images, the training images are the test images too, as in
+    the reference code."""
 
     address: str
     sha256: str | None
@@ -42,44 +51,44 @@ class Fetched:
 
 
 @dataclass(frozen=True)
-class Brought:
-    """What its owners hand out themselves, or after a licence is agreed to; `folder` is what --from must point to."""
+class Manual:
+    """A data set that the user must get from its owners, after accepting a licence or not. folder: for --from."""
 
     page: str
     folder: str
     releases: tuple[Release, ...]
 
 
-DATASETS: dict[str, Fetched | Brought] = {
-    "horse2zebra": Fetched(
+DATASETS: dict[str, Downloadable | Manual] = {
+    "horse2zebra": Downloadable(
         # The address: the CycleGAN code's download_cyclegan_dataset.sh. The counts: TensorFlow Datasets' catalogue.
         "http://efrosgans.eecs.berkeley.edu/cyclegan/datasets/horse2zebra.zip",
         # TensorFlow Datasets, url_checksums/cycle_gan.txt: 116867962 bytes.
         "a74d9d392eecca9966b51287a76ca126af473d9de4f3e8fc0e9cda08fa1730a1",
         (Release("horse2zebra", (1067, 1334, 120, 140)),),
     ),
-    "grumpifycat": Fetched(
-        # The CUT code's script names a server that has left; the file is where github.com/JunlinHan/DCLGAN/issues/20
-        # says. No SHA-256 of it is published. The counts: the CUT code's docs/datasets.md; that there are no tests and
-        # that the training images stand in for them: its experiments/grumpifycat_launcher.py.
+    "grumpifycat": Downloadable(
+        # The server in the CUT code's script no longer exists. The address: github.com/JunlinHan/DCLGAN/issues/20. No
+        # SHA-256 is published. The counts: the CUT code's docs/datasets.md. That the training images are used as test
+        # images: its experiments/grumpifycat_launcher.py.
         "https://efrosgans.eecs.berkeley.edu/cyclegan/datasets/grumpifycat.zip",
         None,
-        (Release("grumpifycat", (88, 214, 88, 214), "there are no test images, testA and testB repeat the others"),),
+        (Release("grumpifycat", (88, 214, 88, 214), "without test images: testA and testB repeat trainA and trainB"),),
         has_tests=False,
     ),
-    "cat2dog": Brought(
+    "cat2dog": Manual(
         "https://github.com/clovaai/stargan-v2",
-        "the unpacked AFHQ, with train/cat, train/dog, val/cat and val/dog in it",
+        "the unpacked AFHQ, which contains train/cat, train/dog, val/cat and val/dog",
         (
-            # The paper's appendix; the whole of AFHQ, with the wild animals, has 16130 images.
+            # The paper's appendix. All of AFHQ, with the wild animals, has 16130 images.
             Release("AFHQ", (5153, 4739, 500, 500)),
-            # As public loaders list them; the whole of AFHQ v2 has 15803 images.
-            Release("AFHQ v2", (5065, 4678, 493, 491), "this is AFHQ v2, the paper's distances are of the first AFHQ"),
+            # As public loaders list them. All of AFHQ v2 has 15803 images.
+            Release("AFHQ v2", (5065, 4678, 493, 491), "this is AFHQ v2; the paper used the first AFHQ"),
         ),
     ),
-    "cityscapes": Brought(
+    "cityscapes": Manual(
         "https://www.cityscapes-dataset.com",
-        "the folder in which gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip are unpacked",
+        "the folder with the unpacked gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip",
         (Release("Cityscapes", (2975, 2975, 500, 500)),),
     ),
 }
@@ -91,99 +100,98 @@ def fetch_dataset(
     source: Path | None = None,
     url: str | None = None,
     *,
-    known: Mapping[str, Fetched | Brought] = DATASETS,
+    known: Mapping[str, Downloadable | Manual] = DATASETS,
     console: Console | None = None,
-    patience: Patience = PATIENCE,
+    retries: RetryPolicy = RETRIES,
 ) -> str:
-    """Bring a data set to root/name, whole or not at all, and say where it lies, what it holds and what to do next.
+    """Create root/name atomically, and return a sentence with its folder, its contents and the next command.
 
-    source: the folder that a data set which is not fetched is made from. url: another address of the archive. A data
-    set that is there already is counted and left alone. Raises UserError for what the user must mend; nothing that was
-    there is removed.
+    source: the folder from which a manual data set is made. url: another address of the archive. The images of an
+    existing data set are counted, and nothing is changed. Raises UserError if the user must do something.
     """
     if name not in known:
         raise UserError(f"no data set is called {name!r}; {nearest(name, known)}")
     dataset, target, console = known[name], root / name, console or Console()
     if target.exists():
-        release = _release(target, _count(target), dataset, "move it away and run this again")
-        return f"already there: {_told(target, release)}"
+        release = _release(target, _count(target), dataset, "Move it away and run this command again")
+        return f"already there: {_described(target, release)}"
     match dataset:
-        case Fetched() if source:
-            raise UserError(f"{name} is fetched, --from has no use; put an archive you have at {target}.zip")
-        case Fetched():
-            release = _fetch(dataset, target, url or dataset.address, console, patience)
-        case Brought() if url:
-            raise UserError(f"{name} has no address that --url could replace; get it from {dataset.page}, give --from")
-        case Brought() if source:
-            release = _bring(dataset, target, source, console)
-        case Brought():
+        case Downloadable() if source:
+            raise UserError(f"{name} is downloaded, without --from. To use your own archive, put it at {target}.zip")
+        case Downloadable():
+            release = _download(dataset, target, url or dataset.address, console, retries)
+        case Manual() if url:
+            raise UserError(f"{name} has no address that --url could replace. Get it from {dataset.page}, give --from")
+        case Manual() if source:
+            release = _copy(dataset, target, source, console)
+        case Manual():
             to = "" if root == Path("datasets") else f" --to {shlex.quote(str(root))}"
-            mend = f"get it from {dataset.page}, then: just data {name} --from FOLDER{to}"
-            raise UserError(f"{name} is handed out by its owners alone; {mend} (FOLDER: {dataset.folder})")
-    return _told(target, release)
+            steps = f"Get it from {dataset.page}, then: just data {name} --from FOLDER{to}"
+            raise UserError(f"{name} is available only from its owners. {steps} (FOLDER: {dataset.folder})")
+    return _described(target, release)
 
 
-def _fetch(dataset: Fetched, target: Path, url: str, console: Console, patience: Patience) -> Release | None:
+def _download(dataset: Downloadable, target: Path, url: str, console: Console, retries: RetryPolicy) -> Release | None:
     archive = target.with_name(f"{target.name}.zip")
-    with _alone(target):
+    with _locked(target):
         if not archive.exists():
-            download(url, archive, console, patience)
+            download(url, archive, console, retries)
         check_digest(archive, dataset.sha256)
-        entries = read_entries(archive, _place_of)
-        if not dataset.has_tests and not any(place.parts[0].startswith("test") for place in entries):
-            entries |= {PurePosixPath(f"test{place.parts[0][-1]}", place.name): entries[place] for place in entries}
+        entries = read_entries(archive, _path_in_data_set)
+        if not dataset.has_tests and not any(path.parts[0].startswith("test") for path in entries):
+            entries |= {PurePosixPath(f"test{path.parts[0][-1]}", path.name): entries[path] for path in entries}
         release = _release(archive, _counts(entries), dataset, AGAIN)
         with _new_folder(target) as folder:
             unpack(archive, entries, folder)
     return release
 
 
-def _place_of(entry: PurePosixPath) -> PurePosixPath | None:
-    """Images of a split, however deep; not what macOS adds to archives, read-me files and the like."""
+def _path_in_data_set(entry: PurePosixPath) -> PurePosixPath | None:
+    """Return SPLIT/NAME for an image in a split's folder, and None for other files, such as those that macOS adds."""
     if "__MACOSX" in entry.parts or entry.name.startswith(".") or entry.suffix.lower() not in SUFFIXES:
         return None
     return PurePosixPath(entry.parent.name, entry.name) if entry.parent.name in SPLITS else None
 
 
-def _bring(dataset: Brought, target: Path, source: Path, console: Console) -> Release | None:
+def _copy(dataset: Manual, target: Path, source: Path, console: Console) -> Release | None:
     if not source.is_dir():
-        raise UserError(f"{source}: no such folder; --from must point to {dataset.folder}")
+        raise UserError(f"{source}: no such folder. --from must point to {dataset.folder}")
     match target.name:
         case "cat2dog":
             sources, write = _afhq(source), shutil.copyfile
         case "cityscapes":
             sources, write = _cityscapes(source), _write_resized
         case unknown:
-            raise AssertionError(f"nothing lays out {unknown!r}")
+            raise AssertionError(f"no layout for {unknown!r}")
     release = _release(source, _counts(sources), dataset, f"--from must point to {dataset.folder}")
-    with _alone(target), _new_folder(target) as folder, following(target.name, "images", console) as follow:
-        for number, (place, file) in enumerate(sources.items(), 1):
-            (folder / place).parent.mkdir(exist_ok=True)
-            write(file, folder / place)
-            follow(number, len(sources))
+    with _locked(target), _new_folder(target) as folder, progress(target.name, "images", console) as report:
+        for number, (path, file) in enumerate(sources.items(), 1):
+            (folder / path).parent.mkdir(exist_ok=True)
+            write(file, folder / path)
+            report(number, len(sources))
     return release
 
 
 def _afhq(source: Path) -> dict[PurePosixPath, Path]:
-    """What becomes of which file, as it is. A: cats, B: dogs. The first AFHQ calls its tests val, the second test."""
+    """Return the source of each file. A: cats, B: dogs. The test folder of AFHQ is val, that of AFHQ v2 is test."""
     base = _below(source, "train/cat").parents[1]
     tests = "test" if (base / "test").is_dir() and not (base / "val").is_dir() else "val"
     found: dict[PurePosixPath, Path] = {}
     for split, inside in zip(SPLITS, ("train/cat", "train/dog", f"{tests}/cat", f"{tests}/dog"), strict=True):
         if not (base / inside).is_dir():
-            raise UserError(f"{base / inside}: no such folder; unpack AFHQ whole")
+            raise UserError(f"{base / inside}: no such folder. Unpack all of AFHQ")
         found |= {PurePosixPath(split, file.name): file for file in image_files(base / inside)}
     return found
 
 
 def _cityscapes(source: Path) -> dict[PurePosixPath, Path]:
-    """What becomes of which file. A: colour-coded labels, B: photographs, both at 256 x 256; val becomes test.
+    """Return the source of each file. A: colour-coded labels, B: photographs, both at 256 x 256. val becomes test.
 
-    Follows the reference code's prepare_cityscapes_dataset.py: which files, the size regardless of their shape, and the
-    filter, which is Pillow's default since its version 7 (before, it took the nearest pixel). It differs in three
-    points: the script's A are the photographs, and label -> photograph is then trained with --direction BtoA; it writes
-    JPEG of quality 100, here it is PNG, which adds no errors of its own; it numbers its files, here they keep
-    Cityscapes' names, so that a pair has one name. The images side by side, for pix2pix, are left out.
+    The files, the size regardless of their shape and the filter are those of the reference code's
+    prepare_cityscapes_dataset.py. The filter is Pillow's default since version 7; before, it was the nearest pixel.
+    Three things differ. The script's A are the photographs, and label -> photograph is then trained with --direction
+    BtoA. It writes JPEG of quality 100; PNG has no compression errors. It numbers its files; here they keep Cityscapes'
+    names, so that both files of a pair have one name. The pairs in one image, for pix2pix, are left out.
     """
     found: dict[PurePosixPath, Path] = {}
     for phase, split in (("train", "train"), ("val", "test")):
@@ -192,8 +200,8 @@ def _cityscapes(source: Path) -> dict[PurePosixPath, Path]:
             for kind, end in (("gtFine", LABELS_END), ("leftImg8bit", PHOTOGRAPHS_END))
         )
         for key in sorted(labels.keys() ^ photographs.keys()):
-            lone, lacking = (labels[key], PHOTOGRAPHS_END) if key in labels else (photographs[key], LABELS_END)
-            raise UserError(f"{lone}: has no partner {key}{lacking}; unpack both archives whole")
+            file, missing = (labels[key], PHOTOGRAPHS_END) if key in labels else (photographs[key], LABELS_END)
+            raise UserError(f"{file}: has no partner {key}{missing}. Unpack all of both archives")
         for domain, files in (("A", labels), ("B", photographs)):
             found |= {PurePosixPath(f"{split}{domain}", f"{key}.png"): file for key, file in files.items()}
     return found
@@ -204,24 +212,24 @@ def _write_resized(source: Path, target: Path) -> None:
 
 
 def _below(source: Path, wanted: str) -> Path:
-    """The wanted folder, in the source or one further down. Raises UserError where there is none, or several."""
+    """Find a folder in the source or in one of its folders. Raises UserError if there is none, or more than one."""
     found = [path for path in (source / wanted, *sorted(source.glob(f"*/{wanted}"))) if path.is_dir()]
     if not found:
-        raise UserError(f"{source}: holds no {wanted}, nor does a folder in it; unpack the archives whole")
+        raise UserError(f"{source}: there is no {wanted} in it or in its folders. Unpack the whole archive")
     if len(found) > 1:
-        raise UserError(f"{source}: holds {found[0]} and {found[1]}; point --from at one of the two")
+        raise UserError(f"{source}: contains {found[0]} and {found[1]}. Point --from to one of them")
     return found[0]
 
 
 @contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Two commands at once would write into each other's parts."""
+def _locked(target: Path) -> Iterator[None]:
+    """Lock the target, since two commands at once would write to the same partial download."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(target.with_name(f".{target.name}.lock"), timeout=0):
             yield
     except Timeout:
-        raise UserError(f"{target}: another command is preparing it; wait for that one") from None
+        raise UserError(f"{target}: another command is preparing it. Wait for it") from None
 
 
 @contextmanager
@@ -237,13 +245,13 @@ def _count(folder: Path) -> dict[str, int]:
     return _counts(PurePosixPath(split.name, file.name) for split in splits for file in image_files(split))
 
 
-def _counts(places: Iterable[PurePosixPath]) -> dict[str, int]:
-    found = Counter(place.parts[0] for place in places)
+def _counts(paths: Iterable[PurePosixPath]) -> dict[str, int]:
+    found = Counter(path.parts[0] for path in paths)
     return {split: found[split] for split in SPLITS}
 
 
-def _release(place: Path, counts: dict[str, int], dataset: Fetched | Brought, mend: str) -> Release | None:
-    """Which release has these counts; None where none is known. Raises UserError for counts of no release."""
+def _release(source: Path, counts: dict[str, int], dataset: Downloadable | Manual, advice: str) -> Release | None:
+    """Return the release with these counts, or None if no counts are known. Raises UserError for any other counts."""
     found = tuple(counts.values())
     for release in dataset.releases:
         if release.counts == found:
@@ -251,14 +259,14 @@ def _release(place: Path, counts: dict[str, int], dataset: Fetched | Brought, me
     expected = dataset.releases[0].counts if dataset.releases else tuple(max(count, 1) for count in found)
     for split, count, wanted in zip(SPLITS, found, expected, strict=True):
         if count != wanted:
-            raise UserError(f"{place}: {count} images for {split} found, {wanted} expected; {mend}")
+            raise UserError(f"{source}: {count} images for {split} found, {wanted} expected. {advice}")
     return None
 
 
-def _told(target: Path, release: Release | None) -> str:
-    held = ", ".join(f"{split} {count}" for split, count in _count(target).items())
-    known = "counts not checked, none are known"
+def _described(target: Path, release: Release | None) -> str:
+    contents = ", ".join(f"{split} {count}" for split, count in _count(target).items())
+    checked = "counts not checked, since none are published"
     if release:
-        known = f"as published{f'; {release.remark}' if release.remark else ''}"
-    place = "" if target.parent == Path("datasets") else f" {shlex.quote(f'data.root={target}')}"
-    return f"{target}: {held} ({known}); next: just sweep ablation_negatives task={target.name}{place}"
+        checked = f"as published{f'; {release.remark}' if release.remark else ''}"
+    root = "" if target.parent == Path("datasets") else f" {shlex.quote(f'data.root={target}')}"
+    return f"{target}: {contents} ({checked}). Next: just sweep ablation_negatives task={target.name}{root}"

@@ -1,6 +1,6 @@
-"""Zip archives from the network: downloaded in parts that a later call goes on from, checked, and unpacked safely.
+"""Download zip archives, resume broken downloads, check archives and unpack them safely.
 
-Nothing is known here of what they hold; `datasets.py` knows.
+`pipeline.data.catalog` knows what the archives contain.
 """
 
 import errno
@@ -27,14 +27,18 @@ from pipeline.files import file_digest
 CHUNK_BYTES = 1 << 16
 PLAIN_LINE_SECONDS = 10.0
 ZIP_BEGINS = b"PK"
-# Answers of a server that another try may mend.
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-AGAIN = "remove it and run this again"
+# After these answers of a server another try can succeed.
+TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
+AGAIN = "Remove it and run this command again"
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long a silent server is waited for, how often it is asked, and the pause between."""
+class RetryPolicy:
+    """How long to wait for a silent server, how often to try, and the pause between tries.
+
+    urllib3.Retry cannot replace it: it covers a request up to the headers of the answer. Most downloads break later,
+    and the next request then has another Range.
+    """
 
     connect_seconds: float = 15.0
     read_seconds: float = 60.0
@@ -43,26 +47,26 @@ class Patience:
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """What an archive may become; ratio is of the unpacked bytes to its own."""
+class Limits:
+    """The largest archive that is unpacked. ratio: unpacked bytes for each byte of the archive."""
 
     entries: int = 200_000
     unpacked_gb: float = 20.0
     ratio: float = 100.0
 
 
-PATIENCE, BOUNDS = Patience(), Bounds()
-# Told how much is done, and of how much if that is known.
-Follow = Callable[[int, int | None], None]
+RETRIES, LIMITS = RetryPolicy(), Limits()
+# Takes how much is done, and the total if it is known.
+Report = Callable[[int, int | None], None]
 
 
 class _BrokenError(Exception):
-    """What another try may mend."""
+    """The download broke. Another try can succeed."""
 
 
 @dataclass(frozen=True)
-class _Note:
-    """Which file the bytes of a part belong to: its address, its ETag or date, its length if the server said it."""
+class _Origin:
+    """The file of which a part is: its address, its ETag or date, and its length if the server gave it."""
 
     url: str
     validator: str | None
@@ -70,18 +74,18 @@ class _Note:
 
 
 @contextmanager
-def following(label: str, unit: Literal["MB", "images"], console: Console) -> Iterator[Follow]:
-    """A bar on a terminal, a plain line now and then elsewhere; told in bytes or in images."""
+def progress(label: str, unit: Literal["MB", "images"], console: Console) -> Iterator[Report]:
+    """Show progress in bytes or in images: a bar on a terminal, elsewhere a line every few seconds."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=console)
     task, plain_due = bar.add_task(label, total=None), time.monotonic() + PLAIN_LINE_SECONDS
 
-    def spelt(count: int) -> str:
+    def amount(count: int) -> str:
         return f"{count / 1e6:.1f}" if unit == "MB" else str(count)
 
-    def follow(done: int, total: int | None) -> None:
+    def report(done: int, total: int | None) -> None:
         nonlocal plain_due
-        text = f"{label}: {spelt(done)}{f' of {spelt(total)}' if total else ''} {unit}"
+        text = f"{label}: {amount(done)}{f' of {amount(total)}' if total else ''} {unit}"
         if console.is_terminal:
             bar.update(task, completed=done, total=total, description=text)
         elif time.monotonic() >= plain_due:
@@ -90,95 +94,95 @@ def following(label: str, unit: Literal["MB", "images"], console: Console) -> It
 
     if console.is_terminal:
         with bar:
-            yield follow
+            yield report
     else:
-        yield follow
+        yield report
 
 
-def download(url: str, archive: Path, console: Console, patience: Patience = PATIENCE) -> None:
-    """Bring the zip at `url` to `archive`, whole or not at all.
+def download(url: str, archive: Path, console: Console, retries: RetryPolicy = RETRIES) -> None:
+    """Download the zip at `url` to `archive`, which appears when it is complete.
 
-    Bytes gather in `<archive>.partial`. A later call asks for the rest alone, on condition that the file is still the
-    same (RFC 9110, If-Range; what names it stands in `<archive>.partial.json`), and starts again where it is not.
-    Raises UserError where the address, the server or the connection fails, or where no zip comes.
+    Until then its bytes are in `<archive>.partial`. A later call requests only the rest if the server's file is still
+    the same (RFC 9110, If-Range, with the validator in `<archive>.partial.json`). Otherwise it starts again. Raises
+    UserError if the address, the server or the connection fails, or if the answer is no zip.
     """
     archive.parent.mkdir(parents=True, exist_ok=True)
     partial = archive.with_name(f"{archive.name}.partial")
-    with following(archive.name, "MB", console) as follow:
-        for tries_left in reversed(range(patience.tries)):
+    with progress(archive.name, "MB", console) as report:
+        for tries_left in reversed(range(retries.tries)):
             try:
-                _carry_on(url, partial, patience, follow)
+                _resume(url, partial, retries, report)
                 break
             except (_BrokenError, requests.RequestException) as error:
-                if isinstance(error, ValueError):  # requests' way to say that it was given no address
-                    raise UserError(f"{url}: no address of a file; give one as in http://host/file.zip") from None
+                if isinstance(error, ValueError):  # requests' errors for what is no address
+                    raise UserError(f"{url}: no address of a file. Give one such as http://host/file.zip") from None
                 if not tries_left:
                     raise UserError(_failure(url, partial, error)) from None
-                time.sleep(patience.pause_seconds)
+                time.sleep(retries.pause_seconds)
     partial.rename(archive)
-    _note_of(partial).unlink(missing_ok=True)
+    _origin_file(partial).unlink(missing_ok=True)
 
 
-def _carry_on(url: str, partial: Path, patience: Patience, follow: Follow) -> None:
-    note = _read_note(partial)
-    have = partial.stat().st_size if note and note.url == url and note.validator and partial.exists() else 0
-    if note and have and have == note.length:
+def _resume(url: str, partial: Path, retries: RetryPolicy, report: Report) -> None:
+    origin = _read_origin(partial)
+    have = partial.stat().st_size if origin and origin.url == url and origin.validator and partial.exists() else 0
+    if origin and have and have == origin.length:
         return
     headers = {"Accept-Encoding": "identity"}
-    if note and note.validator and have:
-        headers |= {"Range": f"bytes={have}-", "If-Range": note.validator}
-    waits = (patience.connect_seconds, patience.read_seconds)
+    if origin and origin.validator and have:
+        headers |= {"Range": f"bytes={have}-", "If-Range": origin.validator}
+    waits = (retries.connect_seconds, retries.read_seconds)
     with requests.get(url, headers=headers, stream=True, timeout=waits) as answer:
         content_range = answer.headers.get("Content-Range", "")
         match answer.status_code:
-            case 206 if note and have and content_range.startswith(f"bytes {have}-"):
-                _append(answer.iter_content(CHUNK_BYTES), partial, note.length, follow)
+            case 206 if origin and have and content_range.startswith(f"bytes {have}-"):
+                _append(answer.iter_content(CHUNK_BYTES), partial, origin.length, report)
             case 200:
                 chunks = answer.iter_content(CHUNK_BYTES)
                 first = next(chunks, b"")
                 if not first.startswith(ZIP_BEGINS):
                     kind = answer.headers.get("Content-Type", "something")
-                    raise UserError(f"{url}: answers with {kind}, not with a zip archive; give another with --url")
-                note = _Note(url, _validator(answer), _length(answer))
-                # First the bytes of another file go, then the note says whose the next ones are.
+                    raise UserError(f"{url}: the answer is {kind}, not a zip archive. Give another address with --url")
+                origin = _Origin(url, _validator(answer), _length(answer))
+                # In this order, so that a crash never leaves bytes of one file with the origin of another.
                 partial.write_bytes(b"")
-                _note_of(partial).write_text(json.dumps(asdict(note)), encoding="utf-8")
+                _origin_file(partial).write_text(json.dumps(asdict(origin)), encoding="utf-8")
                 partial.write_bytes(first)
-                _append(chunks, partial, note.length, follow)
+                _append(chunks, partial, origin.length, report)
             case 416 if have and content_range == f"bytes */{have}":
                 return
             case 206 | 416:
                 partial.unlink(missing_ok=True)
-                raise _BrokenError("it does not go on from where the part ends")
-            case status if status in PASSING:
+                raise _BrokenError("it does not continue at the end of the part")
+            case status if status in TEMPORARY:
                 raise _BrokenError(f"it answers {status} {answer.reason}")
             case status:
-                raise UserError(f"{url}: the server answers {status} {answer.reason}; give another address with --url")
+                raise UserError(f"{url}: the server answers {status} {answer.reason}. Give another address with --url")
 
 
-def _append(chunks: Iterator[bytes], partial: Path, length: int | None, follow: Follow) -> None:
+def _append(chunks: Iterator[bytes], partial: Path, length: int | None, report: Report) -> None:
     with partial.open("ab") as file:
         for chunk in chunks:
             file.write(chunk)
-            follow(file.tell(), length)
+            report(file.tell(), length)
         size = file.tell()
     if length is not None and size != length:
-        raise _BrokenError(f"{size} bytes came where {length} were announced")
+        raise _BrokenError(f"{size} bytes came, but {length} were announced")
 
 
-def _note_of(partial: Path) -> Path:
+def _origin_file(partial: Path) -> Path:
     return partial.with_name(f"{partial.name}.json")
 
 
-def _read_note(partial: Path) -> _Note | None:
+def _read_origin(partial: Path) -> _Origin | None:
     try:
-        return _Note(**json.loads(_note_of(partial).read_text(encoding="utf-8")))
+        return _Origin(**json.loads(_origin_file(partial).read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
         return None
 
 
 def _validator(answer: requests.Response) -> str | None:
-    """What If-Range may hold: a strong ETag, else the date."""
+    """Return the value for If-Range: a strong ETag, else the date."""
     tag = answer.headers.get("ETag", "")
     return tag if tag.startswith('"') else answer.headers.get("Last-Modified")
 
@@ -193,60 +197,59 @@ def _failure(url: str, partial: Path, error: Exception) -> str:
     while inner := reason.__cause__ or reason.__context__:
         reason = inner
     said = first_line(reason) if isinstance(reason, Exception) else type(reason).__name__
-    size, note = partial.stat().st_size if partial.exists() else 0, _read_note(partial)
-    if size and note:
-        mend = (
-            "goes on from there" if note.validator else "starts again, since the server does not name its file's state"
-        )
-        return f"{url}: the connection broke after {size / 1e6:.1f} MB ({said}); the same command {mend}"
-    return f"{url}: cannot be reached ({said}); try again later, or give another address with --url"
+    size, origin = partial.stat().st_size if partial.exists() else 0, _read_origin(partial)
+    if size and origin:
+        next_time = "resumes there" if origin.validator else "starts again, since the server gives no ETag and no date"
+        return f"{url}: the connection broke after {size / 1e6:.1f} MB ({said}). The same command {next_time}"
+    return f"{url}: cannot be reached ({said}). Try again later, or give another address with --url"
 
 
 def check_digest(archive: Path, sha256: str | None) -> None:
-    """Raise UserError where the file's SHA-256 is not the published one; None is not known, and not checked."""
+    """Raise UserError if the file's SHA-256 is not the published one. None is unknown and is not checked."""
     if sha256 is None:
         return
     found = file_digest(archive)
     if found != sha256:
-        raise UserError(f"{archive}: its sha256 is {found}, the published file's is {sha256}; {AGAIN}")
+        raise UserError(f"{archive}: its SHA-256 is {found}, but the published file has {sha256}. {AGAIN}")
 
 
 def read_entries(
-    archive: Path, pick: Callable[[PurePosixPath], PurePosixPath | None], bounds: Bounds = BOUNDS
+    archive: Path, pick: Callable[[PurePosixPath], PurePosixPath | None], limits: Limits = LIMITS
 ) -> dict[PurePosixPath, zipfile.ZipInfo]:
-    """The entries that `pick` wants, by the place it gives them; it leaves out with None.
+    """Return the entries that `pick` selects, by the path that it returns for them. For others it returns None.
 
-    Raises UserError where the archive is not whole, grows beyond the bounds, or where any entry, wanted or not, is a
-    danger: it would lie outside, is a link or a device, is locked, or takes another's place.
+    Raises UserError if the archive is damaged or too large, or if any of its entries is dangerous: outside the folder,
+    a link or device, encrypted, or with the path of another entry.
     """
     picked: dict[PurePosixPath, zipfile.ZipInfo] = {}
     with _opened(archive) as opened:
         entries = opened.infolist()
         for entry in entries:
             if danger := _danger(entry):
-                raise UserError(f"{archive}: {entry.orig_filename!r} in it {danger}; it is not unpacked")
+                raise UserError(f"{archive}: its entry {entry.orig_filename!r} {danger}. The archive is not unpacked")
         unpacked_bytes = sum(entry.file_size for entry in entries)
         ratio = unpacked_bytes / archive.stat().st_size
-        if len(entries) > bounds.entries or unpacked_bytes > bounds.unpacked_gb * 1e9 or ratio > bounds.ratio:
-            grown = f"{len(entries)} files and {unpacked_bytes / 1e9:.1f} GB, {ratio:.0f} times its size"
-            raise UserError(f"{archive}: would become {grown}; it is not unpacked")
-        if torn := opened.testzip():
-            raise UserError(f"{archive}: {torn!r} in it is damaged; {AGAIN}")
+        if len(entries) > limits.entries or unpacked_bytes > limits.unpacked_gb * 1e9 or ratio > limits.ratio:
+            found = f"{len(entries)} files and {unpacked_bytes / 1e9:.1f} GB, {ratio:.0f} times its size"
+            allowed = f"{limits.entries} files, {limits.unpacked_gb:g} GB and {limits.ratio:g} times its size"
+            raise UserError(f"{archive}: unpacked, it has {found}. At most {allowed} are allowed")
+        if damaged := opened.testzip():
+            raise UserError(f"{archive}: its entry {damaged!r} is damaged. {AGAIN}")
     for entry in entries:
-        place = None if entry.is_dir() else pick(PurePosixPath(entry.filename))
-        if place in picked:
-            raise UserError(f"{archive}: two files in it are called {place}; it is not unpacked")
-        if place is not None:
-            picked[place] = entry
+        path = None if entry.is_dir() else pick(PurePosixPath(entry.filename))
+        if path in picked:
+            raise UserError(f"{archive}: two of its entries have the path {path}. The archive is not unpacked")
+        if path is not None:
+            picked[path] = entry
     return picked
 
 
 def unpack(archive: Path, entries: Mapping[PurePosixPath, zipfile.ZipInfo], folder: Path) -> None:
-    """Write the entries to their places below a folder. Raises UserError where the archive is not whole."""
+    """Write the entries to their paths in a folder. Raises UserError if the archive is damaged."""
     with _opened(archive) as opened:
-        for place, entry in entries.items():
-            (folder / place).parent.mkdir(parents=True, exist_ok=True)
-            with opened.open(entry) as source, (folder / place).open("xb") as sink:
+        for path, entry in entries.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            with opened.open(entry) as source, (folder / path).open("xb") as sink:
                 shutil.copyfileobj(source, sink)
 
 
@@ -256,21 +259,21 @@ def _opened(archive: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(archive) as opened:
             yield opened
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, UnicodeDecodeError, OSError) as error:
-        # A place before the file's beginning is an invalid argument; what else the system says is of the disk.
+        # An offset before the beginning of the file is an invalid argument. Other errors come from the disk.
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
-        raise UserError(f"{archive}: damaged, or no zip archive ({first_line(error)}); {AGAIN}") from None
+        raise UserError(f"{archive}: damaged, or no zip archive ({first_line(error)}). {AGAIN}") from None
 
 
 def _danger(entry: zipfile.ZipInfo) -> str | None:
-    # Windows' reading takes backslashes for separators too, and knows drives.
+    # A Windows path also has backslashes and drives.
     path, kind = PureWindowsPath(entry.orig_filename), stat.S_IFMT(entry.external_attr >> 16)
     if path.anchor or ".." in path.parts or "\0" in entry.orig_filename:
-        return "would be written outside its folder"
+        return "would be written outside the folder"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is a link or a device"
     if entry.flag_bits & 1:
-        return "is locked with a password"
+        return "is encrypted"
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return "is packed in a way that is not read here"
+        return "has a compression that is not supported"
     return None

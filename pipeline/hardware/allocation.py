@@ -1,4 +1,4 @@
-"""How many trials share a machine: what each is promised, never more in sum than there is. Pure."""
+"""Divide a machine among trials: all shares together never exceed what the machine has. Pure."""
 
 import math
 
@@ -7,45 +7,45 @@ from pipeline.errors import UserError
 from pipeline.hardware.device import Machine
 from pipeline.hardware.share import Share
 
-# What a process holds on a GPU beside its tensors (context, libraries, workspaces): the paper's memory column is
+# What a process uses on a GPU besides its tensors (context, libraries, workspaces). The paper's memory column is
 # 0.75 to 0.93 GB above the live tensors of its code (docs/sweeps.md).
 CUDA_ALLOWANCE_GB = 0.95
-# What a process holds in main memory beside its tensors (Python, torch, MLflow), and by how much an allocator and the
-# convolutions' workspaces exceed what lives; measured (docs/sweeps.md).
+# What a process uses in main memory besides its tensors (Python, torch, MLflow), and the factor by which the allocator
+# and the convolutions' workspaces exceed the live tensors. Both are measured (docs/sweeps.md).
 PROCESS_ALLOWANCE_GB = 0.75
 WORKSPACE_FACTOR = 2.0
 
 
 def needed_gb(live_gb: float, device: str) -> float:
-    """What a trial takes of its device, from the peak of its live tensors (both in 10^9 bytes)."""
+    """Return the device memory that a trial needs, from the peak of its live tensors (both in 10^9 bytes)."""
     if device == "cuda":
         return live_gb + CUDA_ALLOWANCE_GB
     return live_gb * WORKSPACE_FACTOR + PROCESS_ALLOWANCE_GB
 
 
 def tensors_gb(share: Share) -> float:
-    """What a process's tensors may take of its share of a GPU: all but the allowance, where others are beside it."""
+    """Return what a trial's tensors may use of its memory: all of it, less the allowance if others share the GPU."""
     return share.memory_gb - CUDA_ALLOWANCE_GB if share.packed else share.memory_gb
 
 
 def share_of(machine: Machine, compute: ComputeConfig, need_gb: float, trials: int, *, live_gb: float = 0.0) -> Share:
-    """What one of so many trials is promised, where each needs so much memory of the device: an equal slice of it.
+    """Return the share of one trial, if `trials` trials each need `need_gb` of the device: equal parts.
 
-    live_gb: the counted live tensors of a trial, below which no share of a GPU can be (10^9 bytes).
-    Raises UserError where the machine could never carry it.
+    live_gb: the counted live tensors of a trial (10^9 bytes); no share of a GPU may be smaller.
+    Raises UserError if the machine can never run such a trial.
     """
     fitting = math.floor(machine.memory_gb / need_gb)
     if fitting == 0:
         raise UserError(
-            f"a trial needs {need_gb:.1f} GB and {machine.describe_memory()}; lower data.size, train.batch_size or "
-            "model.generator.channels, or free memory of the device"
+            f"a trial needs {need_gb:.1f} GB, but {machine.describe_memory()}. Lower data.size, train.batch_size or "
+            "model.generator.channels, or free memory of the device."
         )
     if machine.device == "cuda":
         share = _share_of_gpus(machine, compute, min(fitting, math.ceil(trials / machine.gpus)))
         if compute.gpus_per_trial != "auto":
             _require_room(share, machine, max(need_gb, needed_gb(live_gb, "cuda")), live_gb)
         return share
-    # Threads follow from the whole sweep and not from what is left of it: another number of them sums in another order.
+    # From the whole sweep and not from what is left of it: another number of threads sums in another order.
     wanted = compute.cpus_per_trial
     cpus = max(1, machine.cores // min(trials, machine.cores, fitting)) if wanted == "auto" else wanted
     _require_cores(cpus, machine)
@@ -56,28 +56,28 @@ def share_of(machine: Machine, compute: ComputeConfig, need_gb: float, trials: i
 def _share_of_gpus(machine: Machine, compute: ComputeConfig, sharing: int) -> Share:
     gpus = compute.gpus_per_trial
     if gpus == "auto":
-        gpus = _part(min(sharing, compute.most_per_gpu))
-    # Ray never splits a trial of a part over two GPUs.
+        gpus = part_of_gpu(min(sharing, compute.most_per_gpu))
+    # Ray never places a trial that has part of a GPU on two GPUs.
     slots = machine.gpus * _per_gpu(gpus)
     cpus = max(1, machine.cores // slots) if compute.cpus_per_trial == "auto" else compute.cpus_per_trial
     _require_cores(cpus, machine)
     return Share(cpus, gpus, machine.memory_gb / _per_gpu(gpus), min(slots, machine.cores // cpus))
 
 
-def _part(sharing: int) -> float:
-    """The part of a GPU for one of so many: rounded down, since Ray counts in steps of 1/10000."""
+def part_of_gpu(sharing: int) -> float:
+    """Return the part of a GPU for one of `sharing` trials: rounded down, since Ray counts in steps of 1/10000."""
     return math.floor(10_000 / sharing) / 10_000
 
 
 def _per_gpu(gpus: float) -> int:
-    """How many trials of such a part one GPU carries."""
+    """Return how many trials fit on one GPU if each has this part of it."""
     return max(1, math.floor(1 / gpus + 1e-9))
 
 
 def _require_room(share: Share, machine: Machine, need_gb: float, live_gb: float) -> None:
-    """Refuse a share of a GPU that cannot hold the live tensors, which are the least that a trial takes.
+    """Raise UserError if a share of a GPU cannot hold the live tensors, which are the least that a trial needs.
 
-    A share between them and the predicted need passes, since a prediction may be too high.
+    A share between them and the predicted need is allowed, since a prediction may be too high.
     """
     if tensors_gb(share) > live_gb:
         return
@@ -91,4 +91,4 @@ def _require_room(share: Share, machine: Machine, need_gb: float, live_gb: float
 
 def _require_cores(cpus: int, machine: Machine) -> None:
     if cpus > machine.cores:
-        raise UserError(f"compute.cpus_per_trial={cpus}: there are only {machine.cores} here; lower it")
+        raise UserError(f"compute.cpus_per_trial={cpus}, but this machine has {machine.cores} cores. Lower it.")

@@ -1,4 +1,4 @@
-"""Whether CUDA can be used here, and if not, why. The facts are gathered once; what they mean is pure."""
+"""Check whether CUDA can be used here, and say why not. Gathering the facts and judging them are separate."""
 
 import os
 import warnings
@@ -19,10 +19,10 @@ INSTALL = "pytorch.org/get-started/locally lists the builds"
 class CudaFacts:
     """What the machine says of CUDA.
 
-    torch_cuda: the CUDA that torch was built with, '13.0'; None for a build without. architectures: what torch has
-    kernels for, 'sm_90'. available: torch.cuda.is_available(). torch_error: what torch says where it is not. visible:
-    CUDA_VISIBLE_DEVICES, None where it is not set. gpus: those that torch can use. mps: whether the Multi-Process
-    Service runs.
+    torch_cuda: the CUDA with which torch was built, '13.0'; None for a build without CUDA. architectures: those for
+    which torch has kernels, 'sm_90'. available: torch.cuda.is_available(). torch_error: torch's error if CUDA is not
+    available. visible: CUDA_VISIBLE_DEVICES, None if it is not set. gpus: those that torch can use. mps: whether the
+    Multi-Process Service runs.
     """
 
     torch_version: str
@@ -41,19 +41,19 @@ class Finding:
     """What was found, and what to do."""
 
     found: str
-    mend: str
+    advice: str
 
     def __str__(self) -> str:
-        return f"{self.found}. {self.mend}"
+        return f"{self.found}. {self.advice}"
 
 
 def find_cuda() -> CudaFacts:
-    """Gather the facts without creating a CUDA context. On a machine without a driver it takes milliseconds."""
+    """Gather the facts without creating a CUDA context. It takes milliseconds without a driver."""
     driver = find_driver()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns of what is said here as a fault
+        warnings.simplefilter("ignore")  # cuda_fault reports what torch warns of
         available = torch.cuda.is_available()
-        # Only a failed start says why; without a driver there is nothing to start.
+        # Starting CUDA gives the reason. Without a driver there is nothing to start.
         error = _error_of_start() if driver.loaded and not available else ""
     return CudaFacts(
         torch.__version__,
@@ -69,7 +69,7 @@ def find_cuda() -> CudaFacts:
 
 
 def cuda_fault(facts: CudaFacts, *, sharing: bool = True) -> Finding | None:
-    """Why trials cannot train on CUDA here, and what to do; None where they can. Pure.
+    """Return why trials cannot train on CUDA here, and what to do; None if they can. Pure.
 
     Args:
         sharing: whether several trials may be put on one GPU (`shares_gpus`).
@@ -84,7 +84,7 @@ def cuda_fault(facts: CudaFacts, *, sharing: bool = True) -> Finding | None:
 
 
 def cuda_notes(facts: CudaFacts) -> list[Finding]:
-    """What a user should know of a CUDA that can be used. Pure."""
+    """Return what a user should know about a usable CUDA. Pure."""
     notes = [_mig_note(gpu) for gpu in facts.gpus if gpu.mig and len(gpu.slices) > 1]
     for gpu in facts.gpus:
         if gpu.free_gb is None:
@@ -114,10 +114,10 @@ def cuda_notes(facts: CudaFacts) -> list[Finding]:
 
 
 def runs_on(capability: tuple[int, int], architectures: tuple[str, ...]) -> bool:
-    """Whether code for one of these architectures runs on a GPU. Pure.
+    """Return whether code for one of these architectures runs on a GPU. Pure.
 
-    Machine code ('sm_80') runs on the same major version from its minor version on; 'sm_90a' on that version alone.
-    PTX code ('compute_90') runs on that version and later ones. An empty list says nothing, so it passes.
+    Machine code ('sm_80') runs on the same major version from its minor version on; 'sm_90a' only on that version.
+    PTX code ('compute_90') runs on that version and later ones. An empty list is no information, so it passes.
     """
     if not architectures:
         return True
@@ -150,7 +150,7 @@ def _why_unavailable(facts: CudaFacts) -> Finding:
             "Unset it, or set it to the numbers that nvidia-smi -L lists",
         )
     if driver.cuda and driver.cuda[0] < int(facts.torch_cuda.split(".")[0]):
-        # Within a major version any driver will do (CUDA's minor version compatibility).
+        # Any driver of the same major version works (CUDA's minor version compatibility).
         named = f"driver {driver.version}" if driver.version else "driver"
         return Finding(
             f"the NVIDIA {named} supports CUDA up to {driver.cuda[0]}.{driver.cuda[1]}, and torch {version} is built "
@@ -166,9 +166,9 @@ def _why_unavailable(facts: CudaFacts) -> Finding:
             f"({facts.torch_error})",
             "Unset it, or set it to the numbers or identifiers that nvidia-smi -L lists",
         )
-    told = f"; NVML says: {driver.nvml_error}" if driver.nvml_error else ""
+    nvml = f"; NVML says: {driver.nvml_error}" if driver.nvml_error else ""
     return Finding(
-        f"torch cannot start CUDA: {facts.torch_error or 'it does not say why'}{told}",
+        f"torch cannot start CUDA: {facts.torch_error or 'it gives no reason'}{nvml}",
         "Check that nvidia-smi works. After an update of the driver, restart the machine",
     )
 
@@ -212,7 +212,7 @@ def _mig_note(gpu: GPU) -> Finding:
 
 
 def _hides_all(visible: str) -> bool:
-    """Whether the list is empty or begins with a number that stands for none; CUDA reads up to the first such entry."""
+    """Return whether the list is empty or begins with an invalid number, at which CUDA stops reading."""
     return visible.split(",")[0].strip() in ("", "-1", "NoDevFiles")
 
 

@@ -1,4 +1,4 @@
-"""What this machine offers: its device, cores and memory."""
+"""This machine: its devices, cores and memory."""
 
 import os
 import platform
@@ -18,10 +18,10 @@ from pipeline.hardware.gpus import GPU, find_gpus
 
 @dataclass(frozen=True)
 class Machine:
-    """The kind of device that trials use, how many there are, its name, and the memory (10^9 bytes) of each.
+    """The kind of device that trials use, its name, the number of cores and GPUs, and the memory (10^9 bytes).
 
-    On a CPU the cores are the devices, and the memory is the one they share. On GPUs memory_gb is what is free on the
-    fullest of them, since others may use them too. devices: what is known of each GPU.
+    On a CPU all trials share memory_gb. On GPUs memory_gb is what is free on the fullest GPU, since others may use them
+    too. devices: what is known of each GPU.
     """
 
     device: Literal["cpu", "cuda"]
@@ -40,8 +40,10 @@ class Machine:
 
 
 def resolve_device(name: str) -> torch.device:
-    """'auto' is CUDA where there is some, else the CPU. Raises UserError, which says why, for a CUDA that is not
-    there."""
+    """Return the device of a name: 'auto' is CUDA if available, else the CPU.
+
+    Raises UserError, with the reason, for a CUDA that is not available.
+    """
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise UserError(f"compute.device=cuda: {cuda_fault(find_cuda())}. Or train on the CPU: compute.device=cpu")
@@ -49,7 +51,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def find_machine(config: ComputeConfig) -> Machine:
-    """The machine this process runs on, as far as trials may use it. Raises UserError for a device it lacks."""
+    """Return this machine, as far as trials may use it. Raises UserError for a device that it does not have."""
     device = resolve_device(config.device)
     cores = len(os.sched_getaffinity(0))
     if device.type == "cuda":
@@ -61,7 +63,7 @@ def find_machine(config: ComputeConfig) -> Machine:
 
 
 def describe_devices(machine: Machine, config: ComputeConfig) -> str:
-    """Return the line that says on what trials run, and why where that is the CPU: 'Running on …'."""
+    """Return the line 'Running on …', with the devices and, for the CPU, the reason."""
     if machine.device == "cuda":
         gpus = [f"GPU {gpu.index} ({gpu.name}, {gpu.describe_memory()})" for gpu in machine.devices]
         return f"Running on {', '.join(gpus)}."
@@ -71,19 +73,19 @@ def describe_devices(machine: Machine, config: ComputeConfig) -> str:
 
 
 def shares_gpus(config: ComputeConfig) -> bool:
-    """Whether several trials may be put on one GPU."""
+    """Return whether several trials may run on one GPU."""
     gpus = config.gpus_per_trial
     return config.most_per_gpu > 1 if gpus == "auto" else gpus <= 0.5
 
 
 def use_threads(count: int) -> None:
-    """Keep this process to so many cores: torch's, and numpy's linear algebra, of which KID is made."""
+    """Limit this process to so many threads, in torch and in numpy's linear algebra, which KID uses."""
     torch.set_num_threads(count)
     threadpool_limits(count, user_api="blas")
 
 
 def device_name(device: torch.device) -> str:
-    """What the maker calls the device; times are compared between devices of one name alone."""
+    """Return the manufacturer's name of the device. Times are comparable only between devices of one name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
@@ -95,7 +97,7 @@ def device_name(device: torch.device) -> str:
 
 
 def main_memory_bytes() -> int:
-    """What the machine has, or what a container may use of it."""
+    """Return the main memory of the machine, or what a container may use of it."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = memory_limit(own_groups())
     return physical if limit is None else min(physical, limit)

@@ -6,19 +6,21 @@ import torch
 
 from pipeline.hardware.gpus import energy_reader
 
-# Joules since the driver was loaded, of the whole GPU, whoever used it. None once a reading failed.
+# Joules of the whole GPU since the driver was loaded, by all its users. None after a failed reading.
 JouleCounter = Callable[[], float | None]
 
 
 def joule_counter(device: torch.device) -> JouleCounter | None:
-    """A GPU's counter of energy; None for a device without one (`pipeline.hardware.gpus.energy_reader`)."""
+    """Return a GPU's energy counter; None for a device without one (`pipeline.hardware.gpus.energy_reader`)."""
     read = energy_reader(device)
     return until_it_fails(read) if read else None
 
 
 def until_it_fails(read: Callable[[], float | None]) -> JouleCounter:
-    """Pass readings on until one fails or is below the one before, as after a reload of the driver; then give None
-    forever, since differences to earlier readings mean nothing."""
+    """Return readings until one fails or decreases, and None from then on.
+
+    A reading decreases when the driver was reloaded. Differences to earlier readings are then meaningless.
+    """
     last: float | None = 0.0
 
     def count() -> float | None:

@@ -1,4 +1,4 @@
-"""The GPUs that this process may use, as NVML and torch describe them. The only file that knows pynvml.
+"""The GPUs that this process may use, as NVML and torch describe them. Only this file imports pynvml.
 
 Nothing here creates a CUDA context, which would take 0.5 GB of the GPU: torch gives the properties, NVML the rest.
 All memory is in 10^9 bytes.
@@ -24,7 +24,7 @@ FIRST_WITH_BF16 = (8, 0)
 
 @dataclass(frozen=True)
 class GPUProcess:
-    """A process that uses a GPU. used_gb: None where the driver does not say."""
+    """A process that uses a GPU. used_gb: None if the driver does not say."""
 
     pid: int
     used_gb: float | None
@@ -34,7 +34,7 @@ class GPUProcess:
 class GPU:
     """One GPU, or one MIG slice of a GPU.
 
-    index: torch's number, which follows CUDA_VISIBLE_DEVICES. free_gb: None where NVML does not say. slices: the
+    index: torch's number, which follows CUDA_VISIBLE_DEVICES. free_gb: None if NVML does not say. slices: the
     identifiers of all MIG slices of the same GPU.
     """
 
@@ -51,7 +51,7 @@ class GPU:
 
     @property
     def usable_gb(self) -> float:
-        """The memory that is free; all of it where that is unknown."""
+        """The free memory; all memory if that is unknown."""
         return self.memory_gb if self.free_gb is None else self.free_gb
 
     @property
@@ -76,10 +76,10 @@ class GPU:
 
 @dataclass(frozen=True)
 class Driver:
-    """NVIDIA's driver. loaded: whether its library can be loaded. version: '580.65.06', where NVML says it.
+    """NVIDIA's driver. loaded: whether its library can be loaded. version: '580.65.06'; None if NVML does not say.
 
     cuda: the newest CUDA that it supports, (13, 0). gpus: how many GPUs the machine has, whatever
-    CUDA_VISIBLE_DEVICES says; None where NVML does not say. nvml_error: why NVML does not answer, else ''.
+    CUDA_VISIBLE_DEVICES is; None if NVML does not say. nvml_error: why NVML does not answer, else ''.
     """
 
     loaded: bool
@@ -96,20 +96,20 @@ def find_driver() -> Driver:
     except OSError:
         return Driver(loaded=False)
     number = ctypes.c_int()
-    # It needs no initialised driver. 13000 stands for 13.0.
+    # This call works before the driver is initialised. 13000 means 13.0.
     known = library.cuDriverGetVersion(ctypes.byref(number)) == 0 and number.value > 0
     cuda = (number.value // 1000, number.value % 1000 // 10) if known else None
     nvml, error = _open_nvml()
     if nvml is None:
         return Driver(True, cuda=cuda, nvml_error=error)
-    version = _asked(nvml, nvml.nvmlSystemGetDriverVersion)
-    return Driver(True, version, cuda, _asked(nvml, nvml.nvmlDeviceGetCount))
+    version = _ask(nvml, nvml.nvmlSystemGetDriverVersion)
+    return Driver(True, version, cuda, _ask(nvml, nvml.nvmlDeviceGetCount))
 
 
 def find_gpus() -> tuple[GPU, ...]:
-    """The GPUs that torch can use, in torch's order; none where torch cannot use CUDA."""
+    """Return the GPUs that torch can use, in torch's order; none if torch cannot use CUDA."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # faults are told by pipeline.hardware.cuda
+        warnings.simplefilter("ignore")  # pipeline.hardware.cuda reports faults
         if not torch.cuda.is_available():
             return ()
         nvml, _ = _open_nvml()
@@ -119,10 +119,10 @@ def find_gpus() -> tuple[GPU, ...]:
 
 
 def describe_gpu(nvml: Any, index: int, properties: Any, visible: str) -> GPU:
-    """Join torch's properties of a device to what NVML says of it.
+    """Return a device from torch's properties and NVML's answers.
 
     Args:
-        nvml: the library, or None where it is absent.
+        nvml: the library, or None if it does not answer.
         visible: the value of CUDA_VISIBLE_DEVICES, which may name a MIG slice.
     """
     memory_gb, capability = properties.total_memory / GB, (properties.major, properties.minor)
@@ -130,17 +130,17 @@ def describe_gpu(nvml: Any, index: int, properties: Any, visible: str) -> GPU:
     if handle is None:
         uuid = f"GPU-{properties.uuid}"
         return GPU(index, uuid, properties.name, memory_gb, None, capability, "unknown", mig=False)
-    memory = _asked(nvml, lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
-    is_slice = bool(_asked(nvml, lambda: nvml.nvmlDeviceIsMigDeviceHandle(handle).value))
-    whole = _asked(nvml, lambda: nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)) if is_slice else handle
-    mode = _asked(nvml, lambda: nvml.nvmlDeviceGetComputeMode(whole or handle))
-    uuid = _asked(nvml, lambda: nvml.nvmlDeviceGetUUID(handle)) or f"GPU-{properties.uuid}"
+    memory = _ask(nvml, lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
+    is_slice = bool(_ask(nvml, lambda: nvml.nvmlDeviceIsMigDeviceHandle(handle).value))
+    whole = _ask(nvml, lambda: nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)) if is_slice else handle
+    mode = _ask(nvml, lambda: nvml.nvmlDeviceGetComputeMode(whole or handle))
+    uuid = _ask(nvml, lambda: nvml.nvmlDeviceGetUUID(handle)) or f"GPU-{properties.uuid}"
     return GPU(
         index,
         uuid,
         properties.name,
         memory_gb,
-        # torch's total is NVML's less what the driver keeps, so free may exceed it by a little.
+        # torch's total excludes what the driver reserves, so NVML's free memory may exceed it a little.
         None if memory is None else min(memory.free / GB, memory_gb),
         capability,
         _MODES.get(-1 if mode is None else mode, "unknown"),
@@ -151,27 +151,27 @@ def describe_gpu(nvml: Any, index: int, properties: Any, visible: str) -> GPU:
 
 
 def find_handle(nvml: Any, uuid: str, visible: str) -> Any | None:
-    """NVML's handle of a device of torch: of the slice where MIG divides the GPU; None where NVML knows no such device.
+    """Return NVML's handle of torch's device, or of its slice if MIG divides the GPU; None if NVML does not know it.
 
     Args:
-        uuid: torch's, without 'GPU-' or 'MIG-'. On a MIG slice it is the slice's or the GPU's, by the version of CUDA.
+        uuid: torch's, without 'GPU-' or 'MIG-'. For a MIG slice it is the slice's or the GPU's: CUDA versions differ.
     """
     named = visible.split(",")[0].strip()
     wanted = named if named.startswith("MIG-") else ""
     for name in filter(None, (wanted, f"MIG-{uuid}", f"GPU-{uuid}")):
-        handle = _asked(nvml, lambda name=name: nvml.nvmlDeviceGetHandleByUUID(name))
+        handle = _ask(nvml, lambda name=name: nvml.nvmlDeviceGetHandleByUUID(name))
         if handle is not None:
-            # A process sees one slice: the one it names, possibly by its first digits, else the first.
+            # A process sees one slice: the one it names (its first digits suffice), else the first.
             slices = [part for part in _slices(nvml, handle) if nvml.nvmlDeviceGetUUID(part).startswith(wanted)]
             return slices[0] if slices else handle
     return None
 
 
 def energy_reader(device: torch.device) -> Callable[[], float | None] | None:
-    """What reads the joules that a whole GPU has used since its driver was loaded, or None at a reading that fails.
+    """Return a function that reads the joules that the whole GPU has used since its driver was loaded.
 
-    None in place of it for a CPU, and where the library, the driver or the GPU has no counter (GPUs before Volta, MIG
-    slices).
+    A failed reading gives None. There is no such function, and the result is None, for a CPU and for GPUs without a
+    counter (GPUs before Volta, MIG slices, or NVML does not answer).
     """
     if device.type != "cuda":
         return None
@@ -184,14 +184,14 @@ def energy_reader(device: torch.device) -> Callable[[], float | None] | None:
         return None
 
     def read() -> float | None:
-        millijoules = _asked(nvml, lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle))
+        millijoules = _ask(nvml, lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle))
         return None if millijoules is None else millijoules / 1000
 
     return read if read() is not None else None
 
 
 def _open_nvml() -> tuple[Any | None, str]:
-    """The library, ready; or None and why it does not answer."""
+    """Return the initialised library and '', or None and why it does not answer."""
     try:
         import pynvml  # which looks for the driver's library
     except ImportError as error:
@@ -203,29 +203,29 @@ def _open_nvml() -> tuple[Any | None, str]:
     return pynvml, ""
 
 
-def _asked(nvml: Any, question: Callable[[], Any]) -> Any | None:
-    """NVML's answer; None where this driver or this GPU has none."""
+def _ask(nvml: Any, question: Callable[[], Any]) -> Any | None:
+    """Return NVML's answer; None if this driver or this GPU has none."""
     with suppress(nvml.NVMLError):
         return question()
     return None
 
 
 def _processes(nvml: Any, handle: Any) -> tuple[GPUProcess, ...]:
-    found = _asked(nvml, lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle))
+    found = _ask(nvml, lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle))
     if found is None:  # drivers before 510
-        found = _asked(nvml, lambda: nvml.nvmlDeviceGetComputeRunningProcesses_v2(handle))
+        found = _ask(nvml, lambda: nvml.nvmlDeviceGetComputeRunningProcesses_v2(handle))
     processes = [(one.pid, one.usedGpuMemory) for one in found or []]
     return tuple(GPUProcess(pid, None if used is None else used / GB) for pid, used in sorted(processes))
 
 
 def _slices(nvml: Any, handle: Any) -> list[Any]:
-    """The MIG slices of a GPU; none where it is not divided, or is a slice itself."""
-    mode = _asked(nvml, lambda: nvml.nvmlDeviceGetMigMode(handle))
+    """Return the MIG slices of a GPU; none if it is not divided, or is a slice itself."""
+    mode = _ask(nvml, lambda: nvml.nvmlDeviceGetMigMode(handle))
     if mode is None or mode[0] != nvml.NVML_DEVICE_MIG_ENABLE:
         return []
-    most = _asked(nvml, lambda: nvml.nvmlDeviceGetMaxMigDeviceCount(handle)) or 0
-    places = [
-        _asked(nvml, lambda number=number: nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number))
+    most = _ask(nvml, lambda: nvml.nvmlDeviceGetMaxMigDeviceCount(handle)) or 0
+    slices = [
+        _ask(nvml, lambda number=number: nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number))
         for number in range(most)
     ]
-    return [part for part in places if part is not None]
+    return [part for part in slices if part is not None]

@@ -1,4 +1,4 @@
-"""Peak memory, three ways: live tensors on any device, CUDA's counters, and the process."""
+"""Peak memory by three counters: live tensors on any device, CUDA's counters, and the process."""
 
 import ctypes
 import resource
@@ -18,16 +18,15 @@ from pipeline.errors import UserError
 GB = 1e9
 # glibc's malloc.h
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-# Linux: VmHWM is the most that was resident since a 5 was written into the other file.
+# Linux: VmHWM is the peak of resident memory since a 5 was written into clear_refs.
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class LiveTensors(TorchDispatchMode):
-    """Counts the bytes of storages from the operation that makes them until they die.
+    """Counts the bytes of storages from the operation that creates them until they are freed.
 
-    Each storage counts once, however many tensors view it; `peak_bytes` includes what `held` names from the
-    start. The count is the same on every machine and in every run; each operation costs some Python, so it is
-    taken on one step and not on all.
+    Each storage counts once, however many tensors view it. The tensors `held` count from the start. The count is the
+    same on every machine and in every run. Counting slows each operation, so it is done for one step and not for all.
     """
 
     def __init__(self, held: Iterable[Tensor] = ()) -> None:
@@ -60,18 +59,18 @@ class LiveTensors(TorchDispatchMode):
 
 
 def is_counting_tensors() -> bool:
-    """Whether this stands in the body of a `LiveTensors`, which sees only what is done operation by operation."""
+    """Return whether a `LiveTensors` is active. It sees only operations that are dispatched one by one."""
     return any(isinstance(mode, LiveTensors) for mode in _get_current_dispatch_mode_stack())
 
 
 def tensors_in(tree: Any) -> list[Tensor]:
-    """Every tensor in nested containers."""
+    """Return every tensor in nested containers."""
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def peaks_gb(device: torch.device) -> dict[str, float]:
-    """Peaks since the last reset (10^9 bytes): of the process, and on a GPU what CUDA's allocator gave out and what it
-    held for that."""
+    """Return the peaks since the last reset (10^9 bytes): the process, and on a GPU CUDA's allocated and reserved
+    memory."""
     peaks = {"process_peak_gb": process_peak_gb()}
     if device.type == "cuda":
         peaks["peak_allocated_gb"] = torch.cuda.max_memory_allocated(device) / GB
@@ -80,7 +79,7 @@ def peaks_gb(device: torch.device) -> dict[str, float]:
 
 
 def reset_peaks(device: torch.device) -> None:
-    """Begin anew from what is held now. A system without Linux's counters keeps the process's peak."""
+    """Reset the peaks to what is held now. Without Linux's counters the process's peak stays."""
     with suppress(OSError):
         CLEAR_REFS.write_text("5", encoding="ascii")
     if device.type == "cuda":
@@ -88,10 +87,10 @@ def reset_peaks(device: torch.device) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory of tensors that died for those to come, as on a GPU, until `free_spare_memory`.
+    """Keep the memory of freed tensors for later ones, as on a GPU, until `free_spare_memory`.
 
-    glibc gives tensors above 32 MB back to the system at once, and the next one's pages are zeroed first: a ReLU of a
-    map of 33 MB takes six times as long. Other C libraries are left as they are.
+    glibc returns tensors above 32 MB to the system at once, and the system zeroes the pages of the next one. A ReLU of
+    a 33 MB map then takes six times as long. Other C libraries are not changed.
     """
     with suppress(AttributeError, OSError):
         libc = ctypes.CDLL("libc.so.6")
@@ -100,7 +99,7 @@ def keep_freed_memory() -> None:
 
 
 def free_spare_memory(device: torch.device) -> None:
-    """Give back what torch's allocator holds of a GPU for later, and glibc's of the machine."""
+    """Return to the system what torch's allocator keeps of a GPU, and glibc of the main memory."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     with suppress(AttributeError, OSError):
@@ -108,37 +107,39 @@ def free_spare_memory(device: torch.device) -> None:
 
 
 def process_peak_gb() -> float:
-    """The most memory that the process held since the last reset (10^9 bytes)."""
+    """Return the peak memory of the process since the last reset (10^9 bytes)."""
     with suppress(OSError):
         for line in STATUS.read_text(encoding="ascii").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024 / GB
-    # Not Linux, or one without that line: since the process began.
+    # Without that line: the peak since the process started.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GB
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, of a GPU or of the machine: this error says so, or one that it came from."""
+    """Return whether a GPU or the machine ran out of memory, by this error or one of its causes."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     # The CPU's allocator, CUDA's context, cuBLAS and cuDNN raise plain errors.
     words = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
     if isinstance(error, RuntimeError) and any(word in str(error) for word in words):
         return True
-    # A recording that runs out of memory ends with an error of its own.
+    # A recording of CUDA graphs that runs out of memory ends with another error.
     earlier = error.__cause__ or error.__context__
     return isinstance(error, RuntimeError) and earlier is not None and is_out_of_memory(earlier)
 
 
 def limit_cuda(device: torch.device, memory_gb: float) -> None:
-    """Keep a process's tensors to so much of a GPU's memory (10^9 bytes), so that it runs out of its own and not of its
-    neighbours'; the context comes on top, since torch does not count it. Raises UserError where nothing is left."""
+    """Limit a process's tensors to memory_gb of a GPU (10^9 bytes), so that trials on one GPU do not take each other's.
+
+    The CUDA context is extra, since torch does not count it. Raises UserError if nothing is left for tensors.
+    """
     if device.type == "cuda":
         if memory_gb <= 0:
             raise UserError(
                 f"The trial's GPU share leaves {memory_gb:.2f} GB for tensors. It must be above 0. Raise "
                 "compute.gpus_per_trial or lower compute.most_per_gpu."
             )
-        # torch takes a fraction of all memory, also where only a part of it is free.
+        # torch takes a fraction of all memory, even if only a part is free.
         total = torch.cuda.get_device_properties(device).total_memory / GB
         torch.cuda.set_per_process_memory_fraction(min(1.0, memory_gb / total))

@@ -1,4 +1,4 @@
-"""NVIDIA's Multi-Process Service (MPS): with it, kernels of several processes run on one GPU at the same time.
+"""NVIDIA's Multi-Process Service (MPS), with which kernels of several processes run on one GPU at the same time.
 
 CUDA looks for the daemon when a process first uses it, in the pipe folder that the environment names.
 """
@@ -49,12 +49,12 @@ def expects_mps(compute: ComputeConfig, device: str, *, packed: bool) -> bool:
 def mps_daemon() -> Iterator[Mapping[str, str]]:
     """Run a daemon during the body, in a private folder. Yield the variables by which CUDA finds it.
 
-    Raises UserError where the daemon does not start.
+    Raises UserError if the daemon does not start.
     """
     folder = Path(tempfile.mkdtemp(prefix="mps-", dir=SHORT_PARENT))
     pipes, logs = folder / "pipe", folder / "log"
     variables = {PIPE_FOLDER: str(pipes), LOG_FOLDER: str(logs)}
-    # The daemon would number only these GPUs, from 0; Ray gives trials the numbers of the machine.
+    # With this variable the daemon would number only these GPUs, from 0. Ray gives trials the machine's numbers.
     outside = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     of_daemon = {**outside, **variables}
     try:
@@ -69,7 +69,7 @@ def mps_daemon() -> Iterator[Mapping[str, str]]:
 
 @contextmanager
 def mps_for_packed_trials(say: Callable[[str], None]) -> Iterator[None]:
-    """Let processes that the body starts use MPS where it can be had, and say in one line which it is."""
+    """Let processes that the body starts use MPS if it is available. Report in one line whether they do."""
     if mps_runs():
         say("compute.mps=auto: an MPS daemon is running already, and trials use it.")
         yield
@@ -83,7 +83,7 @@ def mps_for_packed_trials(say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _start(environment: Mapping[str, str], pipes: Path, output: Path) -> None:
-    # Not through a pipe, which a daemon may hold open for as long as it lives.
+    # Not through a pipe, which a daemon may keep open as long as it runs.
     with output.open("wb") as file:
         try:
             started = subprocess.run(
@@ -96,7 +96,7 @@ def _start(environment: Mapping[str, str], pipes: Path, output: Path) -> None:
                 timeout=LIMIT_SECONDS,
                 check=False,
             )
-            failed = started.returncode != 0 or not _await(lambda: _daemon_pid(pipes) is not None)
+            failed = started.returncode != 0 or not _wait_until(lambda: _daemon_pid(pipes) is not None)
         except (OSError, subprocess.TimeoutExpired):
             failed = True
     if failed:
@@ -117,15 +117,15 @@ def _quit(environment: Mapping[str, str], pipes: Path) -> None:
             timeout=LIMIT_SECONDS,
             check=False,
         )
-    if not _await(lambda: _daemon_pid(pipes) is None) and (pid := _daemon_pid(pipes)):
+    if not _wait_until(lambda: _daemon_pid(pipes) is None) and (pid := _daemon_pid(pipes)):
         with suppress(OSError):
             os.kill(pid, signal.SIGKILL)
 
 
-def _await(is_so: Callable[[], bool]) -> bool:
-    """Wait until it is so; False where it is not within the limit."""
+def _wait_until(condition: Callable[[], bool]) -> bool:
+    """Wait until the condition holds. Return False if it does not within the limit."""
     deadline = time.monotonic() + LIMIT_SECONDS
-    while not is_so():
+    while not condition():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
@@ -133,7 +133,7 @@ def _await(is_so: Callable[[], bool]) -> bool:
 
 
 def _daemon_pid(pipes: Path) -> int | None:
-    """The process of the daemon that serves this pipe folder; None where there is none."""
+    """Return the process of the daemon that serves this pipe folder; None if there is none."""
     try:
         pid = int((pipes / PID_FILE).read_text(encoding="ascii"))
     except (OSError, ValueError):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Share:
-    """What one trial is promised: whole cores, a part of a GPU, and memory of the device (10^9 bytes) it must live in.
+    """What one trial gets: whole cores, a part of a GPU, and its limit of the device's memory (10^9 bytes).
 
-    slots: how many such trials the machine carries side by side.
+    slots: how many such trials the machine runs side by side.
     """
 
     cpus: int
@@ -18,15 +18,15 @@ class Share:
 
     @property
     def packed(self) -> bool:
-        """Whether others may use the device at the same time, which the time of a step depends on."""
+        """Whether other trials may use the device at the same time, which changes the time of a step."""
         return self.side_by_side > 1
 
     @property
     def side_by_side(self) -> int:
-        """How many trials may use the device at once; there may be memory for more than there are cores."""
+        """How many trials may use the device at once. There may be memory for more trials than there are cores."""
         return min(self.slots, self.on_one_device)
 
     @property
     def on_one_device(self) -> int:
-        """How many such trials a GPU's memory carries, or the machine where there is none."""
+        """How many such trials fit into a GPU's memory, or on the machine without a GPU."""
         return max(1, math.floor(1 / self.gpus + 1e-9)) if self.gpus else self.slots

@@ -1,4 +1,4 @@
-"""Tensors between the host and a device: many in one buffer, and copies that the host need not wait for."""
+"""Copy tensors between the host and a device: many in one buffer, without making the host wait."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_map_only, tree_unflatten
 
-# A tensor begins at a multiple of this, so that kernels can read 16 bytes at once.
+# Tensors start at multiples of 16 bytes, so that kernels can read 16 bytes at once.
 ALIGNMENT = 16
 
 Tree = TypeVar("Tree")
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where one tensor lies in a buffer."""
+class TensorSlot:
+    """The position of one tensor in a buffer."""
 
     shape: torch.Size
     dtype: torch.dtype
@@ -26,9 +26,9 @@ class Place:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the tensors of a tree lie in a buffer of so many bytes, and all of the tree that is no tensor.
+    """The structure of a tree, its leaves with a `TensorSlot` for each tensor, and the size of the buffer.
 
-    Equal layouts are trees that differ in the values of their tensors alone.
+    Trees with equal layouts differ only in the values of their tensors.
     """
 
     structure: TreeSpec
@@ -38,52 +38,53 @@ class Layout:
 
 @dataclass(frozen=True)
 class Packed:
-    """A tree whose tensors lie in one buffer, which travels to a device in one copy."""
+    """A tree whose tensors lie in one buffer, which is copied to a device at once."""
 
     layout: Layout
     buffer: Tensor
 
     def to(self, device: torch.device) -> "Packed":
-        """The same on a device. A copy from pinned memory lets the host go on meanwhile."""
+        """Copy the buffer to a device. From pinned memory the copy is asynchronous."""
         return Packed(self.layout, self.buffer.to(device, non_blocking=True))
 
 
 def pack(tree: Any, *, pinned: bool) -> Packed:
-    """Put the tensors of a tree (on the host) into one buffer.
+    """Copy the tensors of a tree (on the host) into one buffer.
 
-    pinned: in page-locked memory, which a GPU reads by itself. torch keeps such a buffer until the GPU has read it.
+    Args:
+        pinned: use page-locked memory, which a GPU reads directly. torch keeps the buffer until the GPU has read it.
     """
     leaves, structure = tree_flatten(tree)
-    placed: list[Any] = []
+    slots: list[Any] = []
     end = 0
     for leaf in leaves:
         if isinstance(leaf, Tensor):
             first = -(-end // ALIGNMENT) * ALIGNMENT
             end = first + leaf.nbytes
-            placed.append(Place(leaf.shape, leaf.dtype, first, leaf.nbytes))
+            slots.append(TensorSlot(leaf.shape, leaf.dtype, first, leaf.nbytes))
         else:
-            placed.append(leaf)
-    layout = Layout(structure, tuple(placed), end)
+            slots.append(leaf)
+    layout = Layout(structure, tuple(slots), end)
     buffer = torch.empty(end, dtype=torch.uint8, pin_memory=pinned)
-    for leaf, place in zip(leaves, placed, strict=True):
+    for leaf, slot in zip(leaves, slots, strict=True):
         if isinstance(leaf, Tensor):
-            _view(buffer, place).copy_(leaf)
+            _view(buffer, slot).copy_(leaf)
     return Packed(layout, buffer)
 
 
 def unpack(packed: Packed) -> Any:
-    """The tree, whose tensors are views of the buffer."""
+    """Return the tree, whose tensors are views of the buffer."""
     leaves = [
-        _view(packed.buffer, leaf) if isinstance(leaf, Place) else leaf  # a value of the tree itself
+        _view(packed.buffer, leaf) if isinstance(leaf, TensorSlot) else leaf  # a value of the tree itself
         for leaf in packed.layout.leaves
     ]
     return tree_unflatten(leaves, packed.layout.structure)
 
 
 def copy_to_host(tree: Tree) -> Callable[[], Tree]:
-    """Copy a tree's tensors to the host as they are now; later work changes the copy no more. Gives what waits for it.
+    """Start copying a tree's tensors to the host. Return a function that waits for the copy and returns it.
 
-    From a GPU the copies are queued behind its work so far, and the host goes on.
+    The copy has the values of the GPU's work that is queued so far. Later work does not change it.
     """
     copied = tree_map_only(Tensor, _host_copy, tree)
     devices = {leaf.device for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor) and leaf.is_cuda}
@@ -97,8 +98,8 @@ def copy_to_host(tree: Tree) -> Callable[[], Tree]:
     return wait
 
 
-def _view(buffer: Tensor, place: Place) -> Tensor:
-    return buffer[place.first_byte : place.first_byte + place.bytes].view(place.dtype).view(place.shape)
+def _view(buffer: Tensor, slot: TensorSlot) -> Tensor:
+    return buffer[slot.first_byte : slot.first_byte + slot.bytes].view(slot.dtype).view(slot.shape)
 
 
 def _host_copy(tensor: Tensor) -> Tensor:

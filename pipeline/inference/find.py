@@ -1,15 +1,42 @@
-"""From what a command line says of a trained generator to its checkpoint."""
+"""Find the checkpoint that a command line names."""
 
 from pathlib import Path
 
-from pipeline.config.compose import compose_surroundings, tracking_uri
-from pipeline.inference.load import find_checkpoint
+from pipeline.config.compose import compose_surroundings, only_parts, tracking_uri
+from pipeline.errors import UserError
+from pipeline.tracking.store import key_of_run
 
-# Where checkpoints and records are.
-PLACES = ("paths", "tracking")
+# The parts of the settings that say where checkpoints and records are.
+STORE_PARTS = ("paths", "tracking")
 
 
-def find_meant(run: str, overrides: list[str]) -> Path:
-    """The checkpoint that a user means, where overrides may say where trials and records are."""
-    places = compose_surroundings([text for text in overrides if text.startswith(PLACES)])
-    return find_checkpoint(run, Path(places.paths.trials), tracking_uri(places))
+def find_checkpoint(run: str, overrides: list[str]) -> Path:
+    """Return the checkpoint of a path, a trial's key, the beginning of a key, or the id of an MLflow run.
+
+    Overrides can say where trials and records are. Raises UserError if there is no such checkpoint, or more than one.
+    """
+    config = compose_surroundings(only_parts(overrides, STORE_PARTS))
+    return find_in(Path(config.paths.trials), run, tracking_uri(config))
+
+
+def find_in(trials: Path, run: str, uri: str) -> Path:
+    """Do as `find_checkpoint`, for this folder of trials and this MLflow store."""
+    for file in (Path(run), Path(run) / "last.pt"):
+        if file.is_file():
+            return file
+    matching = sorted(trials.glob(f"{run}*/last.pt")) if run.isalnum() else []
+    if len(matching) > 1:
+        keys = ", ".join(path.parent.name for path in matching)
+        raise UserError(f"{run}: {len(matching)} trials begin with this ({keys}). Give more digits of the key")
+    if matching:
+        return matching[0]
+    key = key_of_run(uri, run) if run.isalnum() else None
+    if key is None:
+        raise UserError(
+            f"{run}: no such file, no such trial in {trials}/ and no such run in {uri}. `just plan NAME` lists the keys"
+        )
+    if not (trials / key / "last.pt").is_file():
+        raise UserError(
+            f"{run}: its trial has no checkpoint at {trials / key / 'last.pt'}. Train it, or set paths.trials"
+        )
+    return trials / key / "last.pt"

@@ -1,4 +1,4 @@
-"""Image files through a generator: same names, sizes and bits, as PNG."""
+"""Translate image files with a generator. The outputs are PNG files of the same names, sizes and bits."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,43 +14,43 @@ from pipeline.errors import UserError
 
 
 def plan_files(source: Path, target: Path) -> dict[Path, Path]:
-    """Each image file of `source` (one, or a folder of them) and the PNG it becomes in `target`.
+    """Return the output file for each image file of `source`, which is a file or a folder.
 
-    Earlier outputs are written over, inputs never. Raises UserError where there is nothing to read, or where two files
-    would become one.
+    Earlier outputs are overwritten, inputs never. Raises UserError if there is nothing to read, or if two images would
+    have the same output file.
     """
     if source.is_dir():
         files = {path: target / f"{path.stem}.png" for path in image_files(source)}
         if not files:
-            raise UserError(f"{source}: no images in it; these are read: {' '.join(sorted(SUFFIXES))}")
+            raise UserError(f"{source}: no images in it. These formats can be read: {' '.join(sorted(SUFFIXES))}")
     elif source.is_file() and target.suffix.lower() in SUFFIXES - {".png"}:
-        raise UserError(f"{target}: PNG is what is written; give a name in .png, or a folder")
+        raise UserError(f"{target}: outputs are PNG files. Give a name that ends in .png, or a folder")
     elif source.is_file():
         files = {source: target if target.suffix.lower() == ".png" else target / f"{source.stem}.png"}
     else:
-        raise UserError(f"{source}: no such file or folder; give images to translate")
+        raise UserError(f"{source}: no such file or folder. Give images to translate")
     _refuse_overwriting(files)
     return files
 
 
 def translate_files(generator: Generator, files: dict[Path, Path], device: torch.device) -> Iterator[Path]:
-    """Translate and write each file, then give its path. Raises UserError for one that cannot be read."""
+    """Translate each file, write it and yield its path. Raises UserError for a file that cannot be read."""
     for source, target in files.items():
         picture = read_image(source)
         if min(picture.shape[:2]) < MIN_SIDE:
             height, width = picture.shape[:2]
-            raise UserError(f"{source}: {height} x {width} pixels; each side must have {MIN_SIDE} at least")
+            raise UserError(f"{source}: {height} x {width} pixels. Each side must be at least {MIN_SIDE}")
         try:
             write_png(target, translate_picture(generator, picture, device))
         except OSError as error:
-            raise UserError(f"{target}: cannot be written ({error.strerror}); choose another place") from None
+            raise UserError(f"{target}: cannot be written ({error.strerror}). Choose another OUTPUT") from None
         yield target
 
 
 def translate_picture(generator: Generator, picture: Picture, device: torch.device) -> Picture:
-    """(H, W, 1 or 3) -> (H, W, the generator's channels), in as many bits.
+    """Translate (H, W, 1 or 3) into (H, W, the generator's channels) with the same number of bits.
 
-    Sides that do not survive two halvings are continued by reflection, and cut again.
+    Sides must be multiples of 4, so the image is padded by reflection and the output is cropped.
     """
     height, width = picture.shape[:2]
     levels = torch.from_numpy(np.array(with_channels(picture, generator.in_channels).transpose(2, 0, 1)))
@@ -64,7 +64,7 @@ def _refuse_overwriting(files: dict[Path, Path]) -> None:
     written: dict[Path, Path] = {}
     for source, target in files.items():
         if target.resolve() in sources:
-            raise UserError(f"{target}: would be written over, and is an input; choose another OUTPUT")
+            raise UserError(f"{target}: is an input and would be overwritten. Choose another OUTPUT")
         twin = written.setdefault(target, source)
         if twin != source:
-            raise UserError(f"{source}: becomes {target}, as {twin.name} does; rename one of the two")
+            raise UserError(f"{source}: becomes {target}, and so does {twin.name}. Rename one of them")

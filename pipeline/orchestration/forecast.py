@@ -1,8 +1,9 @@
-"""What a trial will take before it has begun: memory and time, from trials of its like, else from counting."""
+"""Predict a trial's memory and time: from similar trials that are recorded, or else from counted operations."""
 
+import heapq
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,19 +14,19 @@ from models.configs import GeneratorConfig, ImageShape
 from models.networks.generator import Generator
 from pipeline.config.schema import Config
 from pipeline.hardware.allocation import needed_gb
-from pipeline.hardware.circumstances import execution_in, execution_name, ran_under_mps
 from pipeline.hardware.device import Machine, device_name, resolve_device
+from pipeline.hardware.timing_conditions import execution_in, execution_name, ran_under_mps
 from pipeline.tracking.store import TrialRecord
 from pipeline.training.execution import resolve_execution
 from pipeline.training.step_cost import StepCost
 
-# Measure for at least so long, and the first pass not at all: it pays for choosing kernels.
+# Measure at least this long, without the first pass, in which torch chooses kernels.
 MEASURED_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A number (10^9 bytes, or seconds) and where it is from."""
+    """A number (10^9 bytes, or seconds) and its source."""
 
     value: float
     source: str
@@ -43,14 +44,14 @@ class ImageCounts:
 
 @dataclass(frozen=True)
 class Work:
-    """What is left of a trial: steps, and evaluations on all test images."""
+    """Remaining steps of a trial, and remaining evaluations on all test images."""
 
     steps: int
     evaluations: int
 
 
-def work_left(config: Config, counts: ImageCounts, steps_done: int = 0) -> Work:
-    """The steps and evaluations behind those done."""
+def remaining_work(config: Config, counts: ImageCounts, steps_done: int = 0) -> Work:
+    """Return the steps and evaluations that follow those already done."""
     steps_per_epoch = max(counts.train_a, counts.train_b) // config.train.batch_size
     epochs = config.train.constant_epochs + config.train.decay_epochs
     epochs_done = steps_done // max(1, steps_per_epoch)
@@ -62,66 +63,78 @@ def work_left(config: Config, counts: ImageCounts, steps_done: int = 0) -> Work:
     return Work(epochs * steps_per_epoch - steps_done, len(evaluated))
 
 
-def predict_memory(cost: StepCost, machine: Machine, alike: Sequence[TrialRecord], execution: str) -> Prediction:
-    """The memory of the device that a trial takes (10^9 bytes).
+def predict_memory(cost: StepCost, machine: Machine, similar: Sequence[TrialRecord], execution: str) -> Prediction:
+    """Return the device memory that a trial needs (10^9 bytes).
 
-    Only trials on this kind of device with the same execution count, since CUDA graphs and layouts change how much
-    memory is reserved for the same live tensors.
-
-    A trial of its like that ran out of memory says that twice as much is needed, and one that ended says how much.
+    Only similar trials on this kind of device with the same execution count: CUDA graphs and memory layouts change how
+    much memory is reserved for the same live tensors. If one of them ran out of memory, the prediction is twice its
+    share, unless another one ended with more than that share.
     """
     same = [
         record
-        for record in alike
+        for record in similar
         if record.tags.get(Tag.DEVICE_NAME) == machine.name and execution_in(record.tags) == execution
     ]
     counted = needed_gb(cost.live_gb, machine.device)
     too_little = max((float(record.tags.get(Tag.OUT_OF_MEMORY_GB, 0)) for record in same), default=0.0)
     peak = "peak_reserved_gb" if machine.device == "cuda" else "process_peak_gb"
-    # Older trials have one peak for all of it.
-    whole = tuple(cost_metric(name) for name in (f"training_{peak}", f"evaluation_{peak}", peak))
+    # Older trials have one peak for training and evaluation.
+    peaks = tuple(cost_metric(name) for name in (f"training_{peak}", f"evaluation_{peak}", peak))
     measured = [
         record.metrics[name]
         for record in same
-        for name in whole
+        for name in peaks
         if record.status == "FINISHED" and name in record.metrics
     ]
     if too_little and not any(memory > too_little for memory in measured):
         return Prediction(min(max(2 * too_little, *measured, counted), machine.memory_gb), "after running out")
     if measured:
-        # CUDA's counters know the allocator alone.
+        # CUDA's counters cover only the allocator.
         return Prediction(needed_gb(max(measured), "cuda") if machine.device == "cuda" else max(measured), "measured")
     return Prediction(counted, "counted")
 
 
 def predict_seconds(
-    config: Config, left: Work, operations: float, alike: Sequence[TrialRecord], threads: int, *, mps: bool = False
+    config: Config, work: Work, operations: float, similar: Sequence[TrialRecord], threads: int, *, mps: bool = False
 ) -> Prediction:
-    """The time that is left of a trial, from the pace of trials that took the same steps on this kind of device.
+    """Return the seconds that a trial's remaining work takes, from similar trials on this kind of device.
 
-    They must have the same number of threads, the same execution, and MPS where this trial has it. Without such trials:
-    operations over the rate that the machine reaches on the trial's own generator, measured now.
+    Those must have the same number of threads, the same execution, and MPS if this trial has it. Without such trials:
+    operations divided by the rate that this machine reaches on the trial's generator, measured now.
     """
     device = resolve_device(config.compute.device)
     execution = execution_name(resolve_execution(config.train, device.type), device.type)
     here = (device_name(device), str(threads), execution, mps)
     same = [
         record.metrics
-        for record in alike
+        for record in similar
         if record.status == "FINISHED"
-        and _circumstances(record.tags) == here
+        and _timing_conditions(record.tags) == here
         and {SECONDS_PER_STEP, SECONDS_PER_EVALUATION} <= set(record.metrics)
     ]
     if same:
         per_step = statistics.median(metrics[SECONDS_PER_STEP] for metrics in same)
         per_evaluation = statistics.median(metrics[SECONDS_PER_EVALUATION] for metrics in same)
-        return Prediction(left.steps * per_step + left.evaluations * per_evaluation, "earlier trials")
+        return Prediction(work.steps * per_step + work.evaluations * per_evaluation, "earlier trials")
     rate = measured_rate(config.model.generator, config.data.shape, config.compute.device, threads)
     return Prediction(operations / rate, "counted")
 
 
-def _circumstances(tags: Mapping[str, str]) -> tuple[str | None, str | None, str, bool]:
-    """What a record's seconds depend on beside its work: device, threads, execution, MPS."""
+def wall_seconds(running: Sequence[float], waiting: Iterable[float], slots: int) -> float:
+    """Return the time until all trials are done.
+
+    running: remaining seconds of the trials that run. waiting: seconds of the others, which take the next free slot in
+    this order.
+    """
+    free_at = [*running, *[0.0] * (slots - len(running))] or [0.0]
+    heapq.heapify(free_at)
+    for seconds in waiting:
+        heapq.heappush(free_at, heapq.heappop(free_at) + seconds)
+    return max(free_at)
+
+
+def _timing_conditions(tags: Mapping[str, str]) -> tuple[str | None, str | None, str, bool]:
+    """What a record's times depend on, besides its work: device, threads, execution, MPS."""
     return tags.get(Tag.DEVICE_NAME), tags.get(Tag.THREADS), execution_in(tags), ran_under_mps(tags)
 
 
@@ -129,7 +142,7 @@ _rates: dict[tuple[GeneratorConfig, ImageShape, str, int], float] = {}
 
 
 def measured_rate(config: GeneratorConfig, shape: ImageShape, device: str, threads: int) -> float:
-    """Operations a second of this machine on the generator, forward and backward; measured once a process."""
+    """Return this machine's operations per second on the generator, forward and backward; measured once per process."""
     asked = (config, shape, device, threads)
     if asked not in _rates:
         before = torch.get_num_threads()

@@ -1,5 +1,5 @@
-"""The live view of a sweep: a table on a terminal, a plain line now and then elsewhere; and its log, with a line for
-everything."""
+"""Show a sweep while it trains: a live table on a terminal, or else a plain line from time to time. A log file gets a
+line for every event."""
 
 import logging
 import statistics
@@ -14,18 +14,17 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.orchestration.eta import wall_seconds
+from pipeline.orchestration.forecast import wall_seconds
 from pipeline.trial.job import Outcome, Progress
 
 PLAIN_LINE_SECONDS = 30.0
-# Lines of the terminal that the table's head, its foot and the prompt take.
+# Lines of the terminal for the table's head, its foot and the prompt.
 MARGIN = 8
 
 
 @dataclass
 class Line:
-    """What the view knows of one trial. weight: the work that was left of it when the sweep began, in any
-    unit that is the same for all."""
+    """One trial in the view. weight: its remaining work when the sweep began, in a unit that is the same for all."""
 
     row: str
     seed: int
@@ -38,7 +37,7 @@ class Line:
 
 
 class LiveView:
-    """Follows trials by key. `metric` names the score's column, `slots` is how many run side by side."""
+    """Listens to the trials' events, by key. metric: the name of the score's column. slots: how many run at once."""
 
     def __init__(
         self, title: str, metric: str, lines: dict[str, Line], slots: int, console: Console, log: logging.Logger
@@ -61,30 +60,32 @@ class LiveView:
     ) -> None:
         if self.console.is_terminal:
             self._live.stop()
-        self.log.info("%s: %s%s", self.title, self._counts(), f"; ends with {kind.__name__}" if kind else "")
+        elif kind is None:
+            self.console.print(self._foot(), highlight=False, soft_wrap=True)
+        self.log.info("%s: %s%s", self.title, self._counts(), f"; ended by {kind.__name__}" if kind else "")
 
     def start(self, key: str) -> None:
-        """A trial begins, or begins again."""
+        """A trial starts, or starts again."""
         line = self.lines[key]
         line.state, line.tries, line.progress, line.began = "running", line.tries + 1, None, time.monotonic()
         self._say(line, "running" if line.tries == 1 else f"running, try {line.tries}")
 
     def follow(self, key: str, progress: Progress) -> None:
-        """A running trial has come further."""
+        """A running trial reports its progress."""
         line = self.lines[key]
         if progress.scored_now:
-            self.log.info("%s, seed %d: %s", line.row, line.seed, self._standing(progress))
+            self.log.info("%s, seed %d: %s", line.row, line.seed, self._position(progress))
         line.progress = progress
         if not self.console.is_terminal and time.monotonic() >= self._plain_due:
             self._plain_due = time.monotonic() + PLAIN_LINE_SECONDS
             self._print(self._summary())
 
     def end(self, key: str, outcome: Outcome) -> None:
-        """A trial has ended; one that another process trains is waited for."""
+        """A trial has ended, or is found to run in another process."""
         line = self.lines[key]
         line.state = {"memory": "failed", "died": "failed", "taken": "elsewhere"}.get(outcome.ending, outcome.ending)
         line.took = time.monotonic() - line.began if line.progress and line.state in ("done", "stopped") else 0.0
-        score = f", {self._standing(line.progress)}" if line.progress else ""
+        score = f", {self._position(line.progress)}" if line.progress else ""
         self._say(line, f"{line.state}{score}{f': {outcome.reason}' if outcome.reason else ''}")
 
     def _say(self, line: Line, text: str) -> None:
@@ -97,22 +98,22 @@ class LiveView:
             f"[{_clock(time.monotonic() - self.started)}] {text}", markup=False, highlight=False, soft_wrap=True
         )
 
-    def _standing(self, progress: Progress) -> str:
+    def _position(self, progress: Progress) -> str:
         score = f", {self.metric} {progress.score:.2f}" if progress.score is not None else ""
         return f"step {progress.step}/{progress.steps}{score}"
 
     def _summary(self) -> str:
         running = [line for line in self.lines.values() if line.state == "running" and line.progress]
-        parts = [f"{line.row}, seed {line.seed}: {self._standing(line.progress)}" for line in running if line.progress]
+        parts = [f"{line.row}, seed {line.seed}: {self._position(line.progress)}" for line in running if line.progress]
         return "; ".join([self._counts(), *parts, self._remaining_text()])
 
     def _counts(self) -> str:
         counts = Counter(line.state for line in self.lines.values())
         others = [f"{counts[state]} {state}" for state in ("failed", "stopped", "elsewhere") if counts[state]]
-        return ", ".join([f"{counts['done']} of {len(self.lines)} done", *others])
+        return ", ".join([f"{counts['done']} of {len(self.lines)} trials done", *others])
 
     def remaining_seconds(self) -> float | None:
-        """The time until the last trial's end; None before anything is known of any trial's pace."""
+        """Return the time until the last trial ends; None until some trial's pace is known."""
         now = time.monotonic()
         paces = [line.took / line.weight for line in self.lines.values() if line.took]
         running: list[float] = []
@@ -124,7 +125,7 @@ class LiveView:
             if at is None or at.step <= at.first_step:
                 starting.append(line)
                 continue
-            # From the trial's start on, so that evaluations and checkpoints count as they come.
+            # Since the trial's start, so that evaluations and checkpoints count.
             whole = at.seconds * (at.steps - at.first_step) / (at.step - at.first_step)
             paces.append(whole / line.weight)
             running.append(max(0.0, whole - (now - line.began)))
@@ -137,7 +138,7 @@ class LiveView:
 
     def _remaining_text(self) -> str:
         left = self.remaining_seconds()
-        return "remaining time not known yet" if left is None else f"about {_clock(left)} left"
+        return "remaining time unknown" if left is None else f"about {_clock(left)} left"
 
     def _render(self) -> Group:
         table = Table(title=self.title, title_justify="left")
@@ -156,13 +157,19 @@ class LiveView:
                 f"{at.seconds_per_step:.3f}" if at else "",
                 f"{at.peak_live_gb:.3f}" if at and at.peak_live_gb is not None else "",
             )
+        more = f"\n{hidden} more trials are not shown" if hidden else ""
+        return Group(table, Text(f"{self._foot()}{more}"))
+
+    def _foot(self) -> str:
         clock = _clock(time.monotonic() - self.started)
-        more = [f"{hidden} more trials are not shown"] if hidden else []
-        foot = [self._counts(), f"{self.slots} side by side", *more, f"{clock} so far", self._remaining_text()]
-        return Group(table, Text(", ".join(foot)))
+        if any(line.state in ("waiting", "running", "elsewhere") for line in self.lines.values()):
+            return ", ".join([self._counts(), f"{self.slots} at once", f"{clock} so far", self._remaining_text()])
+        if all(line.state == "done" for line in self.lines.values()):
+            return f"{len(self.lines)} trial{'s' * (len(self.lines) > 1)} done in {clock}"
+        return f"{self._counts()} in {clock}"
 
     def _lines_that_fit(self) -> tuple[list[Line], int]:
-        """All lines, or those that matter most: what runs and what failed, then what waits, then what is over."""
+        """Return the lines to show and how many are hidden: running and failed trials first, ended trials last."""
         lines = list(self.lines.values())
         room = max(1, self.console.height - MARGIN)
         if len(lines) <= room:
@@ -174,7 +181,7 @@ class LiveView:
 
 
 def open_log(path: Path) -> logging.Logger:
-    """A log that goes on in the file, a line for each event, with the time."""
+    """Return a log that appends to the file: the time and a line for each event."""
     path.parent.mkdir(parents=True, exist_ok=True)
     log = logging.Logger(path.stem)
     handler = logging.FileHandler(path, encoding="utf-8")

@@ -8,30 +8,30 @@ from pipeline.config.search_space import Distribution, Sample, Search, _rounded
 from pipeline.errors import UserError
 
 
-def next_sample(search: Search, told: Sequence[tuple[Sample, float]], number: int) -> Sample:
-    """Optuna's next sample, given the scores (lower is better) that samples have reached so far; those outside of the
-    space, which may have been another then, tell it nothing. Another number draws another one.
+def next_sample(search: Search, observed: Sequence[tuple[Sample, float]], number: int) -> Sample:
+    """Return Optuna's next sample, given earlier samples with their scores (lower is better).
 
-    Raises UserError where Optuna is not installed.
+    Earlier samples outside of the search space are ignored: the space may have been different then. Another number
+    gives another sample. Raises UserError if Optuna is not installed.
     """
     try:
         import optuna  # an extra: most sweeps need no sampler
     except ImportError:
         raise UserError(
-            "search.sampler is optuna, which is not installed; .venv/bin/pip install optuna, or set sampler: random"
+            "search.sampler is optuna, which is not installed. Set sampler: random, or run .venv/bin/pip install optuna"
         ) from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     distributions = {name: _optuna_distribution(optuna, known) for name, known in search.space.items()}
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=search.sampler_seed + number))
-    for sample, score in told:
+    for sample, score in observed:
         if set(sample) != set(search.space) or not all(
-            _holds(search.space[name], found) for name, found in sample.items()
+            _contains(search.space[name], found) for name, found in sample.items()
         ):
             continue
-        values = {name: _spelt(search.space[name], value) for name, value in sample.items()}
+        values = {name: _to_optuna(search.space[name], value) for name, value in sample.items()}
         study.add_trial(optuna.trial.create_trial(params=values, distributions=distributions, value=score))
     asked = study.ask(distributions).params
-    return {name: _read(search.space[name], value) for name, value in asked.items()}
+    return {name: _from_optuna(search.space[name], value) for name, value in asked.items()}
 
 
 def _optuna_distribution(optuna: Any, distribution: Distribution) -> Any:
@@ -46,20 +46,20 @@ def _optuna_distribution(optuna: Any, distribution: Distribution) -> Any:
             raise AssertionError("a distribution has one of its three kinds")
 
 
-def _spelt(distribution: Distribution, value: Any) -> Any:
-    # Optuna's categories are plain values, and ours may be lists.
+def _to_optuna(distribution: Distribution, value: Any) -> Any:
+    # Optuna's categories are plain values; ours may be lists.
     return json.dumps(value) if distribution.choice is not None else value
 
 
-def _read(distribution: Distribution, value: Any) -> Any:
+def _from_optuna(distribution: Distribution, value: Any) -> Any:
     if distribution.choice is not None:
         return json.loads(value)
     low, high = distribution.bounds
     return min(max(_rounded(value), low), high)
 
 
-def _holds(distribution: Distribution, value: Any) -> bool:
-    """Whether the distribution could have given the value."""
+def _contains(distribution: Distribution, value: Any) -> bool:
+    """Whether the value is in the distribution's range."""
     if distribution.choice is not None:
         return value in distribution.choice
     low, high = distribution.bounds

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import wraps
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import Concatenate, Literal, ParamSpec, TypeVar
 
@@ -65,8 +65,8 @@ def key_of_run(uri: str, run_id: str) -> str | None:
 
     Raises UserError if the store does not answer.
     """
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        return None  # MLflow would create the database
+    if _is_missing(uri):
+        return None
     try:
         return MlflowClient(uri).get_run(run_id).data.tags.get(Tag.TRIAL_KEY)
     except Exception as error:  # of MLflow, the database or the network
@@ -85,7 +85,6 @@ def import_store() -> None:
 def store_lock(uri: str, trials: Path) -> FileLock:
     """Return a store's lock among this machine's processes: beside a SQLite file, else in the folder of trials."""
     path = Path(f"{uri.removeprefix('sqlite:///')}.lock") if uri.startswith("sqlite:///") else trials / "store.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(path, is_singleton=True)
 
 
@@ -110,35 +109,49 @@ def _with_store_errors(method: Callable[Concatenate["Tracker", P], R]) -> Callab
 
 
 class Tracker:
-    """One experiment of one store. Whoever creates the experiment or its runs holds `lock`."""
+    """One experiment of one store. Reading creates nothing. The first write creates the database and the experiment.
+
+    A process holds `lock` while it creates the database, the experiment or a run.
+    """
 
     def __init__(self, uri: str, experiment: str, artifact_root: str, lock: FileLock) -> None:
-        self.uri, self.experiment, self.lock = uri, experiment, lock
-        try:
-            with lock:
-                self.client = MlflowClient(uri)
-                found = self.client.get_experiment_by_name(experiment)
-                # A server has its own path for artefacts. A database needs one.
-                location = f"{artifact_root}/{experiment}" if uri.startswith("sqlite:") else None
-                self.experiment_id = (
-                    found.experiment_id if found else self.client.create_experiment(experiment, location)
-                )
-        except Exception as error:  # of MLflow, the database or the network
-            raise _store_error(uri, error) from None
+        self.uri, self.experiment, self.artifact_root, self.lock = uri, experiment, artifact_root, lock
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        with self.lock:  # a client creates a SQLite database that does not exist yet
+            return MlflowClient(self.uri)
+
+    @cached_property
+    @_with_store_errors
+    def experiment_id(self) -> str:
+        """The experiment, which is created if it does not exist yet."""
+        with self.lock:
+            # A server has its own path for artefacts. A database needs one.
+            location = f"{self.artifact_root}/{self.experiment}" if self.uri.startswith("sqlite:") else None
+            return self._existing_experiment() or self.client.create_experiment(self.experiment, location)
+
+    def _existing_experiment(self) -> str | None:
+        found = self.client.get_experiment_by_name(self.experiment)
         if found and found.lifecycle_stage != "active":
             raise UserError(
-                f"tracking.uri={uri}: experiment {experiment!r} is deleted. Restore it in MLflow, or set another "
-                "data.name."
+                f"tracking.uri={self.uri}: experiment {self.experiment!r} is deleted. Restore it in MLflow, or set "
+                "another data.name."
             )
+        return found.experiment_id if found else None
 
     @_with_store_errors
     def find_trials(self) -> dict[str, TrialRecord]:
-        """Return every trial of the experiment by its key."""
+        """Return every trial of the experiment by its key; none if there is no store yet."""
+        if _is_missing(self.uri) or self._existing_experiment() is None:
+            return {}
         return {run.data.tags[Tag.TRIAL_KEY]: _record(run) for run in self._search(IS_TRIAL)}
 
     @_with_store_errors
     def find_trials_of_same_cost(self, work: str) -> list[TrialRecord]:
         """Return the latest trials, of all tasks, with steps of the same cost (`StepCost.work`)."""
+        if _is_missing(self.uri):
+            return []
         experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
         condition = f"{IS_TRIAL} and tags.{Tag.WORK} = '{work}'"
         return [_record(run) for run in self.client.search_runs(experiments, condition, max_results=MOST_SAME_COST)]
@@ -253,6 +266,11 @@ def log_evaluation(
 def _record(run: Run) -> TrialRecord:
     step = int(run.data.metrics.get(PROGRESS_STEP, 0))
     return TrialRecord(run.info.run_id, run.info.status, step, run.data.metrics, run.data.tags)
+
+
+def _is_missing(uri: str) -> bool:
+    """Return whether the store is a SQLite database that does not exist. A client would create it."""
+    return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
 
 
 def _store_error(uri: str, error: Exception) -> UserError:

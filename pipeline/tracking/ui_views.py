@@ -9,14 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis.records.names import (
-    PEAK_LIVE_GB,
-    SECONDS_PER_ITERATION,
-    best_metric,
-    eval_metric,
-    last_metric,
-    row_tag,
-)
+from analysis.records.names import PEAK_LIVE_GB, SECONDS_PER_ITERATION, best_metric, eval_metric, last_metric, row_tag
 
 TAG = "mlflow.sharedViewState."
 # Sections that the UI creates.

@@ -16,8 +16,8 @@ Ending = Literal["done", "stopped", "failed", "memory", "died", "taken"]
 class TrialJob:
     """All that a trial needs to run anywhere: its configuration, its MLflow run, and paths.
 
-    Paths are absolute, because a worker has another working folder than the user. over: states of the MLflow run in
-    which the trial is not trained, because another process has ended it.
+    Paths are absolute, because a worker has another working folder than the user. final_statuses: if another process
+    has brought the MLflow run to one of these statuses, the trial is not trained.
     """
 
     config: Config
@@ -28,7 +28,7 @@ class TrialJob:
     cache: str
     tracking_uri: str
     share: Share
-    over: tuple[str, ...] = ("FINISHED",)
+    final_statuses: tuple[str, ...] = ("FINISHED",)
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,5 @@ def job_to_json(job: TrialJob) -> str:
 def job_from_json(text: str) -> TrialJob:
     """Return the job that `job_to_json` wrote."""
     job = json.loads(text)
-    return TrialJob(
-        **{**job, "config": from_json(job["config"]), "share": Share(**job["share"]), "over": tuple(job["over"])}
-    )
+    job |= {"config": from_json(job["config"]), "share": Share(**job["share"])}
+    return TrialJob(**{**job, "final_statuses": tuple(job["final_statuses"])})

@@ -16,9 +16,9 @@ from analysis.records.names import (
     train_metric,
 )
 from pipeline.errors import UserError
-from pipeline.hardware.circumstances import execution_name, precision_name, timed_name
 from pipeline.hardware.device import device_name, resolve_device
 from pipeline.hardware.mps import mps_runs
+from pipeline.hardware.timing_conditions import execution_name, precision_name, timed_name
 from pipeline.tracking.trial_run import TrialRun
 from pipeline.training.execution import resolve_execution
 from pipeline.trial.job import TrialJob

@@ -43,7 +43,7 @@ def run_trial(job: TrialJob) -> Iterator[Progress]:
     trial.
     """
     with claimed(Path(job.checkpoint).parent):
-        if run_status(job.tracking_uri, job.run_id) in job.over:
+        if run_status(job.tracking_uri, job.run_id) in job.final_statuses:
             return  # another process has finished it
         run = TrialRun(job.tracking_uri, job.run_id)
         try:

@@ -18,9 +18,10 @@ from pipeline.metrics.distances import frechet_distance, statistics_of
 from pipeline.metrics.extractors import load_extractor
 from pipeline.metrics.feature_cache import extract, in_batches
 from pipeline.metrics.names import INCEPTION
-from pipeline.orchestration.planner import find_needs, plan_sweep
+from pipeline.orchestration.planner import plan_sweep
 from pipeline.orchestration.ray_tune import Events, cluster, run_jobs
-from pipeline.orchestration.registration import register
+from pipeline.orchestration.registration import register_trials
+from pipeline.orchestration.requirements import estimate_requirements
 from pipeline.orchestration.retry import next_round
 from pipeline.trial.job import Outcome
 from pipeline.trial.process import spawned_nursery
@@ -70,7 +71,7 @@ def test_what_runs_out_of_its_share_ends_alone_is_given_more_and_finishes(projec
     # This process has used CUDA, so it must not be forked.
     with spawned_nursery() as nursery:
         plan = plan_sweep(sweep, [*SMALL, "compute.device=cuda"])
-        enough, starved = register(plan, find_needs(plan))
+        enough, starved = register_trials(plan, estimate_requirements(plan))
         # 20 MB of tensors, less than torch's allocator asks for at once.
         eighth = replace(starved.share, gpus=0.125, memory_gb=CUDA_ALLOWANCE_GB + 0.02, slots=8, cpus=1)
         jobs = [replace(enough, share=replace(enough.share, gpus=0.5, slots=2, cpus=1)), replace(starved, share=eighth)]

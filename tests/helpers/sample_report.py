@@ -27,14 +27,14 @@ COLUMNS = {
     "FID, best ↓": 61.9,
     "FD (small-conv), last ↓": 12.31,
     "FD (small-conv), best ↓": 11.84,
-    "epoch of the best": 180,
+    "best epoch": 180,
     "KID, last ↓": 0.0213,
     "precision, last ↑": 0.612,
     "recall, last ↑": 0.481,
     "LPIPS to the input, last ↓": 0.274,
     "seconds per iteration ↓": 0.183,
-    "live tensors in training, peak GB ↓": 2.417,
-    "paper, FID on horse2zebra (another data set)": 45.5,
+    "peak memory, GB ↓": 2.417,
+    "paper's FID on horse2zebra (other data)": 45.5,
 }
 
 
@@ -44,14 +44,13 @@ def sample_report(rows: tuple[str, ...] = NAMES, images: int = 4, size: int = 64
         sweep="ablation_negatives",
         task="stripes",
         question="Does it matter which patches a patch is told apart from: those of its own image, or of others?",
-        findings=(
-            f"With {rows[-1]}, FD (small-conv) is 2.1 lower than with {rows[0]} (95% interval 0.8 to 3.4, 3 seeds).",
-            "The other rows cannot be told from it with the seeds that there are.",
+        summary=(
+            f"Better than {rows[0]} in FD (small-conv): {rows[-1]} −2.1 (95 % CI −3.4 to −0.8, 3 seeds).",
+            "The other rows show no clear difference.",
         ),
         table=sample_table(rows, columns),
-        legend="Mean ± standard deviation over n seeds; last: at the end of training, best: at the best evaluation. "
-        "FID is biased here: 120 and 120 images are fewer than its 2048 dimensions. KID is not; over subsets of 50 "
-        "images it moves by 0.0021 (standard deviation, mean of the trials).",
+        caption="Cells: mean ± standard deviation over n seeds. Last: at the end of training. Best: best evaluation. "
+        "FID is biased upwards: 120 and 140 images are fewer than its 2048 dimensions. Compare KID, which is unbiased.",
         notes=(f"{rows[-1]}, seed 2 failed: RuntimeError: the loss is not finite",),
         figures=(
             sample_figure("scores", "Scores by row", 432, 288),
@@ -99,8 +98,8 @@ def hard_report() -> Report:
         sweep=f"{HARD} sweep",
         task=f"{HARD} task",
         question=f"{HARD} question",
-        findings=(f"{HARD} finding",),
-        legend=f"{HARD} legend",
+        summary=(f"{HARD} paragraph",),
+        caption=f"{HARD} caption",
         notes=(f"{HARD} note",),
         figures=tuple(
             replace(figure, title=f"{HARD} title", caption=f"{HARD} caption", alt=f"{HARD} alt")
@@ -115,7 +114,7 @@ def hard_report() -> Report:
 
 def bare_report() -> Report:
     """What a sweep has of which nothing is finished."""
-    empty = replace(sample_report(), findings=(), legend="", notes=(), figures=(), qualitative=None)
+    empty = replace(sample_report(), summary=(), caption="", notes=(), figures=(), qualitative=None)
     return replace(empty, question="", settings=(), provenance=(), trials=(), commands=())
 
 

@@ -11,7 +11,7 @@ FIRST_OF_ALL = "FIRST_OF_ALL"
 
 
 def count_and_die(
-    told: Connection,
+    parent: Connection,
     config: Any,
     threads: int,
     cores: frozenset[int],
@@ -19,30 +19,30 @@ def count_and_die(
     seconds: float,
 ) -> None:
     """A trial that is killed while it counts."""
-    told.send(0.0)
-    told.recv()
+    parent.send(0.0)
+    parent.recv()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def raise_at_once(
-    told: Connection,
+    parent: Connection,
     config: Any,
     threads: int,
     cores: frozenset[int],
     environment: Mapping[str, str],
     seconds: float,
 ) -> None:
-    """The trial that comes first cannot build its networks; the others wait for the word to count."""
+    """The trial that comes first cannot build its networks; the others wait for the message to count."""
     try:
         os.close(os.open(environment[FIRST_OF_ALL], os.O_CREAT | os.O_EXCL))
     except FileExistsError:
-        told.send(0.0)
-        told.recv()
+        parent.send(0.0)
+        parent.recv()
     raise RuntimeError("CUDA error: device-side assert\nwith a traceback")
 
 
 def exit_at_once(
-    told: Connection,
+    parent: Connection,
     config: Any,
     threads: int,
     cores: frozenset[int],
@@ -54,7 +54,7 @@ def exit_at_once(
 
 
 def show_surroundings(
-    told: Connection,
+    parent: Connection,
     config: Any,
     threads: int,
     cores: frozenset[int],
@@ -63,6 +63,6 @@ def show_surroundings(
 ) -> None:
     """Count as many steps a second as there are threads."""
     print("not for standard output")
-    told.send(0.0)
-    told.recv()
-    told.send(float(threads))
+    parent.send(0.0)
+    parent.recv()
+    parent.send(float(threads))

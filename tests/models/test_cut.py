@@ -36,10 +36,12 @@ def count_calls(module: nn.Module) -> list[int]:
 @pytest.mark.parametrize("size", [1, 2])
 def test_keys_come_from_the_features_of_the_forward_pass_and_equal_encoding_again(size: int) -> None:
     objective, images = objective_of(), batch(size)
-    draws = sample_step(objective, size, torch.Generator().manual_seed(1))
-    fakes = objective.forward(images, draws, {})
+    randomness = sample_step(objective, size, torch.Generator().manual_seed(1))
+    fakes = objective.forward(images, randomness)
     for domain, image in (("a", images.a), ("b", images.b)):
-        again = objective.projector(objective.generator.encode(image, objective.positions), draws.patch_ids[domain])
+        again = objective.projector(
+            objective.generator.encode(image, objective.positions), randomness.patch_ids[domain]
+        )
         for place, key in fakes.contrasts[domain].keys.items():
             torch.testing.assert_close(key, again[place], rtol=1e-4, atol=1e-5)
             assert not key.requires_grad
@@ -55,8 +57,8 @@ def test_encoder_runs_once_on_the_sources_and_once_on_the_outputs(
     )
     objective = objective_of(tiny)
     calls = count_calls(objective.generator.stages["res1"])
-    draws = replace(sample_step(objective, 1, torch.Generator()), flipped=flipped)
-    objective.losses("generator", batch(), objective.forward(batch(), draws, {}))
+    randomness = replace(sample_step(objective, 1, torch.Generator()), flipped=flipped)
+    objective.losses("generator", batch(), objective.forward(batch(), randomness))
     assert len(calls) == passes
 
 

@@ -24,12 +24,12 @@ CHANGES = {
         '("generator", "discriminator")',
         '("discriminator", "generator")',
     ),
-    "flip of the input": ("models/cut.py", "source.flip(-1) if draws.flipped else source", "source"),
-    "flip of the features": ("models/cut.py", "{place: feature.flip(-1) for", "{place: feature for"),
+    "flip of the input": ("models/cut.py", "source.flip(-1) if randomness.flipped else source", "source"),
+    "flip of the features": ("models/cut.py", "{layer: feature.flip(-1) for", "{layer: feature for"),
     "Adam's beta 1": ("pipeline/config/schema.py", "beta1: float = 0.5", "beta1: float = 0.9"),
     "Adam's beta 2": ("pipeline/config/schema.py", "beta2: float = 0.999", "beta2: float = 0.9"),
     "Adam's betas not handed on": ("pipeline/training/state.py", "betas=betas", "betas=(0.9, 0.999)"),
-    "mean over places": ("models/cut.py", "torch.stack(terms).mean()", "torch.stack(terms).sum()"),
+    "mean over layers": ("models/cut.py", "torch.stack(terms).mean()", "torch.stack(terms).sum()"),
     "weight of the identity": ("models/configs.py", '"a": weight / (1 + identity)', '"a": weight'),
 }
 

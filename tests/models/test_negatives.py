@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from models.build import build_objective
 from models.configs import CUT, CUTConfig, DiscriminatorConfig, ExternalConfig, GeneratorConfig, ImageShape, queue_bytes
@@ -29,40 +30,47 @@ def batch(seed: int = 0) -> Batch:
     return Batch(torch.rand(1, 3, 16, 16, generator=rng), torch.rand(1, 3, 16, 16, generator=rng))
 
 
+def queue_of(size: int, warmup: int = 1, count: int = 1) -> PatchQueue:
+    return PatchQueue(ExternalConfig(queue_size=size, num_negatives=count, warmup=warmup), units=1)
+
+
+def push(queue: PatchQueue, first: int, count: int) -> Tensor | None:
+    """Push the numbers from `first` as embeddings, after as many pushes. Return the embeddings that the queue gave."""
+    slots, pushed = queue.sample(count, torch.Generator().manual_seed(0), first)
+    assert pushed == first + count
+    return queue.exchange(torch.arange(first, first + count, dtype=torch.float32)[None, :, None], slots)
+
+
 def test_queue_keeps_the_latest_embeddings() -> None:
-    queue = PatchQueue(4, 1)
-    for first in (0, 3):
-        queue.fill(queue.slots(3, first), torch.arange(first, first + 3, dtype=torch.float32)[None, :, None])
-    assert queue.filled(6) == 4
+    queue = queue_of(4)
+    push(queue, 0, 3)
+    push(queue, 3, 3)
     assert sorted(queue.keys_QD.flatten().tolist()) == [2, 3, 4, 5]
 
 
-def test_queue_of_fewer_than_pushed_keeps_the_last() -> None:
-    queue = PatchQueue(2, 1)
-    queue.fill(queue.slots(5, 0), torch.arange(5.0)[None, :, None])
+def test_queue_shorter_than_a_push_keeps_the_last_embeddings() -> None:
+    queue = queue_of(2)
+    push(queue, 0, 5)
     assert sorted(queue.keys_QD.flatten().tolist()) == [3, 4]
 
 
-def test_queue_draws_different_slots_of_those_that_are_filled() -> None:
-    queue = PatchQueue(9, 1)
-    drawn = queue.sample(4, torch.Generator().manual_seed(0), 6).tolist()
-    assert len(set(drawn)) == 4 and set(drawn) <= set(range(6))
+def test_queue_samples_different_filled_slots() -> None:
+    queue = queue_of(9, warmup=6, count=4)
+    read = queue.sample(1, torch.Generator().manual_seed(0), 6)[0].read
+    assert read is not None and len(set(read.tolist())) == 4 and set(read.tolist()) <= set(range(6))
+    assert queue.sample(1, torch.Generator(), 5)[0].read is None
 
 
-def test_drawn_negatives_are_left_alone_by_later_embeddings() -> None:
-    objective, rng = objective_of(), torch.Generator().manual_seed(1)
-    assert objective.external is not None
-    for step in range(2):
-        objective.generate(batch(step), sample_step(objective, 1, rng))
-    ((source,),) = (objective.external.drawn(sample_step(objective, 1, rng).external)[domain]["res5"] for domain in "a")
-    (drawn,) = source.args  # type: ignore[attr-defined]
-    kept = drawn.clone()
-    objective.external.queues["a"]["res5"].keys_QD.fill_(9)
-    assert torch.equal(drawn, kept)
+def test_queue_gives_copies_of_what_it_held_before_the_push() -> None:
+    queue = queue_of(4, warmup=4, count=4)
+    assert push(queue, 0, 4) is None
+    given = push(queue, 4, 4)
+    queue.keys_QD.fill_(9)
+    assert given is not None and sorted(given.flatten().tolist()) == [0, 1, 2, 3]
 
 
 def test_counts_of_queues_stay_with_the_host() -> None:
-    queue = PatchQueue(9, 1).to("meta")
+    queue = queue_of(9).to("meta")
     assert queue.keys_QD.is_meta and queue.pushed.device.type == "cpu"
 
 
@@ -71,8 +79,7 @@ def test_external_gives_nothing_until_warm_and_then_the_number_asked_for() -> No
     counts: list[int] = []
     for step in range(4):
         fakes = objective.generate(batch(step), sample_step(objective, 1, rng))
-        query = torch.zeros(1, 8, 8)
-        counts.append(sum(source(query, query).shape[-1] for source in fakes.contrasts["a"].negatives["res5"]))
+        counts.append(len(fakes.queued.get("a/res5", ())))
     # 8 patches a step: after two steps the queue holds the 16 of its warm-up.
     assert counts == [0, 0, 7, 7]
 
@@ -84,9 +91,8 @@ def test_external_negatives_of_a_step_come_from_earlier_images() -> None:
     for step in range(3):
         before = objective.external.queues["a"]["res5"].keys_QD.clone()
         fakes = objective.generate(batch(step), sample_step(objective, 1, rng))
-        for source in fakes.contrasts["a"].negatives["res5"]:
-            (drawn,) = source.args  # type: ignore[attr-defined]
-            assert all((before == row).all(1).any() for row in drawn)
+    assert len(fakes.queued["a/res5"]) == 7
+    assert all((before == row).all(1).any() for row in fakes.queued["a/res5"])
 
 
 def test_each_domain_has_its_own_queue() -> None:
@@ -109,7 +115,7 @@ def test_momentum_copies_follow_by_the_stated_share() -> None:
             parameter.add_(1.0)
     old = [parameter.clone() for network in networks for parameter in network.parameters()]
     online = (objective.projector, encoder_stages(objective.generator, external.layers))
-    external.follow(objective.generator, objective.projector)
+    objective.generate(batch(), sample_step(objective, 1, torch.Generator().manual_seed(1)))
     now = [parameter for network in networks for parameter in network.parameters()]
     new = [parameter for network in online for parameter in network.parameters()]
     for was, moved, goal in zip(old, now, new, strict=True):

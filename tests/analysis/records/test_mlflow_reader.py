@@ -67,7 +67,7 @@ def test_older_records_are_tabled_without_settings_which_a_footnote_says(
     assert main(["tables", "hand_made"]) == 0
     text = (here / "results/hand_made/stripes/table.md").read_text(encoding="utf-8")
     assert "16.25 ± 3.89" in text
-    assert "recorded before rows' settings were" in text
+    assert "old record without settings" in text
     assert (here / "results/hand_made/stripes/index.html").is_file()
 
 
@@ -75,7 +75,7 @@ def test_two_stores_compare_row_by_row(stores: dict[str, str], here: Path, capsy
     assert main(["compare", "hand_made", "hand_made/stripes", "--other-store", stores["older"]]) == 0
     text = capsys.readouterr().out
     assert "+5.00 (+5.00 to +5.00)" in text
-    assert "FD (small-conv) at the end of training is higher for “internal” (+5.00, in every seed, 2 seeds)" in text
+    assert "Worse than A in FD (small-conv) at the end of training: “internal” +5.00 (in all 2 seeds)" in text
 
 
 @pytest.mark.parametrize(
@@ -87,10 +87,10 @@ def test_two_stores_compare_row_by_row(stores: dict[str, str], here: Path, capsy
         (["compare", "hand_made", "mine"], ("no sweep 'mine'", "hand_made")),
         (["compare", "hand_made@7", "hand_made"], ("sweep 'hand_made'", "no result version '7'", "0, 1")),
         (
-            ["compare", "hand_made", "hand_made", "--other-store", "sqlite:////nowhere/x.db"],
-            ("no such database", "/nowhere/x.db"),
+            ["compare", "hand_made", "hand_made", "--other-store", "sqlite:////no/x.db"],
+            ("no such database", "x.db"),
         ),
-        (["compare", "hand_made"], ("required",)),
+        (["compare", "hand_made"], ("required: OTHER",)),
         (["tables", "hand_made", "--price-per-hour", "0"], ("'0'", "above 0")),
         (["tables", "hand_made", "--price-per-hour", "nan"], ("'nan'", "above 0")),
         (["tables", "hand_made", "--price-per-hour", "cheap"], ("'cheap'", "above 0")),
@@ -120,9 +120,9 @@ def test_no_password_is_shown(uri: str, shown: str) -> None:
 def test_a_price_becomes_a_column(here: Path) -> None:
     table = here / "results/hand_made/stripes/table.md"
     assert main(["tables", "hand_made"]) == 0
-    assert "an hour" not in table.read_text(encoding="utf-8")
+    assert "per hour" not in table.read_text(encoding="utf-8")
     assert main(["tables", "hand_made", "--price-per-hour", "4"]) == 0
-    assert "cost a trial, at 4 an hour ↓" in table.read_text(encoding="utf-8")
+    assert "cost per trial (4 per hour) ↓" in table.read_text(encoding="utf-8")
 
 
 def test_a_store_that_is_not_there_is_not_laid_out(

@@ -13,8 +13,8 @@ GRAPHS = {"precision": "bf16", "channels_last": True, "recompute": False, "compi
 
 
 def report(part: str, rows: list[dict[str, Any]], measured: dict[str, Any], **changed: Any) -> str:
-    told = {"part": part, "device": H100, "device_type": "cuda", "threads": 16, "repeats": 3, "torch": "2.14.1"}
-    return json.dumps({**told, "date": "2026-11-28", "settings": measured, "notes": [], "rows": rows, **changed})
+    known = {"part": part, "device": H100, "device_type": "cuda", "threads": 16, "repeats": 3, "torch": "2.14.1"}
+    return json.dumps({**known, "date": "2026-11-28", "settings": measured, "notes": [], "rows": rows, **changed})
 
 
 def step(model: str, way: str, milliseconds: float, **changed: Any) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def test_choosing_a_model_leaves_the_goals_as_they_are() -> None:
 def test_a_way_that_failed_is_a_row_and_its_error_stands_below_the_table() -> None:
     text = report("step", [*STEPS, failed("cut", "compile", "CUDA out of memory | 2 GiB")], SETTINGS)
     assert table(text)[-1] == ["cut", "compile", "failed", *["–"] * 5]
-    assert "- cut, compile failed: CUDA out of memory \\| 2 GiB" in measurements_section([read_measurement(text, "a")])
+    assert "- cut, compile: CUDA out of memory \\| 2 GiB" in measurements_section([read_measurement(text, "a")])
 
 
 def test_steps_on_a_cpu_are_shown_with_operations_and_live_tensors() -> None:
@@ -116,7 +116,7 @@ def test_four_trials_on_one_card_are_held_against_their_goal_and_notes_are_kept(
     text = report("pack", rows, settings, notes=["a note"])
     assert [line[-1] for line in table(text)[2:]] == ["–", "≥ 1.8: missed", "≥ 1.8: met", "–"]
     shown = measurements_section([read_measurement(text, "a")])
-    assert "- MPS, cores pinned, 4 trials failed: died\n- a note" in shown
+    assert "- MPS, cores pinned, 4: died\n- a note" in shown
     assert [line[-1] for line in table(report("pack", rows, settings, device_type="cpu"))[2:]] == ["–"] * 4
 
 

@@ -77,7 +77,7 @@ def test_policy_allows_the_pages_own_style_and_script_and_nothing_else() -> None
 
 def test_special_characters_show_literally() -> None:
     read = Read(page(hard_report()))
-    shown = ("sweep", "task", "question", "finding", "legend", "note", "title", "caption", "name", "value", "row")
+    shown = ("sweep", "task", "question", "paragraph", "caption", "note", "title", "caption", "name", "value", "row")
     for what in (*shown, "key", "purpose", "command"):
         assert f"{HARD} {what}" in read.text, what
     assert f"failed: {HARD}" in read.text
@@ -140,7 +140,7 @@ def test_only_small_images_show_their_pixels(size: int) -> None:
 def test_a_page_without_some_of_its_parts_is_still_whole() -> None:
     whole = sample_report()
     empty = [replace(whole, qualitative=None)] + [
-        replace(whole, **{part: ()}) for part in ("findings", "notes", "figures", "settings", "provenance", "trials")
+        replace(whole, **{part: ()}) for part in ("summary", "notes", "figures", "settings", "provenance", "trials")
     ]
     for report in (*empty, replace(whole, commands=()), bare_report()):
         read = Read(page(report))
@@ -172,7 +172,7 @@ def test_rows_that_are_not_among_the_images_are_counted(left_out: int, said: str
     report = sample_report()
     assert report.qualitative is not None
     text = Read(page(replace(report, qualitative=replace(report.qualitative, left_out=left_out)))).text
-    assert (f"in the features of the metric. {said}" in text) if said else ("of the sweep's rows" not in text)
+    assert (f"in the metric's feature space. {said}" in text) if said else ("of the sweep's rows" not in text)
 
 
 def test_a_trial_without_a_run_has_no_link() -> None:

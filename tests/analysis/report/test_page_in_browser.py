@@ -1,25 +1,14 @@
-"""The report's page in a real browser: narrow and wide, light and dark, by mouse and by keyboard."""
+"""The report's page in a real browser: narrow and wide, light and dark, on screen and in print."""
 
-import shutil
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from sample_report import HARD, bare_report, hard_report, large_report, sample_report
+from page_visit import CHROMIUM, REPORTS, Scheme, visit, wait_until
 
-from analysis.report.page import page as page_of
-
-playwright_api = pytest.importorskip("playwright.sync_api", reason="no playwright; it is among the dev dependencies")
-expect = playwright_api.expect
-
-CHROMIUM = shutil.which("chromium")
-AXE = Path(__file__).parents[3] / ".cache/axe-core/node_modules/axe-core/axe.min.js"
-REPORTS = {"sample": sample_report, "large": large_report, "hard": hard_report, "bare": bare_report}
-Scheme = Literal["light", "dark"]
+pytest.importorskip("playwright.sync_api", reason="no playwright; it is among the dev dependencies")
+from playwright.sync_api import expect
 
 pytestmark = [
     pytest.mark.slow,
@@ -27,48 +16,7 @@ pytestmark = [
 ]
 
 
-def wait_until(page: Any, condition: str) -> None:
-    """Ask again and again from outside: Playwright's own waiting asks from within, which the page's policy forbids."""
-    ends = time.monotonic() + 5
-    while not page.evaluate(condition):
-        assert time.monotonic() < ends, f"never so: {condition}"
-        page.wait_for_timeout(20)
-
-
-@dataclass
-class Visit:
-    """An open page, and what a browser said and asked for on the way."""
-
-    page: Any
-    errors: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    with playwright_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=quiet)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("pages")
-    for name, make in REPORTS.items():
-        (folder / f"{name}.html").write_text(page_of(make()), encoding="utf-8")
-    return {name: (folder / f"{name}.html").as_uri() for name in REPORTS}
-
-
-def visit(browser: Any, address: str, width: int = 1400, scheme: Scheme = "light", **options: Any) -> Visit:
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **options)
-    visited = Visit(context.new_page())
-    visited.page.on("console", lambda message: visited.errors.append(message.text))
-    visited.page.on("pageerror", lambda error: visited.errors.append(str(error)))
-    visited.page.on("request", lambda request: visited.requests.append(request.url))
-    visited.page.goto(address)
-    return visited
+AXE = Path(__file__).parents[3] / ".cache/axe-core/node_modules/axe-core/axe.min.js"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -88,15 +36,11 @@ def test_page_is_quiet_alone_whole_and_no_wider_than_the_window(
 
 
 def test_figures_follow_the_scheme_and_print_as_on_paper(browser: Any, files: dict[str, str]) -> None:
-    shown = "[...document.querySelectorAll('picture img')].map(image => image.currentSrc === image.src)"
+    light = "[...document.querySelectorAll('picture img')].map(image => image.currentSrc === image.src)"
     visited = visit(browser, files["sample"], scheme="dark")
-    assert visited.page.evaluate(shown) == [False] * 3
+    assert visited.page.evaluate(light) == [False] * 3
     visited.page.emulate_media(media="print")
-    # The page's policy forbids what Playwright waits with.
-    deadline = time.monotonic() + 30
-    while not all(visited.page.evaluate(shown)) and time.monotonic() < deadline:
-        visited.page.wait_for_timeout(50)
-    assert visited.page.evaluate(shown) == [True] * 3
+    wait_until(visited.page, f"{light}.every(Boolean)")
     assert visited.page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
     visited.page.context.close()
 
@@ -167,130 +111,6 @@ def test_first_column_stays_while_a_table_scrolls(browser: Any, files: dict[str,
         visited.page.locator(region).evaluate("region => { region.scrollLeft = 200; }")
         assert visited.page.locator(region).evaluate("region => region.scrollLeft") == 200
         assert cell.bounding_box() == before
-    visited.page.context.close()
-
-
-@pytest.mark.parametrize("width", [1400, 400])
-def test_a_translation_opens_enlarged_beside_its_source(browser: Any, files: dict[str, str], width: int) -> None:
-    visited = visit(browser, files["sample"], width)
-    page = visited.page
-    page.get_by_role("button", name="image 2, translated by internal", exact=True).click()
-    expect(page.get_by_role("heading", name="internal, image 2")).to_be_visible()
-    images = page.locator("dialog .stage img")
-    alts = ["image 2, translated by internal", "image 2, source"]
-    assert [image.get_attribute("alt") for image in images.all()] == alts
-    box, stage = page.locator("dialog").bounding_box(), page.locator(".stage").bounding_box()
-    assert box["x"] >= 0 and box["x"] + box["width"] <= width and box["y"] + box["height"] <= 900
-    assert abs(stage["width"] - stage["height"]) < 1 and stage["width"] > 300
-    for button, title in (
-        ("Next column", "external, image 2"),
-        ("Next image", "external, image 3"),
-        ("Previous image", "external, image 2"),
-        ("Previous column", "internal, image 2"),
-        ("Previous column", "nearest in B, image 2"),
-        ("Previous column", "internal and external, image 2"),
-    ):
-        page.get_by_role("button", name=button).click()
-        expect(page.locator("dialog h2")).to_have_text(title)
-    page.get_by_role("button", name="Close").click()
-    expect(page.locator("dialog")).to_be_hidden()
-    assert visited.errors == []
-    page.context.close()
-
-
-def test_viewer_works_by_keyboard_and_gives_the_focus_back(browser: Any, files: dict[str, str]) -> None:
-    visited = visit(browser, files["sample"])
-    page = visited.page
-    tile = page.get_by_role("button", name="image 1, translated by external", exact=True)
-    tile.focus()
-    page.keyboard.press("Enter")
-    expect(page.locator("dialog h2")).to_have_text("external, image 1")
-    page.keyboard.press("ArrowRight")
-    expect(page.locator("dialog h2")).to_have_text("internal and external, image 1")
-    page.keyboard.press("ArrowLeft")
-    page.keyboard.press("ArrowLeft")
-    expect(page.locator("dialog h2")).to_have_text("internal, image 1")
-    page.keyboard.press("ArrowDown")
-    expect(page.locator("dialog h2")).to_have_text("internal, image 2")
-    page.keyboard.press("ArrowUp")
-    page.keyboard.press("ArrowUp")
-    expect(page.locator("dialog h2")).to_have_text("internal, image 4")
-
-    slider = page.get_by_role("slider", name="Left of the line: source. Right of it: translation.")
-    clip = "getComputedStyle(document.querySelector('.stage .over')).clipPath"
-    before = page.evaluate(clip)
-    slider.focus()
-    page.keyboard.press("ArrowRight")
-    assert slider.input_value() == "51" and slider.get_attribute("aria-valuetext") == "51% source"
-    assert page.evaluate(clip) != before
-    expect(page.locator("dialog h2")).to_have_text("internal, image 4")
-    page.keyboard.press("Home")
-    assert "100%" in page.evaluate(clip)
-
-    page.keyboard.press("Escape")
-    expect(page.locator("dialog")).to_be_hidden()
-    expect(page.get_by_role("button", name="image 4, translated by internal", exact=True)).to_be_focused()
-    assert visited.errors == []
-    page.context.close()
-
-
-def test_sources_and_neighbours_open_as_well(browser: Any, files: dict[str, str]) -> None:
-    visited = visit(browser, files["sample"])
-    page = visited.page
-    for tile, title, right in (
-        ("image 3, source", "internal, image 3", "translation"),
-        ("image 3, its nearest in B", "nearest in B, image 3", "nearest in B"),
-    ):
-        page.get_by_role("button", name=tile).click()
-        expect(page.locator("dialog h2")).to_have_text(title)
-        expect(page.locator("dialog label")).to_have_text(f"Left of the line: source. Right of it: {right}.")
-        page.keyboard.press("Escape")
-        expect(page.get_by_role("button", name=tile)).to_be_focused()
-    assert visited.errors == []
-    page.context.close()
-
-
-@pytest.mark.parametrize("name", ["sample", "large"])
-def test_the_first_column_covers_no_tile_that_has_the_focus(browser: Any, files: dict[str, str], name: str) -> None:
-    visited = visit(browser, files[name], 400)
-    page = visited.page
-    tiles = page.locator("#translations tbody tr").first.locator("button")
-    whole = """() => {
-        const { left, right, top } = document.activeElement.getBoundingClientRect();
-        const within = (x) => document.activeElement.contains(document.elementFromPoint(x, top + 1));
-        return within(left + 1) && within(right - 1);
-    }"""
-    tiles.last.focus()
-    for at in reversed(range(tiles.count())):
-        expect(tiles.nth(at)).to_be_focused()
-        # A browser scrolls some time after it has moved the focus.
-        wait_until(page, whole)
-        page.keyboard.press("Shift+Tab")
-    page.context.close()
-
-
-def test_the_line_can_be_dragged_and_only_a_press_on_the_backdrop_closes(browser: Any, files: dict[str, str]) -> None:
-    visited = visit(browser, files["sample"])
-    page = visited.page
-    page.locator("#translations button").first.click()
-    stage = page.locator(".stage").bounding_box()
-    page.mouse.move(stage["x"] + stage["width"] / 4, stage["y"] + 50)
-    page.mouse.down()
-    assert page.locator("#divider").input_value() == "25"
-    page.mouse.move(5, 5)
-    page.mouse.up()
-    assert page.locator("#divider").input_value() == "0"
-    expect(page.locator("dialog")).to_be_visible()
-    page.mouse.click(5, 5)
-    expect(page.locator("dialog")).to_be_hidden()
-    page.context.close()
-
-
-def test_special_characters_show_literally_in_the_viewer(browser: Any, files: dict[str, str]) -> None:
-    visited = visit(browser, files["hard"])
-    visited.page.locator("#translations button").first.click()
-    expect(visited.page.locator("dialog h2")).to_have_text(f"{HARD}, image 1")
-    assert visited.errors == []
     visited.page.context.close()
 
 

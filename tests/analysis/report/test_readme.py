@@ -58,5 +58,5 @@ def test_a_table_that_was_edited_by_hand_is_written_anew() -> None:
 
 
 def test_a_document_without_a_place_for_the_table_is_refused() -> None:
-    with pytest.raises(RecordsError, match="the generated part goes between them"):
+    with pytest.raises(RecordsError, match="The generated part goes between them"):
         with_generated(readme().replace(BEGIN, ""), "", README)

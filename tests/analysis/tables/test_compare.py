@@ -28,30 +28,30 @@ def cells(text: str, row: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")][1:]
 
 
-def test_both_stand_side_by_side_with_their_paired_difference() -> None:
+def test_both_sides_are_shown_with_their_paired_difference() -> None:
     text = comparison(side("v1", ONE), side("v2", {"internal": [51.0, 61.5, 71.0], "external": [40.0, 70.0, 71.0]}))
     assert cells(text, "internal") == ["60.0 ± 10.0 (n = 3)", "61.2 ± 10.0 (n = 3)", "+1.2 (+0.4 to +1.9)"]
-    assert "B against A: FID at the end of training is higher for “internal”" in text
-    assert "is not shown to differ for “external”" in text
+    assert "Worse than A in FID at the end of training: “internal” +1.2" in text
+    assert "No clear winner against A in FID at the end of training: “external”" in text
 
 
-def test_the_same_trials_are_said_to_be_the_same() -> None:
+def test_the_same_trials_are_named() -> None:
     text = comparison(side("one", ONE, keys="k"), side("other", ONE, keys="k"))
-    assert "“internal”, “external”: the very same trials on both sides." in text
+    assert "The same trials in A and B: “internal”, “external”." in text
     assert cells(text, "internal")[2] == "+0.0 (+0.0 to +0.0)"
 
 
 def test_equal_trials_of_two_stores_are_compared_and_not_called_the_same() -> None:
     one, other = side("one", ONE, keys="k"), side("other", ONE, keys="k")
     elsewhere = Side("other", replace(other.record, store="another store"))
-    assert "B against A: FID at the end of training is not shown to differ" in comparison(one, elsewhere)
+    assert "Equal to A in FID at the end of training: “internal” and “external”" in comparison(one, elsewhere)
 
 
 def test_trials_in_common_are_the_same_also_where_one_side_has_more_seeds() -> None:
     more = side("other", {**ONE, "internal": [*ONE["internal"], 1.0]}, keys="k")
     more.record.runs["run_id"] = ["run0", "run1", "run2", "more", "run3", "run4", "run5"]
     text = comparison(side("one", ONE, keys="k"), more)
-    assert "“internal”, “external”: the very same trials on both sides." in text
+    assert "The same trials in A and B: “internal”, “external”." in text
 
 
 def test_the_order_in_which_a_tag_occurs_does_not_matter() -> None:
@@ -64,39 +64,42 @@ def test_the_order_in_which_a_tag_occurs_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize("unfinished", [0, 1])
-def test_a_side_without_a_finished_trial_is_said_to_have_none(unfinished: int) -> None:
+def test_a_side_without_a_finished_trial_has_no_verdict(unfinished: int) -> None:
     sides = [side("one", ONE), side("other", ONE)]
     none = make([{"row": "internal", "seed": 0, "status": "FAILED", "error": "no"}])
     sides[unfinished] = Side("none", none)
     assert "No seed is finished on both sides." in comparison(*sides)
 
 
-def test_what_one_side_changed_is_not_said_of_both() -> None:
-    one = side("one", ONE)
-    text = comparison(Side("one", replace(one.record, overrides=("train.batch_size=2",))), side("other", ONE))
-    assert "All rows with" not in text
-    assert "- all rows with: train.batch\\_size=2 and –" in text
+def test_only_settings_that_differ_are_listed() -> None:
+    base = ("model=cut", "train.batch_size=1")
+    one, other = (
+        Side(name, replace(side(name, ONE).record, base=base, overrides=overrides))
+        for name, overrides in (("one", ("train.batch_size=2", "metric.also=[lpips]")), ("other", ()))
+    )
+    lines = comparison(one, other).splitlines()
+    assert lines[-2:] == ["- train.batch\\_size: 2 → 1", "- metric.also: [lpips] → –"]
 
 
-def test_rows_of_one_side_alone_have_dashes_on_the_other() -> None:
+def test_rows_of_only_one_side_have_dashes_on_the_other() -> None:
     text = comparison(side("one", ONE), side("other", {"internal": [50.0, 60.0], "new": [1.0, 2.0]}))
     assert cells(text, "external") == ["58.7 ± 13.5 (n = 3)", "–", "–"]
     assert cells(text, "new") == ["–", "1.5 ± 0.7 (n = 2)", "–"]
 
 
 @pytest.mark.parametrize("made_with", [{"data_fingerprint": "e"}, {"extractor": "other"}, {"images_a": "5"}])
-def test_scores_that_were_not_taken_alike_are_not_subtracted(made_with: dict[str, str]) -> None:
+def test_scores_measured_differently_are_not_subtracted(made_with: dict[str, str]) -> None:
     text = comparison(side("one", ONE), side("other", ONE, **made_with))
     assert len(cells(text, "internal")) == 2
     assert "not subtracted" in text
 
 
-def test_what_was_made_otherwise_is_told() -> None:
+def test_versions_that_differ_are_listed() -> None:
     text = comparison(
         side("one", ONE, commit="abc", result_version="1"), side("other", ONE, commit="def", result_version="2")
     )
-    assert "- commit: abc and def" in text
-    assert "- result version: 1 and 2" in text
+    assert "- commit: abc → def" in text
+    assert "- result version: 1 → 2" in text
     assert "+0.0" in text
 
 
@@ -108,19 +111,19 @@ def test_times_of_trials_that_ran_otherwise_are_not_subtracted() -> None:
     text = comparison(timed("alone"), timed("beside others"))
     mixed = [finished("a", seed, last__fid=1.0, cost__seconds_per_iteration=0.5, timed="alone") for seed in range(2)]
     mixed += [finished("a", 2, last__fid=1.0, cost__seconds_per_iteration=0.9, timed="beside others")]
-    assert "seconds per iteration, B less A" in comparison(timed("alone"), Side("mixed", make(mixed)))
-    assert "seconds per iteration, B less A" not in text
-    assert "seconds per iteration, B less A" in comparison(timed("alone"), timed("alone"))
+    assert "seconds per iteration, B − A" in comparison(timed("alone"), Side("mixed", make(mixed)))
+    assert "seconds per iteration, B − A" not in text
+    assert "seconds per iteration, B − A" in comparison(timed("alone"), timed("alone"))
 
 
 def test_sweeps_without_a_row_in_common_are_refused_with_their_rows() -> None:
-    with pytest.raises(RecordsError, match="no row of one name; “internal”, “external” here, “new” there"):
+    with pytest.raises(RecordsError, match=r"no row in common.*“internal”, “external”.*“new”"):
         comparison(side("one", ONE), side("other", {"new": [1.0]}))
 
 
 def test_one_seed_has_no_verdict() -> None:
     text = comparison(side("one", {"a": [1.0]}), side("other", {"a": [9.0]}))
-    assert "one seed gives no interval" in text
+    assert "Only one seed" in text and "etter" not in text and "orse" not in text
 
 
 def test_nothing_finished_has_no_verdict() -> None:

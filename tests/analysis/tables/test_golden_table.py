@@ -1,11 +1,19 @@
-"""What a store filled by hand comes to, to the byte: tests/analysis/golden holds it as a reader looked it through."""
+"""The results of a store filled by hand, to the byte. tests/analysis/golden holds them, as checked by a reader.
+
+It is the only place that holds whole sentences.
+"""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from analysis.figures.draw import draw
+from analysis.records.csv_files import FILES, read_csv
 from analysis.report.write import write_results
+from analysis.tables.compare import Side, comparison
+from analysis.tables.summary import summary_sentences
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -21,9 +29,26 @@ def results(stores: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
     return folder / "hand_made/stripes"
 
 
-@pytest.mark.parametrize("name", sorted(file.name for file in GOLDEN.iterdir()))
+def golden(name: str) -> str:
+    return (GOLDEN / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", [*FILES, "table.md", "table.tex"])
 def test_a_store_filled_by_hand_gives_the_golden_files(results: Path, name: str) -> None:
-    assert (results / name).read_text(encoding="utf-8") == (GOLDEN / name).read_text(encoding="utf-8")
+    assert (results / name).read_text(encoding="utf-8") == golden(name)
+
+
+def test_the_golden_record_gives_the_golden_summary_and_captions() -> None:
+    record, course = read_csv(GOLDEN)
+    figures = [f"{drawing.title}: {drawing.caption}\n{drawing.alt}" for drawing in draw(record, course, {}, None)]
+    assert "\n\n".join([*summary_sentences(record), *figures]) + "\n" == golden("texts.txt")
+
+
+def test_the_golden_record_gives_the_golden_comparison() -> None:
+    record, _ = read_csv(GOLDEN)
+    slower = record.runs.assign(**{"cost/seconds_per_iteration": 0.08, "commit": "ba9876543210"})
+    other = replace(record, runs=slower, overrides=("data.size=32",), store="another store")
+    assert comparison(Side("hand_made", record), Side("hand_made@2", other)) == golden("comparison.md")
 
 
 def test_results_that_were_deleted_are_rebuilt_byte_for_byte(stores: dict[str, str], results: Path) -> None:

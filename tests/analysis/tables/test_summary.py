@@ -1,14 +1,14 @@
-"""The sentences are right on made-up sweeps."""
+"""The summary of made-up sweeps states the right facts, and no more than the intervals support."""
 
 import pytest
 from sample_records import finished, make
 
 from analysis.records.schema import SweepRecord
-from analysis.tables.summary import findings
+from analysis.tables.summary import summary_sentences, sweep_command
 
 
 def sweep(memory: dict[str, float] | None = None, **of_rows: list[float]) -> SweepRecord:
-    """Rows with a FID a seed, and a peak of memory that is every seed's."""
+    """Rows with a FID per seed, and a peak memory that is the same in each seed of the row."""
     costs = {row: {"cost__training_peak_live_gb": peak} for row, peak in (memory or {}).items()}
     return make(
         [
@@ -19,90 +19,132 @@ def sweep(memory: dict[str, float] | None = None, **of_rows: list[float]) -> Swe
     )
 
 
-def test_a_clear_winner_is_said_to_be_lower_with_its_interval() -> None:
-    (quality,) = findings(sweep(internal=[50.0, 60.0, 70.0], external=[40.0, 51.0, 60.0]))
-    assert quality == (
-        "Against “internal”, FID at the end of training is lower for “external” "
-        "(−9.7, 95 % interval −11.1 to −8.2, 3 seeds)."
-    )
+def groups(text: str) -> dict[str, str]:
+    """The sentences of a paragraph by the words that they start with."""
+    return dict(sentence.rstrip(".").split(": ", 1) for sentence in text.replace(". ", ".\n").splitlines())
 
 
-def test_a_clear_loser_is_said_to_be_higher() -> None:
-    (quality,) = findings(sweep(internal=[40.0, 51.0, 60.0], external=[50.0, 60.0, 70.0]))
-    assert "is higher for “external” (+9.7, 95 % interval +8.2 to +11.1, 3 seeds)." in quality
+IN_FID = "in FID at the end of training"
 
 
-def test_a_tie_is_said_to_show_no_difference() -> None:
-    (quality,) = findings(sweep(internal=[50.0, 60.0, 70.0], external=[55.0, 52.0, 71.0]))
-    assert "is not shown to differ for “external” (−0.7, 95 % interval −17.2 to +15.9, 3 seeds)." in quality
-    assert "lower" not in quality
-    assert "higher" not in quality
+def test_a_clear_winner_is_better_with_its_interval() -> None:
+    (quality,) = summary_sentences(sweep(internal=[50.0, 60.0, 70.0], external=[40.0, 51.0, 60.0]))
+    assert groups(quality) == {f"Better than “internal” {IN_FID}": "“external” −9.7 (95 % CI −11.1 to −8.2, 3 seeds)"}
 
 
-def test_equal_rows_are_not_shown_to_differ() -> None:
-    (quality,) = findings(sweep(internal=[50.0, 60.0], external=[50.0, 60.0]))
-    assert "is not shown to differ for “external” (+0.0, in every seed, 2 seeds)." in quality
+def test_a_clear_loser_is_worse() -> None:
+    (quality,) = summary_sentences(sweep(internal=[40.0, 51.0, 60.0], external=[50.0, 60.0, 70.0]))
+    assert groups(quality) == {f"Worse than “internal” {IN_FID}": "“external” +9.7 (95 % CI +8.2 to +11.1, 3 seeds)"}
+
+
+def test_a_tie_has_no_clear_winner() -> None:
+    (quality,) = summary_sentences(sweep(internal=[50.0, 60.0, 70.0], external=[55.0, 52.0, 71.0]))
+    difference = "“external” −0.7 (95 % CI −17.2 to +15.9, 3 seeds)"
+    assert groups(quality) == {f"No clear winner against “internal” {IN_FID}": difference}
+
+
+def test_equal_rows_are_equal() -> None:
+    (quality,) = summary_sentences(sweep(internal=[50.0, 60.0], external=[50.0, 60.0]))
+    assert groups(quality) == {f"Equal to “internal” {IN_FID}": "“external”"}
 
 
 @pytest.mark.parametrize("distance", [0.1, 1000.0])
-def test_one_seed_says_nothing_however_far_apart(distance: float) -> None:
-    (quality,) = findings(sweep(internal=[50.0], external=[50.0 + distance]))
-    assert quality == (
-        "Against “internal”, one seed gives no interval, so nothing can be said about FID at the end of training."
-    )
+def test_one_seed_gives_no_conclusion_however_large_the_difference_and_says_how_to_add_seeds(distance: float) -> None:
+    record = sweep({"internal": 1.0, "external": 2.0}, internal=[50.0], external=[50.0 + distance])
+    (only,) = summary_sentences(record)
+    assert "one seed" in only and "no conclusions" in only
+    assert "just sweep mine 'seeds=[0,1,2]'" in only
+    assert "internal" not in only
 
 
-def test_rows_of_every_kind_stand_in_one_sentence() -> None:
-    (quality,) = findings(sweep(base=[50.0, 60.0], low=[40.0, 50.1], high=[61.0, 71.1], tie=[49.0, 62.0], one=[1.0]))
-    lower, higher, tie, one = (
-        quality.index(text) for text in ("lower for “low”", "higher for “high”", "“tie” (", "“one”, by")
-    )
-    assert lower < higher < tie < one
+def test_seeds_to_add_are_new_and_the_command_keeps_file_and_overrides() -> None:
+    runs = [finished(row, 1, last__fid=1.0) for row in ("a", "b")]
+    (only,) = summary_sentences(make(runs, file="mine/my sweep.yaml", command=("data.size=32",)))
+    assert only.endswith("just sweep 'mine/my sweep.yaml' data.size=32 'seeds=[1,0,2]'")
+
+
+def test_a_trial_of_just_train_is_repeated_by_just_train() -> None:
+    record = make([finished("a", 3)], sweep="single", command=("model=cyclegan",))
+    assert sweep_command(record, [3]) == "just train model=cyclegan seed=3"
+
+
+def test_rows_of_every_kind_are_in_one_paragraph() -> None:
+    record = sweep(base=[50.0, 60.0], low=[40.0, 50.1], high=[61.0, 71.1], tie=[49.0, 62.0], one=[1.0])
+    (quality,) = summary_sentences(record)
+    starts = ("Better than", "Worse than", "No clear winner against", "Only one seed")
+    found = groups(quality)
+    for row, start, sentence in zip(("low", "high", "tie", "one"), starts, found, strict=True):
+        assert sentence.startswith(start) and found[sentence].startswith(f"“{row}”")
 
 
 def test_many_rows_are_counted_behind_the_first_ones() -> None:
-    (quality,) = findings(sweep(base=[1.0, 1.1], **{f"row{number}": [2.0, 2.1] for number in range(7)}))
+    (quality,) = summary_sentences(sweep(base=[1.0, 1.1], **{f"row{number}": [2.0, 2.1] for number in range(7)}))
     assert "row3" in quality
     assert "row4" not in quality
-    assert "and 3 more." in quality
+    assert quality.endswith(" and 3 more.")
 
 
-def test_cost_is_told_of_what_does_not_vary_without_an_interval() -> None:
-    _, cost = findings(sweep({"internal": 1.0, "external": 1.5}, internal=[5.0, 6.0], external=[5.0, 6.0]))
-    assert (
-        cost == "As to cost, peak memory of training in GB is higher for “external” (+0.500, in every seed, 2 seeds)."
-    )
+def test_cost_that_does_not_vary_has_no_interval() -> None:
+    record = sweep({"internal": 1.0, "external": 1.5}, internal=[5.0, 6.0], external=[5.0, 6.0])
+    _, cost = summary_sentences(record)
+    assert groups(cost) == {"More memory than “internal”": "“external” +0.500 GB (in all 2 seeds)"}
 
 
-def test_what_the_digits_do_not_show_is_no_difference() -> None:
-    _, cost = findings(sweep({"internal": 1.0, "external": 1.000012}, internal=[5.0, 6.0], external=[5.0, 6.0]))
-    assert "is not shown to differ for “external” (+0.000, in every seed, 2 seeds)." in cost
+def test_slower_and_faster_rows_have_the_difference_in_seconds() -> None:
+    seconds = {"a": 1.0, "slow": 1.5, "fast": 0.5}
+    runs = [
+        finished(row, seed, last__fid=1.0, cost__seconds_per_iteration=value)
+        for row, value in seconds.items()
+        for seed in range(2)
+    ]
+    cost = groups(summary_sentences(make(runs))[1])
+    assert cost["Slower than “a”"].startswith("“slow” +0.500 s/iteration")
+    assert cost["Faster than “a”"].startswith("“fast” −0.500 s/iteration")
 
 
-def test_a_row_without_a_seed_in_common_is_said_to_be_unknown() -> None:
-    runs = [finished(row, seed, last__fid=1.0 + seed) for row in ("a", "b") for seed in range(2)]
-    (quality,) = findings(make([*runs, {"row": "c", "seed": 0, "status": "FAILED", "error": "no"}]))
-    assert quality.endswith("and is not known for “c”, by no seed on both sides.")
+def test_a_difference_that_the_digits_do_not_show_is_none() -> None:
+    record = sweep({"internal": 1.0, "external": 1.000012}, internal=[5.0, 6.0], external=[5.0, 6.0])
+    assert groups(summary_sentences(record)[1]) == {"Same memory as “internal”": "“external”"}
 
 
-def test_a_row_that_was_scored_in_another_way_is_not_compared() -> None:
+def test_a_row_without_a_common_seed_is_named_once() -> None:
+    costs = {"last__fid": 1.0, "cost__seconds_per_iteration": 1.0}
+    runs = [finished(row, seed, **costs) for row in ("a", "b") for seed in range(2)]
+    record = make([*runs, {"row": "c", "seed": 0, "status": "FAILED", "error": "no"}])
+    quality, cost = summary_sentences(record)
+    assert groups(quality)["No finished seed in common with “a”"] == "“c”"
+    assert "“c”" not in cost
+
+
+def test_a_row_that_was_scored_differently_is_not_compared() -> None:
     runs = [
         finished(row, seed, last__fid=fid, extractor=row) for row, fid in (("a", 9.0), ("b", 1.0)) for seed in range(2)
     ]
-    (quality,) = findings(make(runs))
-    assert quality == "Against “a”, FID at the end of training is not compared for “b”, scored in another way."
+    (quality,) = summary_sentences(make(runs))
+    (start,) = groups(quality)
+    assert start.startswith("Not compared") and groups(quality)[start] == "“b”"
 
 
-def test_rows_are_compared_with_the_default_row_alone() -> None:
+def test_rows_are_compared_only_with_the_default_row() -> None:
     runs = [finished(row, seed, last__fid=value + seed) for row, value in (("a", 9.0), ("b", 5.0)) for seed in range(2)]
-    (quality,) = findings(make(runs, default="b"))
-    assert quality.startswith("Against “b”, FID at the end of training is higher for “a” (+4.0")
+    (quality,) = summary_sentences(make(runs, default="b"))
+    assert quality.startswith(f"Worse than “b” {IN_FID}: “a” +4.0")
 
 
-def test_nothing_is_said_where_there_is_nothing() -> None:
-    assert findings(make([{"row": "a", "seed": 0, "status": "FAILED", "error": "no"}])) == (
-        "No trial is finished yet, so there is nothing to compare.",
+def test_a_search_names_its_best_sample_and_how_to_promote_it() -> None:
+    scores = {"default": 174.4, "sample 0": 99.0, "sample 1": 90.0, "sample 2": 88.4}
+    runs = [finished(row, 0, last__fid=score) for row, score in scores.items()]
+    runs += [{"row": "sample 3", "seed": 0, "status": "KILLED", "error": "", "stopped": "by the search"}]
+    (only,) = summary_sentences(make(runs, file="mine/search.yaml"))
+    for fact in ("Best of 3 samples", "FID", "“sample 2” (88.4", "“default” 174.4", "One seed", "a hint"):
+        assert fact in only
+    assert only.endswith("just promote mine/search.yaml")
+
+
+def test_a_sweep_without_a_result_or_with_one_row_says_so() -> None:
+    assert summary_sentences(make([{"row": "a", "seed": 0, "status": "FAILED", "error": "no"}])) == (
+        "No trial is finished yet.",
     )
-    assert findings(sweep(a=[1.0, 2.0])) == ("The sweep has one row, so there is nothing to compare it with.",)
-    lost = make([{**finished("a", 0), "status": "FAILED"}, finished("b", 0, last__fid=1.0)])
-    assert "since no seed is finished on both sides" in findings(lost)[0]
+    assert "only one row" in summary_sentences(sweep(a=[1.0, 2.0]))[0]
+    lost = make([{**finished("a", 0), "status": "FAILED"}, *(finished("b", seed, last__fid=1.0) for seed in (0, 1))])
+    assert summary_sentences(lost) == ("No finished seed in common with “a”: “b”.",)

@@ -32,7 +32,7 @@ def test_columns_without_a_value_are_left_out() -> None:
 def test_rows_that_lack_a_seed_say_how_many_they_have_and_why() -> None:
     found = table(record(), PAPER)
     assert list(found.cells["n"]) == [DASH, "2 of 3 [1]", "1 of 2 [2]"]
-    assert found.notes == ("[1] a_b|c, seed 2 failed: RuntimeError: no_room & <none>", "[2] lone, seed 1 has no run")
+    assert found.notes == ("[1] a_b|c, seed 2: failed: RuntimeError: no_room & <none>", "[2] lone, seed 1: no run")
 
 
 def test_a_score_of_fewer_seeds_than_the_row_has_says_of_how_many() -> None:
@@ -54,10 +54,10 @@ def test_difference_is_paired_by_seed_and_has_an_interval_from_two_seeds_on() ->
     ]
     cells = made(*runs).cells
     # The mean of 1, 3 and 2, and 4.303 times their deviation of 1 over the root of 3.
-    assert list(cells["FID, last, less that of a ↓"]) == [
-        "default",
+    assert list(cells["Δ to a (95 % CI)"]) == [
+        "baseline",
         "+2.0 (−0.5 to +4.5)",
-        "−1.0 (one seed, no interval)",
+        "−1.0 (1 seed, no CI)",
     ]
 
 
@@ -65,15 +65,15 @@ def test_difference_takes_only_seeds_that_both_rows_have() -> None:
     runs = [finished("a", 0, last__fid=10.0, best__fid=1.0), finished("a", 1, last__fid=20.0, best__fid=1.0)]
     runs += [finished("b", 1, last__fid=21.0, best__fid=1.0), finished("b", 2, last__fid=99.0, best__fid=1.0)]
     cells = made(*runs).cells
-    assert cells.loc["b", "FID, last, less that of a ↓"] == "+1.0 (one seed, no interval)"
+    assert cells.loc["b", "Δ to a (95 % CI)"] == "+1.0 (1 seed, no CI)"
     runs[2]["seed"] = 3
-    assert made(*runs).cells.loc["b", "FID, last, less that of a ↓"] == DASH
+    assert made(*runs).cells.loc["b", "Δ to a (95 % CI)"] == DASH
 
 
 def test_rows_are_compared_with_the_sweeps_default_wherever_it_stands() -> None:
     runs = [finished(row, 0, last__fid=value, best__fid=value) for row, value in (("a", 10.0), ("b", 12.5))]
     cells = table(make(runs, default="b"), NO_PAPER).cells
-    assert list(cells["FID, last, less that of b ↓"]) == ["−2.5 (one seed, no interval)", "default"]
+    assert list(cells["Δ to b (95 % CI)"]) == ["−2.5 (1 seed, no CI)", "baseline"]
 
 
 def test_a_sweep_without_any_finished_trial_has_a_table_of_dashes_and_reasons() -> None:
@@ -98,9 +98,8 @@ def test_packed_and_unpacked_seconds_are_not_compared() -> None:
     )
     assert list(found.cells["seconds per iteration ↓"]) == ["0.060 ± 0.014 (n = 2)", "0.070 (n = 1)"]
     assert list(found.cells["FD (small-conv), last ↓"]) == ["10.00 ± 0.00", "10.00 ± 0.00"]
-    assert found.notes == (
-        "times, energy and cost are those of trials that ran up to 2 side by side; 2 that ran otherwise are left out",
-    )
+    (note,) = found.notes
+    assert shared in note and "2 that ran otherwise are left out" in note
 
 
 def test_stopped_trials_never_enter() -> None:
@@ -108,7 +107,7 @@ def test_stopped_trials_never_enter() -> None:
     # A score of a stopped trial would be no end of a training; the reader has none, and nobody looks at it here.
     found = made(timed("lone", 0, "alone", 0.03), {"row": "a_b|c", "seed": 0, **stopped, "last/fd_small_conv": 1.0})
     assert list(found.cells["FD (small-conv), last ↓"]) == ["10.00", DASH]
-    assert found.notes == ("[1] a_b|c, seed 0 was stopped by the search after epoch 2",)
+    assert found.notes == ("[1] a_b|c, seed 0: stopped by the search after epoch 2",)
     some = made(
         {"row": "a_b|c", "seed": 0, **stopped, "last/fd_small_conv": 1.0},
         timed("a_b|c", 1, "alone", 0.03),
@@ -141,11 +140,11 @@ def test_all_that_depends_on_who_else_used_the_device_is_of_trials_that_ran_alik
     assert means == {**dict.fromkeys(timed_metrics(), (1.0, 1)), "cost/training_peak_live_gb": (2.0, 2)}
 
 
-def test_epoch_of_the_best_stands_behind_the_best_score() -> None:
+def test_best_epoch_follows_the_best_score() -> None:
     recorded = {"last__fid": 60.0, "best__fid": 50.0, "last__kid": 0.01}
     cells = made(*(finished("a", seed, **recorded, best__epoch=epoch) for seed, epoch in ((0, 10.0), (1, 15.0)))).cells
-    assert scores(cells) == ["FID, last ↓", "FID, best ↓", "epoch of the best", "KID, last ↓"]
-    assert list(cells["epoch of the best"]) == ["12 ± 4"]
+    assert scores(cells) == ["FID, last ↓", "FID, best ↓", "best epoch", "KID, last ↓"]
+    assert list(cells["best epoch"]) == ["12 ± 4"]
 
 
 def test_every_recorded_score_is_a_column_also_where_the_source_lacks_it() -> None:
@@ -172,16 +171,16 @@ def test_memory_of_training_is_in_the_table_by_its_kind() -> None:
     cells = made(*(finished(row, 0, last__kid=0.01, **recorded, train__nce=3.0) for row in ("a", "b"))).cells
     assert scores(cells) == [
         "KID, last ↓",
-        "live tensors in training, peak GB ↓",
-        "CUDA allocated in training, peak GB ↓",
-        "CUDA reserved in training, peak GB ↓",
+        "peak memory, GB ↓",
+        "peak CUDA memory allocated, GB ↓",
+        "peak CUDA memory reserved, GB ↓",
     ]
-    assert cells.loc["b", "CUDA reserved in training, peak GB ↓"] == "2.50"
+    assert cells.loc["b", "peak CUDA memory reserved, GB ↓"] == "2.50"
 
 
 def test_what_a_trial_costs_is_the_hours_of_its_device_times_the_price() -> None:
     runs = [finished("a", 0, cost__device_hours=2.0)]
-    assert table(make(runs, price_per_hour=2.5), NO_PAPER).cells.loc["a", "cost a trial, at 2.5 an hour ↓"] == "5.00"
+    assert table(make(runs, price_per_hour=2.5), NO_PAPER).cells.loc["a", "cost per trial (2.5 per hour) ↓"] == "5.00"
     assert scores(table(make(runs), NO_PAPER).cells) == []
 
 
@@ -190,8 +189,8 @@ def test_rows_whose_scores_were_taken_otherwise_have_no_difference() -> None:
     runs = [finished("a", seed, **recorded, arithmetic="float32") for seed in range(2)]
     runs += [finished(row, seed, **recorded, arithmetic=row) for row in ("TF32", "float32") for seed in range(2)]
     found = made(*runs)
-    assert list(found.cells["FID, last, less that of a ↓"]) == ["default", DASH, "+0.0 (+0.0 to +0.0)"]
-    assert "trials differ in arithmetic (float32 in 4, TF32 in 2)" in found.notes[-1]
+    assert list(found.cells["Δ to a (95 % CI)"]) == ["baseline", DASH, "+0.0 (+0.0 to +0.0)"]
+    assert "arithmetic (float32 in 4, TF32 in 2)" in found.notes[-1]
 
 
 def test_samples_that_a_search_stopped_are_counted_and_a_stopped_row_of_the_sweep_stays() -> None:
@@ -201,28 +200,28 @@ def test_samples_that_a_search_stopped_are_counted_and_a_stopped_row_of_the_swee
     found = made(*runs)
     assert list(found.cells.index) == ["a", "b", "sample 0"]
     assert found.notes == (
-        "[1] b, seed 0 was stopped by the search after epoch 1",
-        "samples that the search stopped, which are not shown: 2",
+        "[1] b, seed 0: stopped by the search after epoch 1",
+        "Not shown: 2 samples stopped by the search",
     )
 
 
 def test_difference_stands_also_where_no_best_is_recorded() -> None:
     cells = made(*(finished(row, 0, last__fid=1.0) for row in ("a", "b"))).cells
-    assert scores(cells) == ["FID, last ↓", "FID, last, less that of a ↓"]
+    assert scores(cells) == ["FID, last ↓", "Δ to a (95 % CI)"]
 
 
 def test_a_score_that_is_not_finite_is_left_out_with_a_footnote() -> None:
     found = made(finished("a", 0, last__kid=0.5, not_finite="last/fid, best/fid"))
-    assert found.notes == ("a, seed 0: not finite, and left out: last/fid, best/fid",)
+    assert found.notes == ("a, seed 0: left out, not finite: last/fid, best/fid",)
 
 
 def test_a_row_that_is_called_as_the_source_is_keeps_its_name() -> None:
     cells = made(finished(SOURCE_ROW, 0, last__fid=1.0, source__fid=9.0)).cells
-    assert list(cells.index) == [f"{SOURCE_ROW} (A as it is)", SOURCE_ROW]
+    assert list(cells.index) == [f"{SOURCE_ROW} (images of A)", SOURCE_ROW]
 
 
-def test_records_from_before_settings_were_recorded_say_so_and_how_to_mend_it() -> None:
+def test_old_records_without_settings_say_so_and_how_to_add_them() -> None:
     runs = [finished(row, 0, last__fid=50.0) for row in ("a", "b")]
     found = table(make(runs, settings={"a": {}, "b": {}}), NO_PAPER)
-    assert "just sweep mine records them, and trains nothing that is done" in found.notes[-1]
+    assert "first row is taken as the baseline" in found.notes[-1] and "just sweep mine" in found.notes[-1]
     assert next(iter(found.cells)) == "n"

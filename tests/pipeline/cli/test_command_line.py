@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import __main__ as command_line
-from pipeline.__main__ import build_parser, describe_os_error, main, parse
+from pipeline import __main__ as commands
+from pipeline.__main__ import describe_os_error, main
+from pipeline.command_line import COMMANDS, parse
 from pipeline.errors import UserError
 
 ROOT = Path(__file__).parents[3]
-COMMANDS = build_parser()[1]
 WITH_PARTS = ("bench",)
 
 
@@ -67,7 +67,7 @@ def test_an_installed_package_has_the_same_commands(
 
 def test_help_imports_nothing_that_takes_seconds() -> None:
     code = (
-        "import sys; from pipeline.__main__ import build_parser; build_parser(); "
+        "import sys; import pipeline.__main__; from pipeline.command_line import build_parser; build_parser(); "
         "assert not {'torch', 'mlflow', 'ray', 'hydra', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
@@ -130,7 +130,7 @@ def test_what_ends_a_command_is_one_line(
     def fail(given: argparse.Namespace) -> int:
         raise raised
 
-    monkeypatch.setattr(command_line, "run", fail)
+    monkeypatch.setattr(commands, "run", fail)
     assert main(["sweep", "smoke"]) == code
     (line,) = capsys.readouterr().err.splitlines()
     assert all(fact in line for fact in facts)
@@ -140,6 +140,6 @@ def test_an_error_that_is_not_the_users_is_not_hidden(monkeypatch: pytest.Monkey
     def fail(given: argparse.Namespace) -> int:
         raise RuntimeError("a fault of the code")
 
-    monkeypatch.setattr(command_line, "run", fail)
+    monkeypatch.setattr(commands, "run", fail)
     with pytest.raises(RuntimeError, match="a fault of the code"):
         main(["sweep", "smoke"])

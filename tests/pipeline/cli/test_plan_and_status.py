@@ -1,12 +1,45 @@
-"""What stands below a plan's table."""
+"""What commands that only look leave behind, how often a sweep reads the store, and the notes of a plan."""
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.__main__ import main as pipeline
 from pipeline.cli.plan import _notes
 from pipeline.config.sweep_file import load_sweep
 from pipeline.hardware.device import Machine
 from pipeline.orchestration.planner import plan_sweep
+from pipeline.orchestration.registration import register_trials
+from pipeline.orchestration.requirements import estimate_requirements
+from pipeline.tracking.store import Tracker
+
+MINE = """
+name: mine
+question: Which is best?
+seeds: [1]
+rows: [{row: CUT, set: {}}, {row: CycleGAN, set: {model: cyclegan}}]
+"""
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each method of `Tracker` was called."""
+    counts: Counter[str] = Counter()
+
+    def count(name: str, method: Callable[..., object]) -> None:
+        def counted(self: Tracker, *args: object, **kwargs: object) -> object:
+            counts[name] += 1
+            return method(self, *args, **kwargs)
+
+        monkeypatch.setattr(Tracker, name, counted)
+
+    for name in ("find_trials", "create_trial", "log_settings"):
+        count(name, getattr(Tracker, name))
+    return counts
 
 
 def test_a_plan_for_a_gpu_says_that_its_defaults_were_not_measured(project: Path) -> None:
@@ -15,3 +48,67 @@ def test_a_plan_for_a_gpu_says_that_its_defaults_were_not_measured(project: Path
     line = "CUDA defaults: channels last, CUDA graphs and compiling are off; they were not measured on this card yet."
     assert line in _notes(on_a_gpu, [])
     assert line not in _notes(planned, [])
+
+
+def test_a_plan_in_a_fresh_folder_makes_no_database(project: Path, tiny_overrides: tuple[str, ...]) -> None:
+    (project / "mlflow.db").unlink()
+    assert pipeline(["plan", "smoke", *tiny_overrides]) == 0
+    assert pipeline(["plan", "explore", *tiny_overrides]) == 0
+    assert not list(project.glob("mlflow*"))
+    assert not (project / "mlartifacts").exists()
+
+
+def test_a_plan_in_a_store_makes_no_experiment(project: Path, tiny_overrides: tuple[str, ...]) -> None:
+    assert pipeline(["plan", "smoke", *tiny_overrides]) == 0
+    client = MlflowClient(f"sqlite:///{(project / 'mlflow.db').absolute()}")
+    assert client.get_experiment_by_name("stripes") is None
+
+
+def test_a_status_in_a_fresh_folder_makes_no_database(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "mlflow.db").unlink()
+    assert pipeline(["status", "smoke"]) == 2
+    assert "no such database" in capsys.readouterr().err
+    assert not list(project.glob("mlflow*"))
+
+
+def test_a_status_takes_the_file_of_a_sweep(
+    project: Path, tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    register(project, tiny_overrides)
+    for name in ("mine", "sweeps/mine.yaml", "elsewhere/mine.yaml"):
+        assert pipeline(["status", name]) == 0
+        assert "2 trials: 2 waiting" in capsys.readouterr().out
+
+
+def register(project: Path, overrides: tuple[str, ...]) -> None:
+    (project / "sweeps/mine.yaml").write_text(MINE)
+    plan = plan_sweep(load_sweep("mine"), overrides)
+    register_trials(plan, estimate_requirements(plan))
+
+
+def test_a_sweep_that_has_nothing_to_train_looks_up_its_trials_once(
+    project: Path, tiny_overrides: tuple[str, ...], calls: Counter[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    register(project, tiny_overrides)
+    client = MlflowClient(f"sqlite:///{(project / 'mlflow.db').absolute()}")
+    experiment = client.get_experiment_by_name("stripes")
+    assert experiment is not None
+    for run in client.search_runs([experiment.experiment_id], "tags.kind = 'trial'"):
+        client.set_terminated(run.info.run_id, "FINISHED")
+    assert calls == {"find_trials": 2, "create_trial": 2, "log_settings": 2}
+    calls.clear()
+    assert pipeline(["sweep", "mine", *tiny_overrides]) == 0
+    assert "mine: nothing to train (2 done)" in capsys.readouterr().out
+    assert calls == {"find_trials": 1}
+
+
+def test_of_two_plans_made_at_once_only_one_creates_each_trial(
+    project: Path, tiny_overrides: tuple[str, ...], calls: Counter[str]
+) -> None:
+    """From nothing: the store is created after both plans were made."""
+    (project / "mlflow.db").unlink()
+    (project / "sweeps/mine.yaml").write_text(MINE)
+    plans = [plan_sweep(load_sweep("mine"), tiny_overrides) for _ in range(2)]
+    first, second = (register_trials(plan, estimate_requirements(plan)) for plan in plans)
+    assert calls["create_trial"] == 2
+    assert [job.run_id for job in first] == [job.run_id for job in second]

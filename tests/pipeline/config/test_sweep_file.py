@@ -35,12 +35,12 @@ def test_rows_times_seeds_run_seed_by_seed(tmp_path: Path) -> None:
 
 def test_the_row_that_others_are_compared_with_must_be_one(tmp_path: Path) -> None:
     assert read_sweep(sweep_file(tmp_path, f"{GOOD}default: warm\n")).default == "warm"
-    with pytest.raises(UserError, match="default is 'wram', which is no row of it; did you mean warm"):
+    with pytest.raises(UserError, match="default is 'wram', which is not a row; did you mean warm"):
         read_sweep(sweep_file(tmp_path, f"{GOOD}default: wram\n"))
 
 
 def test_a_rows_name_is_one_line_of_what_can_be_printed(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has a line break or another sign that is not printed"):
+    with pytest.raises(UserError, match="contains a line break"):
         read_sweep(sweep_file(tmp_path, GOOD.replace("row: cold", 'row: "co\\rld"')))
 
 
@@ -107,7 +107,7 @@ def test_a_sweep_file_may_lie_anywhere(tmp_path: Path) -> None:
 
 def test_ten_thousand_rows_are_refused_before_any_is_composed(tmp_path: Path) -> None:
     rows = "".join(f"  - {{row: r{number}, set: {{model.temperature: {number + 1}.0}}}}\n" for number in range(10_000))
-    with pytest.raises(UserError, match=r"mine\.yaml: rows has 10000 entries, at most 1000 are taken; split the sweep"):
+    with pytest.raises(UserError, match=r"mine\.yaml: rows has 10000 entries.* 1000"):
         read_sweep(sweep_file(tmp_path, GOOD[: GOOD.index("  - ")] + rows))
 
 
@@ -120,28 +120,29 @@ def test_a_thousand_rows_are_taken(tmp_path: Path) -> None:
 def test_failed_trials_are_tried_again_when_asked() -> None:
     assert retries_failed(["task=stripes", "retry=failed"]) == (True, ["task=stripes"])
     assert retries_failed(["task=stripes"]) == (False, ["task=stripes"])
-    with pytest.raises(UserError, match="only failed trials can be tried again: retry=failed"):
+    with pytest.raises(UserError, match=r"retry is 'all'.*retry=failed"):
         retries_failed(["retry=all"])
 
 
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("warm", "cold", "row 'cold' stands 2 times"),
+        ("warm", "cold", "row 'cold' appears 2 times"),
         ("row: warm", "row: ' '", "row 2 has an empty name"),
         ("seeds: [0, 1]", "seeds: []", "seeds is empty"),
-        ("seeds: [0, 1]", "seeds: [0, 0]", "names one twice"),
+        ("seeds: [0, 1]", "seeds: [0, 0]", "contains one twice"),
         ("seeds: [0, 1]", "seeds: [a]", "seeds"),
-        ("seeds: [0, 1]", "seeds: [0, 2.0]", "seeds.1: input should be a valid integer"),
-        ("seeds: [0, 1]", "seeds: [true, 1]", "seeds.0: input should be a valid integer"),
+        ("seeds: [0, 1]", "seeds: [0, 2.0]", "seeds.1 is 2.0. It must be a whole number"),
+        ("seeds: [0, 1]", "seeds: [true, 1]", "seeds.0 is True. It must be a whole number"),
         ("seeds: [0, 1]", "? [a, b]\n: 1", "mine.yaml:5: a key must be plain text"),
         ("[model=cut]", "[seed=9]", "base sets seed"),
         ("model.temperature: 0.01", "seed: 3", "row 'cold' sets seed"),
-        ("model.temperature: 0.01", "model.method: cyclegan", "model.method follows from the model; set model=…"),
+        ("model.temperature: 0.01", "model.method: cyclegan", "model.method cannot be set by itself. Set model=…"),
         ("seeds: [0, 1]", "seeeds: [0, 1]", "no key is called 'seeeds'; did you mean seeds?"),
-        ("row: cold", "rwo: cold", "row 1: no key is called 'rwo'; did you mean row?"),
-        ("name: mine", "name: yours", "must be that of the file, 'mine'"),
-        ("name: mine", "name: mine\nname: mine", "mine.yaml:3: 'name' stands twice"),
+        ("row: cold", "rwo: cold", "rows.0: no key is called 'rwo'; did you mean row?"),
+        ("name: mine", "name: mine\nplace: here", "no key is called 'place'"),
+        ("name: mine", "name: yours", "must be the name of the file, 'mine'"),
+        ("name: mine", "name: mine\nname: mine", "mine.yaml:3: 'name' appears twice"),
         ("question: Does it work?", "", "question"),
         ("rows:", "rows: [", "mine.yaml:"),
         (
@@ -151,8 +152,8 @@ def test_failed_trials_are_tried_again_when_asked() -> None:
         ),
         ("model.temperature: 0.01", "model.temperature: hot", "row 'cold': model.temperature is 'hot'"),
         ("model.temperature: 0.01", 'model.temperature: "${seed}"', "row 'cold': model.temperature is '${seed}'"),
-        ("model.temperature: 0.01", "model.temperature: .nan", "numbers must be finite"),
-        ("model.temperature: 0.01", "model.temperature: .inf", "numbers must be finite"),
+        ("model.temperature: 0.01", "model.temperature: .nan", "It must be finite"),
+        ("model.temperature: 0.01", "model.temperature: .inf", "It must be finite"),
         ("model.temperature: 0.01", "model.temperature: {eval: 1 + 1}", "row 'cold': model.temperature is a dict"),
         ("model.temperature: 0.01", "model.temperature: {grid_search: [1, 2]}", "row 'cold': model.temperature is a"),
         (
@@ -164,18 +165,18 @@ def test_failed_trials_are_tried_again_when_asked() -> None:
         (
             "[model=cut]",
             '["model.temperature=${seed}"]',
-            "mine.yaml, base: 'model.temperature=${seed}'; interpolations",
+            "mine.yaml, base: 'model.temperature=${seed}' contains an interpolation",
         ),
         (
             "[model=cut]",
             '["model.temperature=choice(1,2)"]',
-            "mine.yaml, base: 'model.temperature=choice(1,2)' asks for",
+            "mine.yaml, base: 'model.temperature=choice(1,2)' gives several values",
         ),
         ("[model=cut]", "model=cut", "mine.yaml: base"),
         ("rows:\n", "rows:\n  - just words\n", "mine.yaml: rows.0"),
         ("rows:\n", "rows:\n  - {}\n", "mine.yaml: rows.0.row"),
         ("rows:\n", "rows:\n  - {row: nothing}\n", "mine.yaml: rows.0.set"),
-        ("name: mine", "name: 'mi ne'", "its name is 'mi ne'; letters"),
+        ("name: mine", "name: 'mi ne'", "its name is 'mi ne'. Use letters"),
         ("model.temperature: 0.01", "model: {temperature: 0.01}", "row 'cold': model is a dict"),
         ("[model=cut]", "[model=cute]", "mine.yaml, base: no model is called 'cute'"),
         ("[model=cut]", "[train.batch_size=many]", "mine.yaml, base: train.batch_size is 'many'"),
@@ -216,8 +217,8 @@ def test_unknown_sweep_names_the_near_ones() -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("model.temperature=0.2", "would undo what row 'cold' of sweep mine sets"),
-        ("seed=3", "a sweep takes seeds="),
+        ("model.temperature=0.2", "would override row 'cold' of sweep mine"),
+        ("seed=3", "A sweep needs seeds="),
         ("model.temprature=0.2", "command line: no field is called"),
         ("train.batch_size=many", "command line: train.batch_size is 'many'"),
     ],

@@ -1,5 +1,6 @@
 """The data sets, made from tiny archives and folders of their layout; the published numbers hold for the true ones."""
 
+import hashlib
 import io
 import subprocess
 import sys
@@ -10,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from archive_server import ONE_TRY, Server, server, zipped
 from PIL import Image
 from rich.console import Console
-from test_download import ONE_TRY, Server, server, zipped
 
-from pipeline.data.catalog import DATASETS, Brought, Fetched, Release, fetch_dataset
+from pipeline.data.catalog import DATASETS, Downloadable, Manual, Release, fetch_dataset
 from pipeline.errors import UserError
 
 __all__ = ["server"]
@@ -35,13 +36,13 @@ def archive(counts: tuple[int, ...] = (3, 4, 2, 2), inside: str = "horse2zebra/"
     return zipped({f"{inside}{file}": png(number) for number, file in enumerate(files)} | extras)
 
 
-def small(**counts: tuple[int, int, int, int] | None) -> Mapping[str, Fetched | Brought]:
+def small(**counts: tuple[int, int, int, int] | None) -> Mapping[str, Downloadable | Manual]:
     """The known data sets with other counts, or none."""
     return dict(DATASETS) | {
         name: replace(
             DATASETS[name],
             releases=(Release("small", count),) if count else (),
-            **({"sha256": None} if isinstance(DATASETS[name], Fetched) else {}),
+            **({"sha256": None} if isinstance(DATASETS[name], Downloadable) else {}),
         )
         for name, count in counts.items()
     }
@@ -53,7 +54,7 @@ def held(folder: Path) -> dict[str, list[str]]:
 
 def refused(*arguments, **options) -> str:
     with pytest.raises(UserError) as caught:
-        fetch_dataset(*arguments, console=QUIET, patience=ONE_TRY, **options)
+        fetch_dataset(*arguments, console=QUIET, retries=ONE_TRY, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -61,12 +62,10 @@ def refused(*arguments, **options) -> str:
 def test_a_fetched_set_lies_whole_in_its_four_folders(server: Server, tmp_path: Path) -> None:
     server.content = archive()
     known = small(horse2zebra=(3, 4, 2, 2))
-    said = fetch_dataset("horse2zebra", tmp_path, url=server.url, known=known, console=QUIET, patience=ONE_TRY)
+    said = fetch_dataset("horse2zebra", tmp_path, url=server.url, known=known, console=QUIET, retries=ONE_TRY)
     target = tmp_path / "horse2zebra"
-    assert said == (
-        f"{target}: trainA 3, trainB 4, testA 2, testB 2 (as published); "
-        f"next: just sweep ablation_negatives task=horse2zebra data.root={target}"
-    )
+    assert f"{target}: trainA 3, trainB 4, testA 2, testB 2 (as published)" in said
+    assert said.endswith(f"just sweep ablation_negatives task=horse2zebra data.root={target}")
     names = {split: [f"{n}.png" for n in range(count)] for split, count in zip(SPLITS, (3, 4, 2, 2), strict=True)}
     assert held(target) == names
     assert (target / "trainB/0.png").read_bytes() == png(3)
@@ -77,23 +76,24 @@ def test_the_usual_place_needs_no_data_root(server: Server, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     server.content = archive(inside="")
     said = fetch_dataset(
-        "horse2zebra", Path("datasets"), url=server.url, known=small(horse2zebra=None), console=QUIET, patience=ONE_TRY
+        "horse2zebra", Path("datasets"), url=server.url, known=small(horse2zebra=None), console=QUIET, retries=ONE_TRY
     )
-    assert said.endswith("(counts not checked, none are known); next: just sweep ablation_negatives task=horse2zebra")
+    assert "counts not checked" in said
+    assert said.endswith("just sweep ablation_negatives task=horse2zebra")
 
 
 def test_a_set_that_is_there_is_counted_and_left_alone(server: Server, tmp_path: Path) -> None:
     server.content, known = archive(), small(horse2zebra=(3, 4, 2, 2))
-    fetch_dataset("horse2zebra", tmp_path, url=server.url, known=known, console=QUIET, patience=ONE_TRY)
+    fetch_dataset("horse2zebra", tmp_path, url=server.url, known=known, console=QUIET, retries=ONE_TRY)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    said = fetch_dataset("horse2zebra", tmp_path, url=server.url, known=known, console=QUIET, patience=ONE_TRY)
+    said = fetch_dataset("horse2zebra", tmp_path, url=server.url, known=known, console=QUIET, retries=ONE_TRY)
     assert said.startswith(f"already there: {tmp_path}/horse2zebra: trainA 3,")
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     assert len(server.asked) == 1
 
     (tmp_path / "horse2zebra/testA/1.png").unlink()
     said = refused("horse2zebra", tmp_path, url=server.url, known=known)
-    assert said == f"{tmp_path}/horse2zebra: 1 images for testA found, 2 expected; move it away and run this again"
+    assert f"{tmp_path}/horse2zebra: 1 images for testA found, 2 expected" in said
     assert (tmp_path / "horse2zebra/testA/0.png").exists()
 
 
@@ -108,14 +108,15 @@ def test_anything_else_at_the_place_is_refused_and_kept(tmp_path: Path, name: st
 def test_an_archive_with_other_counts_leaves_no_data_set(server: Server, tmp_path: Path) -> None:
     server.content = archive((3, 3, 2, 2))
     said = refused("horse2zebra", tmp_path, url=server.url, known=small(horse2zebra=(3, 4, 2, 2)))
-    assert said == (f"{tmp_path}/horse2zebra.zip: 3 images for trainB found, 4 expected; remove it and run this again")
+    assert f"{tmp_path}/horse2zebra.zip: 3 images for trainB found, 4 expected" in said
     assert not (tmp_path / "horse2zebra").exists()
 
 
 def test_a_mirrors_file_must_have_the_published_digest(server: Server, tmp_path: Path) -> None:
     server.content = archive()
     said = refused("horse2zebra", tmp_path, url=server.url)
-    assert "the published file's is a74d9d392eecca9966b51287a76ca126af473d9de4f3e8fc0e9cda08fa1730a1" in said
+    assert "a74d9d392eecca9966b51287a76ca126af473d9de4f3e8fc0e9cda08fa1730a1" in said
+    assert hashlib.sha256(server.content).hexdigest() in said
     assert (tmp_path / "horse2zebra.zip").read_bytes() == server.content
     assert not (tmp_path / "horse2zebra").exists()
 
@@ -223,28 +224,25 @@ def test_a_photograph_that_cannot_be_read_leaves_no_data_set(tmp_path: Path) -> 
 
 def test_folders_that_cannot_serve_are_refused_in_one_line(tmp_path: Path) -> None:
     got = make_cityscapes(tmp_path / "got", {"train": 2})
-    assert "got: holds no gtFine/val" in refused("cityscapes", tmp_path, got)
-    assert "got: holds no train/cat" in refused("cat2dog", tmp_path, got)
-    assert "nowhere: no such folder; --from must point to the unpacked AFHQ" in refused(
+    assert "got: there is no gtFine/val" in refused("cityscapes", tmp_path, got)
+    assert "got: there is no train/cat" in refused("cat2dog", tmp_path, got)
+    assert "nowhere: no such folder. --from must point to the unpacked AFHQ" in refused(
         "cat2dog", tmp_path, tmp_path / "nowhere"
     )
     make_afhq(tmp_path / "both/afhq")
     assert "both/afhq: 3 images for trainA found, 5153 expected" in refused("cat2dog", tmp_path, tmp_path / "both/afhq")
     make_afhq(tmp_path / "both/afhq_v2", "test")
-    assert "both/afhq_v2/train/cat; point --from at one" in refused("cat2dog", tmp_path, tmp_path / "both")
+    assert "both/afhq_v2/train/cat. Point --from to one" in refused("cat2dog", tmp_path, tmp_path / "both")
     (tmp_path / "both/afhq/train/dog").rename(tmp_path / "dog")
-    assert "train/dog: no such folder; unpack AFHQ whole" in refused("cat2dog", tmp_path, tmp_path / "both/afhq")
+    assert "train/dog: no such folder" in refused("cat2dog", tmp_path, tmp_path / "both/afhq")
 
 
 def test_commands_that_cannot_be_meant_are_refused_in_one_line(tmp_path: Path) -> None:
     assert "no data set is called 'cats2dog'; did you mean cat2dog?" in refused("cats2dog", tmp_path)
-    assert "put an archive you have at" in refused("horse2zebra", tmp_path, tmp_path)
+    assert f"{tmp_path}/horse2zebra.zip" in refused("horse2zebra", tmp_path, tmp_path)
     assert "cityscapes has no address" in refused("cityscapes", tmp_path, None, "http://127.0.0.1/")
-    assert refused("cat2dog", Path("datasets")) == (
-        "cat2dog is handed out by its owners alone; get it from https://github.com/clovaai/stargan-v2, then: "
-        "just data cat2dog --from FOLDER (FOLDER: the unpacked AFHQ, with train/cat, train/dog, val/cat and val/dog "
-        "in it)"
-    )
+    said = refused("cat2dog", Path("datasets"))
+    assert "https://github.com/clovaai/stargan-v2" in said and "just data cat2dog --from FOLDER (FOLDER: the" in said
     assert f"--from FOLDER --to {tmp_path} (FOLDER" in refused("cityscapes", tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,4 @@
-"""NVIDIA's daemon is started and ended by the command that stands for it here; CUDA itself has no part in this."""
+"""Starting and ending NVIDIA's daemon, with a script in its place. No GPU is needed."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from pipeline.hardware.device import Machine
 from pipeline.hardware.mps import expects_mps, mps_available, mps_daemon, mps_for_packed_trials, mps_runs
 from pipeline.orchestration.planner import plan_sweep
 
-# Starts a process that lives until it is told to quit, and leaves its number where NVIDIA's daemon does.
+# Starts a process that lives until 'quit', and writes its process number to the file of NVIDIA's daemon.
 CONTROL = """#!/bin/sh
 echo "${{1:-commands}} gpus=${{CUDA_VISIBLE_DEVICES-all}}" >> {calls}
 if [ "$1" = -d ]; then
@@ -102,11 +102,11 @@ def test_a_daemon_ends_where_the_body_raises(
 
 
 WAITING = """
-import time
+import signal
 from pipeline.hardware.mps import mps_daemon
 with mps_daemon() as variables:
     print(variables["CUDA_MPS_PIPE_DIRECTORY"], flush=True)
-    time.sleep(600)
+    signal.pause()
 """
 
 
@@ -141,10 +141,10 @@ def test_a_daemon_that_does_not_start_is_an_error_that_says_why(
     install(start="echo 'An instance of this daemon is already running'; exit 1")
     with pytest.raises(UserError) as caught, mps_daemon():
         pass
-    assert str(caught.value) == (
-        "nvidia-cuda-mps-control -d did not start a daemon (An instance of this daemon is already running). "
-        "compute.mps=auto needs it. Set compute.mps=off."
-    )
+    said = str(caught.value)
+    assert len(said.splitlines()) == 1
+    assert "nvidia-cuda-mps-control -d did not start" in said and "compute.mps=off" in said
+    assert "(An instance of this daemon is already running)" in said
 
 
 def test_the_daemon_numbers_all_gpus_of_the_machine(
@@ -193,11 +193,8 @@ def test_it_is_said_in_one_line_whether_trials_have_mps(
             pass
         assert mps_runs()
     assert not mps_runs()
-    assert said == [
-        "compute.mps=auto: nvidia-cuda-mps-control is not installed. Trials share a GPU without MPS.",
-        "compute.mps=auto: started an MPS daemon for this sweep.",
-        "compute.mps=auto: an MPS daemon is running already, and trials use it.",
-    ]
+    facts = ["nvidia-cuda-mps-control is not installed", "started an MPS daemon", "an MPS daemon is running already"]
+    assert [fact in line for fact, line in zip(facts, said, strict=True)] == [True] * 3
     assert calls() == WHOLE_LIFE
 
 
@@ -238,7 +235,7 @@ with forked_nursery() as nursery:
     planned = plan_sweep(load_sweep("pair"), [sys.argv[1]])
     planned = replace(planned, machine=Machine("cuda", "promised", cores=2, gpus=1, memory_gb=16.0))
     before = os.environ["CUDA_MPS_PIPE_DIRECTORY"]
-    conduct._train_left(planned, [sys.argv[1]], Console(width=160), nursery, retry_failed=False)
+    conduct._train(planned, Console(width=160), nursery, retry_failed=False)
     assert os.environ["CUDA_MPS_PIPE_DIRECTORY"] == before
     for record in planned.tracker.find_trials().values():
         print("record", record.status, record.tags["gpu_part"])
@@ -270,12 +267,12 @@ def test_trials_alone_on_their_gpus_and_clusters_of_others_start_no_daemon(
     planned = plan_sweep(load_sweep("pair"), [])
     gpus = Machine("cuda", "promised", cores=2, gpus=2, memory_gb=16.0)
     console = Console(record=True, width=160)
-    alone = conduct.find_needs(replace(planned, machine=gpus))
+    alone = conduct.estimate_requirements(replace(planned, machine=gpus))
     with conduct._mps(alone, console):
         pass
     assert console.export_text() == ""
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    with conduct._mps(conduct.find_needs(replace(planned, machine=replace(gpus, gpus=1))), console):
+    with conduct._mps(conduct.estimate_requirements(replace(planned, machine=replace(gpus, gpus=1))), console):
         pass
     assert "compute.mps=auto does nothing with RAY_ADDRESS" in console.export_text()
     assert calls() == []

@@ -14,7 +14,7 @@ from models.reference_checkpoint import reference_weights
 from pipeline.__main__ import main
 from pipeline.data.image_io import read_image, write_png
 from pipeline.errors import UserError
-from pipeline.inference.load import find_checkpoint
+from pipeline.inference.find import find_in
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 
 DATA = ("data.train_count=6", "data.test_count=6", "data.size=32")
@@ -86,7 +86,7 @@ def test_exports_that_cannot_be_written_say_so_in_one_line(
     Path("file").touch()
     capsys.readouterr()
     assert main(["export", key, "file"]) == 2
-    assert capsys.readouterr().err == "error: file: File exists; choose another place or free this one\n"
+    assert capsys.readouterr().err == "error: file: File exists. Choose another path.\n"
 
 
 def test_a_trials_folder_stands_for_its_checkpoint(project: Path, tiny_overrides: tuple[str, ...]) -> None:
@@ -103,35 +103,38 @@ def test_asking_for_a_run_lays_out_no_database(tmp_path: Path, monkeypatch: pyte
 def test_a_beginning_that_two_keys_share_is_refused(tmp_path: Path) -> None:
     for key in ("abc1", "abd2"):
         save_checkpoint(tmp_path / key / "last.pt", {})
-    with pytest.raises(UserError, match=r"ab: 2 trials begin so \(abc1, abd2\); write more of the key"):
-        find_checkpoint("ab", tmp_path, "sqlite://")
-    assert find_checkpoint("abc", tmp_path, "sqlite://") == tmp_path / "abc1/last.pt"
+    with pytest.raises(UserError, match=r"ab: 2 trials begin .*\(abc1, abd2\)"):
+        find_in(tmp_path, "ab", "sqlite://")
+    assert find_in(tmp_path, "abc", "sqlite://") == tmp_path / "abc1/last.pt"
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["evaluate", "nothing"], "nothing: no file, no trial of trials/ and no run of sqlite://"),
+        (["evaluate", "nothing"], "nothing: no such file, no such trial in trials/ and no such run in sqlite://"),
         (["evaluate", "D.pth"], "D.pth: holds a discriminator; expected a generator"),
         (["evaluate", "text.pth"], "text.pth is damaged or not a checkpoint"),
-        (["evaluate", "gray.pth", *DATA], "gray.pth: goes with data.channels_a=1; found 3"),
+        (["evaluate", "gray.pth", *DATA], "gray.pth needs data.channels_a=1, but data.channels_a is 3"),
         (
             ["evaluate", "gray.pth", *DATA, "data.channels_a=1", "data.channels_b=1"],
-            "goes with data.channels_b=3; found 1",
+            "needs data.channels_b=3, but data.channels_b is 1",
         ),
-        (["evaluate", "gray.pth", "data.size=30", "data.channels_a=1"], "multiples of 4; data.size is [30, 30]"),
+        (
+            ["evaluate", "gray.pth", "data.size=30", "data.channels_a=1"],
+            "data.size is [30, 30]. gray.pth needs multiples of 4",
+        ),
         (["evaluate", "gray.pth", "tracking.uri=nonsense://x", "data.channels_a=2"], "data.channels_a is 2"),
-        (["evaluate", "no\nfile"], "no file, no trial"),
+        (["evaluate", "no\nfile"], "no such file, no such trial"),
         (["evaluate", "nothing", "tracking.uri=nonsense://x"], "nonsense://x: the MLflow store does not answer"),
         (["evaluate", "nothing", "tracking.uri=sqlite:///text.pth"], "text.pth: the MLflow store does not answer"),
         (["evaluate", "list.pth"], "list.pth is damaged or not a checkpoint: it holds a list"),
-        (["evaluate", "x" * 300], "choose another place"),
+        (["evaluate", "x" * 300], "File name too long"),
         (
             ["translate", "gray.pth", "empty", "out", "data.size=64"],
-            "only compute.…, paths.…, tracking.… can be set here",
+            "Only compute.…, paths.…, tracking.… can be set",
         ),
-        (["export", "gray.pth", "out", "nonsense=3"], "only paths.…, tracking.… can be set here"),
-        (["evaluate", "four.pth"], "four.pth: a generator from 4 to 3 channels; images have 1 or 3"),
+        (["export", "gray.pth", "out", "nonsense=3"], "Only paths.…, tracking.… can be set"),
+        (["evaluate", "four.pth"], "four.pth: a generator from 4 to 3 channels"),
         (["evaluate", "torn.pth"], "torn.pth is damaged or not a checkpoint"),
         (["evaluate", "narrow.pth"], "narrow.pth: model.8.bias is missing; expected (16,)"),
         (["evaluate", "gray.pth", "data.sizes=3"], "did you mean data.size"),
@@ -166,12 +169,12 @@ def test_what_a_trained_trial_is_cannot_be_changed(
 ) -> None:
     key, _, _ = train(*tiny_overrides)
     for override, said in {
-        "model.temperature=1": "what is trained is what it is, only data.…, metric.…",
-        "task=cat2dog": "what is trained is what it is",
-        "data.kind=folder": "data.kind follows from the task",
+        "model.temperature=1": "Only data.…, metric.…",
+        "task=cat2dog": "The model of a trained trial is fixed",
+        "data.kind=folder": "data.kind cannot be set by itself",
         "data={size: 64}": "data is a group of fields",
-        "data.size=30": "takes sides that are multiples of 4; data.size is [30, 30]",
-        "data.channels_b=1": "goes with data.channels_b=3; found 1",
+        "data.size=30": "needs multiples of 4",
+        "data.channels_b=1": "needs data.channels_b=3, but data.channels_b is 1",
         "data.sise=64": "no field is called 'data.sise'; did you mean data.size",
         "metric.batch_size=0": "metric: batch_size is 0; it must be at least 1",
     }.items():

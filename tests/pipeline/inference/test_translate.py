@@ -71,11 +71,11 @@ def test_a_single_file_goes_to_a_name_or_into_a_folder(tmp_path: Path) -> None:
     [
         ("nowhere", "out", "nowhere: no such file or folder"),
         ("empty", "out", "empty: no images in it"),
-        ("twins", "out", "becomes out/a.png, as a.jpg does; rename one"),
-        ("good", "good", "good/a.png: would be written over, and is an input"),
-        ("good/a.png", "good/a.png", "good/a.png: would be written over, and is an input"),
-        ("good/a.png", "b.jpg", "b.jpg: PNG is what is written"),
-        ("small", "out", "small/a.png: 7 x 20 pixels; each side must have 8 at least"),
+        ("twins", "out", "becomes out/a.png, and so does a.jpg"),
+        ("good", "good", "good/a.png: is an input and would be overwritten"),
+        ("good/a.png", "good/a.png", "good/a.png: is an input and would be overwritten"),
+        ("good/a.png", "b.jpg", "b.jpg: outputs are PNG files"),
+        ("small", "out", "small/a.png: 7 x 20 pixels. Each side must be at least 8"),
         ("good", "good/a.png", "good/a.png/a.png: cannot be written"),
     ],
 )

@@ -8,11 +8,18 @@ import torch
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config, FolderConfig, TrainConfig
 from pipeline.hardware.allocation import needed_gb
-from pipeline.hardware.circumstances import execution_name, timed_name
 from pipeline.hardware.device import Machine, device_name, resolve_device
+from pipeline.hardware.timing_conditions import execution_name, timed_name
 from pipeline.metrics.names import OPERATIONS_PER_IMAGE
 from pipeline.orchestration import forecast
-from pipeline.orchestration.forecast import ImageCounts, Work, measured_rate, predict_memory, predict_seconds, work_left
+from pipeline.orchestration.forecast import (
+    ImageCounts,
+    Work,
+    measured_rate,
+    predict_memory,
+    predict_seconds,
+    remaining_work,
+)
 from pipeline.tracking.store import TrialRecord
 from pipeline.training.execution import resolve_execution
 from pipeline.training.step_cost import StepCost, step_cost
@@ -109,9 +116,9 @@ def test_time_without_its_like_is_operations_over_the_rate_of_this_machine(
 
 def test_what_is_left_is_behind_the_steps_that_are_done(tiny: Callable[..., Config]) -> None:
     config = tiny("train.constant_epochs=3", "train.decay_epochs=2", "metric.every_epochs=2")
-    assert work_left(config, COUNTS) == Work(steps=5 * 12, evaluations=3)  # behind epochs 2, 4 and the last
-    assert work_left(config, COUNTS, steps_done=25) == Work(steps=5 * 12 - 25, evaluations=2)
-    assert work_left(config, COUNTS, steps_done=60) == Work(0, 0)
+    assert remaining_work(config, COUNTS) == Work(steps=5 * 12, evaluations=3)  # behind epochs 2, 4 and the last
+    assert remaining_work(config, COUNTS, steps_done=25) == Work(steps=5 * 12 - 25, evaluations=2)
+    assert remaining_work(config, COUNTS, steps_done=60) == Work(0, 0)
 
 
 def test_what_evaluation_needs_of_memory_counts_too() -> None:
@@ -125,7 +132,7 @@ def test_evaluation_costs_little_of_a_trial_at_the_papers_scale(task: str, model
     config = compose_config([f"task={task}", f"model={model}"])
     assert isinstance(config.data, FolderConfig) and config.data.expected_images
     counts, cost = ImageCounts(*config.data.expected_images), step_cost(config, costs)
-    work = work_left(config, counts)
+    work = remaining_work(config, counts)
     an_image = cost.translation_operations + OPERATIONS_PER_IMAGE[config.metric.extractor]
     part = work.evaluations * counts.test_a * an_image / (work.steps * cost.operations)
     assert 0 < part < 0.01

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.orchestration import live_table as module
-from pipeline.orchestration.eta import wall_seconds
+from pipeline.orchestration.forecast import wall_seconds
 from pipeline.orchestration.live_table import Line, LiveView, open_log
 from pipeline.trial.job import Outcome, Progress
 
@@ -97,14 +97,14 @@ def test_the_log_has_a_line_for_everything(tmp_path: Path) -> None:
         view.end("b", Outcome("stopped"))
     said = (tmp_path / "logs/mine.log").read_text()
     for line in (
-        "mine: 0 of 2 done",
+        "mine: 0 of 2 trials done",
         "row a, seed 0: running",
         "row a, seed 0: step 10/20, fid 5.00",
         "row a, seed 0: failed, step 10/20, fid 5.00: out of it",
         "row a, seed 0: running, try 2",
         "row a, seed 0: done",
         "row b, seed 1: stopped",
-        "mine: 1 of 2 done, 1 stopped",
+        "mine: 1 of 2 trials done, 1 stopped",
     ):
         assert line in said
 

@@ -23,7 +23,7 @@ def recorded(sweep: Sweep, *overrides: str) -> Manifest:
 def test_the_papers_ablation_is_recorded_with_what_fig_4_has_columns_for(project: Path) -> None:
     planned = plan_sweep(load_sweep("ablation_paper"), DONE)
     planned.tracker.record_sweep(make_manifest(planned))
-    record = read_sweep(planned.uri, "ablation_paper", "stripes")
+    record = read_sweep(planned.tracker.uri, "ablation_paper", "stripes")
     cells = setting_columns(record)
     assert list(cells) == ["Id", "Negs", "Layers", "Int", "Ext"]
     assert cells.loc["CUT (default)"].to_list() == ["yes", "63", "all", "yes", "no"]
@@ -70,7 +70,7 @@ def test_what_stays_out_of_a_trials_identity_cannot_change_results(override: str
 def test_a_sweep_is_recorded_again_only_where_it_is_another(project: Path) -> None:
     sweep = Sweep("mine", "Which?", (0,), (Row("a", {}), Row("b", {"model.temperature": 0.5})))
     planned = plan_sweep(sweep, DONE)
-    client = MlflowClient(planned.uri)
+    client = MlflowClient(planned.tracker.uri)
 
     def count() -> int:
         return len(client.search_runs([planned.tracker.experiment_id], "tags.kind = 'sweep'"))

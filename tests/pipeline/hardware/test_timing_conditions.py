@@ -1,4 +1,4 @@
-"""The words for how a trial was carried out: what a trial writes, a forecast reads again."""
+"""The words for timing conditions: forecasts read what trials write."""
 
 from collections.abc import Callable
 from itertools import product
@@ -8,8 +8,8 @@ import torch
 
 from models.execution import Execution
 from pipeline.config.schema import Config
-from pipeline.hardware.circumstances import execution_in, execution_name, ran_under_mps, timed_name
 from pipeline.hardware.share import Share
+from pipeline.hardware.timing_conditions import execution_in, execution_name, ran_under_mps, timed_name
 from pipeline.trial import record as trial
 from pipeline.trial.job import TrialJob
 

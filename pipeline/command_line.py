@@ -1,0 +1,179 @@
+"""The arguments of all commands: one table for `just COMMAND`, `cut-ablation COMMAND` and `python -m pipeline COMMAND`.
+
+A new command is a line in COMMANDS, its arguments in `build_parser`, and a call in `pipeline.__main__.run`.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from pipeline.errors import UserError, nearest
+
+RUN = "key of a trial, id of its MLflow run, or path of a checkpoint"
+SWEEP = "name of a file in sweeps/ without .yaml, or path of a sweep file"
+# Each command: how it is typed, and what it does.
+COMMANDS = {
+    "sweep": ("NAME [override ...] [--quiet]", "Train the trials that are not done. Write tables, figures and report."),
+    "plan": (
+        "NAME [override ...] [--json] [--verbose]",
+        "Show every trial, its state, memory and time. Train nothing.",
+    ),
+    "status": ("NAME [override ...] [--json]", "Show which recorded trials are done, running or failed, and why."),
+    "drop": ("NAME ROW [override ...] [--yes]", "Delete the MLflow runs and checkpoints of one row. Ask first."),
+    "promote": ("NAME [override ...] [--count N] [--to NAME]", "Write a sweep file with the best rows of a search."),
+    "tables": ("NAME [--task TASK] [--results FOLDER] [--price-per-hour PRICE]", "Write the report from MLflow."),
+    "compare": ("NAME[/TASK][@VERSION] OTHER [--other-store URI]", "Compare two sweeps, tasks or result versions."),
+    "data": ("NAME [--from FOLDER] [--url URL] [--to FOLDER]", "Download a data set, or make it from your copy."),
+    "train": ("[override ...]", "Train one trial in this process, without Ray."),
+    "evaluate": ("WHAT [override ...] [compare=NAME] [resize=yes]", "Compute and record FID and KID."),
+    "translate": ("RUN INPUT OUTPUT [override ...]", "Translate an image or a folder of images."),
+    "export": ("RUN FOLDER [override ...]", "Write the networks of a trial as files of the reference code."),
+    "doctor": ("[override ...] [--json]", "Check GPUs, folders, locks, disk, MLflow store, weights and Ray."),
+    "bench": ("PART [argument ...] [--json]", "Measure what a part of the work costs on this machine."),
+    "docs": ("", "Write the generated tables of README.md and docs/performance.md from docs/results/."),
+}
+# What the overrides of a command can say besides settings.
+ALSO = {
+    "sweep": "; retry=failed also trains failed trials",
+    "plan": "; retry=failed also plans failed trials",
+    "train": "; seed=1 sets the seed (0)",
+    "evaluate": "; compare=pytorch-fid or clean-fid adds its FID; resize=yes resizes the images of a folder",
+}
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the command and its arguments. Raises UserError if one is missing, unknown or not of its type."""
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        raise UserError(f"no command is called {arguments[0]!r}; {nearest(arguments[0], COMMANDS)}")
+    parser = build_parser()
+    given, rest = parser.parse_known_args(arguments)
+    # argparse takes the overrides before the first option. It returns those behind an option as unknown arguments.
+    unknown = [text for text in rest if text.startswith("-") or "overrides" not in given]
+    if unknown:
+        parser.prog = " ".join([parser.prog, given.command, *([given.part] if "part" in given else [])])
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if "overrides" in given:
+        given.overrides = [*given.overrides, *rest]
+    return given
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as those of all other input are."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{self.prog}: {message}. See {self.prog} --help.")
+
+
+def build_parser() -> _Parser:
+    """Return the parser of all commands. The help of an installed package says cut-ablation instead of just."""
+    program = "cut-ablation" if Path(sys.argv[0]).stem == "cut-ablation" else "just"
+    parser = _Parser(prog=program, description="Train, compare and use CUT, FastCUT and CycleGAN.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    added = {
+        name: commands.add_parser(name, usage=f"{program} {name} {usage}", help=does, description=does)
+        for name, (usage, does) in COMMANDS.items()
+    }
+    for name in ("sweep", "plan", "drop", "promote"):
+        added[name].add_argument("name", metavar="NAME", help=SWEEP)
+    for name in ("status", "tables"):
+        added[name].add_argument("name", metavar="NAME", help="a recorded sweep: its name, or its file")
+    for name in ("plan", "status", "doctor"):
+        _add_json(added[name])
+
+    added["sweep"].add_argument("--quiet", action="store_true", help="print only warnings and the path of the report")
+
+    added["plan"].add_argument("--verbose", action="store_true", help="also show the memory of the reference's step")
+
+    added["drop"].add_argument("row", metavar="ROW", help="name of the row")
+    added["drop"].add_argument("--yes", action="store_true", help="do not ask")
+
+    added["promote"].add_argument("--count", metavar="N", type=_positive_int, default=3, help="how many rows (3)")
+    added["promote"].add_argument("--to", metavar="NAME", help="name of the new sweep (NAME_best)")
+
+    tables = added["tables"]
+    tables.add_argument("--task", help="only this task (all tasks with records of the sweep)")
+    tables.add_argument("--results", metavar="FOLDER", type=Path, default="results", help="where to write (results)")
+    price = "price of an hour of the GPU or machine (as recorded)"
+    tables.add_argument("--price-per-hour", metavar="PRICE", type=_positive_number, help=price)
+
+    compare = added["compare"]
+    compare.add_argument("one", metavar="NAME[/TASK][@VERSION]", help="a recorded sweep, its task and result version")
+    compare.add_argument("other", metavar="OTHER", help="the same for the second one")
+    compare.add_argument("--other-store", metavar="URI", help="MLflow store of the second one (that of the first)")
+
+    data = added["data"]
+    data.add_argument("name", metavar="NAME", help="horse2zebra, grumpifycat, cat2dog or cityscapes")
+    data.add_argument("--from", dest="source", metavar="FOLDER", type=Path, help="your copy of cat2dog or cityscapes")
+    data.add_argument("--url", help="another address of the archive")
+    data.add_argument("--to", metavar="FOLDER", type=Path, default="datasets", help="where to write (datasets)")
+
+    what = f"{RUN} (also one of the reference code), or a folder of images"
+    added["evaluate"].add_argument("what", metavar="WHAT", help=what)
+
+    translate = added["translate"]
+    translate.add_argument("run", metavar="RUN", help=f"{RUN} (also one of the reference code)")
+    translate.add_argument("input", metavar="INPUT", type=Path, help="an image, or a folder of images")
+    translate.add_argument("output", metavar="OUTPUT", type=Path, help="a folder, or the name of a PNG file")
+
+    added["export"].add_argument("run", metavar="RUN", help=RUN)
+    added["export"].add_argument("folder", metavar="FOLDER", type=Path, help="where to write")
+
+    _add_benchmarks(added["bench"])
+    # Last, since argparse takes positional arguments in the order in which they were added.
+    for name, (usage, _) in COMMANDS.items():
+        if "[override ...]" in usage:
+            _add_overrides(added[name], ALSO.get(name, ""))
+    return parser
+
+
+def _add_benchmarks(bench: argparse.ArgumentParser) -> None:
+    parts = bench.add_subparsers(prog=bench.prog, dest="part", metavar="PART", required=True)
+
+    def part(name: str, usage: str, does: str) -> argparse.ArgumentParser:
+        added = parts.add_parser(name, usage=f"{bench.prog} {name} {usage} [--json]", help=does, description=does)
+        _add_json(added)
+        return added
+
+    step = part("step", "[override ...] [--repeats N] [--ways NAME,NAME] [--compile]", "A training step, in each way.")
+    step.add_argument("--ways", metavar="NAME,NAME", type=lambda text: text.split(","), default=[], help="only these")
+    step.add_argument("--compile", action="store_true", help="on CUDA also ways with torch.compile, minutes each")
+    pack = part("pack", "[override ...] [--repeats N]", "Several trials at once on one device.")
+    fid = part("fid", "[--repeats N] [--images N]", "An evaluation with Inception.")
+    fid.add_argument("--images", metavar="N", type=_positive_int, help="images of each domain (those of horse2zebra)")
+    for repeated in (step, pack, fid):
+        repeated.add_argument("--repeats", metavar="N", type=_positive_int, default=3, help="repeats (3)")
+    for trained in (step, pack):
+        _add_overrides(trained)
+    part("data", "", "Reading images and making batches.")
+    for name, does, trials in (
+        ("sweep", "Running trials that do nothing.", 300),
+        ("tables", "Writing tables.", 10_000),
+    ):
+        many = part(name, "[--trials N]", does)
+        many.add_argument("--trials", metavar="N", type=_positive_int, default=trials, help=f"trials ({trials})")
+
+
+def _add_overrides(parser: argparse.ArgumentParser, also: str = "") -> None:
+    settings = f"settings: task=horse2zebra model.temperature=0.1 seeds=[0,1] …{also}"
+    parser.add_argument("overrides", metavar="override", nargs="*", default=[], help=settings)
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+
+
+def _positive_int(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _positive_number(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a finite number above 0")

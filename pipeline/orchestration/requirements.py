@@ -1,0 +1,49 @@
+"""What each trial of a plan needs of the machine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.hardware.allocation import share_of
+from pipeline.hardware.share import Share
+from pipeline.hardware.timing_conditions import execution_name
+from pipeline.orchestration.forecast import Prediction, predict_memory
+from pipeline.orchestration.planner import Plan
+from pipeline.tracking.store import TrialRecord
+from pipeline.training.execution import resolve_execution
+from pipeline.training.step_cost import StepCost, step_cost
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What a trial needs: the cost of a step, the predicted memory, and the share of the machine that it gets.
+
+    similar: the recorded trials whose steps cost the same.
+    """
+
+    cost: StepCost
+    memory: Prediction
+    share: Share
+    similar: tuple[TrialRecord, ...]
+
+
+def estimate_requirements(plan: Plan) -> list[Requirement]:
+    """Return the requirement of each of the plan's trials, in their order.
+
+    Raises UserError for a trial that the machine cannot run.
+    """
+    costs = [step_cost(planned.trial.config, Path(plan.config.paths.cache)) for planned in plan.trials]
+    trials = len(plan.trials) + plan.samples_to_draw
+    similar = {work: tuple(plan.tracker.find_trials_of_same_cost(work)) for work in {cost.work for cost in costs}}
+    requirements: list[Requirement] = []
+    for planned, cost in zip(plan.trials, costs, strict=True):
+        execution = execution_name(
+            resolve_execution(planned.trial.config.train, plan.machine.device), plan.machine.device
+        )
+        memory = predict_memory(cost, plan.machine, similar[cost.work], execution)
+        try:
+            share = share_of(plan.machine, plan.config.compute, memory.value, trials, live_gb=cost.live_gb)
+        except UserError as error:
+            raise UserError(f"{plan.sweep.place}, row {planned.trial.row!r}: {error}") from None
+        requirements.append(Requirement(cost, memory, share, similar[cost.work]))
+    return requirements

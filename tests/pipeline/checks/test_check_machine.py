@@ -1,0 +1,138 @@
+"""Each fault of folders, locks, disks, cores and the compiler is provoked."""
+
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.objective import Batch
+from pipeline.checks.machine import (
+    Check,
+    check_compiler,
+    check_cores,
+    check_disk,
+    check_disks,
+    check_locks,
+    check_writable,
+    checkpoint_gb,
+    disk_needs,
+    judge_lock,
+    within,
+)
+from pipeline.config.compose import compose_config
+from pipeline.config.schema import Config
+from pipeline.hardware.cgroup import cpu_limit, memory_limit, own_groups
+from pipeline.rng import rng_for
+from pipeline.training.checkpoint import save_checkpoint
+from pipeline.training.loop import StepRunner
+from pipeline.training.prepared_steps import prepare_step
+from pipeline.training.state import build_state
+
+
+def test_a_folder_that_is_a_file_or_cannot_be_written_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "file is a file, not a folder" in check_writable("paths.trials", tmp_path / "file/inside").found
+    refused = check_writable("paths.logs", Path("/proc/logs"))
+    assert refused.status == "fault" and "cannot write into /proc/logs" in refused.found
+    assert refused.mend == "Choose another folder with paths.logs=…"
+    assert check_writable("paths.logs", tmp_path / "a/b").found == f"{tmp_path / 'a/b'} can be created"
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_read_only_file_system_is_a_fault(tmp_path: Path) -> None:
+    mounting = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(tmp_path)]
+    if subprocess.run(mounting, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount")
+    try:
+        found = check_writable("paths.trials", tmp_path / "trials")
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+    assert found.status == "fault" and "(Read-only file system)" in found.found
+
+
+def test_two_processes_are_not_given_one_lock(tmp_path: Path) -> None:
+    assert check_locks(tmp_path).status == "ok"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_locks_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("filelock._unix.fcntl.flock", lambda *_: None)
+    # The second process takes a lock that the first one only seems to have.
+    found = check_locks(tmp_path)
+    assert found.status == "fault" and "two processes got the same lock" in found.found
+    assert check_locks(Path("/proc")).status == "fault"
+    assert "boom" in judge_lock(tmp_path, 1, "Traceback\nboom", "").found
+
+
+def test_a_disk_must_have_room_for_what_a_sweep_leaves() -> None:
+    assert check_disk(["paths.trials"], 5.0, 4.0).status == "ok"
+    short = check_disk(["paths.trials", "paths.cache"], 3.0, 4.0)
+    assert short.status == "fault"
+    assert all(fact in short.found for fact in ("3.0 GB", "paths.trials, paths.cache", "4.0 GB"))
+
+
+def test_folders_on_one_disk_need_their_room_together(tmp_path: Path) -> None:
+    (found,) = check_disks([("paths.trials", tmp_path, 1e9), ("paths.cache", tmp_path, 1.0)])
+    assert found.status == "fault" and "for paths.trials, paths.cache" in found.found
+
+
+@pytest.mark.parametrize("model", ["cut", "cyclegan"])
+def test_a_checkpoint_is_as_large_as_predicted(tiny: Callable[..., Config], tmp_path: Path, model: str) -> None:
+    config = tiny(f"model={model}", "data.size=64", "model.generator.channels=16", "model.discriminator.channels=16")
+    state = build_state(config, torch.device("cpu"))
+    images = torch.rand(1, 3, 64, 64, generator=rng_for(0, "images", 0))
+    batch = Batch(images, images)
+    StepRunner(state).run(prepare_step(state, batch, rng_for(0, "step", 0)))
+    save_checkpoint(tmp_path / "last.pt", state.state_dict())
+    assert (tmp_path / "last.pt").stat().st_size / 1e9 == pytest.approx(checkpoint_gb(config), rel=0.1)
+
+
+def test_the_room_that_is_needed_follows_from_trials_and_images() -> None:
+    few, many = (disk_needs(compose_config(["task=horse2zebra"]), trials) for trials in (1, 24))
+    assert many["paths.trials"] - few["paths.trials"] == pytest.approx(23 * 0.18, rel=0.05)
+    drawn = disk_needs(compose_config([]), 24)
+    assert few["paths.cache"] - drawn["paths.cache"] == pytest.approx(2661 * 3 * 286 * 286 / 1e9)
+
+
+def test_a_check_that_hangs_or_fails_is_a_fault_in_its_time() -> None:
+    never = threading.Event()
+    hung = within(0.05, "disk", lambda: Check("disk", "ok", str(never.wait())))
+    never.set()
+    assert (hung.status, hung.found) == ("fault", "no answer within 0.05 s")
+    broken = within(5.0, "disk", lambda: Check("disk", "ok", str(1 / 0)))
+    assert broken.status == "fault" and "ZeroDivisionError" in broken.found
+
+
+def test_limits_of_a_container_are_those_of_all_groups_around_it(tmp_path: Path) -> None:
+    inner = tmp_path / "outer/inner"
+    inner.mkdir(parents=True)
+    own = tmp_path / "cgroup"
+    own.write_text("4:memory:/elsewhere\n0::/outer/inner\n")
+    groups = own_groups(tmp_path, own)
+    assert groups == [inner, tmp_path / "outer", tmp_path]
+    assert cpu_limit(groups) is None and memory_limit(groups) is None
+    (inner / "cpu.max").write_text("max 100000\n")
+    (tmp_path / "outer/cpu.max").write_text("150000 100000\n")
+    (inner / "memory.max").write_text("max\n")
+    (tmp_path / "outer/memory.max").write_text("8000000000\n")
+    assert cpu_limit(groups) == 1.5 and memory_limit(groups) == 8_000_000_000
+    # A container with groups of its own sees itself at the root.
+    own.write_text("0::/\n")
+    (tmp_path / "cpu.max").write_text("200000 100000\n")
+    assert cpu_limit(own_groups(tmp_path, own)) == 2.0
+
+
+def test_fewer_cores_by_time_than_by_number_are_noted() -> None:
+    assert check_cores(8, 4, None).status == "ok" and "4 of 8" in check_cores(8, 4, None).found
+    assert check_cores(8, 4, 4.0).status == "ok"
+    limited = check_cores(8, 8, 2.5)
+    assert limited.status == "note" and "2.5 cores" in limited.found and "for 2 whole cores" in limited.mend
+
+
+def test_a_missing_compiler_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    found = check_compiler()
+    assert found.status == "note" and "no-such-compiler" in found.found

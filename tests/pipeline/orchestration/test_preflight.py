@@ -1,0 +1,35 @@
+"""What stops a sweep before it trains."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from gpu_facts import FACTS, FULL, H100
+
+from pipeline.config.sweep_file import load_sweep
+from pipeline.errors import UserError
+from pipeline.hardware.device import Machine
+from pipeline.hardware.gpus import GPU
+from pipeline.orchestration import preflight
+from pipeline.orchestration.planner import plan_sweep
+from pipeline.orchestration.preflight import require_machine
+
+
+@pytest.mark.parametrize(
+    ("gpu", "overrides", "said"),
+    [
+        (FULL, (), "GPU 0 .* is full"),
+        (replace(H100, compute_mode="exclusive process"), (), "so trials cannot share it"),
+        (H100, ("paths.results=results",), "paths.results: .*results is a file, not a folder"),
+    ],
+)
+def test_a_sweep_on_cuda_is_stopped_before_it_trains(
+    project: Path, monkeypatch: pytest.MonkeyPatch, gpu: GPU, overrides: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.setattr(preflight, "find_cuda", lambda: replace(FACTS, gpus=(gpu,)))
+    planned = plan_sweep(load_sweep("smoke"), [*overrides])
+    require_machine(replace(planned, machine=Machine("cpu", "CPU", 2, 0, 8.0)))
+    (project / "results").touch()
+    machine = Machine("cuda", gpu.name, 16, 1, gpu.usable_gb, (gpu,))
+    with pytest.raises(UserError, match=said):
+        require_machine(replace(planned, machine=machine))
