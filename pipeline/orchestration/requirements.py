@@ -37,9 +37,8 @@ def estimate_requirements(plan: Plan) -> list[Requirement]:
     similar = {work: tuple(plan.tracker.find_trials_of_same_cost(work)) for work in {cost.work for cost in costs}}
     requirements: list[Requirement] = []
     for planned, cost in zip(plan.trials, costs, strict=True):
-        execution = execution_name(
-            resolve_execution(planned.trial.config.train, plan.machine.device), plan.machine.device
-        )
+        device = plan.machine.device
+        execution = execution_name(resolve_execution(planned.trial.config.train, device), device)
         memory = predict_memory(cost, plan.machine, similar[cost.work], execution)
         try:
             share = share_of(plan.machine, plan.config.compute, memory.value, trials, live_gb=cost.live_gb)
