@@ -15,7 +15,8 @@ from pipeline.benchmarks.report import Cells, Report, print_table
 from pipeline.benchmarks.ways import PLAIN, TimeWay, Timings, time_step, time_ways, ways_on
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
-from pipeline.hardware.device import device_name, execution_of, resolve_device
+from pipeline.hardware.device import device_name, resolve_device
+from pipeline.training.execution import resolve_execution
 from pipeline.training.step_cost import StepCost, step_cost
 
 MODELS = ("cut", "fastcut", "cyclegan")
@@ -118,7 +119,7 @@ def _row(model: str, way: str, config: Config, timings: Timings, device: torch.d
         return row
     hosts = [timed.host_seconds for timed in timings.repeats if timed.host_seconds is not None]
     median, host = statistics.median(seconds), statistics.median(hosts) if hosts else None
-    execution = REFERENCE if way == PLAIN else execution_of(config.train, device.type)
+    execution = REFERENCE if way == PLAIN else resolve_execution(config.train, device.type)
     operations = _operations(config, plain=way == PLAIN)
     peaks = [timed.peaks_gb for timed in timings.repeats]
     return replace(

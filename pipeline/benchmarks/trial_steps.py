@@ -15,13 +15,12 @@ from models.reference_step import build_reference, reference_optimizers, referen
 from pipeline.config.schema import Config, FolderConfig
 from pipeline.data.batches import UnpairedBatches
 from pipeline.data.dataset_cache import Dataset
-from pipeline.hardware.device import keep_compiled
 from pipeline.hardware.memory import keep_freed_memory
 from pipeline.rng import rng_for
-from pipeline.training.loop import prepared_step_taker
+from pipeline.training.execution import use_compile_cache
+from pipeline.training.loop import StepRunner
 from pipeline.training.prepared_steps import in_model_range, prepared_steps
-from pipeline.training.state import Schedule
-from pipeline.trial.run import build_state
+from pipeline.training.state import Schedule, build_state
 
 # Images of each domain. An epoch uses each once.
 IMAGES = 64
@@ -89,10 +88,10 @@ def _plain_steps(config: Config, device: torch.device, numbers: Iterable[int]) -
 def _own_steps(config: Config, device: torch.device, numbers: Iterable[int], threads: int) -> Iterator[None]:
     keep_freed_memory()
     if config.train.compile:
-        keep_compiled(Path(config.paths.cache), threads)
+        use_compile_cache(Path(config.paths.cache), threads)
     state = build_state(config, device)
-    take_step = prepared_step_taker(state)
+    runner = StepRunner(state)
     schedule = Schedule(sys.maxsize, 0, config.train.learning_rate)
     for prepared in prepared_steps(state, _batches(config), schedule, config.seed, numbers):
-        take_step(prepared)
+        runner.run(prepared)
         yield

@@ -16,10 +16,11 @@ from pipeline.benchmarks.trial_steps import kinds_of_steps, steps_of_each_kind, 
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.errors import UserError, nearest
-from pipeline.hardware.device import execution_of, resolve_device, use_threads
+from pipeline.hardware.device import resolve_device, use_threads
 from pipeline.hardware.memory import free_spare_memory, peaks_gb, reset_peaks
-from pipeline.hardware.timers import Lap, start_lap
+from pipeline.hardware.timers import Timer, start_timer
 from pipeline.training.cuda_graphs import WARM_UP
+from pipeline.training.execution import resolve_execution
 
 PLAIN = "plain"
 CPU_WAYS = {
@@ -106,7 +107,7 @@ def ways_on(
 def _execution(config: Config, device: str, way: str) -> object:
     """Return what distinguishes ways. A way that this machine cannot run keeps its own row, which says why."""
     try:
-        return execution_of(config.train, device)
+        return resolve_execution(config.train, device)
     except UserError:
         return way
 
@@ -180,13 +181,13 @@ def time_step(config: Config, threads: int, *, plain: bool) -> Timed:
         torch.cuda.synchronize(device)
         # Not on a CPU: there the only warm-up step is part of the peak.
         reset_peaks(device)
-    laps: list[Lap] = []
+    timers: list[Timer] = []
     for _ in range(kinds * timed):
-        lap = start_lap(device)
+        timer = start_timer(device)
         next(steps)
-        lap.stop()
-        laps.append(lap)
-    seconds, peaks = statistics.mean(lap.seconds for lap in laps), peaks_gb(device)
+        timer.stop()
+        timers.append(timer)
+    seconds, peaks = statistics.mean(timer.seconds for timer in timers), peaks_gb(device)
     host_seconds = _issue(steps, kinds * host, device) if cuda else None
     return Timed(seconds, host_seconds, peaks)
 

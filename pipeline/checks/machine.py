@@ -121,7 +121,7 @@ def check_memory() -> Check:
 
 
 def check_compiler() -> Check:
-    """Look for the C++ compiler that train.compile=true needs (`pipeline.hardware.device.execution_of`)."""
+    """Look for the C++ compiler that train.compile=true needs (`pipeline.training.execution.resolve_execution`)."""
     compiler = os.environ.get("CXX", "g++")
     path = shutil.which(compiler)
     if path:

@@ -16,9 +16,10 @@ from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.rng import rng_for
 from pipeline.training.cuda_graphs import Recorder
-from pipeline.training.loop import step_taker
-from pipeline.training.state import TrainState, make_optimizers
-from pipeline.trial.run import build_state
+from pipeline.training.execution import resolve_execution
+from pipeline.training.loop import StepRunner
+from pipeline.training.prepared_steps import prepare_step
+from pipeline.training.state import build_state
 
 Losses = dict[str, float]
 
@@ -69,13 +70,13 @@ def run_steps(
         capturable: use optimisers that can be recorded, so that eager and recorded steps are comparable.
         record: run the steps as CUDA graphs.
     """
-    state = build_state(config, device)
-    if capturable:
-        state = _capturable(config, state, record=record)
-    take_step = step_taker(state, recorder)
+    execution = resolve_execution(config.train, device.type)
+    state = build_state(config, device, replace(execution, cuda_graphs=capturable))
+    state.execution = replace(execution, cuda_graphs=record)
+    runner = StepRunner(state, recorder)
     found: list[Losses] = []
     for step in range(STEPS):
-        losses = take_step(_batch(config, step), rng_for(0, "step", step))
+        losses = runner.run(prepare_step(state, _batch(config, step), rng_for(0, "step", step)))
         found.append({name: float(loss) for name, loss in losses.items()})
     return found
 
@@ -120,13 +121,6 @@ def find_faults_in_child(uuid: str, *, seconds: float = LIMIT_SECONDS) -> list[s
         how = f"signal {-ended.returncode}" if ended.returncode < 0 else f"exit code {ended.returncode}"
         return [f"its process ended with {how} ({last})"]
     return json.loads(ended.stdout.splitlines()[-1])
-
-
-def _capturable(config: Config, state: TrainState, *, record: bool) -> TrainState:
-    execution = replace(state.execution, cuda_graphs=True)
-    betas = (config.train.beta1, config.train.beta2)
-    optimizers = make_optimizers(state.objective, config.train.learning_rate, betas, execution)
-    return TrainState(state.objective, optimizers, execution=replace(execution, cuda_graphs=record))
 
 
 def _batch(config: Config, step: int) -> Batch:

@@ -13,12 +13,13 @@ from analysis.records.names import Tag
 from pipeline.config.schema import FolderConfig
 from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, PROCESS_ALLOWANCE_GB, WORKSPACE_FACTOR
-from pipeline.hardware.device import Machine, execution_of
+from pipeline.hardware.device import Machine
 from pipeline.hardware.mps import expects_mps
 from pipeline.hardware.share import Share
 from pipeline.orchestration.forecast import Prediction, predict_seconds, wall_seconds
 from pipeline.orchestration.planner import Plan, PlannedTrial, plan_sweep
 from pipeline.orchestration.requirements import Requirement, estimate_requirements
+from pipeline.training.execution import resolve_execution
 from pipeline.training.step_cost import StepCost, step_cost
 
 # Enough digits of a key to tell trials apart; every command that takes a key takes its beginning.
@@ -156,7 +157,7 @@ def _notes(plan: Plan, entries: list[Entry], *, verbose: bool = False) -> list[s
         notes.append("m: measured on earlier trials with the same steps on this kind of device.")
     if "after running out" in sources:
         notes.append("o: doubled, because a similar trial ran out of memory.")
-    executions = {execution_of(entry.planned.trial.config.train, device) for entry in entries}
+    executions = {resolve_execution(entry.planned.trial.config.train, device) for entry in entries}
     ways = sorted({", ".join([execution.precision, *execution.switches]) for execution in executions})
     notes.append(
         f"Steps run in {'; in '.join(ways)} (train.precision, channels_last, recompute, compile, cuda_graphs)."

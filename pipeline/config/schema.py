@@ -109,7 +109,7 @@ class TrainConfig:
 
     A checkpoint is saved after every `checkpoint_every_epochs` epochs. It is also saved within an epoch if
     `checkpoint_every_minutes` have passed since the last one. The last five fields are those of
-    `models.execution.Execution`; `pipeline.hardware.device` resolves 'auto'.
+    `models.execution.Execution`; `pipeline.training.execution` resolves 'auto'.
     """
 
     constant_epochs: Annotated[int, Field(ge=0)] = 200

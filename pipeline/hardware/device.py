@@ -2,17 +2,14 @@
 
 import os
 import platform
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
-from filelock import FileLock
 from threadpoolctl import threadpool_limits
 
-from models.execution import Execution
-from pipeline.config.schema import ComputeConfig, TrainConfig
+from pipeline.config.schema import ComputeConfig
 from pipeline.errors import UserError
 from pipeline.hardware.cgroup import memory_limit, own_groups
 from pipeline.hardware.cuda import cuda_fault, find_cuda
@@ -79,28 +76,6 @@ def shares_gpus(config: ComputeConfig) -> bool:
     """Return whether several trials may run on one GPU."""
     gpus = config.gpus_per_trial
     return config.most_per_gpu > 1 if gpus == "auto" else gpus <= 0.5
-
-
-def execution_of(train: TrainConfig, device: str) -> Execution:
-    """How steps are carried out on a kind of device. 'auto' is what was measured to be fastest there, and the reference
-    where nothing was measured (docs/performance.md). Raises UserError for a way that needs what is not here."""
-    compiler = os.environ.get("CXX", "g++")
-    if train.compile and not shutil.which(compiler):
-        raise UserError(f"train.compile=true needs a C++ compiler: there is no {compiler} here; install it, or set CXX")
-    if train.cuda_graphs and device != "cuda":
-        raise UserError(f"train.cuda_graphs=true needs CUDA, and this trial would run on {device}; leave it out")
-    channels_last = device == "cpu" if train.channels_last == "auto" else train.channels_last
-    return Execution(train.precision, channels_last, train.recompute, train.compile, train.cuda_graphs)
-
-
-def keep_compiled(cache: Path, threads: int) -> FileLock:
-    """Let what torch.compile makes lie in the cache, for every trial of this machine, and be made by so many threads.
-    Who holds the lock compiles while the others wait, instead of doing the same."""
-    folder = cache / "compiled"
-    folder.mkdir(parents=True, exist_ok=True)
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder.resolve())
-    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = str(threads)
-    return FileLock(folder / "compiling.lock")
 
 
 def use_threads(count: int) -> None:

@@ -1,4 +1,4 @@
-"""How long a stretch of work takes where it is done: on a GPU by its own events, elsewhere by the host's clock."""
+"""Timers that measure work where it is done: a GPU by its own events, the host by its clock."""
 
 import time
 from typing import Protocol
@@ -6,48 +6,48 @@ from typing import Protocol
 import torch
 
 
-class Lap(Protocol):
-    """A stretch that is being timed. On a GPU it is as long as the GPU needs, or stands idle, between its two ends."""
+class Timer(Protocol):
+    """Measures the time from its creation to `stop`. On a GPU this is the GPU's time, idle time included."""
 
     def stop(self) -> None:
-        """The stretch ends here; on a GPU, when it has done all that it was given so far."""
+        """End the measurement. A GPU ends it when all work queued so far is done."""
         ...
 
     @property
-    def over(self) -> bool:
-        """Whether its end is reached, also by a GPU."""
+    def done(self) -> bool:
+        """Whether the measured work has ended, also on a GPU."""
         ...
 
     def wait(self) -> None:
-        """Wait for its end."""
+        """Wait until the measured work has ended."""
         ...
 
     @property
     def seconds(self) -> float:
-        """How long it took. On a GPU this waits for its end, so it is asked for later than that."""
+        """The measured time. On a GPU this waits for the end of the work, so read it late."""
         ...
 
 
-def start_lap(device: torch.device) -> Lap:
-    """A stretch on this device that begins now."""
-    return _DeviceLap(device) if device.type == "cuda" else _HostLap()
+def start_timer(device: torch.device) -> Timer:
+    """Start a timer for work on this device."""
+    return _DeviceTimer(device) if device.type == "cuda" else _HostTimer()
 
 
-class _HostLap:
+class _HostTimer:
     def __init__(self) -> None:
         self._started = time.perf_counter()
         self.seconds = 0.0
-        self.over = False
+        self.done = False
 
     def stop(self) -> None:
         self.seconds = time.perf_counter() - self._started
-        self.over = True
+        self.done = True
 
     def wait(self) -> None:
-        pass  # the host was there when it ended
+        pass  # the host has done the work itself
 
 
-class _DeviceLap:
+class _DeviceTimer:
     # The host runs ahead of a GPU: its clock would time the queueing of a step, and synchronising would slow it.
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.current_stream(device)
@@ -58,7 +58,7 @@ class _DeviceLap:
         self._end.record(self._stream)
 
     @property
-    def over(self) -> bool:
+    def done(self) -> bool:
         return self._end.query()
 
     def wait(self) -> None:

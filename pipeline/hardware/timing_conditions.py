@@ -8,20 +8,19 @@ from collections.abc import Mapping
 import torch
 
 from analysis.records.names import Tag
-from pipeline.config.schema import TrainConfig
-from pipeline.hardware.device import execution_of
+from models.execution import Execution
 
 
-def precision_name(train: TrainConfig, device: str) -> str:
+def precision_name(execution: Execution, device: str) -> str:
     """Return the arithmetic of a step on a kind of device, in words."""
     tf32 = device == "cuda" and torch.backends.cudnn.allow_tf32
     wide = "float32 (convolutions in TF32)" if tf32 else "float32"
-    return f"bf16 and {wide}" if train.precision == "bf16" else wide
+    return f"bf16 and {wide}" if execution.precision == "bf16" else wide
 
 
-def execution_name(train: TrainConfig, device: str) -> str:
+def execution_name(execution: Execution, device: str) -> str:
     """Return all of a step's execution that its time depends on, in words; the tag `execution`."""
-    return ", ".join([precision_name(train, device), *execution_of(train, device).switches])
+    return ", ".join([precision_name(execution, device), *execution.switches])
 
 
 def timed_name(device_name: str, threads: int, execution: str, packed: str, *, mps: bool) -> str:

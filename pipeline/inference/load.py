@@ -1,12 +1,10 @@
 """Load trained networks from a checkpoint of this project or of the reference code."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from models.build import build_objective
 from models.cut import CUTObjective
@@ -14,11 +12,12 @@ from models.cyclegan import CycleGANObjective
 from models.networks.generator import Generator
 from models.networks.weights import load_weights, named_tensors
 from models.reference_checkpoint import read_generator, reference_tensors
-from pipeline.config.schema import Config, from_json
+from pipeline.config.schema import Config
 from pipeline.errors import UserError, first_line
 from pipeline.training.checkpoint import load_checkpoint
+from pipeline.training.checkpoint_format import config_in, is_trial, migrate
 
-GIVE_ANOTHER = "give another file"
+GIVE_ANOTHER = "Give another file."
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Trained:
 def load_trained(file: Path) -> Trained:
     """Load the generator from a checkpoint of either kind. Raises UserError for any other file."""
     content = load_checkpoint(file, GIVE_ANOTHER)
-    if _is_of_a_trial(content):
+    if is_trial(content):
         objective, config = _objective(content, file)
         return Trained(objective.translator, file, config, content.get("step"))
     try:
@@ -42,30 +41,24 @@ def load_trained(file: Path) -> Trained:
     except ValueError as error:
         raise UserError(str(error)) from None
     except RuntimeError as error:  # from torch, for sizes that fit into no memory
-        raise UserError(f"{file}: its network cannot be built ({first_line(error)}); {GIVE_ANOTHER}") from None
+        raise UserError(f"{file}: its network cannot be built ({first_line(error)}). {GIVE_ANOTHER}") from None
     if not {generator.in_channels, generator.out_channels} <= {1, 3}:
         channels = f"{generator.in_channels} to {generator.out_channels} channels"
-        raise UserError(f"{file}: a generator from {channels}. Images have 1 or 3; {GIVE_ANOTHER}")
+        raise UserError(f"{file}: a generator from {channels}. Images have 1 or 3. {GIVE_ANOTHER}")
     return Trained(generator, file)
 
 
 def load_objective(file: Path) -> CUTObjective | CycleGANObjective:
     """Load all networks of a trial. Raises UserError for a file that is not a trial's checkpoint."""
     content = load_checkpoint(file, GIVE_ANOTHER)
-    if not _is_of_a_trial(content):
-        raise UserError(f"{file}: not a trial's checkpoint; {GIVE_ANOTHER}, such as trials/KEY/last.pt")
+    if not is_trial(content):
+        raise UserError(f"{file}: not a trial's checkpoint. Give a file such as trials/KEY/last.pt.")
     return _objective(content, file)[0]
 
 
-def _is_of_a_trial(content: Mapping[str, Any]) -> bool:
-    return "objective" in content
-
-
 def _objective(content: dict[str, Any], file: Path) -> tuple[CUTObjective | CycleGANObjective, Config]:
-    try:
-        config = from_json(content["config"])
-    except (KeyError, ValidationError):
-        raise UserError(f"{file}: written by another version of this project. Train the trial again") from None
+    content = migrate(content, file, GIVE_ANOTHER)
+    config = config_in(content, file)
     objective = build_objective(config.model, config.data.shape, torch.Generator())
     try:
         load_weights(objective, named_tensors(content["objective"], str(file)), str(file))

@@ -17,6 +17,7 @@ from pipeline.hardware.allocation import needed_gb
 from pipeline.hardware.device import Machine, device_name, resolve_device
 from pipeline.hardware.timing_conditions import execution_in, execution_name, ran_under_mps
 from pipeline.tracking.store import TrialRecord
+from pipeline.training.execution import resolve_execution
 from pipeline.training.step_cost import StepCost
 
 # Measure at least this long, without the first pass, in which torch chooses kernels.
@@ -102,7 +103,8 @@ def predict_seconds(
     operations divided by the rate that this machine reaches on the trial's generator, measured now.
     """
     device = resolve_device(config.compute.device)
-    here = (device_name(device), str(threads), execution_name(config.train, device.type), mps)
+    execution = execution_name(resolve_execution(config.train, device.type), device.type)
+    here = (device_name(device), str(threads), execution, mps)
     same = [
         record.metrics
         for record in similar

@@ -10,6 +10,7 @@ from pipeline.hardware.timing_conditions import execution_name
 from pipeline.orchestration.forecast import Prediction, predict_memory
 from pipeline.orchestration.planner import Plan
 from pipeline.tracking.store import TrialRecord
+from pipeline.training.execution import resolve_execution
 from pipeline.training.step_cost import StepCost, step_cost
 
 
@@ -36,7 +37,8 @@ def estimate_requirements(plan: Plan) -> list[Requirement]:
     similar = {work: tuple(plan.tracker.find_trials_of_same_cost(work)) for work in {cost.work for cost in costs}}
     requirements: list[Requirement] = []
     for planned, cost in zip(plan.trials, costs, strict=True):
-        execution = execution_name(planned.trial.config.train, plan.machine.device)
+        device = plan.machine.device
+        execution = execution_name(resolve_execution(planned.trial.config.train, device), device)
         memory = predict_memory(cost, plan.machine, similar[cost.work], execution)
         try:
             share = share_of(plan.machine, plan.config.compute, memory.value, trials, live_gb=cost.live_gb)

@@ -1,4 +1,4 @@
-"""What a trial writes while it trains, in order: at once, or by a thread beside the training."""
+"""What a trial writes during training, in order: at once, or in a background thread."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,31 +11,31 @@ Tree = TypeVar("Tree")
 
 
 class Writer:
-    """Does jobs one after another. Behind one that fails nothing is written, and its error is raised: at once, or by
-    the next call where jobs are done beside the training.
+    """Does jobs one after another. After a job that fails it does no more, and raises the job's error.
 
-    beside: for a GPU, which would stand idle while the host writes. On a CPU the thread would take the training's core.
+    background: do the jobs in a thread, and raise an error at the next call. Use this for a GPU, which would be idle
+    while the host writes. On a CPU the thread would take a core from training.
     """
 
-    def __init__(self, *, beside: bool) -> None:
-        self.beside = beside
-        self._thread = ThreadPoolExecutor(1, "writer") if beside else None
+    def __init__(self, *, background: bool) -> None:
+        self.background = background
+        self._thread = ThreadPoolExecutor(1, "writer") if background else None
         self._error: BaseException | None = None
 
-    def keep(self, tree: Tree) -> Callable[[], Tree]:
-        """What the tree's tensors hold now, for a job to ask for."""
+    def snapshot(self, tree: Tree) -> Callable[[], Tree]:
+        """Return a function for a job to call. It gives the tree with the values that its tensors have now."""
         return copy_to_host(tree) if self._thread else lambda: tree
 
     def write(self, job: Callable[[], object]) -> Future[None]:
-        """Do the job, now or behind those that are waiting. Gives what says whether it is done."""
+        """Do the job, now or after the waiting ones. The result says whether it is done."""
         if self._error:
             raise self._error
-        if self._thread is None:
-            job()
-            done: Future[None] = Future()
-            done.set_result(None)
-            return done
-        return self._thread.submit(self._do, job)
+        if self._thread:
+            return self._thread.submit(self._do, job)
+        job()
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
 
     def _do(self, job: Callable[[], object]) -> None:
         if self._error:
@@ -51,7 +51,7 @@ class Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait until all is written. Raises the error of a job, unless the training has failed by itself."""
+        """Wait until all jobs are done. Raise the error of a job, unless training has failed itself."""
         if self._thread:
             self._thread.shutdown()
         if self._error and error is None:

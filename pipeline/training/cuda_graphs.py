@@ -1,4 +1,4 @@
-"""A function of tensors as a CUDA graph: recorded once for each kind of its arguments, and from then on one launch."""
+"""Functions of tensors as CUDA graphs: recorded once for each kind of arguments, then replayed in one launch."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -11,21 +11,24 @@ from torch import Tensor
 from pipeline.hardware.memory import is_counting_tensors
 from pipeline.hardware.transfer import Layout, Packed, unpack
 
-# Calls of each kind before one is recorded: they load kernels, choose among them, and make what stays between calls.
+# Calls of each kind before the recording: they load kernels, choose among them, and make the tensors that stay.
 WARM_UP = 3
 
 Outcome = dict[str, Tensor]
 
 
 class Recorder(Protocol):
-    """How operations are recorded."""
+    """Records the operations of a function."""
 
     def warm_up(self, function: Callable[[], Outcome]) -> Outcome:
-        """Call the function as it is, where it will be recorded."""
+        """Call the function without recording it, but in the same stream."""
         ...
 
     def record(self, function: Callable[[], Outcome]) -> tuple[Outcome, Callable[[], None]]:
-        """Call it once; its outcome, and what does all its operations again on the same tensors, outcome included."""
+        """Call the function once. Return its outcome, and a function that repeats all operations on the same tensors.
+
+        The repeated operations write into the outcome's tensors too.
+        """
         ...
 
 
@@ -37,11 +40,11 @@ class _Recording:
 
 
 class Recorded:
-    """Calls a function; once a kind of its arguments has been recorded, its operations are done again instead.
+    """Calls a function, or replays its recording if there is one for this kind of arguments.
 
-    A kind is the layout of the arguments: containers, shapes, and the values of whatever is not a tensor. The function
-    must do all its work on the device, in tensors that outlive it, and depend on nothing but its arguments and such
-    tensors (`models.objective.Objective`). The arguments' buffer may lie on the host.
+    A kind is the layout of the arguments: containers, shapes, and all values that are not tensors. The function must
+    do all its work on the device, in tensors that outlive it, and depend only on its arguments and such tensors
+    (`models.objective.Objective`). The buffer of the arguments may be on the host.
     """
 
     def __init__(self, function: Callable[..., Outcome], device: torch.device, recorder: Recorder) -> None:
@@ -56,7 +59,7 @@ class Recorded:
             recording.arguments.buffer.copy_(arguments.buffer, non_blocking=True)
             recording.replay()
             return _copies(recording.outcome)
-        # A copy, since a recording writes later arguments into its own.
+        # A copy, because a recording writes later arguments into its buffer.
         own = Packed(kind, arguments.buffer.to(self._device, copy=True, non_blocking=True))
 
         def call() -> Outcome:
@@ -71,8 +74,10 @@ class Recorded:
 
 
 class CUDARecorder:
-    """By CUDA graphs, which share one pool of memory: no two are replayed at once, and nothing but what is copied out
-    is read after a replay."""
+    """Records CUDA graphs that share one memory pool.
+
+    This is safe because no two are replayed at once, and only copies of the outcome are read after a replay.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.Stream(device)
@@ -88,10 +93,10 @@ class CUDARecorder:
 
     def record(self, function: Callable[[], Outcome]) -> tuple[Outcome, Callable[[], None]]:
         graph = torch.cuda.CUDAGraph()
-        # Other threads prepare steps and write checkpoints meanwhile; their calls are not the recording's matter.
+        # Other threads prepare steps and write checkpoints meanwhile. Their CUDA calls are allowed and not recorded.
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             outcome = function()
-        # Recording runs nothing. This replay is the call itself.
+        # Recording runs nothing. This replay runs the call.
         graph.replay()
         return outcome, graph.replay
 

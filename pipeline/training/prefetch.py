@@ -7,14 +7,14 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
-# While one is used, one is ready and one is being made.
+# While one item is used, one is ready and one is being made.
 DEPTH = 2
 
 
-def ahead(items: Iterator[Item]) -> Generator[Item]:
-    """The items in their order. An error of theirs is raised where the item would be."""
+def prefetch(items: Iterator[Item]) -> Generator[Item]:
+    """Yield the items in their order. An error in making an item is raised in place of that item."""
     end = object()
-    with ThreadPoolExecutor(1, "ahead") as thread:
+    with ThreadPoolExecutor(1, "prefetch") as thread:
         waiting = deque(thread.submit(next, items, end) for _ in range(DEPTH))
         while (item := waiting.popleft().result()) is not end:
             waiting.append(thread.submit(next, items, end))

@@ -1,4 +1,4 @@
-"""What changes while a trial trains, and for how long it trains."""
+"""The state that training changes, how it is built, and the schedule."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,8 +7,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from models.execution import REFERENCE, Execution
+from models.build import build_objective
+from models.execution import REFERENCE, Execution, apply_execution
 from models.objective import Batch, Objective
+from pipeline.config.schema import Config
+from pipeline.rng import rng_for
+from pipeline.training.execution import resolve_execution
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
 
@@ -17,7 +21,7 @@ Optimizers = Mapping[str, torch.optim.Optimizer]
 class Schedule:
     """How long to train, and with which learning rate.
 
-    The rate is constant for `constant_epochs`, then falls linearly over `decay_epochs`, one value an epoch.
+    The rate is constant for `constant_epochs`. Then it falls linearly over `decay_epochs`, once per epoch.
     """
 
     constant_epochs: int
@@ -29,29 +33,29 @@ class Schedule:
         return self.constant_epochs + self.decay_epochs
 
     def rate(self, epoch: int) -> float:
-        """The learning rate of an epoch (from 0); the last one still learns, as in the reference code."""
+        """Return the learning rate of an epoch (from 0). It is above 0 in the last one, as in the reference code."""
         decayed = max(0, epoch + 1 - self.constant_epochs)
         return self.learning_rate * (1 - decayed / (self.decay_epochs + 1))
 
     def decays(self, epoch: int) -> bool:
-        """Whether the epoch (from 0) lies in the second phase."""
+        """Return whether the epoch (from 0) is in the decay phase."""
         return epoch >= self.constant_epochs
 
 
 class Batches(Protocol):
-    """Where batches come from; each is a function of its place alone, so a trial can go on anywhere."""
+    """A source of batches. A batch depends only on its arguments, so a trial can resume at any step."""
 
     steps_per_epoch: int
 
     def batch(self, epoch: int, index: int, rng: torch.Generator, *, decaying: bool) -> Batch:
-        """The index-th batch of an epoch, augmented with draws from rng: on the host, of 8 or 16 bits or in the model's
+        """Return a batch of an epoch on the host, augmented with draws from rng: 8 or 16 bits, or in the model's
         range."""
         ...
 
 
 @dataclass
 class TrainState:
-    """All that changes while a trial trains, and how its steps are carried out; `step` counts those that are done."""
+    """All that training changes, and how steps are executed. step: the number of finished steps."""
 
     objective: Objective
     optimizers: Optimizers
@@ -60,7 +64,7 @@ class TrainState:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device of the weights."""
         return self.objective.parameters_of(self.objective.phases[0])[0].device
 
     def state_dict(self) -> dict[str, Any]:
@@ -70,20 +74,31 @@ class TrainState:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.objective.load_state_dict(state["objective"])
         for phase, optimizer in self.optimizers.items():
-            # Its groups are settings, which stay this trial's; a checkpoint may be of another way to take steps.
+            # Only the moments: groups are settings, and the checkpoint may come from another execution.
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state["optimizers"][phase]["state"]})
             _lay_out_as_weights(optimizer)
         self.step = state["step"]
 
 
+def build_state(config: Config, device: torch.device, execution: Execution | None = None) -> TrainState:
+    """Build a trial's networks, initialised from its seed, and their optimisers. execution: by default the trial's."""
+    objective = build_objective(config.model, config.data.shape, rng_for(config.seed, "weights"))
+    execution = execution or resolve_execution(config.train, device.type)
+    apply_execution(objective, execution)
+    objective.to(device)
+    betas = (config.train.beta1, config.train.beta2)
+    optimizers = make_optimizers(objective, config.train.learning_rate, betas, execution)
+    return TrainState(objective, optimizers, execution=execution)
+
+
 def make_optimizers(
     objective: Objective, learning_rate: float, betas: tuple[float, float], execution: Execution = REFERENCE
 ) -> dict[str, torch.optim.Adam]:
-    """One Adam a phase; fused: all of a phase's weights in one pass."""
+    """Make one fused Adam per phase: it updates all weights of the phase in one pass."""
     optimizers: dict[str, torch.optim.Adam] = {}
     for phase in objective.phases:
         weights = objective.parameters_of(phase)
-        # A recorded step finds the rate of the day where it found the first.
+        # As a tensor, because a recorded step reads the rate from the same memory each time.
         rate = torch.tensor(learning_rate, device=weights[0].device) if execution.cuda_graphs else learning_rate
         optimizers[phase] = torch.optim.Adam(
             weights, lr=rate, betas=betas, fused=True, capturable=execution.cuda_graphs
@@ -92,7 +107,7 @@ def make_optimizers(
 
 
 def _lay_out_as_weights(optimizer: torch.optim.Optimizer) -> None:
-    """Give each moment the layout of its weight: a checkpoint may be of another, and fused Adam takes it on trust."""
+    """Give each moment the memory layout of its weight. Fused Adam needs this, and a checkpoint may have another."""
     for weight, moments in optimizer.state.items():
         for name, moment in moments.items():
             if moment.shape == weight.shape:

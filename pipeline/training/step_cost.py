@@ -1,4 +1,4 @@
-"""What a step costs, without taking one: the real objective on tensors that have shapes and no values."""
+"""Count what a step costs without running one: the real objective works on tensors that have shapes and no values."""
 
 import hashlib
 import json
@@ -18,22 +18,26 @@ from models.build import build_objective
 from models.configs import CUTConfig, CycleGANConfig, ModelConfig
 from models.execution import REFERENCE, Execution, apply_execution
 from models.negatives import PatchQueue
-from models.objective import Batch
+from models.objective import Batch, sample_step
 from models.reference_step import build_reference, reference_optimizers, reference_step
 from pipeline.cache import DamagedEntryError, cached, content_key
 from pipeline.config.schema import Config
 from pipeline.hardware import memory
-from pipeline.hardware.device import execution_of, resolve_device
+from pipeline.hardware.device import resolve_device
 from pipeline.hardware.memory import GB, LiveTensors, tensors_in
 from pipeline.training import loop, state
+from pipeline.training.execution import resolve_execution
 from pipeline.training.loop import train_step
 from pipeline.training.state import make_optimizers
 
 
 @dataclass(frozen=True)
 class StepCost:
-    """operations: floating-point ones of a step. live_gb: the peak of its live tensors (10^9 bytes), weights and
-    optimisers included. translation_operations: those of one image through the generator."""
+    """The cost of one step.
+
+    operations: floating-point operations. live_gb: the peak of live tensors (10^9 bytes), weights and optimisers
+    included. translation_operations: floating-point operations of the generator for one image.
+    """
 
     operations: int
     live_gb: float
@@ -41,13 +45,15 @@ class StepCost:
 
     @property
     def work(self) -> str:
-        """What trials of equal cost have in common, whatever they are for."""
+        """A name for this cost. Trials of equal cost have the same one."""
         return f"{self.operations:.5e} operations, {self.live_gb:.4f} GB"
 
 
 def step_cost(config: Config, cache: Path, *, plain: bool = False) -> StepCost:
-    """The cost of a step of this trial, or of the reference code's; counted once a machine for each model, shape and
-    version of the code."""
+    """Return the cost of a step of this trial, or of the reference code's step (`plain`).
+
+    It is counted once for each model, shape and version of the code, and stored in the cache.
+    """
     config = replace(config, model=_what_costs(config.model))
     model, shape = asdict(config.model), asdict(config.data.shape)
     counted_from = [model, shape, config.train.batch_size, plain, _code(), torch.__version__]
@@ -67,11 +73,11 @@ def _read_cost(file: Path) -> StepCost:
 
 
 def count_step(config: Config, *, plain: bool = False) -> StepCost:
-    """Count a step of ours or of the reference code: its memory in the second step, the first that finds gradients and
-    the optimisers' state.
+    """Count a step of ours or of the reference code (`plain`).
 
-    Where our steps differ, the dearest is counted: a flipped one, with queues of negatives that are full. The
-    reference's known figures are those of an unflipped step.
+    Memory is that of the second step, the first with gradients and optimiser state. If our steps differ, this counts
+    the most expensive one: flipped, with full queues of negatives. The reference's known figures are those of an
+    unflipped step.
     """
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     build = build_reference if plain else build_objective
@@ -87,11 +93,11 @@ def count_step(config: Config, *, plain: bool = False) -> StepCost:
         if plain:
             reference_step(objective, optimizers, batch, rng)
         else:
-            train_step(objective, optimizers, batch, rng, execution)
+            train_step(objective, optimizers, batch, sample_step(objective, len(batch.a), rng), execution)
 
     with FlopCounterMode(display=False) as operations:
         run()
-    # By itself, since counting operations keeps tensors alive.
+    # Not inside the counter of operations, because that keeps tensors alive.
     with LiveTensors(_held(objective, optimizers)) as live:
         run()
     with FlopCounterMode(display=False) as translation, torch.no_grad():
@@ -100,15 +106,18 @@ def count_step(config: Config, *, plain: bool = False) -> StepCost:
 
 
 def _execution(config: Config, *, plain: bool) -> Execution:
-    """Without compiling or recording, which would ask for values."""
+    """The trial's execution without compiling or recording. Both need values."""
     if plain:
         return REFERENCE
-    execution = execution_of(config.train, resolve_device(config.compute.device).type)
+    execution = resolve_execution(config.train, resolve_device(config.compute.device).type)
     return replace(execution, compile=False, cuda_graphs=False)
 
 
 def _what_costs(model: ModelConfig) -> ModelConfig:
-    """The model with the same cost whose numbers are plain: of a weight it matters alone whether it is 0."""
+    """Return a model of the same cost with default numbers, so that equal costs share a cache entry.
+
+    The cost depends on whether a weight is 0, not on its value.
+    """
     match model:
         case CUTConfig():
             return replace(
@@ -125,7 +134,7 @@ def _what_costs(model: ModelConfig) -> ModelConfig:
 
 
 def _hollow(objective: nn.Module, fake: FakeTensorMode) -> None:
-    """Replace every tensor by one without values, but for the counters that Python reads."""
+    """Replace every tensor by one without values, except the counters that Python reads."""
     for module in objective.modules():
         tensors: dict[str, Any]
         for tensors in (module._parameters, module._buffers):
@@ -152,7 +161,7 @@ def _batch(config: Config, fake: FakeTensorMode) -> Batch:
 
 
 def rng_where(*, flipping: bool) -> torch.Generator:
-    """A stream whose first number makes FastCUT flip, or not."""
+    """Return a generator whose first number makes FastCUT flip, or not."""
 
     def flips(seed: int) -> bool:
         return bool(torch.rand((), generator=torch.Generator().manual_seed(seed)) < 0.5)
@@ -161,7 +170,7 @@ def rng_where(*, flipping: bool) -> torch.Generator:
 
 
 def _code() -> str:
-    """A hash of the code that a step runs."""
+    """Return a hash of the code that a step runs."""
     files = sorted(Path(models.__file__).parent.rglob("*.py"))
     files += [Path(str(module.__file__)) for module in (sys.modules[__name__], memory, loop, state)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

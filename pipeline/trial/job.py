@@ -1,4 +1,4 @@
-"""What a trial is given, what it reports, and how it ended: all that passes between processes."""
+"""The messages between processes: a trial's job, its progress, and how it ended."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -7,17 +7,17 @@ from typing import Literal
 from pipeline.config.schema import Config, from_json, to_json
 from pipeline.hardware.share import Share
 
-# done: to its end. stopped: by the search. failed: its record says why. memory: it ran out of it. died: without a word.
+# done; stopped: early, by the search; failed: see the MLflow run; memory: out of memory; died: killed or crashed;
 # taken: another process trains this trial.
 Ending = Literal["done", "stopped", "failed", "memory", "died", "taken"]
 
 
 @dataclass(frozen=True)
 class TrialJob:
-    """All that a trial needs to run anywhere: its settings, its record, and where data, checkpoint and cache lie.
+    """All that a trial needs to run anywhere: its configuration, its MLflow run, and paths.
 
-    Paths are absolute, since a worker's folder is not the user's. final_statuses: if another process has brought the
-    run to one of these statuses of MLflow, the trial is not trained.
+    Paths are absolute, because a worker has another working folder than the user. final_statuses: if another process
+    has brought the MLflow run to one of these statuses, the trial is not trained.
     """
 
     config: Config
@@ -33,8 +33,12 @@ class TrialJob:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a trial stands: steps done of all, the first one of this process, seconds a step and since the start,
-    whole epochs, the last score of its metric and whether it is new, and memory so far."""
+    """How far a trial is.
+
+    step, steps: done, and in all. first_step: where this process began. seconds: since this process began. epoch:
+    finished epochs. score: the latest of the trial's metric. scored_now: whether it is of this step. peak_live_gb:
+    peak of live tensors in training (10^9 bytes), once it is known.
+    """
 
     step: int
     steps: int
@@ -49,7 +53,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended, and why where it did not reach its end."""
+    """How a trial ended, and the reason if it is not done."""
 
     ending: Ending
     reason: str = ""
@@ -57,8 +61,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Rungs:
-    """When a search halves its trials: from which epoch on, by which factor, up to which epoch; and the scores
-    (epoch, score) of earlier trials by key, which those of this run are compared to as well."""
+    """When a search stops trials early (successive halving).
+
+    first_epoch, epochs: of the first and the last comparison. reduction: the factor by which trials get fewer. earlier:
+    scores (epoch, score) of earlier trials by key; new trials are compared to them too.
+    """
 
     first_epoch: int
     reduction: int
@@ -67,12 +74,12 @@ class Rungs:
 
 
 def job_to_json(job: TrialJob) -> str:
-    """The job as a text: Ray Tune evaluates and expands what it finds inside of dicts."""
+    """Return the job as JSON. In a dict, Ray Tune would expand some values."""
     return json.dumps({**asdict(job), "config": to_json(job.config)})
 
 
 def job_from_json(text: str) -> TrialJob:
-    """What `job_to_json` wrote."""
+    """Return the job that `job_to_json` wrote."""
     job = json.loads(text)
     job |= {"config": from_json(job["config"]), "share": Share(**job["share"])}
     return TrialJob(**{**job, "final_statuses": tuple(job["final_statuses"])})

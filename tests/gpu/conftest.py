@@ -15,8 +15,8 @@ from pipeline.config.schema import Config
 from pipeline.data.batches import UnpairedBatches
 from pipeline.data.dataset_cache import open_dataset, prepare
 from pipeline.training.cuda_graphs import CUDARecorder
-from pipeline.training.state import Schedule, TrainState, make_optimizers
-from pipeline.trial.run import build_state
+from pipeline.training.execution import resolve_execution
+from pipeline.training.state import Schedule, TrainState, build_state
 
 # cuBLAS reads this when it is first used; without it its sums have no fixed order.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -67,13 +67,12 @@ def state_on(device: torch.device) -> Callable[..., TrainState]:
     state, and takes its steps one operation after another."""
 
     def build(config: Config, *, graphs: bool = False, capturable: bool = False) -> TrainState:
-        state = build_state(config, device)
         if not (graphs or capturable):
-            return state
-        recording = replace(state.execution, cuda_graphs=True)
-        rates = config.train.learning_rate, (config.train.beta1, config.train.beta2)
-        optimizers = make_optimizers(state.objective, *rates, recording)
-        return TrainState(state.objective, optimizers, execution=recording if graphs else state.execution)
+            return build_state(config, device)
+        execution = resolve_execution(config.train, device.type)
+        state = build_state(config, device, replace(execution, cuda_graphs=True))
+        state.execution = replace(execution, cuda_graphs=graphs)
+        return state
 
     return build
 

@@ -11,7 +11,7 @@ from gpu_trials import MODELS
 from test_ways_on_gpu import APART, apart, trained
 
 from pipeline.config.schema import Config
-from pipeline.hardware.device import keep_compiled
+from pipeline.training.execution import use_compile_cache
 from pipeline.training.state import TrainState
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]
@@ -34,7 +34,7 @@ def test_compiled_networks_train_as_others(
         for compiled in ("false", "true")
     )
     states = state_on(plain), state_on(way)
-    with keep_compiled(tmp_path, 8):
+    with use_compile_cache(tmp_path, 8):
         for state, config in zip(states, (plain, way), strict=True):
             trained(state, config, course)
     assert apart(*states, plain) < APART[model]

@@ -9,7 +9,7 @@ from test_golden import CASES, CUT_CASES, cut_of, cyclegan_of, follows, randomne
 from torch.utils._pytree import tree_map_only
 
 from models.execution import Execution
-from models.objective import Batch
+from models.objective import Batch, on_device, sample_step
 from models.reference_checkpoint import reference_networks, reference_weights
 from pipeline.training.loop import train_step
 from pipeline.training.state import make_optimizers
@@ -29,7 +29,8 @@ def stepped(name: str, device: torch.device, execution: Execution) -> tuple[Any,
     objective.to(device)
     optimizers = make_optimizers(objective, RATE, BETAS)
     batch = tree_map_only(torch.Tensor, lambda images: images.to(device), Batch(case["real_A"], case["real_B"]))
-    losses = train_step(objective, optimizers, batch, torch.Generator(), execution)
+    draws = on_device(sample_step(objective, len(batch.a), torch.Generator()), device)
+    losses = train_step(objective, optimizers, batch, draws, execution)
     return objective, {key: float(loss) for key, loss in losses.items()}
 
 

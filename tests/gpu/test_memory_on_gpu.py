@@ -20,14 +20,14 @@ from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB
 from pipeline.hardware.energy import joule_counter
 from pipeline.hardware.gpus import find_gpus
 from pipeline.hardware.memory import GB, LiveTensors, is_out_of_memory, limit_cuda
-from pipeline.hardware.timers import start_lap
+from pipeline.hardware.timers import start_timer
 from pipeline.hardware.transfer import pack, unpack
 from pipeline.metrics.evaluator import Evaluator
 from pipeline.rng import rng_for
 from pipeline.training.cost_meter import WARMUP_STEPS, held_tensors
-from pipeline.training.loop import fit, step_taker
-from pipeline.training.state import TrainState
-from pipeline.trial.run import build_state
+from pipeline.training.loop import StepRunner, fit
+from pipeline.training.prepared_steps import prepare_step
+from pipeline.training.state import TrainState, build_state
 
 pytestmark = pytest.mark.gpu
 
@@ -41,11 +41,11 @@ def config_of(model: str, *overrides: str) -> Config:
 
 
 def stepping(state: TrainState, config: Config) -> Iterator[dict[str, torch.Tensor]]:
-    take_step = step_taker(state)
+    runner = StepRunner(state)
     shape = config.data.shape
     image = torch.zeros(1, 3, shape.height, shape.width)
     for step in range(100):
-        yield take_step(Batch(image, image), rng_for(0, "step", step))
+        yield runner.run(prepare_step(state, Batch(image, image), rng_for(0, "step", step)))
 
 
 @pytest.fixture
@@ -180,15 +180,15 @@ def test_between_two_log_steps_the_host_never_waits_for_the_gpu(
     assert not [name for name in within if name in waits or "Pageable" in name]
 
 
-def test_a_gpus_lap_takes_what_the_gpu_takes(cuda: torch.device) -> None:
+def test_a_gpus_timer_measures_what_the_gpu_takes(cuda: torch.device) -> None:
     product = torch.ones(8192, 8192, device=cuda)
-    lap = start_lap(cuda)
+    timer = start_timer(cuda)
     for _ in range(20):
         product = product @ product
-    lap.stop()
-    assert not lap.over, "the host is ahead of the GPU"
-    lap.wait()
-    assert lap.over and lap.seconds > 0.005
+    timer.stop()
+    assert not timer.done, "the host is ahead of the GPU"
+    timer.wait()
+    assert timer.done and timer.seconds > 0.005
 
 
 def test_a_gpus_counter_of_energy_rises(cuda: torch.device) -> None:

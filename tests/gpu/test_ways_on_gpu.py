@@ -14,8 +14,7 @@ from pipeline.config.schema import Config
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.training.cuda_graphs import WARM_UP, Recorder
 from pipeline.training.loop import fit
-from pipeline.training.state import TrainState
-from pipeline.trial.run import build_state
+from pipeline.training.state import TrainState, build_state
 
 pytestmark = pytest.mark.gpu
 

@@ -10,7 +10,7 @@ from test_golden import CASES, CUT_CASES, cut_of, cyclegan_of, follows, randomne
 
 from models.execution import Execution, apply_execution
 from models.networks.layers import BlurDown, BlurUp, InstanceNorm, is_channels_last
-from models.objective import Batch
+from models.objective import Batch, sample_step
 from models.reference_checkpoint import reference_networks, reference_weights
 from pipeline.hardware.memory import LiveTensors
 from pipeline.training.loop import train_step
@@ -33,7 +33,9 @@ def stepped(case: dict[str, Any], name: str, execution: Execution) -> tuple[Any,
     optimizers = make_optimizers(objective, RATE, BETAS)
     # Counting tensors and compiling do not go together.
     with nullcontext() if execution.compile else LiveTensors() as live:
-        report = train_step(objective, optimizers, Batch(case["real_A"], case["real_B"]), torch.Generator(), execution)
+        batch = Batch(case["real_A"], case["real_B"])
+        draws = sample_step(objective, len(batch.a), torch.Generator())
+        report = train_step(objective, optimizers, batch, draws, execution)
     return objective, {key: float(loss) for key, loss in report.items()}, live.peak_bytes if live else 0
 
 

@@ -8,8 +8,7 @@ from models.build import build_objective
 from models.configs import CUT, CYCLEGAN, DiscriminatorConfig, GeneratorConfig, ImageShape, ModelConfig
 from models.images import with_channels
 from models.networks.generator import Generator
-from models.objective import Batch, sample_step
-from pipeline.training.loop import train_step
+from models.objective import Batch, check_batch, sample_step
 
 NETWORKS = {"generator": GeneratorConfig(4, 5), "discriminator": DiscriminatorConfig(4, 2)}
 CUT_TINY = replace(CUT, num_patches=8, projection_units=8, **NETWORKS)
@@ -86,7 +85,7 @@ def test_batches_that_cannot_be_are_refused_by_the_tensors_name(
 ) -> None:
     objective = build_objective(config, SHAPE, torch.Generator())
     with pytest.raises(ValueError, match=said):
-        train_step(objective, {}, Batch(a, b), torch.Generator())
+        check_batch(Batch(a, b), objective.shape)
 
 
 def test_generator_refuses_what_it_cannot_translate() -> None:

@@ -23,7 +23,7 @@ from models.configs import (
     ModelConfig,
 )
 from models.image_pool import ImagePool
-from models.objective import Batch
+from models.objective import Batch, sample_step
 from models.reference_checkpoint import reference_networks, reference_weights
 from models.reference_step import GrowingPool, build_reference, reference_optimizers, reference_step
 from pipeline.hardware.memory import GB, LiveTensors
@@ -98,7 +98,8 @@ def test_reference_step_has_our_losses_and_ends_with_our_weights(name: str) -> N
     if "G" in case:
         ours.sample_randomness = theirs.sample_randomness = lambda *_: (randomness_of(case, ours), {})
     batch = Batch(case["real_A"], case["real_B"])
-    expected = train_step(ours, make_optimizers(ours, RATE, BETAS), batch, torch.Generator())
+    draws = sample_step(ours, len(batch.a), torch.Generator())
+    expected = train_step(ours, make_optimizers(ours, RATE, BETAS), batch, draws)
     found = reference_step(theirs, reference_optimizers(theirs, RATE, BETAS), batch, torch.Generator())
 
     # CycleGAN's two discriminators are two phases there, and one here.

@@ -27,8 +27,9 @@ from pipeline.config.schema import Config
 from pipeline.hardware.cgroup import cpu_limit, memory_limit, own_groups
 from pipeline.rng import rng_for
 from pipeline.training.checkpoint import save_checkpoint
-from pipeline.training.loop import train_step
-from pipeline.trial.run import build_state
+from pipeline.training.loop import StepRunner
+from pipeline.training.prepared_steps import prepare_step
+from pipeline.training.state import build_state
 
 
 def test_a_folder_that_is_a_file_or_cannot_be_written_is_a_fault(tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_a_checkpoint_is_as_large_as_predicted(tiny: Callable[..., Config], tmp_
     state = build_state(config, torch.device("cpu"))
     images = torch.rand(1, 3, 64, 64, generator=rng_for(0, "images", 0))
     batch = Batch(images, images)
-    train_step(state.objective, state.optimizers, batch, rng_for(0, "step", 0))
+    StepRunner(state).run(prepare_step(state, batch, rng_for(0, "step", 0)))
     save_checkpoint(tmp_path / "last.pt", state.state_dict())
     assert (tmp_path / "last.pt").stat().st_size / 1e9 == pytest.approx(checkpoint_gb(config), rel=0.1)
 

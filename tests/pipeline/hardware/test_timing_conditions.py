@@ -6,14 +6,15 @@ from itertools import product
 import pytest
 import torch
 
-from pipeline.config.schema import Config, TrainConfig
+from models.execution import Execution
+from pipeline.config.schema import Config
 from pipeline.hardware.share import Share
 from pipeline.hardware.timing_conditions import execution_in, execution_name, ran_under_mps, timed_name
-from pipeline.trial import run as trial
+from pipeline.trial import record as trial
 from pipeline.trial.job import TrialJob
 
 WAYS = [
-    TrainConfig(precision=precision, channels_last=layout, recompute=recompute, compile=compiled, cuda_graphs=graphs)
+    Execution(precision=precision, channels_last=layout, recompute=recompute, compile=compiled, cuda_graphs=graphs)
     for precision, layout, recompute, compiled, graphs in product(
         ("float32", "bf16"), (True, False), (True, False), (True, False), (True, False)
     )
@@ -52,7 +53,7 @@ def job(tiny: Callable[..., Config]) -> TrialJob:
 
 
 def test_times_on_a_cpu_are_told_as_ever_so_checkpoints_go_on_with_them(job: TrialJob) -> None:
-    tags = trial._device_tags(job)
+    tags = trial.device_tags(job)
     assert tags["timed"] == f"on {tags['device_name']} with 1 threads, float32, channels last, up to 2 side by side"
     assert tags["execution"] == "float32, channels last"
     assert "mps" not in tags
@@ -63,7 +64,7 @@ def test_times_on_a_gpu_say_whether_mps_ran(job: TrialJob, monkeypatch: pytest.M
     monkeypatch.setattr(trial, "resolve_device", lambda name: torch.device("cuda"))
     monkeypatch.setattr(trial, "device_name", lambda device: "H100")
     monkeypatch.setattr(trial, "mps_runs", lambda: runs)
-    tags = trial._device_tags(job)
+    tags = trial.device_tags(job)
     without = "on H100 with 1 threads, float32 (convolutions in TF32), up to 2 side by side"
     assert tags["timed"] == (f"{without}, under MPS" if runs else without)
     assert (ran_under_mps(tags), tags["mps"]) == (runs, "yes" if runs else "no")

@@ -113,7 +113,7 @@ def test_a_beginning_that_two_keys_share_is_refused(tmp_path: Path) -> None:
     [
         (["evaluate", "nothing"], "nothing: no such file, no such trial in trials/ and no such run in sqlite://"),
         (["evaluate", "D.pth"], "D.pth: holds a discriminator; expected a generator"),
-        (["evaluate", "text.pth"], "text.pth: not a whole checkpoint"),
+        (["evaluate", "text.pth"], "text.pth is damaged or not a checkpoint"),
         (["evaluate", "gray.pth", *DATA], "gray.pth needs data.channels_a=1, but data.channels_a is 3"),
         (
             ["evaluate", "gray.pth", *DATA, "data.channels_a=1", "data.channels_b=1"],
@@ -127,7 +127,7 @@ def test_a_beginning_that_two_keys_share_is_refused(tmp_path: Path) -> None:
         (["evaluate", "no\nfile"], "no such file, no such trial"),
         (["evaluate", "nothing", "tracking.uri=nonsense://x"], "nonsense://x: the MLflow store does not answer"),
         (["evaluate", "nothing", "tracking.uri=sqlite:///text.pth"], "text.pth: the MLflow store does not answer"),
-        (["evaluate", "list.pth"], "list.pth: not a whole checkpoint (holds a list)"),
+        (["evaluate", "list.pth"], "list.pth is damaged or not a checkpoint: it holds a list"),
         (["evaluate", "x" * 300], "File name too long"),
         (
             ["translate", "gray.pth", "empty", "out", "data.size=64"],
@@ -135,14 +135,14 @@ def test_a_beginning_that_two_keys_share_is_refused(tmp_path: Path) -> None:
         ),
         (["export", "gray.pth", "out", "nonsense=3"], "Only paths.…, tracking.… can be set"),
         (["evaluate", "four.pth"], "four.pth: a generator from 4 to 3 channels"),
-        (["evaluate", "torn.pth"], "torn.pth: not a whole checkpoint"),
+        (["evaluate", "torn.pth"], "torn.pth is damaged or not a checkpoint"),
         (["evaluate", "narrow.pth"], "narrow.pth: model.8.bias is missing; expected (16,)"),
         (["evaluate", "gray.pth", "data.sizes=3"], "did you mean data.size"),
         (["evaluate", "empty"], "empty: 0 images found"),
         (["translate", "D.pth", "in.png", "out"], "D.pth: holds a discriminator"),
         (["translate", "gray.pth", "nothing", "out"], "nothing: no such file or folder"),
         (["export", "gray.pth", "out"], "gray.pth: not a trial's checkpoint"),
-        (["export", "old.pt", "out"], "old.pt: written by another version of this project"),
+        (["export", "old.pt", "out"], "old.pt has no configuration"),
     ],
 )
 def test_faulty_requests_say_one_line_and_exit_2(

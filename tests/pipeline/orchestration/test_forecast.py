@@ -21,6 +21,7 @@ from pipeline.orchestration.forecast import (
     remaining_work,
 )
 from pipeline.tracking.store import TrialRecord
+from pipeline.training.execution import resolve_execution
 from pipeline.training.step_cost import StepCost, step_cost
 
 HERE = device_name(resolve_device("auto"))
@@ -31,7 +32,7 @@ COUNTS = ImageCounts(10, 12, 5, 6)
 
 
 # How steps are carried out by default on each kind of device.
-ON_CPU, ON_GPU = (execution_name(TrainConfig(), device) for device in ("cpu", "cuda"))
+ON_CPU, ON_GPU = (execution_name(resolve_execution(TrainConfig(), device), device) for device in ("cpu", "cuda"))
 
 
 def record(
@@ -165,7 +166,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def on_the_card(way: str, mps: str, seconds: float, tiny: Callable[..., Config]) -> TrialRecord:
-    execution = execution_name(tiny(*WAYS[way]).train, "cuda")
+    execution = execution_name(resolve_execution(tiny(*WAYS[way]).train, "cuda"), "cuda")
     costs = {"seconds_per_step": seconds, "seconds_per_evaluation": 0.0, "training_peak_reserved_gb": seconds}
     return record(device="H100", execution=execution, mps=mps, **costs)
 
@@ -190,7 +191,7 @@ def test_on_a_gpu_only_trials_of_the_same_execution_say_how_much_memory_one_take
 ) -> None:
     told = {other: 3.0 + number for number, other in enumerate(WAYS)}
     alike = [on_the_card(other, "no", gb, tiny) for other, gb in told.items()]
-    execution = execution_name(tiny(*WAYS[way]).train, "cuda")
+    execution = execution_name(resolve_execution(tiny(*WAYS[way]).train, "cuda"), "cuda")
     assert predict_memory(COST, GPU, alike, execution).value == needed_gb(told[way], "cuda")
     others = [one for one in alike if one.tags["execution"] != execution]
     assert predict_memory(COST, GPU, others, execution).source == "counted"

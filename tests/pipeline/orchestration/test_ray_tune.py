@@ -131,7 +131,7 @@ def test_a_failing_trial_stops_no_other_and_is_tried_again(pair: Path) -> None:
 
     failed = run("sweep", "pair", "seeds=[5]")
     assert failed.returncode == 1
-    assert f"external, seed 5 is not done: {torn}: not a whole checkpoint" in failed.stdout
+    assert f"external, seed 5 is not done: {torn} is damaged" in failed.stdout
     assert "remove it to train this trial from the start" in failed.stdout
     assert "Traceback" not in failed.stdout + failed.stderr
     table = (pair / "results/pair/stripes/table.md").read_text()

@@ -9,33 +9,33 @@ from pipeline.training.background_writer import Writer
 from pipeline.training.checkpoint import SECONDS_APART, Checkpoints, load_checkpoint
 
 
-@pytest.mark.parametrize("beside", [False, True])
-def test_works_are_done_in_their_order_and_all_of_them(beside: bool) -> None:
+@pytest.mark.parametrize("background", [False, True])
+def test_all_jobs_are_done_in_their_order(background: bool) -> None:
     done: list[int] = []
-    with Writer(beside=beside) as writer:
+    with Writer(background=background) as writer:
         for number in range(50):
             writer.write(lambda number=number: done.append(number))
     assert done == list(range(50))
 
 
-def test_work_beside_does_not_hold_up_who_gives_it() -> None:
+def test_a_background_job_does_not_delay_the_caller() -> None:
     may_end, order = threading.Event(), []
-    with Writer(beside=True) as writer:
+    with Writer(background=True) as writer:
         writer.write(lambda: (may_end.wait(60), order.append("work")))
         order.append("training")
         may_end.set()
     assert order == ["training", "work"]
 
 
-@pytest.mark.parametrize("beside", [False, True])
-def test_an_error_is_raised_and_nothing_is_written_behind_it(beside: bool) -> None:
+@pytest.mark.parametrize("background", [False, True])
+def test_an_error_is_raised_and_no_later_job_is_done(background: bool) -> None:
     done: list[str] = []
 
     def fail() -> None:
         raise OSError("No space left on device")
 
     def run() -> None:
-        with Writer(beside=beside) as writer:
+        with Writer(background=background) as writer:
             writer.write(lambda: done.append("before"))
             writer.write(fail)
             writer.write(lambda: done.append("behind"))
@@ -50,7 +50,7 @@ def test_an_error_of_the_training_is_not_hidden_by_one_of_writing() -> None:
         raise OSError("No space left on device")
 
     def run() -> None:
-        with Writer(beside=True) as writer:
+        with Writer(background=True) as writer:
             writer.write(fail)
             raise ValueError("the training's own")
 
@@ -58,9 +58,9 @@ def test_an_error_of_the_training_is_not_hidden_by_one_of_writing() -> None:
         run()
 
 
-def test_what_is_written_beside_is_the_state_of_the_moment_it_was_given(tmp_path: Path) -> None:
+def test_a_background_checkpoint_has_the_state_at_the_call(tmp_path: Path) -> None:
     weight, may_write = torch.ones(3), threading.Event()
-    with Writer(beside=True) as writer:
+    with Writer(background=True) as writer:
         writer.write(lambda: may_write.wait(60))
         Checkpoints(tmp_path / "last.pt", TrainConfig(), writer).save({"weight": weight})
         weight.fill_(2)
@@ -88,14 +88,14 @@ def due(checkpoints: Checkpoints, epoch: int) -> bool:
 
 
 def test_a_checkpoint_is_due_at_the_end_of_every_so_many_epochs(tmp_path: Path, clock: Clock) -> None:
-    checkpoints = Checkpoints(tmp_path / "last.pt", TrainConfig(checkpoint_every_epochs=2), Writer(beside=False))
+    checkpoints = Checkpoints(tmp_path / "last.pt", TrainConfig(checkpoint_every_epochs=2), Writer(background=False))
     assert [due(checkpoints, epoch) for epoch in (1, 2, 3, 4)] == [False, True, False, True]
     assert not checkpoints.due(2, epoch_ends=False, last=False)
     assert checkpoints.due(1, epoch_ends=False, last=True)
 
 
 def test_a_checkpoint_is_due_within_a_long_epoch(tmp_path: Path, clock: Clock) -> None:
-    checkpoints = Checkpoints(tmp_path / "last.pt", TrainConfig(checkpoint_every_minutes=3), Writer(beside=False))
+    checkpoints = Checkpoints(tmp_path / "last.pt", TrainConfig(checkpoint_every_minutes=3), Writer(background=False))
     clock.now += 179
     assert not checkpoints.due(0, epoch_ends=False, last=False)
     clock.now += 1
@@ -104,8 +104,8 @@ def test_a_checkpoint_is_due_within_a_long_epoch(tmp_path: Path, clock: Clock) -
     assert not checkpoints.due(0, epoch_ends=False, last=False)
 
 
-def test_short_epochs_share_a_checkpoint_where_it_is_written_beside(tmp_path: Path, clock: Clock) -> None:
-    with Writer(beside=True) as writer:
+def test_short_epochs_share_a_background_checkpoint(tmp_path: Path, clock: Clock) -> None:
+    with Writer(background=True) as writer:
         checkpoints = Checkpoints(tmp_path / "last.pt", TrainConfig(), writer)
         assert due(checkpoints, 1)
         checkpoints.save({})
@@ -120,7 +120,7 @@ def test_short_epochs_share_a_checkpoint_where_it_is_written_beside(tmp_path: Pa
 
 def test_no_second_checkpoint_is_begun_while_one_is_written(tmp_path: Path, clock: Clock) -> None:
     may_write = threading.Event()
-    with Writer(beside=True) as writer:
+    with Writer(background=True) as writer:
         writer.write(lambda: may_write.wait(60))
         checkpoints = Checkpoints(tmp_path / "last.pt", TrainConfig(), writer)
         checkpoints.save({})

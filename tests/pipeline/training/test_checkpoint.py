@@ -37,13 +37,13 @@ def test_torn_and_altered_files_are_refused_with_the_mend(tmp_path: Path) -> Non
     place = whole.index(torch.arange(1000.0).numpy().tobytes()[400:480])
     for spoiled in (whole[: len(whole) // 2], b"", b"nothing of the kind", whole[:place] + b"X" + whole[place + 1 :]):
         path.write_bytes(spoiled)
-        with pytest.raises(UserError, match=r"not a whole checkpoint.*remove it"):
+        with pytest.raises(UserError, match=r"last.pt is damaged.*Remove the file"):
             load_checkpoint(path)
 
 
 def test_code_is_never_unpickled(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     torch.save({"step": Path("of evil")}, path)
-    with pytest.raises(UserError, match="not a whole checkpoint") as caught:
+    with pytest.raises(UserError, match=r"last\.pt is damaged") as caught:
         load_checkpoint(path)
     assert "\n" not in str(caught.value)

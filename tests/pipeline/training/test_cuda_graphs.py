@@ -13,14 +13,14 @@ from models.execution import Execution
 from models.objective import Batch
 from pipeline.config.schema import Config, TrainConfig
 from pipeline.errors import UserError
-from pipeline.hardware.device import execution_of
 from pipeline.hardware.memory import LiveTensors
 from pipeline.hardware.transfer import Packed, pack
 from pipeline.rng import rng_for
-from pipeline.training.cuda_graphs import WARM_UP, Recorded
-from pipeline.training.loop import step_taker
-from pipeline.training.state import TrainState, make_optimizers, set_learning_rate
-from pipeline.trial.run import build_state
+from pipeline.training.cuda_graphs import WARM_UP, Recorded, Recorder
+from pipeline.training.execution import resolve_execution
+from pipeline.training.loop import StepRunner
+from pipeline.training.prepared_steps import prepare_step
+from pipeline.training.state import TrainState, build_state, make_optimizers, set_learning_rate
 
 CPU = torch.device("cpu")
 STEPS = 16
@@ -41,10 +41,7 @@ TRIALS = {
 
 def state_of(config: Config) -> TrainState:
     """A trial's state that is to be recorded, with the learning rate where a recording finds it."""
-    state = build_state(config, CPU)
-    execution = replace(state.execution, cuda_graphs=True)
-    betas = (config.train.beta1, config.train.beta2)
-    return TrainState(state.objective, make_optimizers(state.objective, 2e-4, betas, execution), execution=execution)
+    return build_state(config, CPU, replace(resolve_execution(config.train, "cpu"), cuda_graphs=True))
 
 
 def batches(config: Config) -> Callable[[int], Batch]:
@@ -57,12 +54,12 @@ def batches(config: Config) -> Callable[[int], Batch]:
     return batch
 
 
-def trained(state: TrainState, config: Config, take_step: Callable[..., dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+def trained(state: TrainState, config: Config, recorder: Recorder | None = None) -> list[dict[str, Tensor]]:
     """The losses of steps whose images, draws and rates are each another."""
-    batch, losses = batches(config), []
+    batch, losses, runner = batches(config), [], StepRunner(state, recorder)
     for step in range(STEPS):
         set_learning_rate(state.optimizers, 2e-4 * (1 - step / STEPS))
-        losses.append(take_step(batch(step), rng_for(0, "step", step)))
+        losses.append(runner.run(prepare_step(state, batch(step), rng_for(0, "step", step))))
     return losses
 
 
@@ -74,8 +71,8 @@ def test_recorded_steps_train_as_steps_that_are_taken(
     config = tiny("train.channels_last=false", *overrides)  # as on CUDA
     taken, recorded, recorder = state_of(config), state_of(config), TapeRecorder()
     taken.execution = replace(taken.execution, cuda_graphs=False)
-    expected = trained(taken, config, step_taker(taken))
-    found = trained(recorded, config, step_taker(recorded, recorder))
+    expected = trained(taken, config)
+    found = trained(recorded, config, recorder)
 
     assert len(recorder.tapes) == kinds and recorder.replays >= STEPS - 2 * (WARM_UP + 1)
     for one, two in zip(expected, found, strict=True):
@@ -154,5 +151,5 @@ def test_a_checkpoint_of_another_way_leaves_a_trials_own(tiny: Callable[..., Con
 
 
 def test_cuda_graphs_without_cuda_are_refused() -> None:
-    with pytest.raises(UserError, match=r"train\.cuda_graphs=true needs CUDA, and this trial would run on cpu"):
-        execution_of(TrainConfig(cuda_graphs=True), "cpu")
+    with pytest.raises(UserError, match=r"train\.cuda_graphs=true needs CUDA.* cpu"):
+        resolve_execution(TrainConfig(cuda_graphs=True), "cpu")

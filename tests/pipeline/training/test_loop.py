@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.objective import Batch
 from pipeline.config.schema import Config
 from pipeline.data.batches import UnpairedBatches
 from pipeline.data.dataset_cache import open_dataset, prepare
 from pipeline.hardware.transfer import pack
 from pipeline.rng import rng_for
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
-from pipeline.training.loop import fit, prepared_step_taker
-from pipeline.training.prefetch import ahead
-from pipeline.training.prepared_steps import prepare_steps
-from pipeline.training.state import Schedule, TrainState, set_learning_rate
-from pipeline.trial.run import build_state
+from pipeline.training.loop import StepRunner, fit
+from pipeline.training.prefetch import prefetch
+from pipeline.training.prepared_steps import prepare_step, prepare_steps
+from pipeline.training.state import Schedule, TrainState, build_state, set_learning_rate
 
 CPU = torch.device("cpu")
 TRIALS = {
@@ -86,7 +86,7 @@ def test_resumed_run_equals_uninterrupted_run(
 
 
 @pytest.mark.parametrize("overrides", TRIALS.values(), ids=TRIALS.keys())
-def test_steps_prepared_ahead_and_packed_train_alike(
+def test_prefetched_and_packed_steps_train_the_same(
     tiny: Callable[..., Config], tmp_path: Path, overrides: tuple[str, ...]
 ) -> None:
     """As for a GPU. A state between two steps is that of steps taken one by one, whatever was drawn ahead by then."""
@@ -94,13 +94,13 @@ def test_steps_prepared_ahead_and_packed_train_alike(
     batches, schedule = setting(config, tmp_path)
     one_by_one, ahead_of = build_state(config, CPU), build_state(config, CPU)
     numbers = range(schedule.epochs * batches.steps_per_epoch)
-    steps = ahead(prepare_steps(ahead_of, batches, schedule, config.seed, numbers))
-    take_step = prepared_step_taker(ahead_of)
+    steps = prefetch(prepare_steps(ahead_of, batches, schedule, config.seed, numbers))
+    runner = StepRunner(ahead_of)
     for report in fit(one_by_one, batches, schedule, config.seed):
         prepared = next(steps)
-        set_learning_rate(ahead_of.optimizers, schedule.rate(prepared.epoch))
-        losses = take_step(replace(prepared, arguments=pack(prepared.arguments, pinned=False)))
-        assert (ahead_of.step, prepared.epoch) == (report.step, report.epoch)
+        set_learning_rate(ahead_of.optimizers, schedule.rate(report.epoch))
+        losses = runner.run(replace(prepared, arguments=pack(prepared.arguments, pinned=False)))
+        assert ahead_of.step == report.step
         assert all(torch.equal(losses[name], loss) for name, loss in report.losses.items())
         expected, found = flat(one_by_one), flat(ahead_of)
         assert all(torch.equal(expected[name], found[name]) for name in expected)
@@ -114,6 +114,14 @@ def test_draws_change_nothing_until_their_step_is_taken(tiny: Callable[..., Conf
         before = flat(state)
         list(prepare_steps(state, *setting(config, tmp_path), config.seed, range(12)))
         assert all(torch.equal(before[name], value) for name, value in flat(state).items())
+
+
+def test_a_batch_that_the_model_cannot_train_on_is_refused(tiny: Callable[..., Config]) -> None:
+    state = build_state(tiny(), CPU)
+    good, spoiled = torch.zeros(1, 3, 32, 32), torch.full((1, 3, 32, 32), torch.nan)
+    for batch, said in ((Batch(good, good[:, :2]), "b is"), (Batch(spoiled, good), "a holds .* not finite")):
+        with pytest.raises(ValueError, match=said):
+            prepare_step(state, batch, rng_for(0, "step", 0))
 
 
 def test_a_checkpoint_of_one_layout_goes_on_in_the_other(tiny: Callable[..., Config], tmp_path: Path) -> None:

@@ -3,15 +3,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.training.prefetch import DEPTH, ahead
+from pipeline.training.prefetch import DEPTH, prefetch
 
 
 def test_items_come_in_their_order() -> None:
-    assert list(ahead(iter(range(100)))) == list(range(100))
+    assert list(prefetch(iter(range(100)))) == list(range(100))
 
 
 def test_of_nothing_nothing_comes() -> None:
-    assert list(ahead(iter(()))) == []
+    assert list(prefetch(iter(()))) == []
 
 
 def test_the_next_items_are_made_while_one_is_used_and_no_more_than_those() -> None:
@@ -25,7 +25,7 @@ def test_the_next_items_are_made_while_one_is_used_and_no_more_than_those() -> N
             made.release()
             yield number
 
-    found = ahead(items())
+    found = prefetch(items())
     next(found)
     for _ in range(1 + DEPTH):
         assert made.acquire(timeout=60)
@@ -39,7 +39,7 @@ def test_an_error_comes_where_its_item_would_have_been() -> None:
         yield from range(3)
         raise ValueError("the fourth")
 
-    found = ahead(items())
+    found = prefetch(items())
     assert [next(found) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="the fourth"):
         next(found)
@@ -47,7 +47,7 @@ def test_an_error_comes_where_its_item_would_have_been() -> None:
 
 def test_who_stops_early_leaves_no_thread() -> None:
     before = threading.active_count()
-    found = ahead(iter(range(1000)))
+    found = prefetch(iter(range(1000)))
     next(found)
     found.close()
     assert threading.active_count() == before

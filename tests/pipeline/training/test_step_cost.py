@@ -9,8 +9,8 @@ import torch
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.training.loop import train_step
+from pipeline.training.state import build_state
 from pipeline.training.step_cost import count_step, step_cost
-from pipeline.trial.run import build_state
 
 # Measured from the reference code at 256 x 256, batch 1, float32: 10^12 operations, and the peak of live tensors in GB.
 REFERENCE = {"cut": (1.423, 2.397), "fastcut": (0.763, 1.502), "cyclegan": (2.507, 3.922)}
@@ -28,7 +28,7 @@ def test_the_plain_step_costs_what_the_references_does(model: str) -> None:
 def test_counted_memory_is_that_of_a_step_that_is_taken(
     tiny: Callable[..., Config], overrides: tuple[str, ...]
 ) -> None:
-    from models.objective import Batch
+    from models.objective import Batch, sample_step
     from pipeline.hardware.memory import GB, LiveTensors
     from pipeline.training.cost_meter import held_tensors
 
@@ -42,7 +42,8 @@ def test_counted_memory_is_that_of_a_step_that_is_taken(
     rng = torch.Generator().manual_seed(0)
 
     def step() -> None:
-        train_step(state.objective, state.optimizers, Batch(torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)), rng)
+        batch = Batch(torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32))
+        train_step(state.objective, state.optimizers, batch, sample_step(state.objective, 1, rng))
 
     step()
     with LiveTensors(held_tensors(state)) as taken:

@@ -21,7 +21,7 @@ from pipeline.tracking.store import Tracker, store_lock
 from pipeline.training.background_writer import Writer
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.training.loop import StepReport, loss_history
-from pipeline.trial import run as module
+from pipeline.trial import session as module
 from pipeline.trial.job import TrialJob
 from pipeline.trial.run import run_trial
 
@@ -55,19 +55,11 @@ def test_a_finished_trial_leaves_all_that_tables_need(project: Path, tiny: Calla
     expected = {
         f"{when}/{score}" for when in ("last", "best", "source") for score in ("fd_small_conv", "background_change")
     }
-    expected |= {"best/epoch", "cost/seconds_per_step", "cost/training_peak_live_gb", "cost/training_process_peak_gb"}
-    assert expected <= set(run.data.metrics)
+    expected |= {f"{when}/{unit}" for when in ("last", "best") for unit in ("step", "epoch")}
+    costs = ["seconds_per_step", "seconds_per_iteration", "data_seconds_per_iteration", "device_hours"]
+    costs += [f"{phase}_{kind}_gb" for phase in ("training", "evaluation") for kind in ("peak_live", "process_peak")]
+    assert expected | {f"cost/{name}" for name in costs} <= set(run.data.metrics)
     assert run.data.tags["extractor"] == "small-conv"
-    assert {
-        "last/step",
-        "last/epoch",
-        "best/step",
-        "cost/seconds_per_iteration",
-        "cost/data_seconds_per_iteration",
-    } <= set(run.data.metrics)
-    assert {"cost/evaluation_peak_live_gb", "cost/evaluation_process_peak_gb", "cost/device_hours"} <= set(
-        run.data.metrics
-    )
     assert (run.data.tags["images_a"], run.data.tags["images_b"], run.data.tags["dimensions"]) == ("6", "6", "144")
     images = [file.path for file in MlflowClient(job.tracking_uri).list_artifacts(job.run_id, "images")]
     assert sum(path.endswith(".png") for path in images) == 2  # one an evaluation
@@ -107,7 +99,7 @@ def test_compiling_without_a_compiler_is_refused_in_one_line(
     project: Path, tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(UserError, match="there is no no-such-compiler here"):
+    with pytest.raises(UserError, match=r"train\.compile=true needs a C\+\+ compiler.*no-such-compiler"):
         list(run_trial(job_of(tiny("train.compile=true"))))
 
 
@@ -121,7 +113,7 @@ def test_live_peaks_are_the_same_in_every_run(project: Path, tiny: Callable[...,
     assert len(peaks) == 1
 
 
-def test_interrupted_trial_goes_on_in_its_own_run_and_ends_alike(project: Path, tiny: Callable[..., Config]) -> None:
+def test_interrupted_trial_resumes_in_its_own_run_and_ends_the_same(project: Path, tiny: Callable[..., Config]) -> None:
     whole = job_of(tiny("paths.trials=whole"), "whole")
     list(run_trial(whole))
 
@@ -143,13 +135,13 @@ def test_interrupted_trial_goes_on_in_its_own_run_and_ends_alike(project: Path, 
     assert metrics[0] == metrics[1]
 
 
-def test_a_trial_that_writes_beside_its_training_ends_alike(
+def test_a_trial_that_writes_in_the_background_ends_the_same(
     project: Path, tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a GPU."""
     at_once = job_of(tiny("paths.trials=at_once"), "at_once")
     list(run_trial(at_once))
-    monkeypatch.setattr(module, "Writer", lambda beside: Writer(beside=True))
+    monkeypatch.setattr(module, "Writer", lambda background: Writer(background=True))
     beside = job_of(tiny("paths.trials=beside"), "beside")
     list(run_trial(beside))
     assert history(beside) == history(at_once)
@@ -159,25 +151,25 @@ def test_a_trial_that_writes_beside_its_training_ends_alike(
     assert all(torch.equal(saved[1]["objective"][name], value) for name, value in saved[0]["objective"].items())
 
 
-@pytest.mark.parametrize("beside", [False, True])
-def test_a_score_is_recorded_before_it_is_told(
-    project: Path, tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, beside: bool
+@pytest.mark.parametrize("background", [False, True])
+def test_a_score_is_recorded_before_it_is_reported(
+    project: Path, tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, background: bool
 ) -> None:
     """A search may stop the trial by it at once."""
-    monkeypatch.setattr(module, "Writer", lambda **_: Writer(beside=beside))
+    monkeypatch.setattr(module, "Writer", lambda **_: Writer(background=background))
     job = job_of(tiny("train.checkpoint_every_epochs=100"))
     for progress in run_trial(job):
         if progress.scored_now:
             assert (progress.step, progress.score) in history(job)["eval/fd_small_conv"]
 
 
-def test_a_checkpoint_that_cannot_be_written_beside_the_training_ends_the_trial(
+def test_a_checkpoint_that_cannot_be_written_in_the_background_ends_the_trial(
     project: Path, tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "last.pt")
 
-    monkeypatch.setattr(module, "Writer", lambda beside: Writer(beside=True))
+    monkeypatch.setattr(module, "Writer", lambda background: Writer(background=True))
     monkeypatch.setattr("pipeline.training.checkpoint.save_checkpoint", full)
     job = job_of(tiny())
     with pytest.raises(OSError, match="No space left on device"):
@@ -204,17 +196,28 @@ def test_a_long_epoch_is_saved_within_and_goes_on_from_there(
     assert all(torch.equal(saved[1][name], value) for name, value in saved[0].items())
 
 
-def test_a_checkpoint_from_before_there_was_a_meter_keeps_its_sums(project: Path, tiny: Callable[..., Config]) -> None:
+def test_a_checkpoint_of_the_first_format_resumes_and_keeps_its_sums(
+    project: Path, tiny: Callable[..., Config]
+) -> None:
     job = job_of(tiny())
     for _ in islice(run_trial(job), 3):
         pass
     saved = load_checkpoint(Path(job.checkpoint))
-    del saved["meter"]
+    del saved["format"], saved["meter"]
     save_checkpoint(Path(job.checkpoint), {**saved, "training_seconds": 3000.0, "evaluation_seconds": 600.0})
-    list(run_trial(job))
+    assert [progress.step for progress in run_trial(job)] == [8, 12]
     costs = read(job).data.metrics
     assert 3000 < costs["cost/training_seconds"] < 3100
     assert 0.5 < costs["cost/device_hours"] < 0.55  # of a machine that carries two
+
+
+def test_a_checkpoint_of_a_later_format_ends_the_trial_and_stays(project: Path, tiny: Callable[..., Config]) -> None:
+    job = job_of(tiny())
+    save_checkpoint(Path(job.checkpoint), {"format": 99, "step": 6})
+    with pytest.raises(UserError, match="format 99"):
+        list(run_trial(job))
+    assert read(job).info.status == "FAILED"
+    assert load_checkpoint(Path(job.checkpoint))["format"] == 99
 
 
 def test_a_trial_stopped_before_its_record_was_closed_is_closed_without_training(
@@ -234,7 +237,7 @@ def test_a_failing_trial_says_why_in_its_run(
     def explode(*_: object) -> None:
         raise RuntimeError("out of cheese")
 
-    monkeypatch.setattr(module, "build_objective", explode)
+    monkeypatch.setattr("pipeline.training.state.build_objective", explode)
     job = job_of(tiny())
     with pytest.raises(RuntimeError):
         list(run_trial(job))
@@ -285,5 +288,6 @@ def test_a_training_that_diverges_stops_and_says_which_loss(
         list(run_trial(job))
     run = read(job)
     assert run.info.status == "FAILED"
-    assert run.data.tags["error"].startswith("the loss generator/nce_a is nan by step 8: the training diverged")
+    error = run.data.tags["error"]
+    assert all(fact in error for fact in ("diverged", "generator/nce_a is nan", "step 8", "train.learning_rate"))
     assert load_checkpoint(Path(job.checkpoint))["step"] == 6

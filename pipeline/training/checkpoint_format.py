@@ -1,0 +1,85 @@
+"""The content of a trial's checkpoint, and how files of earlier formats are read.
+
+To change the content, raise FORMAT and add a step to `migrate`. A new setting with a default needs neither: old
+checkpoints get the default.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline.config.schema import Config, from_json, to_json
+from pipeline.config.trial_key import leaves
+from pipeline.errors import UserError
+from pipeline.training.checkpoint import RETRAIN
+from pipeline.training.state import TrainState
+
+FORMAT = 2
+OTHER_VERSION = "Use the version of this project that wrote the file, or train the trial again."
+
+
+def checkpoint_content(
+    config: Config, state: TrainState, evaluations: Mapping[int, Mapping[str, float]], meter: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what a trial's checkpoint holds. evaluations: scores by step. meter: `CostMeter.state_dict`."""
+    own = {"format": FORMAT, "config": to_json(config), "evaluations": dict(evaluations), "meter": meter}
+    return own | state.state_dict()
+
+
+def is_trial(content: Mapping[str, Any]) -> bool:
+    """Return whether this is the content of a trial's checkpoint, of any format, and not the reference code's."""
+    return "objective" in content
+
+
+def migrate(saved: Mapping[str, Any], file: Path, advice: str = RETRAIN) -> dict[str, Any]:
+    """Return the content of a trial's checkpoint in the current format.
+
+    Raises UserError, which ends with the advice, for a format that this version does not know.
+    """
+    found = saved.get("format", 1)
+    if found not in range(1, FORMAT + 1):
+        raise UserError(
+            f"{file} has checkpoint format {found!r}. This version of the project reads formats 1 to {FORMAT}. Use the "
+            f"version that wrote the file. {advice}"
+        )
+    content = dict(saved)
+    if found < 2:
+        content |= _from_1_to_2(saved)
+    return content
+
+
+def _from_1_to_2(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Format 1 had no number. The meter was two sums at first, and `gpus_per_trial` could have any value above 0."""
+    changed: dict[str, Any] = {"format": 2}
+    if "meter" not in saved:
+        changed["meter"] = {"sums": {name: saved.get(name, 0) for name in ("training_seconds", "evaluation_seconds")}}
+    if "config" in saved:
+        config = json.loads(saved["config"])
+        # Values above 1 or with more than four decimals are no longer allowed. Nothing reads this one again.
+        config.get("compute", {}).pop("gpus_per_trial", None)
+        changed["config"] = json.dumps(config)
+    return changed
+
+
+def config_in(content: Mapping[str, Any], file: Path) -> Config:
+    """Return the configuration of a trial's checkpoint in the current format.
+
+    Raises UserError if it is missing, invalid, or has settings that this version does not know.
+    """
+    if "config" not in content:
+        raise UserError(f"{file} has no configuration. {OTHER_VERSION}")
+    try:
+        config = from_json(content["config"])
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = ".".join(str(part) for part in fault["loc"])
+        raise UserError(f"{file}: its configuration is not valid: {name}: {fault['msg']}. {OTHER_VERSION}") from None
+    known = {name for name, _ in leaves(asdict(config))}
+    unknown = [name for name, _ in leaves(json.loads(content["config"])) if name not in known]
+    if unknown:
+        raise UserError(f"{file}: its configuration has unknown settings: {', '.join(unknown)}. {OTHER_VERSION}")
+    return config

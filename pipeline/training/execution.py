@@ -1,0 +1,38 @@
+"""How the steps of a trial are executed on a kind of device, and the cache of compiled networks."""
+
+import os
+import shutil
+from pathlib import Path
+
+from filelock import FileLock
+
+from models.execution import Execution
+from pipeline.config.schema import TrainConfig
+from pipeline.errors import UserError
+
+
+def resolve_execution(train: TrainConfig, device: str) -> Execution:
+    """Return how steps are executed on a kind of device ('cpu', 'cuda').
+
+    'auto' is what measured fastest there, or the reference where nothing was measured (docs/performance.md). Raises
+    UserError for a setting that this machine or device cannot follow.
+    """
+    compiler = os.environ.get("CXX", "g++")
+    if train.compile and not shutil.which(compiler):
+        raise UserError(f"train.compile=true needs a C++ compiler. {compiler} was not found. Install it, or set CXX.")
+    if train.cuda_graphs and device != "cuda":
+        raise UserError(f"train.cuda_graphs=true needs CUDA. This trial would run on {device}. Leave it out.")
+    channels_last = device == "cpu" if train.channels_last == "auto" else train.channels_last
+    return Execution(train.precision, channels_last, train.recompute, train.compile, train.cuda_graphs)
+
+
+def use_compile_cache(cache: Path, threads: int) -> FileLock:
+    """Let torch.compile store its results in the cache, for all trials of this machine, and compile with `threads`.
+
+    Return a lock. Hold it while compiling: then other trials wait for the result and do not compile the same.
+    """
+    folder = cache / "compiled"
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder.resolve())
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = str(threads)
+    return FileLock(folder / "compiling.lock")
