@@ -25,7 +25,7 @@ def test_a_trial_has_one_trainer_and_is_free_however_that_one_ends(tmp_path: Pat
         while not (folder / "held").exists():
             time.sleep(0.02)
         assert is_claimed(folder)
-        with pytest.raises(TakenError, match="0123456789abcdef.*another process"), claimed(folder):
+        with pytest.raises(TakenError, match=r"0123456789abcdef.*another process"), claimed(folder):
             pass
     finally:
         holder.kill()
