@@ -16,7 +16,7 @@ from analysis.tables.formats import markdown
 from analysis.tables.table import table
 from pipeline.config.sweep_file import Row, Sweep
 from pipeline.metrics import evaluator
-from pipeline.metrics.extra_metrics import Images, Measure
+from pipeline.metrics.extra_metrics import ExtraMetric, Images
 from pipeline.orchestration.planner import plan_sweep
 from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import estimate_requirements
@@ -34,7 +34,7 @@ def sharpness(sources: Images, outputs: Images) -> dict[str, float]:
 def with_sharpness(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = Metric("sharpness", "sharpness", "higher", 2, {"last": "last"}, "levels", note="Sharpness: mean gradient.")
     monkeypatch.setattr(names, "SCORES", (*names.SCORES, entry))
-    monkeypatch.setattr(evaluator, "pair_measures", lambda *_: [Measure(sharpness, {})])
+    monkeypatch.setattr(evaluator, "pair_measures", lambda *_: [ExtraMetric(sharpness, {})])
 
 
 def run(overrides: tuple[str, ...]) -> Tracker:
