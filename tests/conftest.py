@@ -1,6 +1,7 @@
 """A tiny trial, and a store that is made once a session and copied for each test."""
 
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from pipeline.config.schema import Config
 from pipeline.data.stripes import draw_pictures
 from pipeline.metrics.extractors import load_extractor, load_lpips, untrained_inception
 from pipeline.tracking.store import Tracker, store_lock
+
+# A background job of a shell ignores Ctrl-C, and so would all processes that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY = (
     "task=stripes",
