@@ -313,7 +313,7 @@ def test_tables_are_rebuilt_from_the_records_byte_for_byte(trained: list[str], p
     first = written()
     assert {"index.html", "table.md", "table.tex", "table.html", "table.csv", "trials.csv", "course.csv"} < set(first)
     assert {"figures/course.svg", "figures/dots.png", "figures/qualitative.png"} < set(first)
-    assert "All rows with data.train\\_count=6" in (folder / "table.md").read_text()
+    assert "All rows use data.train\\_count=6" in (folder / "table.md").read_text()
     shutil.rmtree(project / "results")
     assert pipeline(["tables", "single"]) == 0
     assert written() == first

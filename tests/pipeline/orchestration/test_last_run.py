@@ -18,7 +18,7 @@ def record(project: Path, file: str, task: str, command: list[str]) -> None:
     uri = f"sqlite:///{project / 'mlflow.db'}"
     tracker = Tracker(uri, task, project.as_uri(), store_lock(uri, project / "trials"))
     rows = (SweepRow("CUT", "", {0: "key"}, {}),)
-    tracker.record_sweep(Manifest("mine", "Which?", task, "CUT", "1", rows, command=tuple(command), file=file))
+    tracker.record_sweep(Manifest("mine", "Which?", task, "CUT", rows, command=tuple(command), file=file))
 
 
 @pytest.fixture

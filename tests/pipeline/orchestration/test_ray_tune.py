@@ -80,7 +80,7 @@ def test_a_sweep_ends_with_its_table_and_the_same_command_again_trains_nothing(p
     (recorded,) = client.search_runs([trials()[0].info.experiment_id], "tags.kind = 'sweep'")
     kept = {file.path for file in client.list_artifacts(recorded.info.run_id, "results")}
     assert {"results/table.md", "results/index.html", "results/figures"} <= kept
-    assert "one seed gives no interval" in recorded.data.tags["mlflow.note.content"]
+    assert "Only one seed" in recorded.data.tags["mlflow.note.content"]
 
     again = run("sweep", "pair")
     assert again.returncode == 0

@@ -34,7 +34,7 @@ def sharpness(sources: Images, outputs: Images) -> dict[str, float]:
 def with_sharpness(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = Metric("sharpness", "sharpness", "higher", 2, {"last": "last"}, "levels", note="Sharpness: mean gradient.")
     monkeypatch.setattr(names, "SCORES", (*names.SCORES, entry))
-    monkeypatch.setattr(evaluator, "pair_measures", lambda *_: [ExtraMetric(sharpness, {})])
+    monkeypatch.setattr(evaluator, "pair_metrics", lambda *_: [ExtraMetric(sharpness, {})])
 
 
 def run(overrides: tuple[str, ...]) -> Tracker:
