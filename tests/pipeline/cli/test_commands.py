@@ -119,6 +119,7 @@ def test_a_plan_for_scripts_has_every_number(trained: list[str], capsys: pytest.
     assert all(trial["reference_live_gb"] >= trial["live_gb"] for trial in left if trial["row"] == "CUT")
 
 
+@pytest.mark.slow
 def test_the_papers_ablation_is_planned_without_its_data(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +138,7 @@ def test_the_papers_ablation_is_planned_without_its_data(
     assert "just data horse2zebra" in said
 
 
+@pytest.mark.slow
 def test_memory_is_predicted_beside_that_of_the_references_step(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
