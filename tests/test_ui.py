@@ -6,10 +6,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from page_visit import CHROMIUM, QUIET
+from page_visit import CHROMIUM
 
 from pipeline.__main__ import main
 from pipeline.tracking.ui_views import saved_views, view_address
@@ -55,55 +56,47 @@ def _serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH; Debian's package has it")
-def test_runs_compare_by_parameter_and_metric_and_pictures_show(server: str) -> None:
-    from playwright.sync_api import sync_playwright
-
+def test_runs_compare_by_parameter_and_metric_and_pictures_show(server: str, browser: Any) -> None:
     client = MlflowClient(server)
     experiment = client.get_experiment_by_name("stripes")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")
     listed = ",".join(f'"{run.info.run_id}"' for run in runs)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        page = browser.new_page(viewport={"width": 1600, "height": 1200})
-        page.goto(f'{server}/#/compare-runs?runs=[{listed}]&experiments=["{experiment.experiment_id}"]')
-        # Of the metrics, in their order by name, the page draws only those that are in sight.
-        for text in ("Comparing 2 Runs", "model.temperature", "best/fd_small_conv", "0.07", "0.31"):
-            page.get_by_text(text).first.wait_for(state="attached", timeout=60_000)
+    page = browser.new_page(viewport={"width": 1600, "height": 1200})
+    page.goto(f'{server}/#/compare-runs?runs=[{listed}]&experiments=["{experiment.experiment_id}"]')
+    # Of the metrics, in their order by name, the page draws only those that are in sight.
+    for text in ("Comparing 2 Runs", "model.temperature", "best/fd_small_conv", "0.07", "0.31"):
+        page.get_by_text(text).first.wait_for(state="attached", timeout=60_000)
 
-        page.goto(f"{server}/#/experiments/{experiment.experiment_id}/runs/{runs[0].info.run_id}/artifacts/images")
-        page.locator("text=grid+step+12").last.click(timeout=60_000)
-        # Six test images of 32 x 32 side by side; inputs, outputs and neighbours one above the other.
-        drawn = "[...document.images].some(image => image.naturalWidth == 192 && image.naturalHeight == 96)"
-        page.wait_for_function(drawn, timeout=60_000)
-        browser.close()
+    page.goto(f"{server}/#/experiments/{experiment.experiment_id}/runs/{runs[0].info.run_id}/artifacts/images")
+    page.locator("text=grid+step+12").last.click(timeout=60_000)
+    # Six test images of 32 x 32 side by side; inputs, outputs and neighbours one above the other.
+    drawn = "[...document.images].some(image => image.naturalWidth == 192 && image.naturalHeight == 96)"
+    page.wait_for_function(drawn, timeout=60_000)
+    page.close()
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH; Debian's package has it")
-def test_saved_views_show_rows_and_single_trials_without_a_click(server: str) -> None:
-    from playwright.sync_api import sync_playwright
-
+def test_saved_views_show_rows_and_single_trials_without_a_click(server: str, browser: Any) -> None:
     client = MlflowClient(server)
     experiment = client.get_experiment_by_name("stripes")
     assert experiment is not None
     for tag, view in saved_views("single", ["model.temperature"], "fd_small_conv", 12).items():
         client.set_experiment_tag(experiment.experiment_id, tag, view)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        page = browser.new_page(viewport={"width": 1600, "height": 1200})
-        page.goto(f"{server}/{view_address(experiment.experiment_id, 'single')}")
-        # The means of two trials of one row, in one bar.
-        for text in ("Group: single", "last/fd_small_conv", "eval/fd_small_conv", "2 matching runs"):
-            page.get_by_text(text).first.wait_for(timeout=60_000)
+    page = browser.new_page(viewport={"width": 1600, "height": 1200})
+    page.goto(f"{server}/{view_address(experiment.experiment_id, 'single')}")
+    # The means of two trials of one row, in one bar.
+    for text in ("Group: single", "last/fd_small_conv", "eval/fd_small_conv", "2 matching runs"):
+        page.get_by_text(text).first.wait_for(timeout=60_000)
 
-        page.goto("about:blank")
-        page.goto(f"{server}/{view_address(experiment.experiment_id, 'single-trials')}")
-        for text in ("Parallel Coordinates", "model.temperature", "single, seed 0"):
-            page.get_by_text(text).first.wait_for(timeout=60_000)
-        # Charts are made as they come into sight.
-        page.mouse.move(700, 900)
-        page.mouse.wheel(0, 3000)
-        # Six images side by side, three below one another; the page shrinks them.
-        drawn = "[...document.images].filter(image => image.naturalWidth == 2 * image.naturalHeight).length == 2"
-        page.wait_for_function(drawn, timeout=60_000)
-        browser.close()
+    page.goto("about:blank")
+    page.goto(f"{server}/{view_address(experiment.experiment_id, 'single-trials')}")
+    for text in ("Parallel Coordinates", "model.temperature", "single, seed 0"):
+        page.get_by_text(text).first.wait_for(timeout=60_000)
+    # Charts are made as they come into sight.
+    page.mouse.move(700, 900)
+    page.mouse.wheel(0, 3000)
+    # Six images side by side, three below one another; the page shrinks them.
+    drawn = "[...document.images].filter(image => image.naturalWidth == 2 * image.naturalHeight).length == 2"
+    page.wait_for_function(drawn, timeout=60_000)
+    page.close()

@@ -1,22 +1,9 @@
-"""A browser, and pages of made-up reports."""
-
-from collections.abc import Iterator
-from typing import Any
+"""Pages of made-up reports."""
 
 import pytest
-from page_visit import CHROMIUM, QUIET, REPORTS
+from page_visit import REPORTS
 
 from analysis.report.page import page
-
-
-@pytest.fixture(scope="package")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="package")
