@@ -77,7 +77,3 @@ def read_manifest(content: Mapping[str, Any]) -> Manifest:
         file=content.get("file", ""),
         **{name: tuple(content.get(name, ())) for name in ("axes", "base", "overrides", "command")},
     )
-
-
-def _read_row(row: str, paper: str, keys: Mapping[str, str], settings: Mapping[str, Setting] | None = None) -> SweepRow:
-    return SweepRow(row, paper, {int(seed): key for seed, key in keys.items()}, settings or {})
