@@ -143,5 +143,5 @@ def _daemon_pid(pipes: Path) -> int | None:
     except ProcessLookupError:
         return None
     except PermissionError:
-        pass  # another user's
+        pass  # the daemon runs, for another user
     return pid
