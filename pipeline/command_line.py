@@ -15,27 +15,25 @@ from pipeline.errors import UserError, nearest
 
 RUN = "key of a trial, id of its MLflow run, or path of a checkpoint"
 SWEEP = "name of a file in sweeps/ without .yaml, or path of a sweep file"
-# Each command: how it is typed, and what it does.
+# Each command and what it does.
 COMMANDS = {
-    "sweep": ("NAME [override ...] [--quiet]", "Train the trials that are not done. Write tables, figures and report."),
-    "plan": (
-        "NAME [override ...] [--json] [--verbose]",
-        "Show every trial, its state, memory and time. Train nothing.",
-    ),
-    "status": ("NAME [override ...] [--json]", "Show which recorded trials are done, running or failed, and why."),
-    "drop": ("NAME ROW [override ...] [--yes]", "Delete the MLflow runs and checkpoints of one row. Ask first."),
-    "promote": ("NAME [override ...] [--count N] [--to NAME]", "Write a sweep file with the best rows of a search."),
-    "tables": ("NAME [--task TASK] [--results FOLDER] [--price-per-hour PRICE]", "Write the report from MLflow."),
-    "compare": ("NAME[/TASK][@VERSION] OTHER [--other-store URI]", "Compare two sweeps, tasks or result versions."),
-    "data": ("NAME [--from FOLDER] [--url URL] [--to FOLDER]", "Download a data set, or make it from your copy."),
-    "train": ("[override ...]", "Train one trial in this process, without Ray."),
-    "evaluate": ("WHAT [override ...] [compare=NAME] [resize=yes]", "Compute and record FID and KID."),
-    "translate": ("RUN INPUT OUTPUT [override ...]", "Translate an image or a folder of images."),
-    "export": ("RUN FOLDER [override ...]", "Write the networks of a trial as files of the reference code."),
-    "doctor": ("[override ...] [--json]", "Check GPUs, folders, locks, disk, MLflow store, weights and Ray."),
-    "bench": ("PART [argument ...] [--json]", "Measure what a part of the work costs on this machine."),
-    "docs": ("", "Write the generated tables of README.md and docs/performance.md from docs/results/."),
+    "sweep": "Train the trials that are not done. Write tables, figures and report.",
+    "plan": "Show every trial, its state, memory and time. Train nothing.",
+    "status": "Show which recorded trials are done, running or failed, and why.",
+    "drop": "Delete the MLflow runs and checkpoints of one row. Ask first.",
+    "promote": "Write a sweep file with the best rows of a search.",
+    "tables": "Write the report from MLflow.",
+    "compare": "Compare two sweeps, tasks or result versions.",
+    "data": "Download a data set, or make it from your copy.",
+    "train": "Train one trial in this process, without Ray.",
+    "evaluate": "Compute and record FID and KID.",
+    "translate": "Translate an image or a folder of images.",
+    "export": "Write the networks of a trial as files of the reference code.",
+    "doctor": "Check GPUs, folders, locks, disk, MLflow store, weights and Ray.",
+    "bench": "Measure what a part of the work costs on this machine.",
+    "docs": "Write the generated tables of README.md and docs/performance.md from docs/results/.",
 }
+WITHOUT_OVERRIDES = ("tables", "compare", "data", "bench", "docs")
 # What the overrides of a command can say besides settings.
 ALSO = {
     "sweep": "; retry=failed also trains failed trials",
@@ -73,10 +71,7 @@ def build_parser() -> _Parser:
     program = "cut-ablation" if Path(sys.argv[0]).stem == "cut-ablation" else "just"
     parser = _Parser(prog=program, description="Train, compare and use CUT, FastCUT and CycleGAN.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    added = {
-        name: commands.add_parser(name, usage=f"{program} {name} {usage}", help=does, description=does)
-        for name, (usage, does) in COMMANDS.items()
-    }
+    added = {name: commands.add_parser(name, help=does, description=does) for name, does in COMMANDS.items()}
     for name in ("sweep", "plan", "drop", "promote"):
         added[name].add_argument("name", metavar="NAME", help=SWEEP)
     for name in ("status", "tables"):
@@ -124,36 +119,33 @@ def build_parser() -> _Parser:
 
     _add_benchmarks(added["bench"])
     # Last, since argparse takes positional arguments in the order in which they were added.
-    for name, (usage, _) in COMMANDS.items():
-        if "[override ...]" in usage:
+    for name in COMMANDS:
+        if name not in WITHOUT_OVERRIDES:
             _add_overrides(added[name], ALSO.get(name, ""))
     return parser
 
 
 def _add_benchmarks(bench: argparse.ArgumentParser) -> None:
-    parts = bench.add_subparsers(prog=bench.prog, dest="part", metavar="PART", required=True)
+    parts = bench.add_subparsers(dest="part", metavar="PART", required=True)
 
-    def part(name: str, usage: str, does: str) -> argparse.ArgumentParser:
-        added = parts.add_parser(name, usage=f"{bench.prog} {name} {usage} [--json]", help=does, description=does)
+    def part(name: str, does: str) -> argparse.ArgumentParser:
+        added = parts.add_parser(name, help=does, description=does)
         _add_json(added)
         return added
 
-    step = part("step", "[override ...] [--repeats N] [--ways NAME,NAME] [--compile]", "A training step, in each way.")
+    step = part("step", "A training step, in each way.")
     step.add_argument("--ways", metavar="NAME,NAME", type=lambda text: text.split(","), default=[], help="only these")
     step.add_argument("--compile", action="store_true", help="on CUDA also ways with torch.compile, minutes each")
-    pack = part("pack", "[override ...] [--repeats N]", "Several trials at once on one device.")
-    fid = part("fid", "[--repeats N] [--images N]", "An evaluation with Inception.")
+    pack = part("pack", "Several trials at once on one device.")
+    fid = part("fid", "An evaluation with Inception.")
     fid.add_argument("--images", metavar="N", type=_positive_int, help="images of each domain (those of horse2zebra)")
     for repeated in (step, pack, fid):
         repeated.add_argument("--repeats", metavar="N", type=_positive_int, default=3, help="repeats (3)")
     for trained in (step, pack):
         _add_overrides(trained)
-    part("data", "", "Reading images and making batches.")
-    for name, does, trials in (
-        ("sweep", "Running trials that do nothing.", 300),
-        ("tables", "Writing tables.", 10_000),
-    ):
-        many = part(name, "[--trials N]", does)
+    part("data", "Reading images and making batches.")
+    idle, tables = part("sweep", "Running trials that do nothing."), part("tables", "Writing tables.")
+    for many, trials in ((idle, 300), (tables, 10_000)):
         many.add_argument("--trials", metavar="N", type=_positive_int, default=trials, help=f"trials ({trials})")
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -31,45 +30,30 @@ AFTER_TRAINING = ("data", "metric", "compute", *STORE_PARTS)
 
 def evaluate(what: str, overrides: list[str]) -> int:
     """Compute FID and KID against the test images of B. Print and record them."""
-    options, overrides = _split_options(overrides)
+    options, overrides = take_options(overrides, ["compare", "resize"])
+    other, resizing = str(options.get("compare", "")), options.get("resize", "no")
+    if resizing not in ("yes", "no"):
+        raise UserError(f"command line: resize is {resizing!r}. It must be yes or no.")
+    if "compare" in options:
+        require_installed(other)
     if Path(what).is_dir() and not (Path(what) / "last.pt").exists():
-        config = compose_surroundings(overrides)
-        return _evaluate_folder(Path(what), config, options)
+        return _evaluate_folder(Path(what), compose_surroundings(overrides), other, resizing=resizing == "yes")
     trained = load_trained(find_checkpoint(what, overrides))
-    if options.resize:
+    if resizing == "yes":
         raise UserError(f"resize=yes is for a folder of images, and {what} is a checkpoint. Remove resize=yes.")
     if trained.config:
-        return _evaluate_trained(trained, change_config(trained.config, overrides, AFTER_TRAINING), options)
-    return _evaluate_trained(trained, compose_surroundings(overrides), options)
+        return _evaluate_trained(trained, change_config(trained.config, overrides, AFTER_TRAINING), other)
+    return _evaluate_trained(trained, compose_surroundings(overrides), other)
 
 
-@dataclass(frozen=True)
-class Options:
-    """Options besides settings. compare: another implementation of FID, or ''. resize: resize a folder's images."""
-
-    compare: str
-    resize: bool
-
-
-def _split_options(overrides: list[str]) -> tuple[Options, list[str]]:
-    """Return compare=NAME and resize=yes as options, and the other overrides."""
-    given, others = take_options(overrides, ["compare", "resize"])
-    if given.get("resize", "no") not in ("yes", "no"):
-        raise UserError(f"command line: resize is {given['resize']!r}. It must be yes or no.")
-    options = Options(str(given.get("compare", "")), given.get("resize") == "yes")
-    if "compare" in given:
-        require_installed(options.compare)
-    return options, others
-
-
-def _evaluate_trained(trained: Trained, config: Config, options: Options) -> int:
+def _evaluate_trained(trained: Trained, config: Config, other: str) -> int:
     _require_fit(trained, config)
     tracker, evaluator = _tracker(config), _evaluator(config)
     evaluation = evaluator.evaluate(trained.generator.to(evaluator.device).translate)
     when = "" if trained.step is None else f" (step {trained.step})"
     print(f"{config.data.name}: test images of A, translated by {trained.file}{when}")
     made_with = {"evaluated": f"{trained.file}{when}", "evaluated_hash": file_digest(trained.file)[:16]}
-    return _report(evaluation, evaluator, tracker, made_with, options, calibrates=trained.config is None)
+    return _report(evaluation, evaluator, tracker, made_with, other, calibrates=trained.config is None)
 
 
 def _require_fit(trained: Trained, config: Config) -> None:
@@ -82,20 +66,20 @@ def _require_fit(trained: Trained, config: Config) -> None:
         raise UserError(f"data.size is {list(data.size)}. {trained.file} needs multiples of 4.")
 
 
-def _evaluate_folder(folder: Path, config: Config, options: Options) -> int:
+def _evaluate_folder(folder: Path, config: Config, other: str, *, resizing: bool) -> int:
     if config.metric.segmentation or "lpips" in config.metric.also:
         raise UserError(
             f"{folder}: lpips and segmentation need the input of each image, which is unknown for a folder. "
             "Remove metric.also=[lpips] and metric.segmentation, or evaluate a checkpoint."
         )
-    images = decode(list_images(folder), config.data.size, config.data.channels_b, resizing=options.resize)
+    images = decode(list_images(folder), config.data.size, config.data.channels_b, resizing=resizing)
     tracker, evaluator = _tracker(config), _evaluator(config)
     evaluation = evaluator.evaluate_images(images)
-    resized = f", resized to {evaluation.provenance['image_size']}" if options.resize else ""
+    resized = f", resized to {evaluation.provenance['image_size']}" if resizing else ""
     print(f"{config.data.name}: {len(images)} images of {folder}{resized}")
     digest = hashlib.sha256(evaluation.outputs.tobytes())
     made_with = {"evaluated": f"{folder}{resized}", "evaluated_hash": digest.hexdigest()[:16]}
-    return _report(evaluation, evaluator, tracker, made_with, options, calibrates=True)
+    return _report(evaluation, evaluator, tracker, made_with, other, calibrates=True)
 
 
 def _evaluator(config: Config) -> Evaluator:
@@ -108,7 +92,6 @@ def _evaluator(config: Config) -> Evaluator:
 
 
 def _tracker(config: Config) -> Tracker:
-    # Opened before the evaluation, so that no evaluation is lost to a store that does not answer.
     uri = tracking_uri(config)
     lock = store_lock(uri, Path(config.paths.trials).absolute())
     tracker = Tracker(uri, config.data.name, Path("mlartifacts").absolute().as_uri(), lock)
@@ -122,11 +105,14 @@ def _report(
     evaluator: Evaluator,
     tracker: Tracker,
     made_with: Mapping[str, object],
-    options: Options,
+    other: str,
     *,
     calibrates: bool,
 ) -> int:
-    """Print the scores, how they were computed and their limits. Record them in MLflow."""
+    """Print the scores, how they were computed and their limits. Record them in MLflow.
+
+    other: another implementation of FID to compare with, or ''.
+    """
     scores, provenance, config = evaluation.scores, evaluation.provenance, evaluator.config
     source = evaluator.score_source()
     table = Table("", Column("score", justify="right"), Column("A untranslated", justify="right"))
@@ -143,12 +129,11 @@ def _report(
     for sentence in remarks:
         print(sentence)
     try:
-        if options.compare:
-            both = evaluation.outputs, evaluator.test_b
-            theirs = their_fid(options.compare, *both, config.batch_size, evaluator.device)
-            remarks.append(f"{options.compare}: {theirs:.6g} on the same images. {differences(options.compare)}")
+        if other:
+            theirs = their_fid(other, evaluation.outputs, evaluator.test_b, config.batch_size, evaluator.device)
+            remarks.append(f"{other}: {theirs:.6g} on the same images. {differences(other)}")
             print(remarks[-1])
-            scores = scores | {f"fid_{options.compare}": theirs}
+            scores = scores | {f"fid_{other}": theirs}
     finally:  # record our scores even if the other implementation fails
         device = {Tag.DEVICE_NAME: device_name(evaluator.device), Tag.TORCH: torch.__version__}
         record = {**made_with, **provenance, **device, "remarks": " ".join(remarks)}

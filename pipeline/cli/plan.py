@@ -87,11 +87,9 @@ def _entry(plan: Plan, planned: PlannedTrial, requirement: Requirement, *, train
 
 def _state(entry: Entry) -> str:
     state, record, trained = entry.planned.state, entry.planned.record, entry.seconds is not None
-    if record is None:
+    if record is None or state == "new":
         return "to train"
     match state:
-        case "new":
-            return "to train"
         case "training":
             return f"training now, step {record.step}"
         case "interrupted":
@@ -158,10 +156,8 @@ def _notes(plan: Plan, entries: list[Entry], *, verbose: bool = False) -> list[s
     if "after running out" in sources:
         notes.append("o: doubled, because a similar trial ran out of memory.")
     executions = {resolve_execution(entry.planned.trial.config.train, device) for entry in entries}
-    ways = sorted({", ".join([execution.precision, *execution.switches]) for execution in executions})
-    notes.append(
-        f"Steps run in {'; in '.join(ways)} (train.precision, channels_last, recompute, compile, cuda_graphs)."
-    )
+    ways = "; in ".join(sorted({", ".join([way.precision, *way.switches]) for way in executions}))
+    notes.append(f"Steps run in {ways} (train.precision, channels_last, recompute, compile, cuda_graphs).")
     if device == "cuda":
         notes.append(CUDA_DEFAULTS)
     notes.append("live: GB of tensors at the peak of a training step.")
