@@ -101,7 +101,7 @@ def build_parser() -> _Parser:
     compare.add_argument("--other-store", metavar="URI", help="MLflow store of the second one (that of the first)")
 
     data = added["data"]
-    data.add_argument("name", metavar="NAME", help="horse2zebra, grumpifycat, cat2dog or cityscapes")
+    data.add_argument("name", metavar="NAME", help="a data set of docs/data.md, such as horse2zebra")
     data.add_argument("--from", dest="source", metavar="FOLDER", type=Path, help="your copy of cat2dog or cityscapes")
     data.add_argument("--url", help="another address of the archive")
     data.add_argument("--to", metavar="FOLDER", type=Path, default="datasets", help="where to write (datasets)")

@@ -81,8 +81,8 @@ def test_a_worker_of_ray_starts_without_torch() -> None:
 
 
 def test_packages_are_shallow() -> None:
-    """At most twelve files in a folder, none above 300 lines."""
-    folders = {file.parent for file in FILES}
+    """At most twelve files in a folder, none above 300 lines. A folder of commands has one file a command."""
+    folders = {file.parent for file in FILES if file.parent.name != "cli"}
     for folder in folders:
         assert len([file for file in folder.glob("*.py") if file.stem != "__init__"]) <= 12, folder
     for file in FILES:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_module
@@ -28,7 +29,7 @@ from pipeline.errors import UserError, first_line, nearest
 
 # Options of the groups. Each is a preset or a file of pipeline/config/groups.
 MODELS = {"cut": CUT, "fastcut": FASTCUT, "cyclegan": CYCLEGAN}
-TASKS = ("stripes", "horse2zebra", "cat2dog", "cityscapes", "grumpifycat", "folder")
+TASKS = tuple(sorted(file.stem for file in Path(__file__).parent.glob("groups/task/*.yaml")))
 GROUPS: dict[str, tuple[str, ...]] = {"model": tuple(MODELS), "schedule": tuple(MODELS), "task": TASKS}
 # These fields choose the class of the fields beside them, so they change only together with their group.
 CHOSEN_BY_GROUP = {"model.method": "model", "data.kind": "task"}
