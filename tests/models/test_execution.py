@@ -1,6 +1,7 @@
 """Every execution setting against the exact default."""
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ EXACT = {
 }
 
 
-def stepped(case: dict[str, Any], name: str, execution: Execution) -> tuple[Any, dict[str, float], int]:
-    """Return the objective after a step, its losses, and the peak bytes of live tensors."""
+@cache
+def stepped(name: str, execution: Execution) -> tuple[Any, dict[str, float], int]:
+    """Return the objective after a step of a golden case, its losses, and the peak bytes of live tensors."""
+    case = CASES[name]
     objective: Any = cut_of(case) if name in CUT_CASES else cyclegan_of(case)
     if name in CUT_CASES:
         objective.sample_randomness = lambda *_: (randomness_of(case, objective), {})
@@ -42,8 +45,8 @@ def stepped(case: dict[str, Any], name: str, execution: Execution) -> tuple[Any,
 @pytest.mark.parametrize("execution", EXACT.values(), ids=EXACT.keys())
 @pytest.mark.parametrize("name", CASES)
 def test_an_exact_switch_changes_neither_losses_nor_weights(name: str, execution: Execution) -> None:
-    expected, losses, _ = stepped(CASES[name], name, Execution())
-    found, found_losses, _ = stepped(CASES[name], name, execution)
+    expected, losses, _ = stepped(name, Execution())
+    found, found_losses, _ = stepped(name, execution)
     assert found_losses == pytest.approx(losses, rel=1e-4)
     for key, network in reference_networks(expected).items():
         assert not follows(reference_networks(found)[key], reference_weights(network), RATE), key
@@ -59,16 +62,16 @@ def test_compiled_networks_change_neither_losses_nor_weights(tmp_path: Path, mon
 
 @pytest.mark.parametrize("name", CASES)
 def test_bf16_loses_as_much_as_float32_within_its_rounding(name: str) -> None:
-    _, losses, _ = stepped(CASES[name], name, Execution())
-    _, found, _ = stepped(CASES[name], name, Execution(precision="bf16", channels_last=True))
+    _, losses, _ = stepped(name, Execution())
+    _, found, _ = stepped(name, Execution(precision="bf16", channels_last=True))
     assert found == pytest.approx(losses, rel=0.05)
     assert found != losses
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_recomputed_layers_are_not_kept(name: str) -> None:
-    kept = stepped(CASES[name], name, Execution(channels_last=True))[2]
-    recomputed = stepped(CASES[name], name, Execution(channels_last=True, recompute=True))[2]
+    kept = stepped(name, Execution(channels_last=True))[2]
+    recomputed = stepped(name, Execution(channels_last=True, recompute=True))[2]
     assert recomputed < 0.9 * kept
 
 

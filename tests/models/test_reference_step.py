@@ -38,13 +38,17 @@ STEPS: dict[str, tuple[ModelConfig, bool]] = {
     "fastcut_flipped": (FASTCUT, True),
     "cyclegan": (CYCLEGAN, False),
 }
-# Measured from the reference code at 256 x 256, batch 1: 10^12 operations, and the peak of live tensors in GB.
-REFERENCE = {"cut": (1.423, 2.397), "fastcut": (0.763, 1.502), "cyclegan": (2.507, 3.922)}
 
 
 def small(config: ModelConfig) -> Any:
     few = {"num_patches": 8, "projection_units": 8} if isinstance(config, CUTConfig) else {}
     return replace(config, generator=GeneratorConfig(4, 5), discriminator=DiscriminatorConfig(4, 3), **few)
+
+
+def shallow(config: ModelConfig) -> Any:
+    """Few operations, since counting them takes time. The kinds of operations are those of the whole model."""
+    places = {"places": ("pixels", "down2", "res1")} if isinstance(config, CUTConfig) else {}
+    return replace(small(config), generator=GeneratorConfig(4, 1), **places)
 
 
 def batch_of(shape: ImageShape) -> Batch:
@@ -162,17 +166,9 @@ def test_growing_pool_hands_out_what_the_reserved_one_does() -> None:
 def test_cost_counted_without_values_is_the_cost(name: str) -> None:
     config, flipped = STEPS[name]
     found, expected = (
-        cost(reference_steps(small(config), ImageShape(32, 32), flipped=flipped, faked=faked))
+        cost(reference_steps(shallow(config), ImageShape(32, 32), flipped=flipped, faked=faked))
         for faked in (True, False)
     )
     assert found[0] == expected[0]
     # On real tensors the mean squared error keeps the room of its unreduced map of 2 x 2 scores, 12 bytes a loss.
     assert 0 <= (expected[1] - found[1]) * GB < 100
-
-
-@pytest.mark.parametrize("name", REFERENCE)
-def test_reference_step_costs_what_the_reference_code_does(name: str) -> None:
-    config, flipped = STEPS[name]
-    found = cost(reference_steps(config, ImageShape(256, 256), flipped=flipped, faked=True))
-    assert found[0] == pytest.approx(REFERENCE[name][0], rel=1e-3)
-    assert found[1] == pytest.approx(REFERENCE[name][1], rel=0.03)

@@ -126,6 +126,7 @@ def test_what_evaluation_needs_of_memory_counts_too() -> None:
     assert predict_memory(COST, GPU, alike, ON_GPU).value == needed_gb(4.0, "cuda")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["horse2zebra", "cat2dog", "cityscapes", "grumpifycat"])
 @pytest.mark.parametrize("model", ["cut", "fastcut", "cyclegan"])
 def test_evaluation_costs_little_of_a_trial_at_the_papers_scale(task: str, model: str, costs: Path) -> None:
