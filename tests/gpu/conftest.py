@@ -1,4 +1,4 @@
-"""Laws of GPUs. With GPU_REHEARSAL=1 those that a CPU can keep as well run there, so that their code is tried."""
+"""Tests of what must hold on a GPU. With GPU_REHEARSAL=1 those that a CPU can pass run on the CPU, to try their code."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ def device() -> torch.device:
 
 @pytest.fixture
 def cuda() -> torch.device:
-    """The GPU, where a CPU has nothing to show."""
+    """The GPU. For tests that mean nothing on a CPU."""
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     return torch.device("cuda")
@@ -43,7 +43,7 @@ def cuda() -> torch.device:
 
 @pytest.fixture(autouse=True)
 def float32_is_float32() -> Iterator[None]:
-    """No TF32, whose products have 10 bits."""
+    """Turn TF32 off, because its products have only 10 bits."""
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     yield
@@ -52,7 +52,7 @@ def float32_is_float32() -> Iterator[None]:
 
 @pytest.fixture
 def recorder(device: torch.device) -> Callable[[], CountingRecorder]:
-    """What records steps and counts them: as a trial does on CUDA, or on a tape of torch's operations."""
+    """Return a recorder that counts its steps: on CUDA the one of trials, else one that records torch's operations."""
     return lambda: CountingRecorder(CUDARecorder(device) if device.type == "cuda" else TapeRecorder())
 
 
@@ -63,8 +63,10 @@ def small() -> Callable[..., Config]:
 
 @pytest.fixture
 def state_on(device: torch.device) -> Callable[..., TrainState]:
-    """A trial's state on the device. graphs: its steps are to be recorded; capturable: it has the optimisers of such a
-    state, and takes its steps one operation after another."""
+    """Return a function that builds a trial's state on the device.
+
+    graphs: its steps are recorded. capturable: it has the optimisers of such a state, but its steps are not recorded.
+    """
 
     def build(config: Config, *, graphs: bool = False, capturable: bool = False) -> TrainState:
         if not (graphs or capturable):

@@ -1,4 +1,4 @@
-"""Compiled networks against others. Apart from the other ways, since compiling takes a minute or more."""
+"""Compiled networks train as others do. In its own file, since compiling takes a minute or more."""
 
 import shutil
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def test_compiled_networks_train_as_others(
 ) -> None:
     if not shutil.which("g++"):
         pytest.skip("no C++ compiler")
-    blocks = {"cyclegan": 1, "fastcut": 5}[model]  # PatchNCE looks at the fifth
+    blocks = {"cyclegan": 1, "fastcut": 5}[model]  # PatchNCE uses the fifth block
     plain, way = (
         small(*MODELS[model], f"model.generator.blocks={blocks}", f"train.compile={compiled}")
         for compiled in ("false", "true")

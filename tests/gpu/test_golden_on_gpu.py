@@ -1,4 +1,4 @@
-"""The reference code's values, reached on the GPU in float32 without TF32."""
+"""The GPU gives the reference code's values, in float32 without TF32."""
 
 import copy
 from typing import Any
@@ -36,7 +36,7 @@ def stepped(name: str, device: torch.device, execution: Execution) -> tuple[Any,
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_golden_step_gives_the_losses_and_weights_of_the_cpu(name: str, device: torch.device) -> None:
-    """Those of the CPU are the reference's (tests/models/test_golden.py)."""
+    """The CPU's values are those of the reference code (tests/models/test_golden.py)."""
     expected, losses = stepped(name, torch.device("cpu"), Execution())
     found, found_losses = stepped(name, device, Execution())
     assert found_losses == pytest.approx(losses, rel=1e-4)
@@ -45,7 +45,7 @@ def test_a_golden_step_gives_the_losses_and_weights_of_the_cpu(name: str, device
         for network in reference_networks(objective).values():
             assert all(weight.isfinite().all() for weight in network.parameters())
     for key, network in reference_networks(expected).items():
-        # Gradients say where a weight's step is a coin toss.
+        # Where a gradient is almost 0, rounding decides the sign of Adam's step.
         assert not follows(network, reference_weights(reference_networks(found)[key]), RATE), key
 
 

@@ -1,4 +1,4 @@
-"""What a trial takes of a GPU's memory: counted, by CUDA's allocator, and by the driver."""
+"""The GPU memory of a trial: as counted, as CUDA's allocator reports it, and as the driver reports it."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ from pipeline.training.state import TrainState, build_state
 pytestmark = pytest.mark.gpu
 
 
-# The paper's size of image and network, where workspaces count for little.
+# The paper's sizes of image and network. At these, workspaces are a small part.
 PAPER = ("task=stripes", "data.size=256", "model.generator.channels=64", "model.discriminator.channels=64")
 
 
@@ -57,7 +57,7 @@ def emptied(cuda: torch.device) -> Iterator[torch.device]:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_counted_live_tensors_are_what_the_allocator_gave_out(model: str, emptied: torch.device) -> None:
-    """But for workspaces of convolutions and products, which the allocator counts and which are no tensors."""
+    """Except workspaces of convolutions and products: the allocator counts them, but they are no tensors."""
     before = torch.cuda.memory_allocated()
     config = config_of(model)
     state = build_state(config, emptied)
@@ -75,7 +75,7 @@ def test_counted_live_tensors_are_what_the_allocator_gave_out(model: str, emptie
 
 
 def reserve_and_ask_the_driver() -> tuple[float, float]:
-    """What a process of CUT reserves, and what the GPU's memory in use grew by meanwhile (10^9 bytes)."""
+    """Return how much memory a process of CUT reserves, and how much the GPU's used memory grew (10^9 bytes)."""
 
     def used_gb() -> float | None:
         (gpu, *_) = find_gpus()
@@ -91,7 +91,7 @@ def reserve_and_ask_the_driver() -> tuple[float, float]:
 
 
 def test_a_process_takes_its_reserved_memory_and_at_most_the_allowance_beside_it(emptied: torch.device) -> None:
-    """By the driver, for the whole GPU; so no other process may come or go meanwhile."""
+    """The driver counts the whole GPU, so no other process may start or end during this test."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         reserved, grown = process.submit(reserve_and_ask_the_driver).result()
     if math.isnan(grown):
@@ -107,7 +107,7 @@ def test_recorded_steps_reserve_little_more_than_others(model: str, emptied: tor
         config = config_of(model, f"train.cuda_graphs={graphs}")
         state = build_state(config, emptied)
         steps = stepping(state, config)
-        for _ in islice(steps, 4 * WARMUP_STEPS):  # both kinds of FastCUT's step are met and recorded
+        for _ in islice(steps, 4 * WARMUP_STEPS):  # so that both kinds of FastCUT's step are recorded
             pass
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
@@ -133,7 +133,7 @@ def test_an_evaluation_holds_one_batch_of_translations_at_a_time(emptied: torch.
         outputs = evaluator.evaluate(lambda batch: batch).outputs
         peaks.append(torch.cuda.max_memory_allocated() - before)
         assert (outputs == images).all()
-    # 480 images more have 24 MB; their features less than one.
+    # 480 more images take 24 MB. Their features take less than 1 MB.
     assert peaks[1] < peaks[0] + 4_000_000
 
 
@@ -154,10 +154,10 @@ def test_tensors_are_kept_to_the_limit(emptied: torch.device) -> None:
 def test_between_two_log_steps_the_host_never_waits_for_the_gpu(
     model: str, graphs: bool, small: Callable[..., Config], course: Callable[[Config], tuple], cuda: torch.device
 ) -> None:
-    """Nor the GPU for a copy from memory that it cannot read by itself."""
+    """The GPU does not wait either, since it copies from pinned memory."""
     config = small(*MODELS[model], f"train.cuda_graphs={str(graphs).lower()}")
     steps = fit(build_state(config, cuda), *course(config), config.seed)
-    for _ in islice(steps, 18):  # every kind of step is recorded by then
+    for _ in islice(steps, 18):  # after these every kind of step is recorded
         pass
     torch.cuda.synchronize()
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
@@ -175,7 +175,7 @@ def test_between_two_log_steps_the_host_never_waits_for_the_gpu(
         if whole.time_range.start <= event.time_range.start <= whole.time_range.end and event.name != whole.name
     ]
     assert any("Memcpy HtoD (Pinned" in name for name in within), "the steps' own copies are seen"
-    # The host waits for the step before the last eight (`loop.MOST_UNFINISHED`), when it is that far ahead.
+    # The host is at most eight steps ahead (`loop.MOST_UNFINISHED`). Then it waits for the oldest one.
     waits = {"cudaStreamSynchronize", "cudaDeviceSynchronize"}
     assert not [name for name in within if name in waits or "Pageable" in name]
 
@@ -206,7 +206,7 @@ def test_a_gpus_counter_of_energy_rises(cuda: torch.device) -> None:
 
 
 def test_a_pinned_buffer_is_not_used_again_before_the_gpu_has_read_it(cuda: torch.device) -> None:
-    """What `pipeline.hardware.transfer` rests on: torch keeps a pinned block until the copies from it are done."""
+    """torch keeps a pinned block until the copies from it are done. `pipeline.hardware.transfer` relies on this."""
     busy = torch.rand(4096, 4096, device=cuda)
     arrived = []
     for number in range(50):

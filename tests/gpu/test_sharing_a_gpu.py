@@ -1,4 +1,4 @@
-"""Trials that share a GPU, as sweeps run them: in processes of their own under Ray."""
+"""Trials that share a GPU, each in its own process under Ray, as in a sweep."""
 
 import json
 import subprocess
@@ -71,7 +71,7 @@ def test_what_runs_out_of_its_share_ends_alone_is_given_more_and_finishes(projec
     with trial_server() as server:
         plan = plan_sweep(sweep, [*SMALL, "compute.device=cuda"])
         enough, starved = register_trials(plan, estimate_requirements(plan))
-        # 20 MB of tensors, less than torch's allocator asks for at once.
+        # 20 MB of tensors. torch's allocator reserves more than this at once.
         eighth = replace(starved.share, gpus=0.125, memory_gb=CUDA_ALLOWANCE_GB + 0.02, slots=8, cpus=1)
         jobs = [replace(enough, share=replace(enough.share, gpus=0.5, slots=2, cpus=1)), replace(starved, share=eighth)]
         events = Events(lambda key: None, lambda key, progress: None, ended)

@@ -1,4 +1,4 @@
-"""Every way of taking steps against the plain one, over the ends of two epochs, where the learning rate changes."""
+"""Every way of running steps trains as the plain one does, also where the learning rate changes after an epoch."""
 
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -18,13 +18,14 @@ from pipeline.training.state import TrainState, build_state
 
 pytestmark = pytest.mark.gpu
 
-# Ways that round otherwise.
+# Ways with other rounding.
 EXACT = {
     "channels last": ("train.channels_last=true",),
     "recompute": ("train.recompute=true",),
 }
-# How far two trainings may end apart, as a part of the way that the weights have gone. Measured on a CPU: by another
-# layout 0.04 to 0.06, for CycleGAN 0.26; by a rate that changes an epoch late 0.29, for CycleGAN 0.43.
+# The largest difference between the weights of two trainings, divided by how far training moved them. Measured on a
+# CPU: with another memory layout 0.04 to 0.06 (CycleGAN 0.26), with a rate that changes an epoch late 0.29 (CycleGAN
+# 0.43).
 APART = {"cut": 0.2, "external": 0.2, "fastcut": 0.2, "cyclegan": 0.35}
 
 Course = Callable[[Config], Any]
@@ -40,14 +41,14 @@ def trained(
 
 
 def weights(state: TrainState) -> Tensor:
-    """All that is trained, in one row, on the host."""
+    """Return all trained values as one vector on the host."""
     objective = state.objective
     trained = [weight for phase in objective.phases for weight in objective.parameters_of(phase)]
     return torch.cat([weight.detach().cpu().flatten() for weight in trained])
 
 
 def apart(one: TrainState, two: TrainState, config: Config) -> float:
-    """How far the weights of two trainings of one trial lie apart, as a part of the way from where they began."""
+    """Return the distance between the weights of two trainings, divided by how far training moved them."""
     start = weights(build_state(config, torch.device("cpu")))
     first, second = weights(one), weights(two)
     assert first.isfinite().all() and second.isfinite().all()
@@ -94,7 +95,7 @@ def assert_equal(one: TrainState, two: TrainState, losses: Sequence[list[dict[st
 
 
 def assert_trained(model: str, recorder: CountingRecorder) -> None:
-    """Every kind of step that was met often was recorded, and most steps were replayed."""
+    """Every frequent kind of step was recorded, and most steps were replayed."""
     assert recorder.recordings == KINDS[model] or (model == "external" and recorder.recordings <= 2)
     assert recorder.replays >= 24 - 2 * (WARM_UP + 1) - 1
 
@@ -109,8 +110,8 @@ def test_recorded_steps_train_as_steps_that_are_taken(
     course: Course,
     recorder: Callable[[], CountingRecorder],
 ) -> None:
-    """With the same optimisers. Bit for bit where the device has deterministic kernels for all of a step; else as near
-    as the same training comes to itself."""
+    """With the same optimisers. Bit for bit if all operations have deterministic kernels on this device. Else the
+    difference is at most that between two runs of the same training."""
     config = small(*MODELS[model], f"train.precision={precision}")
     exact, recording = is_deterministic(config, state_on, course), recorder()
     taken, recorded = state_on(config, capturable=True), state_on(config, graphs=True)
@@ -136,8 +137,8 @@ def test_a_resumed_trial_equals_one_that_was_never_interrupted(
     recorder: Callable[[], CountingRecorder],
     tmp_path: Path,
 ) -> None:
-    """Bit for bit where the device has deterministic kernels for all of a step; else as near as the same training comes
-    to itself."""
+    """Bit for bit if all operations have deterministic kernels on this device. Else the difference is at most that
+    between two runs of the same training."""
     config = small(*MODELS[model])
     exact = is_deterministic(config, state_on, course)
     whole, stopped, resumed, again = (state_on(config, graphs=graphs) for _ in range(4))

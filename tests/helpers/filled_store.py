@@ -1,4 +1,4 @@
-"""A store filled by hand, as the tracker leaves one behind a sweep of which not everything went well."""
+"""A store filled by hand, like that of a sweep in which some trials failed."""
 
 from pathlib import Path
 from typing import Any

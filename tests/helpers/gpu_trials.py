@@ -1,4 +1,4 @@
-"""The small trials that laws of GPUs are shown on, and what makes their steps give the same bits each time."""
+"""Small trials for tests on a GPU, and how to make their steps give the same bits each time."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ SMALL = (
     "train.constant_epochs=1",
     "train.decay_epochs=2",
     "train.channels_last=false",
-    # Adam's steps are as long as the rate, also where a gradient is rounding alone. A low one keeps roundings small.
+    # Adam's step is as long as the rate even where the gradient is only rounding. A low rate keeps this small.
     "train.learning_rate=1e-5",
 )
 MODELS = {
@@ -31,7 +31,7 @@ MODELS = {
     "fastcut": ("model=fastcut",),
     "cyclegan": ("model=cyclegan", "model.pool_size=4"),
 }
-# How many kinds of steps are met often enough to be recorded: a flipped one is another, and one with short queues.
+# How many kinds of steps are frequent enough to be recorded. Flipped steps and steps with short queues are kinds.
 KINDS = {"cut": 1, "external": 1, "fastcut": 2, "cyclegan": 1}
 
 
@@ -59,7 +59,7 @@ class CountingRecorder:
 
 @contextmanager
 def deterministic_kernels(*, wanted: bool = True) -> Iterator[None]:
-    """Operations give the same bits each time, where that is wanted; one that cannot raises RuntimeError.
+    """Make operations give the same bits each time, if wanted. An operation that cannot raises RuntimeError.
 
     CUDA's gradient of reflection padding adds in any order, and has no other kernel. In the body padding is taken by
     indices, whose gradient has one.

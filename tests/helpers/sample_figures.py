@@ -24,13 +24,13 @@ NO_COURSE = pd.DataFrame(columns=["row", "seed", "step", "epoch", "value"])
 
 
 def sweep(scores: Mapping[str, Sequence[float]], **fields: object) -> SweepRecord:
-    """Rows with these last scores by seed."""
+    """Return a sweep whose rows have these last scores, by seed."""
     runs = [finished(row, seed, last__fid=score) for row, of_row in scores.items() for seed, score in enumerate(of_row)]
     return make(runs, **fields)
 
 
 def course(record: SweepRecord, epochs: int = 3) -> pd.DataFrame:
-    """Of all trials, the finished or not: each comes down to its seed plus 10."""
+    """Return the course of all trials, finished or not. Each falls to its seed plus 10."""
     trials = [(trial["row"], trial["seed"]) for trial in record.trials]
     lines = [
         (row, seed, 100 * at, float(at), 10.0 + seed + epochs - at) for row, seed in trials for at in range(epochs)

@@ -35,8 +35,10 @@ def make(
     papers: dict[str, str] | None = None,
     **fields: Any,
 ) -> SweepRecord:
-    """A record of these trials; rows are those that the trials name, the first of them the default, and their settings
-    a number of the row."""
+    """Return a record of these trials. Its rows are those that the trials name, and the first is the default.
+
+    The settings of a row are its number.
+    """
     names = list(dict.fromkeys(str(run["row"]) for run in runs))
     settings = settings or {name: {"model.number": number} for number, name in enumerate(names)}
     axes = tuple(dict.fromkeys(field for row in settings.values() for field in row))

@@ -39,7 +39,7 @@ COLUMNS = {
 
 
 def sample_report(rows: tuple[str, ...] = NAMES, images: int = 4, size: int = 64, columns: int = 5) -> Report:
-    """As a sweep on stripes would have it, with three seeds a row."""
+    """Return the report of a sweep on stripes with three seeds per row."""
     return Report(
         sweep="ablation_negatives",
         task="stripes",
@@ -90,7 +90,7 @@ def large_report() -> Report:
 
 
 def hard_report() -> Report:
-    """Every text has characters that HTML, attributes or scripts could take for their own."""
+    """Every text has characters with a meaning in HTML, attributes or scripts."""
     report = sample_report((HARD, f"{HARD}2"))
     pairs = ((f"{HARD} name", f"{HARD} value"),)
     return replace(
@@ -113,7 +113,7 @@ def hard_report() -> Report:
 
 
 def bare_report() -> Report:
-    """What a sweep has of which nothing is finished."""
+    """Return the report of a sweep without a finished trial."""
     empty = replace(sample_report(), summary=(), caption="", notes=(), figures=(), qualitative=None)
     return replace(empty, question="", settings=(), provenance=(), trials=(), commands=())
 
@@ -134,7 +134,7 @@ def sample_table(rows: tuple[str, ...], columns: int) -> str:
 
 
 def sample_images(rows: tuple[str, ...], count: int, size: int) -> Qualitative:
-    """Stripes of A lie, those of B stand; each image is another."""
+    """Stripes of A are horizontal, those of B vertical. All images differ."""
 
     def stripes(turned: float, number: int, red: int) -> np.ndarray:
         y, x = np.mgrid[:size, :size] * (64 / size)

@@ -1,4 +1,4 @@
-"""Servers that are not what a check looks for."""
+"""Servers that are not MLflow servers, for tests of the check."""
 
 import http.server
 import socket
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def website() -> Iterator[int]:
-    """A server that answers, and not as MLflow does."""
+    """A server whose answers are not MLflow's."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_address[1]

@@ -1,4 +1,4 @@
-"""Stand-ins for trials side by side, which fail in the ways that a GPU's work can. They import nothing that is slow."""
+"""Stand-ins for trials that run at once and fail as work on a GPU can. They import nothing slow."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ def raise_at_once(
     environment: Mapping[str, str],
     seconds: float,
 ) -> None:
-    """The trial that comes first cannot build its networks; the others wait for the message to count."""
+    """The first trial cannot build its networks. The others wait for the message to count."""
     try:
         os.close(os.open(environment[FIRST_OF_ALL], os.O_CREAT | os.O_EXCL))
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""A stand-in for timing a way, which fails in the ways that a GPU's work can."""
+"""A stand-in for timing a way. It fails as work on a GPU can."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from pipeline.config.schema import Config
 
 
 def time_way(config: Config, threads: int, *, plain: bool) -> Timed:
-    """A way in bf16 raises, one with recomputation is killed; of any other the process's number stands for its time."""
+    """bf16 raises, recomputation is killed. Any other way returns its process id as its time."""
     if config.train.recompute:
         os.kill(os.getpid(), signal.SIGKILL)
     if config.train.precision == "bf16":

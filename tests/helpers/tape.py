@@ -1,4 +1,4 @@
-"""A recorder of operations that any device has: what CUDA graphs do with kernels, done with torch's own operations."""
+"""A recorder for any device: it replays torch operations, as CUDA graphs replay kernels."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pipeline.hardware.memory import tensors_in
 from pipeline.training.cuda_graphs import Outcome
 
-# What a device cannot be told to do again: to give the host a value, or to take one from it.
+# Operations that cannot be replayed: they give the host a value, or take one from it.
 HOSTS = {
     torch.ops.aten._local_scalar_dense.default,
     torch.ops.aten.lift_fresh.default,
@@ -19,7 +19,7 @@ HOSTS = {
     torch.ops.aten._unique2.default,
     torch.ops.aten.equal.default,
 }
-# A mask says how many there are with its values alone.
+# The size of a mask's result depends on its values.
 INDEXING = {torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.index_put_}
 
 
@@ -37,12 +37,12 @@ class Tape(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         assert func not in HOSTS, f"{func} in a step that is to be recorded"
         given = tensors_in((args, kwargs))
-        # Where a step names no device, the recorder gives it this one, which stands for the host.
+        # If a step names no device, the recorder uses this one, which stands for the host.
         assert not any(tensor.is_meta for tensor in given), f"{func} of a tensor that was made on the host"
         masked = func.overloadpacket in INDEXING and any(tensor.dtype == torch.bool for tensor in tensors_in(args[1]))
         assert not masked, f"{func} by a mask in a step that is to be recorded"
         made = func(*args, **(kwargs or {}))
-        # A view is one still; what is written in place is written again by the operation itself.
+        # Views stay views. Operations in place write again when they are replayed.
         aliases = any(returned.alias_info for returned in func._schema.returns)
         writes = any(argument.alias_info and argument.alias_info.is_write for argument in func._schema.arguments)
         if writes or not aliases:
