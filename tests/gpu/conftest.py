@@ -1,4 +1,4 @@
-"""Tests of what must hold on a GPU. With GPU_REHEARSAL=1 those that a CPU can pass run on the CPU, to try their code."""
+"""Tests of what must hold on a GPU. With GPU_REHEARSAL=1 those that a CPU can pass run there, to try their code."""
 
 import os
 from collections.abc import Callable, Iterator
