@@ -1,6 +1,7 @@
 """Timers that measure work where it is done: a GPU by its own events, the host by its clock."""
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -26,6 +27,19 @@ class Timer(Protocol):
     def seconds(self) -> float:
         """The measured time. On a GPU this waits for the end of the work, so read it late."""
         ...
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for all work that is queued on a GPU. A CPU has no queue."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Return the time of a call, by the host's clock."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 def start_timer(device: torch.device) -> Timer:
