@@ -4,7 +4,6 @@ import json
 import math
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 
 from models.objective import Batch
+from pipeline.checks.machine import last_line, run_python
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.rng import rng_for
@@ -104,22 +104,14 @@ def find_faults_in_child(uuid: str, *, seconds: float = LIMIT_SECONDS) -> list[s
     """Test the GPU with this UUID in a child process. A crash or a hang of the child is a fault too."""
     # As for trials, the GPU is the only one that the process sees.
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": uuid}
+    root = Path(__file__).parents[2]
     try:
-        ended = subprocess.run(
-            [sys.executable, "-m", "pipeline.checks.selftest"],
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-            env=environment,
-            cwd=Path(__file__).parents[2],
-        )
+        ended = run_python("-m", "pipeline.checks.selftest", seconds=seconds, env=environment, cwd=root)
     except subprocess.TimeoutExpired:
         return [f"no result within {seconds:g} s"]
     if ended.returncode:
-        last = (ended.stderr.strip() or "no message").splitlines()[-1]
         how = f"signal {-ended.returncode}" if ended.returncode < 0 else f"exit code {ended.returncode}"
-        return [f"its process ended with {how} ({last})"]
+        return [f"its process ended with {how} ({last_line(ended)})"]
     return json.loads(ended.stdout.splitlines()[-1])
 
 

@@ -39,7 +39,7 @@ def test_a_store_that_is_not_there_will_be_created(tmp_path: Path) -> None:
 
 
 def test_a_store_of_an_older_mlflow_is_a_fault_with_the_command_to_upgrade_it(project: Path) -> None:
-    scripts = store_checks._scripts()
+    scripts = store_checks.known_revisions()
     newest = scripts.get_revision("head")
     assert newest is not None and isinstance(newest.down_revision, str)
     uri = with_revision(project / "mlflow.db", newest.down_revision)
