@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 from filelock import FileLock
 
 from models.build import build_objective
-from pipeline.config.schema import Config, FolderConfig, PathsConfig
+from pipeline.config.schema import Config, FolderConfig
 from pipeline.errors import first_line
 from pipeline.hardware.cgroup import cpu_limit, own_groups
 from pipeline.hardware.device import main_memory_bytes
@@ -124,20 +124,28 @@ def folder_checks(config: Config, trials: int = LARGEST_SWEEP) -> list[Check]:
 
     trials: the number of trials without a checkpoint.
     """
-    folders = sweep_folders(config.paths)
-    checks = [within(FOLDER_SECONDS, name, lambda n=name, f=folder: check_writable(n, f)) for name, folder in folders]
+    folders = sweep_folders(config, trials)
+    checks = [within(FOLDER_SECONDS, name, lambda n=name, f=path: check_writable(n, f)) for name, path, _ in folders]
     if any(check.status == "fault" for check in checks):
         return checks
-    trials_at = existing_folder(Path(config.paths.trials).absolute())
+    trials_at = existing_folder(folders[0][1])
     locks = within(LOCK_SECONDS, "file locks", lambda: check_locks(trials_at))
-    needs = disk_needs(config, trials)
-    return [*checks, locks, *check_disks([(name, existing_folder(folder), needs[name]) for name, folder in folders])]
+    return [*checks, locks, *check_disks([(name, existing_folder(path), needed) for name, path, needed in folders])]
 
 
-def sweep_folders(paths: PathsConfig) -> list[tuple[str, Path]]:
-    """Return the folders that a sweep writes into, each with its setting."""
-    own = [(f"paths.{name}", Path(getattr(paths, name)).absolute()) for name in ("trials", "results", "logs", "cache")]
-    return [*own, ("temporary folder", Path(tempfile.gettempdir()))]
+def sweep_folders(config: Config, trials: int) -> list[tuple[str, Path, float]]:
+    """Return the folders that a sweep writes into: the setting, the path, and the disk space needed (10^9 bytes)."""
+    data, paths, images = config.data, config.paths, 0.0
+    if isinstance(data, FolderConfig) and data.expected_images is not None:
+        images = sum(data.expected_images) * 3 * data.load_size[0] * data.load_size[1] / GB
+    needed = {
+        "trials": checkpoint_gb(config) * (trials + WRITTEN_AT_ONCE) + RESULTS_GB,
+        "results": RESULTS_GB,
+        "logs": RESULTS_GB,
+        "cache": CACHE_GB + images,
+    }
+    own = [(f"paths.{name}", Path(getattr(paths, name)).absolute(), room) for name, room in needed.items()]
+    return [*own, ("temporary folder", Path(tempfile.gettempdir()), TEMPORARY_GB)]
 
 
 def existing_folder(folder: Path) -> Path:
@@ -203,22 +211,6 @@ def checkpoint_gb(config: Config) -> float:
     state = [value for value in objective.state_dict().values() if isinstance(value, torch.Tensor)]
     weights = [weight for phase in objective.phases for weight in objective.parameters_of(phase)]
     return sum(tensor.nbytes for tensor in [*state, *weights * MOMENTS]) / GB
-
-
-def disk_needs(config: Config, trials: int) -> Mapping[str, float]:
-    """Return the disk space that each folder of a sweep needs (10^9 bytes)."""
-    checkpoints = checkpoint_gb(config) * (trials + WRITTEN_AT_ONCE)
-    data = config.data
-    images = 0.0
-    if isinstance(data, FolderConfig) and data.expected_images is not None:
-        images = sum(data.expected_images) * 3 * data.load_size[0] * data.load_size[1] / GB
-    return {
-        "paths.trials": checkpoints + RESULTS_GB,
-        "paths.results": RESULTS_GB,
-        "paths.logs": RESULTS_GB,
-        "paths.cache": CACHE_GB + images,
-        "temporary folder": TEMPORARY_GB,
-    }
 
 
 def check_disks(needs: Sequence[tuple[str, Path, float]]) -> list[Check]:

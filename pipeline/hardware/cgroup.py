@@ -7,10 +7,7 @@ ROOT, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 def own_groups(root: Path = ROOT, own: Path = OWN) -> list[Path]:
     """Return the folders of this process's control group and its parents, up to the root. Each may have limits."""
-    try:
-        lines = own.read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return []
+    lines = own.read_text(encoding="utf-8").splitlines()
     # Version 2 has one line, '0::/path'. In a container the path may lie outside of the mounted root.
     paths = [line.removeprefix("0::").strip("/") for line in lines if line.startswith("0::")]
     inner = root / paths[0] if paths else root
@@ -19,17 +16,13 @@ def own_groups(root: Path = ROOT, own: Path = OWN) -> list[Path]:
 
 def cpu_limit(groups: list[Path]) -> float | None:
     """Return how many cores the groups may use on average; None without a limit."""
-    limits = [
-        int(quota) / int(period)
-        for quota, _, period in (text.partition(" ") for text in _read(groups, "cpu.max"))
-        if quota.isdigit() and period.strip().isdigit()
-    ]
-    return min(limits, default=None)
+    limits = [limit.split() for limit in _read(groups, "cpu.max")]
+    return min((int(quota) / int(period) for quota, period in limits if quota != "max"), default=None)
 
 
 def memory_limit(groups: list[Path]) -> int | None:
     """Return how many bytes of main memory the groups may use; None without a limit."""
-    return min((int(text) for text in _read(groups, "memory.max") if text.isdigit()), default=None)
+    return min((int(text) for text in _read(groups, "memory.max") if text != "max"), default=None)
 
 
 def _read(groups: list[Path], name: str) -> list[str]:

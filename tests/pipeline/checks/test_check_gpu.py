@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from gpu_facts import FACTS, FULL, H100, SLICE, UNAVAILABLE, USED
+from gpu_facts import FACTS, FULL, H100, MISMATCH, SLICE, UNAVAILABLE, USED
 
 from pipeline.checks.gpu import gpu_checks
 from pipeline.config.schema import ComputeConfig
@@ -26,6 +26,8 @@ def test_each_gpu_has_a_line_of_what_it_offers() -> None:
         "and TF32.",
     ]
     assert [line.partition(".")[0] for line in found["note"]] == ["CUDA: GPU 1 is a MIG slice of 20"]
+    silent = statuses(replace(FACTS, driver=MISMATCH), ComputeConfig())
+    assert "NVML does not answer (Driver/library version mismatch). Without NVML" in silent["note"][0]
     old = statuses(replace(FACTS, gpus=(replace(USED, capability=(7, 5)),)), ComputeConfig())
     assert "(process 4242 uses 71.0 GB), compute capability 7.5, no native bf16, no TF32." in old["ok"][-1]
 

@@ -18,7 +18,7 @@ from pipeline.checks.machine import (
     check_locks,
     check_writable,
     checkpoint_gb,
-    disk_needs,
+    sweep_folders,
     within,
 )
 from pipeline.config.compose import compose_config
@@ -86,10 +86,12 @@ def test_a_checkpoint_is_as_large_as_predicted(tiny: Callable[..., Config], tmp_
 
 
 def test_the_room_that_is_needed_follows_from_trials_and_images() -> None:
-    few, many = (disk_needs(compose_config(["task=horse2zebra"]), trials) for trials in (1, 24))
+    def needs(trials: int, *overrides: str) -> dict[str, float]:
+        return {name: needed for name, _, needed in sweep_folders(compose_config(overrides), trials)}
+
+    few, many = (needs(trials, "task=horse2zebra") for trials in (1, 24))
     assert many["paths.trials"] - few["paths.trials"] == pytest.approx(23 * 0.18, rel=0.05)
-    drawn = disk_needs(compose_config([]), 24)
-    assert few["paths.cache"] - drawn["paths.cache"] == pytest.approx(2661 * 3 * 286 * 286 / 1e9)
+    assert few["paths.cache"] - needs(24)["paths.cache"] == pytest.approx(2661 * 3 * 286 * 286 / 1e9)
 
 
 def test_a_check_that_hangs_or_fails_is_a_fault_in_its_time() -> None:
