@@ -37,7 +37,8 @@ def describe_gpu(gpu: GPU) -> str:
     """Describe a GPU: name, memory, other processes, compute capability, number formats, compute mode."""
     kind = f"{gpu.name}, a MIG slice" if gpu.mig else gpu.name
     major, minor = gpu.capability
-    arithmetic = "bf16 and TF32" if gpu.has_bf16 else "no native bf16, no TF32"
+    # Ampere was the first with both (torch.cuda.is_bf16_supported, is_tf32_supported).
+    arithmetic = "bf16 and TF32" if gpu.capability >= (8, 0) else "no native bf16, no TF32"
     users = "" if gpu.processes or gpu.free_gb is None else ", no other process uses it"
     mode = "" if gpu.compute_mode in ("default", "unknown") else f", {gpu.compute_mode} mode"
     return f"{kind}, {gpu.describe_memory()}{users}, compute capability {major}.{minor}, {arithmetic}{mode}"

@@ -18,8 +18,6 @@ GB = 1e9
 ComputeMode = Literal["default", "exclusive process", "prohibited", "unknown"]
 # nvml.h: the names of NVML_COMPUTEMODE_…; a mode of exclusive threads no longer exists.
 _MODES: dict[int, ComputeMode] = {0: "default", 2: "prohibited", 3: "exclusive process"}
-# Native bf16 and TF32 begin with Ampere (torch.cuda.is_bf16_supported, is_tf32_supported).
-FIRST_WITH_BF16 = (8, 0)
 # Joules of the whole GPU since the driver was loaded, by all its users. None if a reading fails or decreases.
 JouleCounter = Callable[[], float | None]
 
@@ -55,11 +53,6 @@ class GPU:
     def usable_gb(self) -> float:
         """The free memory; all memory if that is unknown."""
         return self.memory_gb if self.free_gb is None else self.free_gb
-
-    @property
-    def has_bf16(self) -> bool:
-        """Whether the GPU computes in bf16 natively; the same GPUs have TF32."""
-        return self.capability >= FIRST_WITH_BF16
 
     def describe_memory(self) -> str:
         """Return how much is free, of how much, and who uses the rest: '9.0 of 80.0 GB free (…)'."""
