@@ -149,13 +149,11 @@ def sweep_folders(config: Config, trials: int) -> list[tuple[str, Path, float]]:
 
 
 def existing_folder(folder: Path) -> Path:
-    """Return the folder, or its nearest parent that exists. Raises NotADirectoryError if that is a file."""
-    for path in (folder, *folder.parents):
-        if path.is_dir():
-            return path
-        if os.path.lexists(path):
-            raise NotADirectoryError(f"{path} is a file, not a folder")
-    return Path("/")
+    """Return the folder (absolute), or its nearest parent that exists. Raises NotADirectoryError if that is a file."""
+    found = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not found.is_dir():
+        raise NotADirectoryError(f"{found} is a file, not a folder")
+    return found
 
 
 def check_writable(name: str, folder: Path) -> Check:
