@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from pipeline.benchmarks.report import Report, make_report
+from pipeline.benchmarks.trial_steps import random_dataset
 from pipeline.config.schema import MetricConfig
-from pipeline.data.dataset_cache import Dataset
 from pipeline.hardware.device import resolve_device
 from pipeline.hardware.timers import seconds_of
 from pipeline.metrics.evaluator import Evaluator
@@ -45,7 +45,7 @@ def time_evaluations(folder: Path, device: torch.device, repeats: int, translate
     evaluation on a machine, the first one of a later trial, and later ones."""
     torch.save(untrained_inception(0), folder / "weights.pth")
     config = MetricConfig(extractor=INCEPTION, weights=str(folder / "weights.pth"))
-    dataset = _drawn(translated, real)
+    dataset = random_dataset((translated, 3, SIDE, SIDE), (real, 3, SIDE, SIDE))
     extractor = load_extractor(INCEPTION, config.weights)
 
     def bare(images: np.ndarray) -> None:
@@ -70,9 +70,3 @@ def time_evaluations(folder: Path, device: torch.device, repeats: int, translate
         evaluator = Evaluator(dataset, config, device, cache)
         timed("later", lambda evaluator=evaluator: evaluator.evaluate(lambda images: images))
     return {part: statistics.median(found) for part, found in seconds.items()}
-
-
-def _drawn(translated: int, real: int) -> Dataset:
-    rng = np.random.default_rng(0)
-    a, b = (rng.integers(0, 256, (count, 3, SIDE, SIDE), np.uint8) for count in (translated, real))
-    return Dataset(train_a=a, train_b=b, decay_a=a, decay_b=b, test_a=a, test_b=b, background_a=None)

@@ -76,14 +76,16 @@ def _batch(config: Config, batches: UnpairedBatches, number: int) -> tuple[Batch
 
 
 def _batches(config: Config) -> UnpairedBatches:
-    """Make batches of random 8-bit images, as large as images are before cropping."""
-    data, rng = config.data, np.random.default_rng(0)
-    height, width = data.load_size if isinstance(data, FolderConfig) else data.size
-    images = max(IMAGES, config.train.batch_size)
-    a, b = (
-        rng.integers(0, 256, (images, channels, height, width), np.uint8)
-        for channels in (data.channels_a, data.channels_b)
-    )
-    # Benchmarks do no decay phase and no evaluation.
-    dataset = Dataset(train_a=a, train_b=b, decay_a=a, decay_b=b, test_a=a, test_b=b, background_a=None)
-    return UnpairedBatches(dataset, data.size, config.train.batch_size, config.seed)
+    """Make batches of random images, as large as images are before cropping."""
+    data, batch_size = config.data, config.train.batch_size
+    size = data.load_size if isinstance(data, FolderConfig) else data.size
+    images = max(IMAGES, batch_size)
+    dataset = random_dataset((images, data.channels_a, *size), (images, data.channels_b, *size))
+    return UnpairedBatches(dataset, data.size, batch_size, config.seed)
+
+
+def random_dataset(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> Dataset:
+    """Return a data set of random 8-bit images. Training and test images are the same: (N, C, H, W) of each domain."""
+    rng = np.random.default_rng(0)
+    images_a, images_b = (rng.integers(0, 256, shape, np.uint8) for shape in (a, b))
+    return Dataset(images_a, images_b, images_a, images_b, images_a, images_b, None)
