@@ -63,7 +63,7 @@ def read_measurement(text: str, name: str) -> Measurement:
         made = Measurement(**{field: found[field] for field in Measurement.__dataclass_fields__})
         if made.part not in SECTIONS:
             raise ValueError(f"part is {made.part!r}")
-        _block(made)
+        measurement_text(made)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         known = ", ".join(SECTIONS)
         raise RecordsError(
@@ -79,11 +79,11 @@ def measurements_section(measured: Sequence[Measurement]) -> str:
     for part, section in SECTIONS.items():
         written.append(f"### {section.title}")
         of_part = sorted((one for one in measured if one.part == part), key=lambda one: (one.device, one.date))
-        written += [_block(one) for one in of_part] or ["Not measured yet."]
+        written += [measurement_text(one) for one in of_part] or ["Not measured yet."]
     return "\n\n".join(written)
 
 
-def _block(measured: Measurement) -> str:
+def measurement_text(measured: Measurement) -> str:
     """Return a title, the table and the notes of a measurement."""
     section = SECTIONS[measured.part]
     columns = section.columns(measured)

@@ -2,42 +2,30 @@
 
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from PIL import Image
 
-from pipeline.benchmarks.report import Report, print_table
+from pipeline.benchmarks.report import Report, make_report
 from pipeline.config.schema import FolderConfig
 from pipeline.data.batches import UnpairedBatches
 from pipeline.data.dataset_cache import SPLITS, open_dataset, prepare
 from pipeline.data.stripes import draw_pictures
-from pipeline.hardware.device import device_name, resolve_device
+from pipeline.hardware.device import resolve_device
+from pipeline.hardware.timers import seconds_of
 from pipeline.rng import rng_for
 
 # The sizes of the paper: images are enlarged to 286 x 286 and cropped to 256 x 256.
 SIDE, LOAD_SIDE, IMAGES, BATCHES = 256, 286, 64, 500
-# Goals for a step on one H100 (FastCUT, CycleGAN). A batch must take much less.
-STEP_SECONDS = (0.0045, 0.014)
-BATCH = "make a batch of one pair, median"
 
 
-def bench_data(*, as_json: bool) -> None:
-    """Measure reading images and making batches in a temporary folder. Compare a batch with the length of a step."""
-    device = resolve_device("auto")
+def bench_data() -> Report:
+    """Measure reading images and making batches in a temporary folder. The report compares a batch with a step."""
     with tempfile.TemporaryDirectory() as folder:
         seconds = time_data(Path(folder))
-    if as_json:
-        rows = [{"work": work, "seconds": took} for work, took in seconds.items()]
-        settings = {"image_size": [SIDE, SIDE], "load_size": [LOAD_SIDE, LOAD_SIDE], "batches": BATCHES}
-        print(Report("data", device_name(device), device.type, torch.get_num_threads(), 1, rows, settings).to_json())
-        return
-    title = f"images of {SIDE} x {SIDE}, {LOAD_SIDE} before cropping, on {device_name(device)}"
-    print_table(title, ["work"], ["ms"], [(work, f"{1000 * took:.3f}") for work, took in seconds.items()])
-    for step in STEP_SECONDS:
-        print(f"A batch takes {100 * seconds[BATCH] / step:.1f} % of a step of {1000 * step:g} ms.")
+    rows = [{"work": work, "seconds": took} for work, took in seconds.items()]
+    settings = {"image_size": [SIDE, SIDE], "load_size": [LOAD_SIDE, LOAD_SIDE], "batches": BATCHES}
+    return make_report("data", rows, settings, device=resolve_device("auto"))
 
 
 def time_data(folder: Path) -> dict[str, float]:
@@ -51,8 +39,8 @@ def time_data(folder: Path) -> dict[str, float]:
         drawn = draw_pictures(IMAGES, config.size, number, striped=split.endswith("B")).images
         for index, image in enumerate(drawn):
             Image.fromarray(image).save(folder / split / f"{index}.jpg", quality=95)
-    decode = _seconds(lambda: prepare(config, folder / "cache"))
-    reopen = _seconds(lambda: prepare(config, folder / "cache"))
+    decode = seconds_of(lambda: prepare(config, folder / "cache"))
+    reopen = seconds_of(lambda: prepare(config, folder / "cache"))
     dataset = open_dataset(prepare(config, folder / "cache").folder)
     batches = UnpairedBatches(dataset, config.size, 1, 0)
 
@@ -60,18 +48,12 @@ def time_data(folder: Path) -> dict[str, float]:
         epoch, index = divmod(step, batches.steps_per_epoch)
         batches.batch(epoch, index, rng_for(0, "step", step), decaying=False)
 
-    seconds = [_seconds(lambda step=step: take(step)) for step in range(BATCHES)]
+    seconds = [seconds_of(lambda step=step: take(step)) for step in range(BATCHES)]
     # Training images are resized to both sizes, test images to one.
     resized = IMAGES * (2 * 2 + 2)
     return {
         "decode and resize an image, once a machine": decode / resized,
         f"find {4 * IMAGES} images in the cache": reopen,
-        BATCH: statistics.median(seconds),
+        "make a batch of one pair, median": statistics.median(seconds),
         "make a batch of one pair, 95th percentile": statistics.quantiles(seconds, n=20)[-1],
     }
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started

@@ -1,18 +1,14 @@
-"""Measure what a sweep costs apart from training."""
+"""just bench sweep: what a sweep costs apart from training."""
 
 import tempfile
 import time
 from contextlib import chdir
+from itertools import pairwise
 from pathlib import Path
 
-import torch
-from rich.console import Console
-from rich.table import Column, Table
-
 from pipeline.benchmarks.idle_trial import idle
-from pipeline.benchmarks.report import Report
+from pipeline.benchmarks.report import Report, make_report
 from pipeline.config.sweep_file import Row, Sweep
-from pipeline.hardware.device import device_name
 from pipeline.orchestration.planner import plan_sweep
 from pipeline.orchestration.ray_tune import Events, cluster, run_jobs
 from pipeline.orchestration.registration import register_trials
@@ -22,52 +18,35 @@ from pipeline.trial.process import trial_server
 
 # Preparing so little data takes no measurable time.
 TINY = ["data.train_count=4", "data.test_count=4", "data.size=32", "model.generator.channels=4"]
+PARTS = ("plan", "record in MLflow", "start Ray", "run, a process each")
 
 
-def bench_sweep(trials: int, *, as_json: bool) -> None:
-    """Time a sweep of trials that do nothing, in a temporary folder. Print the seconds of each part."""
+def bench_sweep(trials: int) -> Report:
+    """Time a sweep of trials that do nothing, in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         seconds = time_sweep(trials)
-    if as_json:
-        rows = [{"work": part, "seconds": took, "seconds_per_trial": took / trials} for part, took in seconds.items()]
-        machine = device_name(torch.device("cpu"))
-        print(Report("sweep", machine, "cpu", torch.get_num_threads(), 1, rows, {"trials": trials}).to_json())
-        return
-    columns = [Column(name, justify="right") for name in ("seconds", "seconds per trial")]
-    table = Table("part", *columns, title=f"{trials} trials that do nothing", title_justify="left")
-    for part, took in seconds.items():
-        table.add_row(part, f"{took:.1f}", f"{took / trials:.3f}")
-    Console().print(table)
+    rows = [{"work": part, "seconds": took, "seconds_per_trial": took / trials} for part, took in seconds.items()]
+    return make_report("sweep", rows, {"trials": trials})
 
 
 def time_sweep(trials: int) -> dict[str, float]:
     """Return the seconds of each part: plan, create the runs in MLflow, start Ray, run a process per trial."""
     rows = tuple(Row(f"row {number}", {"model.temperature": 1.0 + number}) for number in range(trials))
     sweep = Sweep("bench", "What does a sweep cost apart from training?", (0,), rows)
-    seconds: dict[str, float] = {}
+    outcomes: list[Outcome] = []
+    events = Events(lambda key: None, lambda key, at: None, lambda key, outcome: outcomes.append(outcome))
     with trial_server() as server:
         # Creates the database, which is not measured.
         plan_sweep(Sweep("first", "", (0,), rows[:1]), [*TINY, "tracking.uri=sqlite:///mlflow.db"])
-        clock = _Clock(seconds)
+        times = [time.perf_counter()]
         plan = plan_sweep(sweep, [*TINY, "tracking.uri=sqlite:///mlflow.db"])
         requirements = estimate_requirements(plan)
-        clock.stop("plan")
+        times.append(time.perf_counter())
         jobs = register_trials(plan, requirements)
-        clock.stop("record in MLflow")
+        times.append(time.perf_counter())
         with cluster(plan.machine.cores, plan.machine.gpus, plan.machine.memory_gb):
-            clock.stop("start Ray")
-            outcomes: list[Outcome] = []
-            events = Events(lambda key: None, lambda key, at: None, lambda key, outcome: outcomes.append(outcome))
+            times.append(time.perf_counter())
             run_jobs(iter(jobs), len(jobs), requirements[0].share.slots, events, Path("ray"), server, target=idle)
-            clock.stop("run, a process each")
+            times.append(time.perf_counter())
     assert outcomes == [Outcome("done")] * trials, outcomes
-    return seconds
-
-
-class _Clock:
-    def __init__(self, seconds: dict[str, float]) -> None:
-        self.seconds, self.since = seconds, time.perf_counter()
-
-    def stop(self, part: str) -> None:
-        self.seconds[part] = time.perf_counter() - self.since
-        self.since = time.perf_counter()
+    return {part: end - start for part, (start, end) in zip(PARTS, pairwise(times), strict=True)}

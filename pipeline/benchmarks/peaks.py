@@ -1,14 +1,10 @@
 """Which part of the peak performance of its GPU a step reaches."""
 
 import re
-from dataclasses import dataclass
-from typing import Literal
-
-Arithmetic = Literal["bf16", "tf32", "float32"]
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Peak:
+class Peak(NamedTuple):
     """Dense operations per second of a card, without sparsity. A multiply-add counts as two.
 
     bf16, tf32: of the tensor cores, bf16 with float32 sums; None if the card lacks them. float32: of the CUDA cores.
@@ -37,20 +33,13 @@ PEAKS = {
 }
 
 
-def find_peak(card: str) -> Peak | None:
-    """Return the peaks of a card. None for a CPU, an unknown card, and a MIG slice."""
-    matches = [peak for name, peak in PEAKS.items() if re.fullmatch(name, card) and " MIG " not in card]
-    return matches[0] if matches else None
+def utilisation(operations: float, seconds: float, card: str, precision: str, *, tf32_allowed: bool) -> float | None:
+    """Return the fraction of the card's peak that a step reaches. None for a CPU, an unknown card and a MIG slice.
 
-
-def arithmetic_of(peak: Peak, precision: str, *, tf32_allowed: bool) -> Arithmetic:
-    """Return the arithmetic of convolutions. Float32 ones run in TF32 if that is allowed and the card has it."""
-    if precision == "bf16":
-        return "bf16"
-    return "tf32" if tf32_allowed and peak.tf32 else "float32"
-
-
-def utilisation(operations: float, seconds: float, peak: Peak | None, arithmetic: Arithmetic) -> float | None:
-    """Return the fraction of the peak that a step reaches. None if the peak is not known."""
-    most = peak and getattr(peak, arithmetic)
+    Float32 convolutions run in TF32 if that is allowed and the card has it.
+    """
+    peak = next((peak for name, peak in PEAKS.items() if re.fullmatch(name, card) and " MIG " not in card), None)
+    if peak is None:
+        return None
+    most = peak.bf16 if precision == "bf16" else (tf32_allowed and peak.tf32) or peak.float32
     return operations / seconds / most if most else None

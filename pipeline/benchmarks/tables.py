@@ -8,14 +8,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
-
 from analysis.records.manifest import Manifest, SweepRow
 from analysis.records.names import PEAK_LIVE_GB, SECONDS_PER_ITERATION, Tag, best_metric, last_metric, row_tag
-from pipeline.benchmarks.report import Report
+from pipeline.benchmarks.report import Report, make_report
 from pipeline.config.compose import compose_config
 from pipeline.config.trial_key import RESULT_VERSION, keyed_fields
-from pipeline.hardware.device import device_name
 from pipeline.tracking.store import Tracker, store_lock
 from pipeline.tracking.trial_run import TrialRun
 
@@ -31,8 +28,8 @@ write_tables(*sys.argv[1:4], Path("results"))
 TABLES = ("params", "tags", "metrics", "latest_metrics")
 
 
-def bench_tables(trials: int, *, as_json: bool) -> None:
-    """Fill a temporary store with copies of one trial. Print the seconds and the memory for its tables."""
+def bench_tables(trials: int) -> Report:
+    """Fill a temporary store with copies of one trial. Measure the seconds and the memory for its tables."""
     with tempfile.TemporaryDirectory() as folder:
         uri = f"sqlite:///{folder}/mlflow.db"
         fill_store(uri, Path(folder), trials)
@@ -40,12 +37,8 @@ def bench_tables(trials: int, *, as_json: bool) -> None:
         subprocess.run([sys.executable, "-c", READ, uri, "many", "stripes"], cwd=folder, check=True, stdout=sys.stderr)
         seconds = time.perf_counter() - started
     peak_gb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
-    if as_json:
-        rows = [{"work": "read the records and write the tables", "seconds": seconds, "process_peak_gb": peak_gb}]
-        machine, settings = device_name(torch.device("cpu")), {"trials": trials, "metrics": METRICS}
-        print(Report("tables", machine, "cpu", torch.get_num_threads(), 1, rows, settings).to_json())
-    else:
-        print(f"Tables of {trials} trials with {METRICS} metrics each: {seconds:.1f} s, peak memory {peak_gb:.2f} GB")
+    row = {"work": "read the records and write the tables", "seconds": seconds, "process_peak_gb": peak_gb}
+    return make_report("tables", [row], {"trials": trials, "metrics": METRICS})
 
 
 def fill_store(uri: str, folder: Path, trials: int) -> None:

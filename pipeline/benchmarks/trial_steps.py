@@ -2,8 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
-from functools import partial
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,23 @@ from pipeline.training.state import Schedule, build_state
 IMAGES = 64
 
 
+def steps_of_each_kind(config: Config, each: int) -> list[int]:
+    """Return step numbers with `each` steps of each kind, the kinds in turns.
+
+    FastCUT has unflipped and flipped steps. It decides by the first draw after the batch.
+    """
+    if not (isinstance(config.model, CUTConfig) and config.model.flip_equivariance):
+        return list(range(each))
+    batches = _batches(config)
+    found: dict[bool, list[int]] = {False: [], True: []}
+    for number in count():
+        if min(map(len, found.values())) == each:
+            break
+        _, rng = _batch(config, batches, number)
+        found[bool(torch.rand((), generator=rng) < 0.5)].append(number)
+    return [number for turn in list(zip(*found.values(), strict=False))[:each] for number in turn]
+
+
 def take_steps(
     config: Config, device: torch.device, threads: int, numbers: Iterable[int], *, plain: bool
 ) -> Iterator[None]:
@@ -33,65 +49,43 @@ def take_steps(
 
     plain: steps as the reference code does them, else as a trial does them.
     """
-    take = _plain_steps if plain else partial(_own_steps, threads=threads)
-    return take(config, device, numbers)
-
-
-def kinds_of_steps(config: Config) -> int:
-    """Return how many kinds of steps a model has: FastCUT has unflipped and flipped ones, at random."""
-    return 2 if isinstance(config.model, CUTConfig) and config.model.flip_equivariance else 1
-
-
-def steps_of_each_kind(config: Config, each: int) -> list[int]:
-    """Return step numbers with `each` steps of each kind, the kinds in turns."""
-    kinds = ([False], [True]) if kinds_of_steps(config) > 1 else ([False, True],)
-    numbers = [islice(_numbers(config, flipping), each) for flipping in kinds]
-    return [number for turn in zip(*numbers, strict=True) for number in turn]
-
-
-def _numbers(config: Config, flipping: list[bool]) -> Iterator[int]:
-    """Yield the numbers of steps in which FastCUT flips, or does not. It decides by the first draw after the batch."""
-    batches = _batches(config)
-    for number in count():
-        rng = rng_for(config.seed, "step", number)
-        batches.batch(*divmod(number, batches.steps_per_epoch), rng, decaying=False)
-        if bool(torch.rand((), generator=rng) < 0.5) in flipping:
-            yield number
-
-
-def _batches(config: Config) -> UnpairedBatches:
-    """Make batches of random 8-bit images, as large as images are before cropping."""
-    data, rng = config.data, np.random.default_rng(0)
-    height, width = data.load_size if isinstance(data, FolderConfig) else data.size
-    images = max(IMAGES, config.train.batch_size)
-    a, b = (
-        rng.integers(0, 256, (images, channels, height, width), np.uint8)
-        for channels in (data.channels_a, data.channels_b)
-    )
-    # Benchmarks do no decay phase and no evaluation.
-    dataset = Dataset(train_a=a, train_b=b, decay_a=a, decay_b=b, test_a=a, test_b=b, background_a=None)
-    return UnpairedBatches(dataset, data.size, config.train.batch_size, config.seed)
-
-
-def _plain_steps(config: Config, device: torch.device, numbers: Iterable[int]) -> Iterator[None]:
-    objective = build_reference(config.model, config.data.shape, rng_for(config.seed, "weights"))
-    objective.to(device)
-    optimizers = reference_optimizers(objective, config.train.learning_rate, (config.train.beta1, config.train.beta2))
-    batches = _batches(config)
-    for number in numbers:
-        rng = rng_for(config.seed, "step", number)
-        images = in_model_range(batches.batch(*divmod(number, batches.steps_per_epoch), rng, decaying=False))
-        reference_step(objective, optimizers, Batch(images.a.to(device), images.b.to(device)), rng)
-        yield
-
-
-def _own_steps(config: Config, device: torch.device, numbers: Iterable[int], threads: int) -> Iterator[None]:
+    batches, train = _batches(config), config.train
+    if plain:
+        objective = build_reference(config.model, config.data.shape, rng_for(config.seed, "weights")).to(device)
+        optimizers = reference_optimizers(objective, train.learning_rate, (train.beta1, train.beta2))
+        for number in numbers:
+            batch, rng = _batch(config, batches, number)
+            images = in_model_range(batch)
+            reference_step(objective, optimizers, Batch(images.a.to(device), images.b.to(device)), rng)
+            yield
+        return
     keep_freed_memory()
-    if config.train.compile:
+    if train.compile:
         use_compile_cache(Path(config.paths.cache), threads)
     state = build_state(config, device)
     runner = StepRunner(state)
-    schedule = Schedule(sys.maxsize, 0, config.train.learning_rate)
-    for prepared in prepared_steps(state, _batches(config), schedule, config.seed, numbers):
+    for prepared in prepared_steps(state, batches, Schedule(sys.maxsize, 0, train.learning_rate), config.seed, numbers):
         runner.run(prepared)
         yield
+
+
+def _batch(config: Config, batches: UnpairedBatches, number: int) -> tuple[Batch, torch.Generator]:
+    """Return the batch of a step, and the step's random numbers after it."""
+    rng = rng_for(config.seed, "step", number)
+    return batches.batch(*divmod(number, batches.steps_per_epoch), rng, decaying=False), rng
+
+
+def _batches(config: Config) -> UnpairedBatches:
+    """Make batches of random images, as large as images are before cropping."""
+    data, batch_size = config.data, config.train.batch_size
+    size = data.load_size if isinstance(data, FolderConfig) else data.size
+    images = max(IMAGES, batch_size)
+    dataset = random_dataset((images, data.channels_a, *size), (images, data.channels_b, *size))
+    return UnpairedBatches(dataset, data.size, batch_size, config.seed)
+
+
+def random_dataset(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> Dataset:
+    """Return a data set of random 8-bit images. Training and test images are the same: (N, C, H, W) of each domain."""
+    rng = np.random.default_rng(0)
+    images_a, images_b = (rng.integers(0, 256, shape, np.uint8) for shape in (a, b))
+    return Dataset(images_a, images_b, images_a, images_b, images_a, images_b, None)

@@ -5,7 +5,7 @@ from pipeline.checks.selftest import find_faults_in_child
 from pipeline.config.schema import ComputeConfig
 from pipeline.hardware.cuda import CudaFacts, cuda_fault, cuda_notes
 from pipeline.hardware.device import shares_gpus
-from pipeline.hardware.gpus import GPU, Driver
+from pipeline.hardware.gpus import GPU
 
 
 def gpu_checks(facts: CudaFacts, config: ComputeConfig) -> list[Check]:
@@ -13,33 +13,32 @@ def gpu_checks(facts: CudaFacts, config: ComputeConfig) -> list[Check]:
 
     If CUDA is not usable, the reason is a fault for compute.device=cuda. For auto it is a note: a sweep uses the CPU.
     """
+    driver = facts.driver
     built = f"built with CUDA {facts.torch_cuda}" if facts.torch_cuda else "built without CUDA"
     checks = [Check("torch", "ok", f"{facts.torch_version}, {built}")]
-    if facts.driver.loaded:
-        checks.append(check_driver(facts.driver))
-    fault = cuda_fault(facts, sharing=shares_gpus(config))
-    if fault:
+    if driver.loaded:
+        found = driver.version or "unknown version"
+        if driver.cuda:
+            found += f", supports CUDA up to {driver.cuda[0]}.{driver.cuda[1]}"
+        if driver.nvml_error:
+            found += f"; NVML does not answer ({driver.nvml_error})"
+            advice = "Without NVML, the free memory, the processes and the energy of a GPU are unknown"
+            checks.append(Check("NVIDIA driver", "note", found, advice))
+        else:
+            checks.append(Check("NVIDIA driver", "ok", found))
+    if fault := cuda_fault(facts, sharing=shares_gpus(config)):
         stops = config.device == "cuda" or (config.device == "auto" and facts.available)
         checks.append(Check("CUDA", "fault" if stops else "note", fault.found, fault.advice))
     checks += [Check(f"GPU {gpu.index}", "ok", describe_gpu(gpu)) for gpu in facts.gpus]
     return [*checks, *(Check("CUDA", "note", note.found, note.advice) for note in cuda_notes(facts))]
 
 
-def check_driver(driver: Driver) -> Check:
-    """Return the driver's version and the newest CUDA version that it supports."""
-    version = driver.version or "unknown version"
-    cuda = f", supports CUDA up to {driver.cuda[0]}.{driver.cuda[1]}" if driver.cuda else ""
-    if driver.nvml_error:
-        advice = "Without NVML, the free memory, the processes and the energy of a GPU are unknown"
-        return Check("NVIDIA driver", "note", f"{version}{cuda}; NVML does not answer ({driver.nvml_error})", advice)
-    return Check("NVIDIA driver", "ok", f"{version}{cuda}")
-
-
 def describe_gpu(gpu: GPU) -> str:
     """Describe a GPU: name, memory, other processes, compute capability, number formats, compute mode."""
     kind = f"{gpu.name}, a MIG slice" if gpu.mig else gpu.name
     major, minor = gpu.capability
-    arithmetic = "bf16 and TF32" if gpu.has_bf16 else "no native bf16, no TF32"
+    # Ampere was the first with both (torch.cuda.is_bf16_supported, is_tf32_supported).
+    arithmetic = "bf16 and TF32" if gpu.capability >= (8, 0) else "no native bf16, no TF32"
     users = "" if gpu.processes or gpu.free_gb is None else ", no other process uses it"
     mode = "" if gpu.compute_mode in ("default", "unknown") else f", {gpu.compute_mode} mode"
     return f"{kind}, {gpu.describe_memory()}{users}, compute capability {major}.{minor}, {arithmetic}{mode}"

@@ -8,20 +8,19 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from filelock import FileLock
 
 from models.build import build_objective
-from pipeline.config.schema import Config, FolderConfig, PathsConfig
+from pipeline.config.schema import Config, FolderConfig
 from pipeline.errors import first_line
-from pipeline.hardware.cgroup import cpu_limit, own_groups
-from pipeline.hardware.device import main_memory_bytes
+from pipeline.hardware.device import cpu_limit, main_memory_bytes, own_groups
 from pipeline.rng import rng_for
 
 Status = Literal["ok", "note", "fault"]
@@ -42,16 +41,7 @@ LARGEST_SWEEP = 24
 MOMENTS = 2
 # A new checkpoint is written before the old one is deleted. At most this many trials share a GPU.
 WRITTEN_AT_ONCE = 4
-# Exits with 0 if it gets the lock, with 3 if the lock is refused.
-_ASK_FOR_LOCK = """
-import sys
-from filelock import FileLock, Timeout
-try:
-    FileLock(sys.argv[1]).acquire(timeout=0)
-except Timeout:
-    sys.exit(3)
-"""
-_REFUSED = 3
+_ASK_FOR_LOCK = "import sys, filelock; filelock.FileLock(sys.argv[1]).acquire(timeout=0)"
 
 
 @dataclass(frozen=True)
@@ -102,13 +92,11 @@ def check_cores(installed: int, allowed: int, quota: float | None) -> Check:
     """Compare the cores that this process may use with the container's limit of CPU time."""
     found = f"{allowed} of {installed} cores are usable"
     if quota is not None and quota < allowed:
-        return Check(
-            "cores",
-            "note",
-            f"{found}, but the container may only use the time of {quota:g} cores",
-            f"Trials start one thread per core. Raise the limit, or start the container with --cpuset-cpus for "
-            f"{max(1, int(quota))} whole cores",
+        advice = (
+            "Trials start one thread per core. Raise the limit, or start the container with --cpuset-cpus for "
+            f"{max(1, int(quota))} whole cores"
         )
+        return Check("cores", "note", f"{found}, but the container may only use the time of {quota:g} cores", advice)
     return Check("cores", "ok", found)
 
 
@@ -135,30 +123,36 @@ def folder_checks(config: Config, trials: int = LARGEST_SWEEP) -> list[Check]:
 
     trials: the number of trials without a checkpoint.
     """
-    folders = sweep_folders(config.paths)
-    checks = [within(FOLDER_SECONDS, name, lambda n=name, f=folder: check_writable(n, f)) for name, folder in folders]
+    folders = sweep_folders(config, trials)
+    checks = [within(FOLDER_SECONDS, name, lambda n=name, f=path: check_writable(n, f)) for name, path, _ in folders]
     if any(check.status == "fault" for check in checks):
         return checks
-    trials_at = existing_folder(Path(config.paths.trials).absolute())
+    trials_at = existing_folder(folders[0][1])
     locks = within(LOCK_SECONDS, "file locks", lambda: check_locks(trials_at))
-    needs = disk_needs(config, trials)
-    return [*checks, locks, *check_disks([(name, existing_folder(folder), needs[name]) for name, folder in folders])]
+    return [*checks, locks, *check_disks([(name, existing_folder(path), needed) for name, path, needed in folders])]
 
 
-def sweep_folders(paths: PathsConfig) -> list[tuple[str, Path]]:
-    """Return the folders that a sweep writes into, each with its setting."""
-    own = [(f"paths.{name}", Path(getattr(paths, name)).absolute()) for name in ("trials", "results", "logs", "cache")]
-    return [*own, ("temporary folder", Path(tempfile.gettempdir()))]
+def sweep_folders(config: Config, trials: int) -> list[tuple[str, Path, float]]:
+    """Return the folders that a sweep writes into: the setting, the path, and the disk space needed (10^9 bytes)."""
+    data, paths, images = config.data, config.paths, 0.0
+    if isinstance(data, FolderConfig) and data.expected_images is not None:
+        images = sum(data.expected_images) * 3 * data.load_size[0] * data.load_size[1] / GB
+    needed = {
+        "trials": checkpoint_gb(config) * (trials + WRITTEN_AT_ONCE) + RESULTS_GB,
+        "results": RESULTS_GB,
+        "logs": RESULTS_GB,
+        "cache": CACHE_GB + images,
+    }
+    own = [(f"paths.{name}", Path(getattr(paths, name)).absolute(), room) for name, room in needed.items()]
+    return [*own, ("temporary folder", Path(tempfile.gettempdir()), TEMPORARY_GB)]
 
 
 def existing_folder(folder: Path) -> Path:
-    """Return the folder, or its nearest parent that exists. Raises NotADirectoryError if that is a file."""
-    for path in (folder, *folder.parents):
-        if path.is_dir():
-            return path
-        if os.path.lexists(path):
-            raise NotADirectoryError(f"{path} is a file, not a folder")
-    return Path("/")
+    """Return the folder (absolute), or its nearest parent that exists. Raises NotADirectoryError if that is a file."""
+    found = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not found.is_dir():
+        raise NotADirectoryError(f"{found} is a file, not a folder")
+    return found
 
 
 def check_writable(name: str, folder: Path) -> Check:
@@ -179,37 +173,33 @@ def check_writable(name: str, folder: Path) -> Check:
 def check_locks(folder: Path) -> Check:
     """Check that a second process cannot take a lock that this one holds. Else two sweeps could train one trial."""
     path = folder / f".lock-check-{os.getpid()}"
-    advice = "Put paths.trials on a file system with locks, such as a local disk or NFS version 4"
     try:
         with FileLock(path, timeout=1.0):  # no other process uses this file
-            asked = subprocess.run(
-                [sys.executable, "-c", _ASK_FOR_LOCK, str(path)],
-                capture_output=True,
-                text=True,
-                timeout=LOCK_SECONDS,
-                check=False,
-            )
+            asked = run_python("-c", _ASK_FOR_LOCK, str(path), seconds=LOCK_SECONDS)
     except (OSError, NotImplementedError) as error:
-        return Check("file locks", "fault", f"cannot lock a file in {folder} ({error})", advice)
+        found = f"cannot lock a file in {folder} ({error})"
+    else:
+        if "Timeout:" in last_line(asked):
+            return Check("file locks", "ok", f"file locks work in {folder}")
+        found = f"a second process could not ask for a lock in {folder} ({last_line(asked)})"
+        if asked.returncode == 0:
+            found = f"two processes got the same lock in {folder}"
     finally:
         with suppress(OSError):
             path.unlink()
-    return judge_lock(folder, asked.returncode, asked.stderr, advice)
+    advice = "Put paths.trials on a file system with locks, such as a local disk or NFS version 4"
+    return Check("file locks", "fault", found, advice)
 
 
-def judge_lock(folder: Path, code: int, stderr: str, advice: str) -> Check:
-    """Interpret the exit code of the process that asked for the lock."""
-    if code == _REFUSED:
-        return Check("file locks", "ok", f"file locks work in {folder}")
-    if code == 0:
-        return Check("file locks", "fault", f"two processes got the same lock in {folder}", advice)
-    why = last_line(stderr, code)
-    return Check("file locks", "fault", f"a second process could not ask for a lock in {folder} ({why})", advice)
+def run_python(*arguments: str, seconds: float, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """Run Python in a child process and keep what it prints. options: as for subprocess.run."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, **options)
 
 
-def last_line(stderr: str, code: int) -> str:
+def last_line(ended: "subprocess.CompletedProcess[str]") -> str:
     """Return the last line that a process wrote to stderr, or else its exit code."""
-    return (stderr.strip() or f"exit code {code}").splitlines()[-1]
+    return (ended.stderr.strip() or f"exit code {ended.returncode}").splitlines()[-1]
 
 
 def checkpoint_gb(config: Config) -> float:
@@ -220,37 +210,18 @@ def checkpoint_gb(config: Config) -> float:
     return sum(tensor.nbytes for tensor in [*state, *weights * MOMENTS]) / GB
 
 
-def disk_needs(config: Config, trials: int) -> Mapping[str, float]:
-    """Return the disk space that each folder of a sweep needs (10^9 bytes)."""
-    checkpoints = checkpoint_gb(config) * (trials + WRITTEN_AT_ONCE)
-    data = config.data
-    images = 0.0
-    if isinstance(data, FolderConfig) and data.expected_images is not None:
-        images = sum(data.expected_images) * 3 * data.load_size[0] * data.load_size[1] / GB
-    return {
-        "paths.trials": checkpoints + RESULTS_GB,
-        "paths.results": RESULTS_GB,
-        "paths.logs": RESULTS_GB,
-        "paths.cache": CACHE_GB + images,
-        "temporary folder": TEMPORARY_GB,
-    }
-
-
 def check_disks(needs: Sequence[tuple[str, Path, float]]) -> list[Check]:
     """Check each disk for the space that all its folders need together. needs: name, folder, 10^9 bytes."""
     disks: dict[int, list[tuple[str, Path, float]]] = {}
     for need in needs:
         disks.setdefault(need[1].stat().st_dev, []).append(need)
     checks: list[Check] = []
-    for group in disks.values():
-        free = shutil.disk_usage(group[0][1]).free / GB
-        checks.append(check_disk([name for name, _, _ in group], free, sum(need for _, _, need in group)))
+    for names, folders, sizes in (zip(*group, strict=True) for group in disks.values()):
+        free, needed = shutil.disk_usage(folders[0]).free / GB, sum(sizes)
+        found = f"{free:.1f} GB free for {', '.join(names)}, which need up to {needed:.1f} GB"
+        if free < needed:
+            advice = "Free space, or choose a folder on another disk with paths.…=… or TMPDIR"
+            checks.append(Check("disk", "fault", found, advice))
+        else:
+            checks.append(Check("disk", "ok", found))
     return checks
-
-
-def check_disk(names: Sequence[str], free_gb: float, needed_gb: float) -> Check:
-    """Compare the free space of a disk with what its folders need."""
-    found = f"{free_gb:.1f} GB free for {', '.join(names)}, which need up to {needed_gb:.1f} GB"
-    if free_gb < needed_gb:
-        return Check("disk", "fault", found, "Free space, or choose a folder on another disk with paths.…=… or TMPDIR")
-    return Check("disk", "ok", found)

@@ -4,7 +4,6 @@ import json
 import math
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 
 from models.objective import Batch
+from pipeline.checks.machine import last_line, run_python
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.rng import rng_for
@@ -51,7 +51,7 @@ def find_faults(device: torch.device, recorder: Recorder | None = None) -> list[
     faults = [
         difference(f"{device} against the CPU", expected, eager),
         difference("CUDA graphs against eager steps", eager, recorded),
-        not_finite("bf16", bf16),
+        difference("bf16", expected, bf16, factor=math.inf),  # only that it is finite
     ]
     return [fault for fault in faults if fault]
 
@@ -81,22 +81,16 @@ def run_steps(
     return found
 
 
-def difference(what: str, expected: Sequence[Losses], found: Sequence[Losses]) -> str:
-    """Describe the first loss that differs by more than the tolerance. Return '' if none does."""
+def difference(what: str, expected: Sequence[Losses], found: Sequence[Losses], *, factor: float = 1.0) -> str:
+    """Describe the first loss that is not finite or differs by more than the tolerance. Return '' if none does.
+
+    factor: by which the tolerances are multiplied.
+    """
     for step, (one, two) in enumerate(zip(expected, found, strict=True), start=1):
-        tolerance = FIRST_STEP_TOLERANCE if step == 1 else LATER_TOLERANCE
+        tolerance = factor * (FIRST_STEP_TOLERANCE if step == 1 else LATER_TOLERANCE)
         for name, value in one.items():
             if not math.isclose(value, two[name], rel_tol=tolerance, abs_tol=tolerance):
                 return f"{what}: loss {name} of step {step} is {two[name]:.5g} instead of {value:.5g}"
-    return ""
-
-
-def not_finite(what: str, found: Sequence[Losses]) -> str:
-    """Describe the first loss that is not finite. Return '' if all are."""
-    for step, losses in enumerate(found, start=1):
-        for name, value in losses.items():
-            if not math.isfinite(value):
-                return f"{what}: loss {name} of step {step} is {value}"
     return ""
 
 
@@ -104,22 +98,14 @@ def find_faults_in_child(uuid: str, *, seconds: float = LIMIT_SECONDS) -> list[s
     """Test the GPU with this UUID in a child process. A crash or a hang of the child is a fault too."""
     # As for trials, the GPU is the only one that the process sees.
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": uuid}
+    root = Path(__file__).parents[2]
     try:
-        ended = subprocess.run(
-            [sys.executable, "-m", "pipeline.checks.selftest"],
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-            env=environment,
-            cwd=Path(__file__).parents[2],
-        )
+        ended = run_python("-m", "pipeline.checks.selftest", seconds=seconds, env=environment, cwd=root)
     except subprocess.TimeoutExpired:
         return [f"no result within {seconds:g} s"]
     if ended.returncode:
-        last = (ended.stderr.strip() or "no message").splitlines()[-1]
         how = f"signal {-ended.returncode}" if ended.returncode < 0 else f"exit code {ended.returncode}"
-        return [f"its process ended with {how} ({last})"]
+        return [f"its process ended with {how} ({last_line(ended)})"]
     return json.loads(ended.stdout.splitlines()[-1])
 
 

@@ -3,12 +3,11 @@
 import os
 import socket
 import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pipeline.checks.machine import Check, last_line, within
+from pipeline.checks.machine import Check, last_line, run_python, within
 from pipeline.config.schema import MetricConfig
 from pipeline.errors import UserError, first_line
 from pipeline.files import file_digest
@@ -39,43 +38,51 @@ def check_tracking(uri: str) -> Check:
     from pipeline.checks.store import ANOTHER, check_store, without_password  # MLflow, which takes seconds
 
     parts = urlsplit(uri)
-    if parts.scheme in ("http", "https") and parts.hostname:
-        error = probe(parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme])
-        if error:
-            return Check("tracking store", "fault", f"{without_password(uri)} does not answer ({error})", ANOTHER)
+    port = {"http": 80, "https": 443}.get(parts.scheme)
+    if port and parts.hostname and (error := probe(parts.hostname, parts.port or port)):
+        return Check("tracking store", "fault", f"{without_password(uri)} does not answer ({error})", ANOTHER)
     return check_store(uri)
 
 
 def check_weights(metric: MetricConfig) -> Check:
     """Check that the weights file is here and complete, or can be downloaded."""
-    from pipeline.metrics.extractors import inception_weights  # torch-fidelity, which takes a second
+    from pipeline.metrics.extractors import URL_INCEPTION_V3, inception_weights  # torch-fidelity, which takes a second
 
-    needed = has_weights(metric.extractor)
     try:
         path = inception_weights(metric.weights)
     except UserError as error:
         return Check(WEIGHTS, "fault", str(error))
-    if not path.exists():
-        return _missing_weights(path, needed=needed)
+    if path.exists():
+        return _check_hash(path, URL_INCEPTION_V3)
+    if not has_weights(metric.extractor):
+        return Check(WEIGHTS, "note", f"{path} is missing; this task does not need it")
+    try:
+        # Only the header of the file.
+        request = urllib.request.Request(URL_INCEPTION_V3, method="HEAD")
+        urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
+    except OSError as error:  # the base class of urllib's errors
+        found = f"{path} is missing, and {URL_INCEPTION_V3} cannot be reached ({first_line(error)})"
+        advice = "Download the file on another machine and copy it there, or set metric.weights to its path"
+        return Check(WEIGHTS, "fault", found, advice)
+    return Check(WEIGHTS, "note", f"{path} is missing; the first evaluation downloads it (95 MB)")
+
+
+def _check_hash(path: Path, url: str) -> Check:
     found = file_digest(path)[:8]
     if found == PUBLISHED_WEIGHTS:
         return Check(WEIGHTS, "ok", f"{path}, SHA-256 {found}…")
     if path.name.endswith(f"-{PUBLISHED_WEIGHTS}.pth"):
         named = f"its SHA-256 begins with {found}, but its name says {PUBLISHED_WEIGHTS}"
-        return Check(WEIGHTS, "fault", f"{path} is damaged: {named}", f"Delete it and download it again: {_url()}")
-    return Check(
-        WEIGHTS,
-        "note",
-        f"{path} is not the published file: its SHA-256 begins with {found}, not {PUBLISHED_WEIGHTS}",
-        "Its FID is not comparable to published FIDs",
-    )
+        return Check(WEIGHTS, "fault", f"{path} is damaged: {named}", f"Delete it and download it again: {url}")
+    other = f"{path} is not the published file: its SHA-256 begins with {found}, not {PUBLISHED_WEIGHTS}"
+    return Check(WEIGHTS, "note", other, "Its FID is not comparable to published FIDs")
 
 
 def check_ray(address: str) -> Check:
     """Check that a cluster answers at this address. Probe its port first, because Ray retries for a minute."""
-    advice = "Start the cluster (ray start --head), or unset RAY_ADDRESS to use only this machine"
+    shown = f"RAY_ADDRESS={address}"
     if address in ("auto", "local"):
-        return Check(RAY, "note", f"RAY_ADDRESS={address}: Ray looks for a cluster when the sweep starts")
+        return Check(RAY, "note", f"{shown}: Ray looks for a cluster when the sweep starts")
     client = address.startswith("ray://")
     parts = urlsplit(address if client else f"//{address}")
     try:
@@ -83,13 +90,21 @@ def check_ray(address: str) -> Check:
     except ValueError:
         host, port = None, 0
     if not host:
-        return Check(RAY, "fault", f"RAY_ADDRESS={address} is not an address", "Write it as HOST:PORT")
-    error = probe(host, port)
-    if error:
-        return Check(RAY, "fault", f"RAY_ADDRESS={address} does not answer ({error})", advice)
+        return Check(RAY, "fault", f"{shown} is not an address", "Write it as HOST:PORT")
+    advice = "Start the cluster (ray start --head), or unset RAY_ADDRESS to use only this machine"
+    if error := probe(host, port):
+        return Check(RAY, "fault", f"{shown} does not answer ({error})", advice)
     if client:
-        return Check(RAY, "ok", f"RAY_ADDRESS={address} answers")
-    return _ask_ray(address, advice)
+        return Check(RAY, "ok", f"{shown} answers")
+    try:
+        # In a child process: Ray's client has no time limit, and an error in it ends its process.
+        health = ("-m", "ray.scripts.scripts", "health-check", "--address", address)
+        asked = run_python(*health, seconds=RAY_SECONDS)
+    except subprocess.TimeoutExpired:
+        return Check(RAY, "fault", f"Ray at {shown} does not answer within {RAY_SECONDS:g} s", advice)
+    if asked.returncode == 0:
+        return Check(RAY, "ok", f"{shown} answers and has this version of Ray")
+    return Check(RAY, "fault", f"{shown} is not a cluster of this version of Ray ({last_line(asked)})", advice)
 
 
 def probe(host: str, port: int) -> str:
@@ -99,46 +114,3 @@ def probe(host: str, port: int) -> str:
     except OSError as error:
         return error.strerror or str(error) or type(error).__name__
     return ""
-
-
-def _ask_ray(address: str, advice: str) -> Check:
-    """Ask in a child process: Ray's client has no time limit, and an error in it ends its process."""
-    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
-    try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=RAY_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        return Check(RAY, "fault", f"Ray at RAY_ADDRESS={address} does not answer within {RAY_SECONDS:g} s", advice)
-    if asked.returncode == 0:
-        return Check(RAY, "ok", f"RAY_ADDRESS={address} answers and has this version of Ray")
-    why = last_line(asked.stderr, asked.returncode)
-    return Check(RAY, "fault", f"RAY_ADDRESS={address} is not a cluster of this version of Ray ({why})", advice)
-
-
-def _missing_weights(path: Path, *, needed: bool) -> Check:
-    if not needed:
-        return Check(WEIGHTS, "note", f"{path} is missing; this task does not need it")
-    error = _fetchable(_url())
-    if error:
-        return Check(
-            WEIGHTS,
-            "fault",
-            f"{path} is missing, and {_url()} cannot be reached ({error})",
-            "Download the file on another machine and copy it there, or set metric.weights to its path",
-        )
-    return Check(WEIGHTS, "note", f"{path} is missing; the first evaluation downloads it (95 MB)")
-
-
-def _fetchable(url: str) -> str:
-    """Request the header of a file. Return '', or why it failed."""
-    request = urllib.request.Request(url, method="HEAD")
-    try:
-        urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
-    except OSError as error:  # the base class of urllib's errors
-        return first_line(error)
-    return ""
-
-
-def _url() -> str:
-    from pipeline.metrics.extractors import URL_INCEPTION_V3  # torch-fidelity, which takes a second
-
-    return URL_INCEPTION_V3

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import sqlalchemy
-from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from mlflow import MlflowClient
@@ -28,44 +28,52 @@ REQUEST_LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_R
 
 def check_store(uri: str) -> Check:
     """Read the schema of a database, or ask a server for an experiment."""
-    shown = without_password(uri)
-    if uri.startswith(SQLITE) and not _has_content(Path(uri.removeprefix(SQLITE))):
+    shown, file = without_password(uri), Path(uri.removeprefix(SQLITE))
+    if uri.startswith(SQLITE) and (not file.exists() or (file.is_file() and file.stat().st_size == 0)):
         return Check(NAME, "ok", f"{shown} does not exist yet; it will be created")
     try:
         if uri.startswith(DATABASES):
-            return judge_revision(uri, *_revision(uri))
-        _ask_for_an_experiment(uri)
+            return _check_database(uri, shown)
+        with environment(REQUEST_LIMITS):
+            MlflowClient(uri).search_experiments(max_results=1)
     except Exception as error:  # databases, the network and MLflow raise many types
         why = first_line(error).replace(uri, shown).partition(". ")[0]
         return Check(NAME, "fault", f"{shown} does not answer ({why})", ANOTHER)
     return Check(NAME, "ok", f"{shown} answers")
 
 
-def judge_revision(uri: str, tables: int, revision: str | None) -> Check:
-    """Compare the schema revision of a database with that of this MLflow. tables: the number of its tables."""
-    shown, scripts = without_password(uri), _scripts()
+def _check_database(uri: str, shown: str) -> Check:
+    """Compare the revision of the schema of a database with that of this MLflow. Open a file read-only."""
+    if uri.startswith(SQLITE):
+        uri = f"sqlite:///file:{uri.removeprefix(SQLITE)}?mode=ro&uri=true"
+    engine = sqlalchemy.create_engine(uri)
+    try:
+        with engine.connect() as connection:
+            revision = MigrationContext.configure(connection).get_current_revision()
+        is_empty = not sqlalchemy.inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+    scripts = known_revisions()
     newest = scripts.get_current_head()
     if revision == newest:
         return Check(NAME, "ok", f"{shown} answers; its schema fits MLflow {VERSION}")
-    if revision is None:
-        if tables:
-            return Check(NAME, "fault", f"{shown} is a database of another program: it has no MLflow schema", ANOTHER)
+    if revision is None and is_empty:
         return Check(NAME, "ok", f"{shown} is empty; its tables will be created")
+    if revision is None:
+        return Check(NAME, "fault", f"{shown} is a database of another program: it has no MLflow schema", ANOTHER)
+    found = f"{shown} has the schema {revision} of"
     try:
         scripts.get_revision(revision)
     except CommandError:
-        return Check(
-            NAME,
-            "fault",
-            f"{shown} has the schema {revision} of a newer MLflow; MLflow {VERSION} does not know it",
-            "Install the newer MLflow, or set tracking.uri to another store",
-        )
-    return Check(
-        NAME,
-        "fault",
-        f"{shown} has the schema {revision} of an older MLflow; MLflow {VERSION} needs {newest}",
-        f"Copy the database first, then run: .venv/bin/mlflow db upgrade {shown}",
-    )
+        advice = "Install the newer MLflow, or set tracking.uri to another store"
+        return Check(NAME, "fault", f"{found} a newer MLflow; MLflow {VERSION} does not know it", advice)
+    advice = f"Copy the database first, then run: .venv/bin/mlflow db upgrade {shown}"
+    return Check(NAME, "fault", f"{found} an older MLflow; MLflow {VERSION} needs {newest}", advice)
+
+
+def known_revisions() -> ScriptDirectory:
+    """Return the schema revisions that this MLflow knows."""
+    return ScriptDirectory(str(Path(str(db_migrations.__file__)).parent))
 
 
 def without_password(uri: str) -> str:
@@ -75,34 +83,3 @@ def without_password(uri: str) -> str:
         return uri
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{parts.username}:…@{host}"))
-
-
-def _has_content(path: Path) -> bool:
-    return path.exists() and (not path.is_file() or path.stat().st_size > 0)
-
-
-def _revision(uri: str) -> tuple[int, str | None]:
-    """Return the number of tables of a database, and the revision of its schema. Open it read-only."""
-    if uri.startswith(SQLITE):
-        uri = f"sqlite:///file:{uri.removeprefix(SQLITE)}?mode=ro&uri=true"
-    engine = sqlalchemy.create_engine(uri)
-    try:
-        tables = sqlalchemy.inspect(engine).get_table_names()
-        if "alembic_version" not in tables:
-            return len(tables), None
-        with engine.connect() as connection:
-            return len(tables), connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version")).scalar()
-    finally:
-        engine.dispose()
-
-
-def _scripts() -> ScriptDirectory:
-    """Return the schema revisions that this MLflow knows."""
-    config = AlembicConfig()
-    config.set_main_option("script_location", str(Path(str(db_migrations.__file__)).parent))
-    return ScriptDirectory.from_config(config)
-
-
-def _ask_for_an_experiment(uri: str) -> None:
-    with environment(REQUEST_LIMITS):
-        MlflowClient(uri).search_experiments(max_results=1)

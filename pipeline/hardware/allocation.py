@@ -5,7 +5,7 @@ import math
 from pipeline.config.schema import ComputeConfig
 from pipeline.errors import UserError
 from pipeline.hardware.device import Machine
-from pipeline.hardware.share import Share
+from pipeline.hardware.share import Share, per_gpu
 
 # What a process uses on a GPU besides its tensors (context, libraries, workspaces). The paper's memory column is
 # 0.75 to 0.93 GB above the live tensors of its code (docs/sweeps.md).
@@ -40,38 +40,29 @@ def share_of(machine: Machine, compute: ComputeConfig, need_gb: float, trials: i
             f"a trial needs {need_gb:.1f} GB, but {machine.describe_memory()}. Lower data.size, train.batch_size or "
             "model.generator.channels, or free memory of the device."
         )
-    if machine.device == "cuda":
-        share = _share_of_gpus(machine, compute, min(fitting, math.ceil(trials / machine.gpus)))
-        if compute.gpus_per_trial != "auto":
-            _require_room(share, machine, max(need_gb, needed_gb(live_gb, "cuda")), live_gb)
-        return share
-    # From the whole sweep and not from what is left of it: another number of threads sums in another order.
-    wanted = compute.cpus_per_trial
-    cpus = max(1, machine.cores // min(trials, machine.cores, fitting)) if wanted == "auto" else wanted
-    _require_cores(cpus, machine)
-    slots = min(machine.cores // cpus, fitting)
-    return Share(cpus, 0.0, machine.memory_gb / slots, slots)
-
-
-def _share_of_gpus(machine: Machine, compute: ComputeConfig, sharing: int) -> Share:
-    gpus = compute.gpus_per_trial
-    if gpus == "auto":
-        gpus = part_of_gpu(min(sharing, compute.most_per_gpu))
-    # Ray never places a trial that has part of a GPU on two GPUs.
-    slots = machine.gpus * _per_gpu(gpus)
-    cpus = max(1, machine.cores // slots) if compute.cpus_per_trial == "auto" else compute.cpus_per_trial
-    _require_cores(cpus, machine)
-    return Share(cpus, gpus, machine.memory_gb / _per_gpu(gpus), min(slots, machine.cores // cpus))
+    on_cuda = machine.device == "cuda"
+    if on_cuda:
+        gpus = compute.gpus_per_trial
+        if gpus == "auto":
+            gpus = part_of_gpu(min(fitting, math.ceil(trials / machine.gpus), compute.most_per_gpu))
+        # Ray never places a trial that has part of a GPU on two GPUs.
+        slots = at_once = machine.gpus * per_gpu(gpus)
+    else:
+        # Of the whole sweep and not of what is left of it: another number of threads sums in another order.
+        gpus, slots, at_once = 0.0, fitting, min(trials, fitting)
+    cpus = max(1, machine.cores // at_once) if compute.cpus_per_trial == "auto" else compute.cpus_per_trial
+    if cpus > machine.cores:
+        raise UserError(f"compute.cpus_per_trial={cpus}, but this machine has {machine.cores} cores. Lower it.")
+    slots = min(slots, machine.cores // cpus)
+    share = Share(cpus, gpus, machine.memory_gb / (per_gpu(gpus) if on_cuda else slots), slots)
+    if on_cuda and compute.gpus_per_trial != "auto":
+        _require_room(share, machine, max(need_gb, needed_gb(live_gb, "cuda")), live_gb)
+    return share
 
 
 def part_of_gpu(sharing: int) -> float:
     """Return the part of a GPU for one of `sharing` trials: rounded down, since Ray counts in steps of 1/10000."""
     return math.floor(10_000 / sharing) / 10_000
-
-
-def _per_gpu(gpus: float) -> int:
-    """Return how many trials fit on one GPU if each has this part of it."""
-    return max(1, math.floor(1 / gpus + 1e-9))
 
 
 def _require_room(share: Share, machine: Machine, need_gb: float, live_gb: float) -> None:
@@ -82,13 +73,8 @@ def _require_room(share: Share, machine: Machine, need_gb: float, live_gb: float
     if tensors_gb(share) > live_gb:
         return
     parts = (hundredths / 100 for hundredths in range(1, 101))
-    smallest = next((part for part in parts if machine.memory_gb / _per_gpu(part) > need_gb), 1.0)
+    smallest = next((part for part in parts if machine.memory_gb / per_gpu(part) > need_gb), 1.0)
     raise UserError(
         f"compute.gpus_per_trial is {share.gpus:g}, which gives a trial {share.memory_gb:.2f} GB of GPU memory. "
         f"A trial needs {need_gb:.2f} GB, CUDA's context included. Write {smallest:g} or more, or auto."
     )
-
-
-def _require_cores(cpus: int, machine: Machine) -> None:
-    if cpus > machine.cores:
-        raise UserError(f"compute.cpus_per_trial={cpus}, but this machine has {machine.cores} cores. Lower it.")

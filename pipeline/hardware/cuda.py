@@ -49,22 +49,26 @@ class Finding:
 
 def find_cuda() -> CudaFacts:
     """Gather the facts without creating a CUDA context. It takes milliseconds without a driver."""
-    driver = find_driver()
+    driver, error = find_driver(), ""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # cuda_fault reports what torch warns of
         available = torch.cuda.is_available()
-        # Starting CUDA gives the reason. Without a driver there is nothing to start.
-        error = _error_of_start() if driver.loaded and not available else ""
+        if driver.loaded and not available:
+            # Starting CUDA gives the reason. Without a driver there is nothing to start.
+            try:
+                torch.cuda.init()
+            except (RuntimeError, AssertionError) as raised:
+                error = first_line(raised)
     return CudaFacts(
-        torch.__version__,
-        torch.version.cuda,
-        tuple(torch.cuda.get_arch_list()),
-        available,
-        error,
-        os.environ.get("CUDA_VISIBLE_DEVICES"),
-        driver,
-        find_gpus() if available else (),
-        mps_runs(),
+        torch_version=torch.__version__,
+        torch_cuda=torch.version.cuda,
+        architectures=tuple(torch.cuda.get_arch_list()),
+        available=available,
+        torch_error=error,
+        visible=os.environ.get("CUDA_VISIBLE_DEVICES"),
+        driver=driver,
+        gpus=find_gpus() if available else (),
+        mps=mps_runs(),
     )
 
 
@@ -76,40 +80,36 @@ def cuda_fault(facts: CudaFacts, *, sharing: bool = True) -> Finding | None:
     """
     if not facts.available:
         return _why_unavailable(facts)
-    for gpu in facts.gpus:
-        fault = _gpu_fault(gpu, facts, sharing=sharing)
-        if fault:
-            return fault
-    return None
+    faults = (_gpu_fault(gpu, facts, sharing=sharing) for gpu in facts.gpus)
+    return next((fault for fault in faults if fault), None)
 
 
 def cuda_notes(facts: CudaFacts) -> list[Finding]:
     """Return what a user should know about a usable CUDA. Pure."""
-    notes = [_mig_note(gpu) for gpu in facts.gpus if gpu.mig and len(gpu.slices) > 1]
+    notes: list[Finding] = []
     for gpu in facts.gpus:
+        if gpu.mig and len(gpu.slices) > 1:
+            size = f"{gpu.memory_gb:.1f} GB, one of {len(gpu.slices)}"
+            found = f"GPU {gpu.index} is a MIG slice of {size}. A process sees only one"
+            advice = (
+                "To use the others, start the sweep once for each slice, with CUDA_VISIBLE_DEVICES set to its "
+                f"identifier ({', '.join(gpu.slices)}). Sweeps at the same time train no trial twice"
+            )
+            notes.append(Finding(found, advice))
         if gpu.free_gb is None:
             why = facts.driver.nvml_error or "it does not know the device"
-            notes.append(
-                Finding(
-                    f"The free memory of GPU {gpu.index} is unknown, because NVML does not answer ({why})",
-                    f"A sweep counts on all {gpu.memory_gb:.1f} GB. If other programs use the GPU, run "
-                    "with compute.most_per_gpu=1",
-                )
+            found = f"The free memory of GPU {gpu.index} is unknown, because NVML does not answer ({why})"
+            advice = (
+                f"A sweep counts on all {gpu.memory_gb:.1f} GB. If other programs use the GPU, run with "
+                "compute.most_per_gpu=1"
             )
+            notes.append(Finding(found, advice))
         elif gpu.processes:
-            notes.append(
-                Finding(
-                    f"Others use GPU {gpu.index}: {gpu.describe_users()}",
-                    "A sweep uses only the memory that is free. Its times are not comparable to those on a free GPU",
-                )
-            )
+            advice = "A sweep uses only the memory that is free. Its times are not comparable to those on a free GPU"
+            notes.append(Finding(f"Others use GPU {gpu.index}: {gpu.describe_users()}", advice))
     if facts.gpus and not facts.mps:
-        notes.append(
-            Finding(
-                "NVIDIA's Multi-Process Service does not run, so trials on one GPU take turns",
-                "To let their kernels overlap, start it with nvidia-cuda-mps-control -d",
-            )
-        )
+        found = "NVIDIA's Multi-Process Service does not run, so trials on one GPU take turns"
+        notes.append(Finding(found, "To let their kernels overlap, start it with nvidia-cuda-mps-control -d"))
     return notes
 
 
@@ -119,20 +119,16 @@ def runs_on(capability: tuple[int, int], architectures: tuple[str, ...]) -> bool
     Machine code ('sm_80') runs on the same major version from its minor version on; 'sm_90a' only on that version.
     PTX code ('compute_90') runs on that version and later ones. An empty list is no information, so it passes.
     """
-    if not architectures:
-        return True
-    for architecture in architectures:
+
+    def runs(architecture: str) -> bool:
         kind, _, number = architecture.partition("_")
-        digits = number.rstrip("af")
-        built = (int(digits[:-1]), int(digits[-1]))
-        same_major = capability[0] == built[0] and capability[1] >= built[1]
+        major, minor = divmod(int(number.rstrip("af")), 10)
         if number.endswith("a"):
-            runs = capability == built
-        else:
-            runs = same_major or (kind == "compute" and not number.endswith("f") and capability >= built)
-        if runs:
-            return True
-    return False
+            return capability == (major, minor)
+        is_later = kind == "compute" and not number.endswith("f") and capability >= (major, minor)
+        return is_later or (capability[0] == major and capability[1] >= minor)
+
+    return not architectures or any(map(runs, architectures))
 
 
 def _why_unavailable(facts: CudaFacts) -> Finding:
@@ -144,7 +140,8 @@ def _why_unavailable(facts: CudaFacts) -> Finding:
             "torch finds no NVIDIA driver (libcuda.so.1)",
             "Install the driver. In a container, start it with the GPU (docker run --gpus all)",
         )
-    if facts.visible is not None and _hides_all(facts.visible):
+    # CUDA stops reading the list at an invalid number.
+    if facts.visible is not None and facts.visible.split(",")[0].strip() in ("", "-1", "NoDevFiles"):
         return Finding(
             f"CUDA_VISIBLE_DEVICES={facts.visible!r} hides every GPU",
             "Unset it, or set it to the numbers that nvidia-smi -L lists",
@@ -201,24 +198,3 @@ def _gpu_fault(gpu: GPU, facts: CudaFacts, *, sharing: bool) -> Finding | None:
             f"Stop what uses it, or {leave_out}",
         )
     return None
-
-
-def _mig_note(gpu: GPU) -> Finding:
-    return Finding(
-        f"GPU {gpu.index} is a MIG slice of {gpu.memory_gb:.1f} GB, one of {len(gpu.slices)}. A process sees only one",
-        "To use the others, start the sweep once for each slice, with CUDA_VISIBLE_DEVICES set to its identifier "
-        f"({', '.join(gpu.slices)}). Sweeps at the same time train no trial twice",
-    )
-
-
-def _hides_all(visible: str) -> bool:
-    """Return whether the list is empty or begins with an invalid number, at which CUDA stops reading."""
-    return visible.split(",")[0].strip() in ("", "-1", "NoDevFiles")
-
-
-def _error_of_start() -> str:
-    try:
-        torch.cuda.init()
-    except (RuntimeError, AssertionError) as error:
-        return first_line(error)
-    return ""

@@ -18,8 +18,8 @@ GB = 1e9
 ComputeMode = Literal["default", "exclusive process", "prohibited", "unknown"]
 # nvml.h: the names of NVML_COMPUTEMODE_…; a mode of exclusive threads no longer exists.
 _MODES: dict[int, ComputeMode] = {0: "default", 2: "prohibited", 3: "exclusive process"}
-# Native bf16 and TF32 begin with Ampere (torch.cuda.is_bf16_supported, is_tf32_supported).
-FIRST_WITH_BF16 = (8, 0)
+# Joules of the whole GPU since the driver was loaded, by all its users. None if a reading fails or decreases.
+JouleCounter = Callable[[], float | None]
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,6 @@ class GPU:
     def usable_gb(self) -> float:
         """The free memory; all memory if that is unknown."""
         return self.memory_gb if self.free_gb is None else self.free_gb
-
-    @property
-    def has_bf16(self) -> bool:
-        """Whether the GPU computes in bf16 natively; the same GPUs have TF32."""
-        return self.capability >= FIRST_WITH_BF16
 
     def describe_memory(self) -> str:
         """Return how much is free, of how much, and who uses the rest: '9.0 of 80.0 GB free (…)'."""
@@ -130,23 +125,24 @@ def describe_gpu(nvml: Any, index: int, properties: Any, visible: str) -> GPU:
     if handle is None:
         uuid = f"GPU-{properties.uuid}"
         return GPU(index, uuid, properties.name, memory_gb, None, capability, "unknown", mig=False)
-    memory = _ask(nvml, lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
-    is_slice = bool(_ask(nvml, lambda: nvml.nvmlDeviceIsMigDeviceHandle(handle).value))
-    whole = _ask(nvml, lambda: nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)) if is_slice else handle
-    mode = _ask(nvml, lambda: nvml.nvmlDeviceGetComputeMode(whole or handle))
-    uuid = _ask(nvml, lambda: nvml.nvmlDeviceGetUUID(handle)) or f"GPU-{properties.uuid}"
+    memory = _ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
+    kind = _ask(nvml, nvml.nvmlDeviceIsMigDeviceHandle, handle)
+    is_slice = kind is not None and bool(kind.value)
+    whole = (is_slice and _ask(nvml, nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle, handle)) or handle
+    processes = _ask(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle) or []
+    used = sorted((one.pid, None if one.usedGpuMemory is None else one.usedGpuMemory / GB) for one in processes)
     return GPU(
         index,
-        uuid,
+        _ask(nvml, nvml.nvmlDeviceGetUUID, handle) or f"GPU-{properties.uuid}",
         properties.name,
         memory_gb,
         # torch's total excludes what the driver reserves, so NVML's free memory may exceed it a little.
         None if memory is None else min(memory.free / GB, memory_gb),
         capability,
-        _MODES.get(-1 if mode is None else mode, "unknown"),
+        _MODES.get(_ask(nvml, nvml.nvmlDeviceGetComputeMode, whole), "unknown"),
         is_slice,
-        _processes(nvml, handle),
-        tuple(nvml.nvmlDeviceGetUUID(part) for part in _slices(nvml, whole or handle)),
+        tuple(GPUProcess(pid, gb) for pid, gb in used),
+        tuple(nvml.nvmlDeviceGetUUID(part) for part in _slices(nvml, whole)),
     )
 
 
@@ -159,7 +155,7 @@ def find_handle(nvml: Any, uuid: str, visible: str) -> Any | None:
     named = visible.split(",")[0].strip()
     wanted = named if named.startswith("MIG-") else ""
     for name in filter(None, (wanted, f"MIG-{uuid}", f"GPU-{uuid}")):
-        handle = _ask(nvml, lambda name=name: nvml.nvmlDeviceGetHandleByUUID(name))
+        handle = _ask(nvml, nvml.nvmlDeviceGetHandleByUUID, name)
         if handle is not None:
             # A process sees one slice: the one it names (its first digits suffice), else the first.
             slices = [part for part in _slices(nvml, handle) if nvml.nvmlDeviceGetUUID(part).startswith(wanted)]
@@ -167,27 +163,32 @@ def find_handle(nvml: Any, uuid: str, visible: str) -> Any | None:
     return None
 
 
-def energy_reader(device: torch.device) -> Callable[[], float | None] | None:
-    """Return a function that reads the joules that the whole GPU has used since its driver was loaded.
-
-    A failed reading gives None. There is no such function, and the result is None, for a CPU and for GPUs without a
-    counter (GPUs before Volta, MIG slices, or NVML does not answer).
-    """
-    if device.type != "cuda":
-        return None
-    nvml, _ = _open_nvml()
+def joule_counter(device: torch.device) -> JouleCounter | None:
+    """Return the energy counter of a GPU. None for a CPU and for GPUs without one (GPUs before Volta, MIG slices, or
+    NVML does not answer)."""
+    nvml = _open_nvml()[0] if device.type == "cuda" else None
     if nvml is None:
         return None
     uuid = str(torch.cuda.get_device_properties(device).uuid)
     handle = find_handle(nvml, uuid, os.environ.get("CUDA_VISIBLE_DEVICES", ""))
-    if handle is None:
-        return None
+    count = None if handle is None else counter_of(nvml, handle)
+    return count if count and count() is not None else None
 
-    def read() -> float | None:
-        millijoules = _ask(nvml, lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle))
-        return None if millijoules is None else millijoules / 1000
 
-    return read if read() is not None else None
+def counter_of(nvml: Any, handle: Any) -> JouleCounter:
+    """Return a function that reads the counter of NVML's handle."""
+    last = 0.0
+
+    def count() -> float | None:
+        nonlocal last
+        millijoules = _ask(nvml, nvml.nvmlDeviceGetTotalEnergyConsumption, handle)
+        # After a reload of the driver it starts again, and differences to earlier readings mean nothing.
+        if millijoules is None or millijoules < last:
+            return None
+        last = millijoules
+        return millijoules / 1000
+
+    return count
 
 
 def _open_nvml() -> tuple[Any | None, str]:
@@ -203,29 +204,18 @@ def _open_nvml() -> tuple[Any | None, str]:
     return pynvml, ""
 
 
-def _ask(nvml: Any, question: Callable[[], Any]) -> Any | None:
+def _ask(nvml: Any, question: Callable[..., Any], *arguments: Any) -> Any:
     """Return NVML's answer; None if this driver or this GPU has none."""
     with suppress(nvml.NVMLError):
-        return question()
+        return question(*arguments)
     return None
-
-
-def _processes(nvml: Any, handle: Any) -> tuple[GPUProcess, ...]:
-    found = _ask(nvml, lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle))
-    if found is None:  # drivers before 510
-        found = _ask(nvml, lambda: nvml.nvmlDeviceGetComputeRunningProcesses_v2(handle))
-    processes = [(one.pid, one.usedGpuMemory) for one in found or []]
-    return tuple(GPUProcess(pid, None if used is None else used / GB) for pid, used in sorted(processes))
 
 
 def _slices(nvml: Any, handle: Any) -> list[Any]:
     """Return the MIG slices of a GPU; none if it is not divided, or is a slice itself."""
-    mode = _ask(nvml, lambda: nvml.nvmlDeviceGetMigMode(handle))
+    mode = _ask(nvml, nvml.nvmlDeviceGetMigMode, handle)
     if mode is None or mode[0] != nvml.NVML_DEVICE_MIG_ENABLE:
         return []
-    most = _ask(nvml, lambda: nvml.nvmlDeviceGetMaxMigDeviceCount(handle)) or 0
-    slices = [
-        _ask(nvml, lambda number=number: nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number))
-        for number in range(most)
-    ]
+    most = _ask(nvml, nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0
+    slices = [_ask(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, number) for number in range(most)]
     return [part for part in slices if part is not None]

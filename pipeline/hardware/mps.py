@@ -54,16 +54,26 @@ def mps_daemon() -> Iterator[Mapping[str, str]]:
     folder = Path(tempfile.mkdtemp(prefix="mps-", dir=SHORT_PARENT))
     pipes, logs = folder / "pipe", folder / "log"
     variables = {PIPE_FOLDER: str(pipes), LOG_FOLDER: str(logs)}
+    of_daemon = {**os.environ, **variables}
     # With this variable the daemon would number only these GPUs, from 0. Ray gives trials the machine's numbers.
-    outside = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-    of_daemon = {**outside, **variables}
+    of_daemon.pop("CUDA_VISIBLE_DEVICES", None)
     try:
         pipes.mkdir()
         logs.mkdir()
-        _start(of_daemon, pipes, folder / "output.txt")
+        # Not through a pipe, which a daemon may keep open as long as it runs.
+        output = folder / "output.txt"
+        if not (_control(of_daemon, output, "-d") and _wait_for_daemon(pipes, running=True)):
+            lines = output.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            why = f" ({lines[0]})" if lines else ""
+            raise UserError(
+                f"{CONTROL} -d did not start a daemon{why}. compute.mps=auto needs it. Set compute.mps=off."
+            )
         yield variables
     finally:
-        _quit(of_daemon, pipes)
+        _control(of_daemon, folder / "quit.txt", commands=b"quit\n")
+        if not _wait_for_daemon(pipes, running=False) and (pid := _daemon_pid(pipes)):
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -82,50 +92,27 @@ def mps_for_packed_trials(say: Callable[[str], None]) -> Iterator[None]:
             yield
 
 
-def _start(environment: Mapping[str, str], pipes: Path, output: Path) -> None:
-    # Not through a pipe, which a daemon may keep open as long as it runs.
-    with output.open("wb") as file:
-        try:
-            started = subprocess.run(
-                [CONTROL, "-d"],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,  # Ctrl-C is for the sweep, which ends the daemon after its trials
-                timeout=LIMIT_SECONDS,
-                check=False,
-            )
-            failed = started.returncode != 0 or not _wait_until(lambda: _daemon_pid(pipes) is not None)
-        except (OSError, subprocess.TimeoutExpired):
-            failed = True
-    if failed:
-        lines = output.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        why = f" ({lines[0]})" if lines else ""
-        raise UserError(f"{CONTROL} -d did not start a daemon{why}. compute.mps=auto needs it. Set compute.mps=off.")
-
-
-def _quit(environment: Mapping[str, str], pipes: Path) -> None:
-    with suppress(OSError, subprocess.TimeoutExpired):
-        subprocess.run(
-            [CONTROL],
+def _control(environment: Mapping[str, str], output: Path, *options: str, commands: bytes = b"") -> bool:
+    """Run the daemon's command. Return whether it succeeded within the limit."""
+    with suppress(OSError, subprocess.TimeoutExpired), output.open("wb") as file:
+        ended = subprocess.run(
+            [CONTROL, *options],
             env=environment,
-            input=b"quit\n",
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            input=commands,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,  # Ctrl-C is for the sweep, which ends the daemon after its trials
             timeout=LIMIT_SECONDS,
             check=False,
         )
-    if not _wait_until(lambda: _daemon_pid(pipes) is None) and (pid := _daemon_pid(pipes)):
-        with suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
+        return ended.returncode == 0
+    return False
 
 
-def _wait_until(condition: Callable[[], bool]) -> bool:
-    """Wait until the condition holds. Return False if it does not within the limit."""
+def _wait_for_daemon(pipes: Path, *, running: bool) -> bool:
+    """Wait until the daemon runs, or has ended. Return False if that takes longer than the limit."""
     deadline = time.monotonic() + LIMIT_SECONDS
-    while not condition():
+    while (_daemon_pid(pipes) is not None) != running:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)

@@ -4,6 +4,11 @@ import math
 from dataclasses import dataclass
 
 
+def per_gpu(gpus: float) -> int:
+    """Return how many trials fit on one GPU if each has this part of one. With whole GPUs it is one."""
+    return max(1, math.floor(1 / gpus + 1e-9))
+
+
 @dataclass(frozen=True)
 class Share:
     """What one trial gets: whole cores, a part of a GPU, and its limit of the device's memory (10^9 bytes).
@@ -29,4 +34,4 @@ class Share:
     @property
     def on_one_device(self) -> int:
         """How many such trials fit into a GPU's memory, or on the machine without a GPU."""
-        return max(1, math.floor(1 / self.gpus + 1e-9)) if self.gpus else self.slots
+        return per_gpu(self.gpus) if self.gpus else self.slots

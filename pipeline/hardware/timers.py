@@ -1,53 +1,36 @@
 """Timers that measure work where it is done: a GPU by its own events, the host by its clock."""
 
 import time
-from typing import Protocol
+from collections.abc import Callable
 
 import torch
 
 
-class Timer(Protocol):
+class Timer:
     """Measures the time from its creation to `stop`. On a GPU this is the GPU's time, idle time included."""
+
+    def __init__(self) -> None:
+        self._started = self._stopped = time.perf_counter()
 
     def stop(self) -> None:
         """End the measurement. A GPU ends it when all work queued so far is done."""
-        ...
+        self._stopped = time.perf_counter()
 
     @property
     def done(self) -> bool:
         """Whether the measured work has ended, also on a GPU."""
-        ...
+        return True  # the host has done the work itself
 
     def wait(self) -> None:
         """Wait until the measured work has ended."""
-        ...
 
     @property
     def seconds(self) -> float:
         """The measured time. On a GPU this waits for the end of the work, so read it late."""
-        ...
+        return self._stopped - self._started
 
 
-def start_timer(device: torch.device) -> Timer:
-    """Start a timer for work on this device."""
-    return _DeviceTimer(device) if device.type == "cuda" else _HostTimer()
-
-
-class _HostTimer:
-    def __init__(self) -> None:
-        self._started = time.perf_counter()
-        self.seconds = 0.0
-        self.done = False
-
-    def stop(self) -> None:
-        self.seconds = time.perf_counter() - self._started
-        self.done = True
-
-    def wait(self) -> None:
-        pass  # the host has done the work itself
-
-
-class _DeviceTimer:
+class _DeviceTimer(Timer):
     # The host runs ahead of a GPU: its clock would time the queueing of a step, and synchronising would slow it.
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.current_stream(device)
@@ -68,3 +51,21 @@ class _DeviceTimer:
     def seconds(self) -> float:
         self.wait()
         return self._start.elapsed_time(self._end) / 1000
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for all work that is queued on a GPU. A CPU has no queue."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Return the time of a call, by the host's clock."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def start_timer(device: torch.device) -> Timer:
+    """Start a timer for work on this device."""
+    return _DeviceTimer(device) if device.type == "cuda" else Timer()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.hardware.energy import joule_counter
+from pipeline.hardware.gpus import joule_counter
 from pipeline.hardware.memory import GB, LiveTensors, free_spare_memory, peaks_gb, reset_peaks, tensors_in
 from pipeline.hardware.share import Share
 from pipeline.training.cuda_graphs import WARM_UP

@@ -164,7 +164,7 @@ def _end(process: ForkServerProcess, messages: Connection) -> None:
 
 def _run(variables: dict[str, str], work: bytes, messages: Connection) -> None:
     """Run a trial in this process and send its outcome."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     os.environ.clear()
     os.environ.update(variables)
     try:
@@ -179,7 +179,8 @@ def _run(variables: dict[str, str], work: bytes, messages: Connection) -> None:
     os._exit(0)  # without waiting for threads of libraries
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Wait for the end of the process that started this one, then end this one too."""
     parent = multiprocessing.parent_process()
     assert parent, "multiprocessing started this process"
     parent.join()

@@ -17,8 +17,7 @@ from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config, MetricConfig
 from pipeline.data.dataset_cache import Dataset
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB
-from pipeline.hardware.energy import joule_counter
-from pipeline.hardware.gpus import find_gpus
+from pipeline.hardware.gpus import find_gpus, joule_counter
 from pipeline.hardware.memory import GB, LiveTensors, is_out_of_memory, limit_cuda
 from pipeline.hardware.timers import start_timer
 from pipeline.hardware.transfer import pack, unpack

@@ -5,33 +5,42 @@ from pathlib import Path
 import pytest
 import stub_packed
 
+from pipeline.benchmarks import packing
 from pipeline.benchmarks.packing import SIDE_BY_SIDE, Sharing, measure, pinned_cores, run_together, ways_to_share
+from pipeline.benchmarks.process import DIED
 from pipeline.config.compose import compose_config
 
 SMALL = ["task=stripes", "data.size=32", "model.generator.channels=4", "model.discriminator.channels=4"]
-ALL_CORES = Sharing("all cores", {}, pinned=False)
+ALL_CORES = Sharing("all cores", {})
 
 
-def test_a_trial_that_is_killed_while_others_count_becomes_a_row() -> None:
-    found = run_together(compose_config(SMALL), 2, ALL_CORES, 600.0, stub_packed.count_and_die)
-    assert found.steps_per_second is None
-    assert found.error and found.error.endswith("of 2: the process was killed by SIGKILL")
+def test_a_trial_that_is_killed_while_others_count_becomes_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "count_steps", stub_packed.count_and_die)
+    found = run_together(compose_config(SMALL), 2, ALL_CORES, 600.0)
+    assert (found["steps_per_second"], found["error"]) == (None, DIED)
 
 
-def test_a_trial_that_raises_before_the_start_does_not_keep_the_others_waiting(tmp_path: Path) -> None:
-    way = Sharing("MPS", {stub_packed.FIRST_OF_ALL: str(tmp_path / "there")}, pinned=False)
-    found = run_together(compose_config(SMALL), 2, way, 600.0, stub_packed.raise_at_once)
-    assert found.error and found.error.endswith("of 2: CUDA error: device-side assert")
+def test_a_trial_that_raises_before_the_start_does_not_keep_the_others_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way = Sharing("MPS", {stub_packed.FIRST_OF_ALL: str(tmp_path / "there")})
+    monkeypatch.setattr(packing, "count_steps", stub_packed.raise_at_once)
+    found = run_together(compose_config(SMALL), 2, way, 600.0)
+    assert found["error"] == "CUDA error: device-side assert"
 
 
-def test_a_trial_that_exits_early_is_told_by_its_code() -> None:
-    found = run_together(compose_config(SMALL), 1, ALL_CORES, 600.0, stub_packed.exit_at_once)
-    assert found.error == "trial 1 of 1: the process exited with code 3 before it had a result"
+def test_a_trial_that_exits_early_becomes_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "count_steps", stub_packed.exit_at_once)
+    found = run_together(compose_config(SMALL), 1, ALL_CORES, 600.0)
+    assert found["error"] == DIED
 
 
-def test_what_trials_print_does_not_reach_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
-    found = run_together(compose_config(SMALL), 1, ALL_CORES, 1.0, stub_packed.show_surroundings)
-    assert found.steps_per_second == found.threads
+def test_what_trials_print_does_not_reach_standard_output(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "count_steps", stub_packed.show_surroundings)
+    found = run_together(compose_config(SMALL), 1, ALL_CORES, 1.0)
+    assert found["steps_per_second"] == found["threads"]
     printed = capfd.readouterr()
     assert printed.out == "" and "not for standard output" in printed.err
 
@@ -69,8 +78,8 @@ def test_the_bench_of_packing_counts_steps_of_all_trials() -> None:
     with ExitStack() as daemons:
         ways = ways_to_share("cpu", daemons, [])
     found = measure(compose_config(SMALL), 1, ways, seconds=1.0)
-    assert [(one.sharing, one.trials) for one in found] == [
+    assert [(one["sharing"], one["trials"]) for one in found] == [
         *(("all cores", trials) for trials in SIDE_BY_SIDE),
         *(("cores pinned", trials) for trials in SIDE_BY_SIDE if trials > 1),
     ]
-    assert all(one.error is None and one.steps_per_second and one.steps_per_second > 1 for one in found)
+    assert all(one["error"] is None and one["steps_per_second"] > 1 for one in found)

@@ -10,9 +10,11 @@ import torch
 from models.cut import CUTFakes, CUTObjective, CUTRandomness
 from models.objective import Batch
 from pipeline.__main__ import main
-from pipeline.benchmarks.step import bench_step, rows_of
+from pipeline.benchmarks import step as bench
+from pipeline.benchmarks.process import DIED
+from pipeline.benchmarks.step import rows_of, time_ways
 from pipeline.benchmarks.trial_steps import steps_of_each_kind, take_steps
-from pipeline.benchmarks.ways import COMPILED_CUDA_WAYS, CPU_WAYS, CUDA_WAYS, PLAIN, Timed, Timings, time_ways, ways_on
+from pipeline.benchmarks.ways import COMPILED_CUDA_WAYS, CPU_WAYS, CUDA_WAYS, PLAIN, ways_on
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.errors import UserError
@@ -29,6 +31,12 @@ def folder(tmp_path: Path, costs: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     (tmp_path / ".cache/costs").symlink_to(costs)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ways fail, or take as long as their process's number."""
+    monkeypatch.setattr(bench, "time_step", stub_ways.time_way)
 
 
 def parts(names: set[str]) -> set[str]:
@@ -63,31 +71,31 @@ def failing_ways() -> dict[str, Config]:
 @pytest.mark.slow
 @pytest.mark.parametrize("sharing", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_way_that_raises_and_one_whose_process_dies_become_rows_and_the_others_go_on(
-    folder: Path, capsys: pytest.CaptureFixture[str], *, sharing: bool
+    folder: Path, stub: None, capsys: pytest.CaptureFixture[str], *, sharing: bool
 ) -> None:
     configs = failing_ways()
-    timings = time_ways(configs, 2, 1, sharing=sharing, work=stub_ways.time_way)
-    rows = {row.way: row for row in rows_of("cut", configs, timings, torch.device("cpu"))}
-    assert rows["recompute"].error == "the process was killed by SIGKILL"
-    assert rows["bf16"].error == "CUDA out of memory. Tried to allocate 2 GiB."
-    assert rows["bf16"].seconds == () and rows["bf16"].seconds_ratio is None
+    timings = time_ways(configs, 2, 1, sharing=sharing)
+    rows = {row["way"]: row for row in rows_of("cut", configs, timings, torch.device("cpu"))}
+    assert rows["recompute"]["error"] == DIED
+    assert rows["bf16"]["error"] == "CUDA out of memory. Tried to allocate 2 GiB."
+    assert rows["bf16"]["seconds"] == [] and rows["bf16"]["seconds_ratio"] is None
     done = (PLAIN, "no switch", DEFAULT)
-    assert all(rows[way].error is None and len(rows[way].seconds) == 2 for way in done)
+    assert all(rows[way]["error"] is None and len(rows[way]["seconds"]) == 2 for way in done)
     # The stand-in's seconds are its process's number.
-    processes = [second for way in done for second in rows[way].seconds]
+    processes = [second for way in done for second in rows[way]["seconds"]]
     assert len(set(processes)) == (3 if sharing else 6)
     if sharing:
-        assert rows["no switch"].seconds[0] != rows[PLAIN].seconds[0], "a process that died is replaced"
-        assert rows[DEFAULT].seconds[0] != rows["no switch"].seconds[0], "so is one in which a way failed"
-        assert len({rows[way].seconds[1] for way in done}) == 1, "as long as none fails, all use one"
+        assert rows["no switch"]["seconds"][0] != rows[PLAIN]["seconds"][0], "a process that died is replaced"
+        assert rows[DEFAULT]["seconds"][0] != rows["no switch"]["seconds"][0], "so is one in which a way failed"
+        assert len({rows[way]["seconds"][1] for way in done}) == 1, "as long as none fails, all use one"
     assert "bf16: failed: CUDA out of memory" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_a_way_that_compiles_has_a_process_of_its_own_each_time() -> None:
+def test_a_way_that_compiles_has_a_process_of_its_own_each_time(stub: None) -> None:
     configs = ways_on("cpu", [*SMALL, "model=cut"], only=[PLAIN, "compile"])
-    timings = time_ways(configs, 2, 1, sharing=True, work=stub_ways.time_way)
-    processes = {way: {timed.seconds for timed in found.repeats} for way, found in timings.items()}
+    timings = time_ways(configs, 2, 1, sharing=True)
+    processes = {way: {timed["seconds"] for timed in found} for way, found in timings.items()}
     assert len(processes[PLAIN]) == 1 and len(processes["compile"]) == 2
     assert not processes[PLAIN] & processes["compile"]
 
@@ -95,10 +103,10 @@ def test_a_way_that_compiles_has_a_process_of_its_own_each_time() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("as_json", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_failed_way_stands_in_the_json_and_in_the_table(
-    folder: Path, capsys: pytest.CaptureFixture[str], *, as_json: bool
+    folder: Path, stub: None, capsys: pytest.CaptureFixture[str], *, as_json: bool
 ) -> None:
-    asked = [*SMALL, "model=cut"]
-    bench_step(asked, 1, ways=["bf16"], compiling=False, as_json=as_json, work=stub_ways.time_way)
+    asked = ["bench", "step", *SMALL, "model=cut", "--repeats=1", "--ways=bf16"]
+    assert main([*asked, "--json"] if as_json else asked) == 0
     printed = capsys.readouterr().out
     assert "CUDA out of memory. Tried to allocate 2 GiB." in printed
     assert "GPU 0 has too little" not in printed
@@ -128,12 +136,12 @@ def test_steps_of_each_kind_take_turns_and_each_has_a_batch_and_draws_of_its_own
 
 def test_operations_of_fastcut_are_the_mean_over_both_kinds_of_steps(folder: Path) -> None:
     config = compose_config([*SMALL, "model=fastcut"])
-    timings = {"no switch": Timings([Timed(1.0, None, {})])}
+    timings = {"no switch": [{"seconds": 1.0}]}
     (row,) = rows_of("fastcut", {"no switch": config}, timings, torch.device("cpu"))
     unflipped = replace(config, model=replace(config.model, flip_equivariance=False))
     flipped_operations, unflipped_operations = count_step(config).operations, count_step(unflipped).operations
     assert unflipped_operations < flipped_operations
-    assert row.operations == (flipped_operations + unflipped_operations) / 2
+    assert row["operations"] == (flipped_operations + unflipped_operations) / 2
 
 
 @pytest.mark.slow

@@ -3,9 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
-from gpu_facts import FACTS, FULL, H100, SLICE, UNAVAILABLE, USED
+import pytest
+from gpu_facts import FACTS, FULL, H100, MISMATCH, SLICE, UNAVAILABLE, USED
 
-from pipeline.checks.gpu import gpu_checks
+from pipeline.checks import gpu
+from pipeline.checks.gpu import gpu_checks, self_tests
 from pipeline.config.schema import ComputeConfig
 
 
@@ -26,6 +28,8 @@ def test_each_gpu_has_a_line_of_what_it_offers() -> None:
         "and TF32.",
     ]
     assert [line.partition(".")[0] for line in found["note"]] == ["CUDA: GPU 1 is a MIG slice of 20"]
+    silent = statuses(replace(FACTS, driver=MISMATCH), ComputeConfig())
+    assert "NVML does not answer (Driver/library version mismatch). Without NVML" in silent["note"][0]
     old = statuses(replace(FACTS, gpus=(replace(USED, capability=(7, 5)),)), ComputeConfig())
     assert "(process 4242 uses 71.0 GB), compute capability 7.5, no native bf16, no TF32." in old["ok"][-1]
 
@@ -36,3 +40,12 @@ def test_a_gpu_that_stops_a_sweep_is_a_fault_unless_the_cpu_is_wanted() -> None:
     assert "fault" not in statuses(full, ComputeConfig(device="cpu"))
     assert "hides" in statuses(replace(UNAVAILABLE, visible=""), ComputeConfig(device="cuda"))["fault"][0]
     assert "fault" not in statuses(replace(UNAVAILABLE, visible=""), ComputeConfig())
+
+
+def test_each_gpu_has_a_line_of_its_self_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = {"GPU-a": [], "MIG-a": ["CUDA graphs against eager steps: loss a", "no result"]}
+    monkeypatch.setattr(gpu, "find_faults_in_child", faults.get)
+    good, bad = self_tests(replace(FACTS, gpus=(H100, replace(SLICE, index=1))))
+    assert (good.check, good.status) == ("self-test on GPU 0", "ok")
+    assert (bad.check, bad.status) == ("self-test on GPU 1", "fault")
+    assert bad.found == "CUDA graphs against eager steps: loss a; no result" and "nvidia-smi" in bad.mend

@@ -9,22 +9,21 @@ import pytest
 import torch
 
 from models.objective import Batch
+from pipeline.checks import machine
 from pipeline.checks.machine import (
     Check,
     check_compiler,
     check_cores,
-    check_disk,
     check_disks,
     check_locks,
     check_writable,
     checkpoint_gb,
-    disk_needs,
-    judge_lock,
+    sweep_folders,
     within,
 )
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
-from pipeline.hardware.cgroup import cpu_limit, memory_limit, own_groups
+from pipeline.hardware.device import cpu_limit, memory_limit, own_groups
 from pipeline.rng import rng_for
 from pipeline.training.checkpoint import save_checkpoint
 from pipeline.training.loop import StepRunner
@@ -64,19 +63,15 @@ def test_a_file_system_without_locks_is_a_fault(tmp_path: Path, monkeypatch: pyt
     found = check_locks(tmp_path)
     assert found.status == "fault" and "two processes got the same lock" in found.found
     assert check_locks(Path("/proc")).status == "fault"
-    assert "boom" in judge_lock(tmp_path, 1, "Traceback\nboom", "").found
+    monkeypatch.setattr(machine, "_ASK_FOR_LOCK", "raise SystemExit('boom')")
+    assert "could not ask for a lock" in check_locks(tmp_path).found and "(boom)" in check_locks(tmp_path).found
 
 
-def test_a_disk_must_have_room_for_what_a_sweep_leaves() -> None:
-    assert check_disk(["paths.trials"], 5.0, 4.0).status == "ok"
-    short = check_disk(["paths.trials", "paths.cache"], 3.0, 4.0)
-    assert short.status == "fault"
-    assert all(fact in short.found for fact in ("3.0 GB", "paths.trials, paths.cache", "4.0 GB"))
-
-
-def test_folders_on_one_disk_need_their_room_together(tmp_path: Path) -> None:
-    (found,) = check_disks([("paths.trials", tmp_path, 1e9), ("paths.cache", tmp_path, 1.0)])
-    assert found.status == "fault" and "for paths.trials, paths.cache" in found.found
+def test_a_disk_must_have_room_for_what_a_sweep_leaves_in_all_its_folders(tmp_path: Path) -> None:
+    (enough,) = check_disks([("paths.trials", tmp_path, 1e-9)])
+    assert enough.status == "ok" and "GB free for paths.trials, which need up to 0.0 GB" in enough.found
+    (short,) = check_disks([("paths.trials", tmp_path, 1e9), ("paths.cache", tmp_path, 1.0)])
+    assert short.status == "fault" and "for paths.trials, paths.cache, which need up to 1000000001.0 GB" in short.found
 
 
 @pytest.mark.parametrize("model", ["cut", "cyclegan"])
@@ -91,10 +86,12 @@ def test_a_checkpoint_is_as_large_as_predicted(tiny: Callable[..., Config], tmp_
 
 
 def test_the_room_that_is_needed_follows_from_trials_and_images() -> None:
-    few, many = (disk_needs(compose_config(["task=horse2zebra"]), trials) for trials in (1, 24))
+    def needs(trials: int, *overrides: str) -> dict[str, float]:
+        return {name: needed for name, _, needed in sweep_folders(compose_config(overrides), trials)}
+
+    few, many = (needs(trials, "task=horse2zebra") for trials in (1, 24))
     assert many["paths.trials"] - few["paths.trials"] == pytest.approx(23 * 0.18, rel=0.05)
-    drawn = disk_needs(compose_config([]), 24)
-    assert few["paths.cache"] - drawn["paths.cache"] == pytest.approx(2661 * 3 * 286 * 286 / 1e9)
+    assert few["paths.cache"] - needs(24)["paths.cache"] == pytest.approx(2661 * 3 * 286 * 286 / 1e9)
 
 
 def test_a_check_that_hangs_or_fails_is_a_fault_in_its_time() -> None:

@@ -1,6 +1,7 @@
 """The self-test of a GPU, run on the CPU."""
 
 from collections.abc import Callable
+from math import inf, nan
 
 import pytest
 import torch
@@ -35,8 +36,11 @@ def test_losses_that_differ_by_more_than_rounding_are_named() -> None:
     off = selftest.difference("x", expected, [{"a": 1.0, "b": 3.1}, {"a": 1.0, "b": 3.0}])
     assert off == "x: loss b of step 1 is 3.1 instead of 3"
     assert "step 2" in selftest.difference("x", expected, [{"a": 1.0, "b": 3.0}, {"a": float("nan"), "b": 3.0}])
-    assert selftest.not_finite("bf16", expected) == ""
-    assert selftest.not_finite("bf16", [{"a": float("inf")}]) == "bf16: loss a of step 1 is inf"
+    rough = [{"a": 5.0, "b": -3.0}, {"a": 9.0, "b": 0.0}]
+    assert selftest.difference("bf16", expected, rough, factor=inf) == ""
+    for broken in (inf, nan):
+        fault = selftest.difference("bf16", expected, [rough[0], {"a": broken, "b": 0.0}], factor=inf)
+        assert fault == f"bf16: loss a of step 2 is {broken} instead of 1"
 
 
 @pytest.mark.slow

@@ -33,7 +33,8 @@ def test_weights_that_can_be_fetched_are_noted(offline: Path, monkeypatch: pytes
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Found) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(services, "_url", lambda: f"http://127.0.0.1:{server.server_address[1]}/w.pth")
+        url = f"http://127.0.0.1:{server.server_address[1]}/w.pth"
+        monkeypatch.setattr("pipeline.metrics.extractors.URL_INCEPTION_V3", url)
         found = check_weights(INCEPTION)
         server.shutdown()
     assert found.status == "note" and "the first evaluation downloads it" in found.found

@@ -38,8 +38,16 @@ def test_a_store_that_is_not_there_will_be_created(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["empty.db"]
 
 
+def test_a_database_without_tables_gets_them(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "empty.db")) as database:
+        database.execute("CREATE TABLE films (name TEXT)")
+        database.execute("DROP TABLE films")
+    found = check_tracking(f"sqlite:///{tmp_path / 'empty.db'}")
+    assert found.status == "ok" and found.found.endswith("empty.db is empty; its tables will be created")
+
+
 def test_a_store_of_an_older_mlflow_is_a_fault_with_the_command_to_upgrade_it(project: Path) -> None:
-    scripts = store_checks._scripts()
+    scripts = store_checks.known_revisions()
     newest = scripts.get_revision("head")
     assert newest is not None and isinstance(newest.down_revision, str)
     uri = with_revision(project / "mlflow.db", newest.down_revision)

@@ -1,15 +1,14 @@
 """GPUs as NVML describes them, with answers of NVML that are made up."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from gpu_facts import EXCLUSIVE
 
-from pipeline.hardware.energy import until_it_fails
-from pipeline.hardware.gpus import GPUProcess, describe_gpu, energy_reader
+from pipeline.hardware.gpus import GPUProcess, counter_of, describe_gpu
 
 
 class NoAnswerError(Exception):
@@ -23,7 +22,6 @@ class Handle:
     uuid: str
     free: int = 79_000_000_000
     mode: int = 0
-    joules: float | None = 12.0
     slices: tuple["Handle", ...] = ()
     is_slice: bool = False
     processes: tuple[SimpleNamespace, ...] = ()
@@ -35,10 +33,10 @@ class Library:
     NVMLError = NoAnswerError
     NVML_DEVICE_MIG_ENABLE = 1
 
-    def __init__(self, *cards: Handle, old: bool = False) -> None:
+    def __init__(self, *cards: Handle, energy: Sequence[int | None] = ()) -> None:
         self.handles = {handle.uuid: handle for card in cards for handle in (card, *card.slices)}
         self.whole = {part.uuid: card for card in cards for part in card.slices}
-        self.old = old
+        self.energy = iter(energy)
 
     def nvmlDeviceGetHandleByUUID(self, uuid: str) -> Handle:  # noqa: N802
         if uuid not in self.handles:
@@ -76,12 +74,13 @@ class Library:
         return handle.mode
 
     def nvmlDeviceGetComputeRunningProcesses(self, handle: Handle) -> list[Any]:  # noqa: N802
-        if self.old:
-            raise NoAnswerError("Function Not Found")
         return list(handle.processes)
 
-    def nvmlDeviceGetComputeRunningProcesses_v2(self, handle: Handle) -> list[Any]:  # noqa: N802
-        return list(handle.processes)
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: Handle) -> int:  # noqa: N802
+        millijoules = next(self.energy)
+        if millijoules is None:
+            raise NoAnswerError("Not Supported")
+        return millijoules
 
 
 PROPERTIES = SimpleNamespace(uuid="a", total_memory=80_000_000_000, name="NVIDIA H100", major=9, minor=0)
@@ -91,13 +90,12 @@ PARTS = (
 )
 
 
-@pytest.mark.parametrize("old", [False, True])
-def test_nvml_says_what_is_free_in_which_mode_and_who_uses_it(old: bool) -> None:
+def test_nvml_says_what_is_free_in_which_mode_and_who_uses_it() -> None:
     users = (
         SimpleNamespace(pid=7, usedGpuMemory=None),
         SimpleNamespace(pid=5, usedGpuMemory=3_000_000_000),
     )
-    gpu = describe_gpu(Library(Handle("GPU-a", mode=3, processes=users), old=old), 0, PROPERTIES, "")
+    gpu = describe_gpu(Library(Handle("GPU-a", mode=3, processes=users)), 0, PROPERTIES, "")
     assert gpu == replace(EXCLUSIVE, processes=(GPUProcess(5, 3.0), GPUProcess(7, None)))
 
 
@@ -126,14 +124,9 @@ def test_a_slice_of_a_gpu_has_its_own_memory_and_the_mode_of_the_gpu(visible: st
     assert gpu.free_gb == {"MIG-1": 19.0, "MIG-2": 9.0}[found]
 
 
-def test_a_counter_that_fails_or_goes_back_says_nothing_more() -> None:
-    readings = iter([5.0, 6.0, None, 7.0])
-    count = until_it_fails(lambda: next(readings))
-    assert [count() for _ in range(5)] == [5.0, 6.0, None, None, None]
-    readings = iter([5.0, 4.0, 8.0])
-    count = until_it_fails(lambda: next(readings))
-    assert [count() for _ in range(4)] == [5.0, None, None, None]
-
-
-def test_a_cpu_has_no_counter_of_energy() -> None:
-    assert energy_reader(torch.device("cpu")) is None
+@pytest.mark.parametrize(
+    ("readings", "joules"), [([5000, 6000, None], [5.0, 6.0, None]), ([5000, 4000, 8000], [5.0, None, 8.0])]
+)
+def test_a_counter_that_fails_or_goes_back_says_nothing(readings: list[int | None], joules: list[float | None]) -> None:
+    count = counter_of(Library(energy=readings), Handle("GPU-a"))
+    assert [count() for _ in readings] == joules

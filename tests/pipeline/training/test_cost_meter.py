@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from pipeline.config.schema import Config
-from pipeline.hardware import energy
-from pipeline.hardware.energy import until_it_fails
+from pipeline.hardware.gpus import joule_counter
 from pipeline.hardware.memory import GB, keep_freed_memory, process_peak_gb
 from pipeline.hardware.share import Share
 from pipeline.hardware.timers import start_timer
@@ -243,7 +242,7 @@ def test_a_counter_that_fails_in_mid_training_costs_the_energy_and_not_the_trial
     state: TrainState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readings: list[float | None] = [5000.0]
-    monkeypatch.setattr(meter, "joule_counter", lambda _: until_it_fails(lambda: readings[-1]))
+    monkeypatch.setattr(meter, "joule_counter", lambda _: lambda: readings[-1])
     metering = CostMeter(CPU, ALONE, 1, "alone")
     for number, _ in enumerate(metering.training(steps([1.0] * 40), state, 40)):
         readings.append(5000.0 + 3 * number if number < 30 else None)
@@ -258,7 +257,7 @@ def test_a_counter_that_fails_in_mid_training_costs_the_energy_and_not_the_trial
 
 
 def test_a_cpu_tells_no_energy() -> None:
-    assert energy.joule_counter(CPU) is None
+    assert joule_counter(CPU) is None
 
 
 def test_a_timer_measures_the_time_between_start_and_stop(monkeypatch: pytest.MonkeyPatch) -> None:
