@@ -22,7 +22,7 @@ from pipeline.inference.load import Trained, load_trained
 from pipeline.metrics.calibration import calibration
 from pipeline.metrics.evaluator import Evaluation, Evaluator
 from pipeline.metrics.names import INCEPTION, metric_names
-from pipeline.metrics.other_fid import differences, require_installed, their_fid
+from pipeline.metrics.other_fid import DIFFERENCES, require_installed, their_fid
 from pipeline.tracking.store import Tracker, store_lock
 
 # The settings that can be changed for a trained trial.
@@ -146,7 +146,7 @@ def _report(
         if options.compare:
             both = evaluation.outputs, evaluator.test_b
             theirs = their_fid(options.compare, *both, config.batch_size, evaluator.device)
-            remarks.append(f"{options.compare}: {theirs:.6g} on the same images. {differences(options.compare)}")
+            remarks.append(f"{options.compare}: {theirs:.6g} on the same images. {DIFFERENCES[options.compare]}")
             print(remarks[-1])
             scores = scores | {f"fid_{options.compare}": theirs}
     finally:  # record our scores even if the other implementation fails

@@ -65,18 +65,18 @@ class Evaluator:
         is not finite.
         """
         outputs, features = self._translate(translate)
-        scores = self._scores(outputs, features) | self._pair_scores(outputs)
+        scores = self._scores(outputs, features, paired=True)
         return Evaluation(outputs, scores, self.provenance(len(outputs)), self._grid(features, self.test_a, outputs))
 
     def score_source(self) -> dict[str, float]:
         """Score the untranslated A, for comparison."""
-        return self._scores(self.test_a, self._cached(self.test_a)) | self._pair_scores(self.test_a)
+        return self._scores(self.test_a, self._cached(self.test_a), paired=True)
 
     def evaluate_images(self, images: Picture) -> Evaluation:
         """Score images (N, 1 or 3, H, W) whose inputs are not known."""
         outputs = in_8_bits_rgb(images)
         features = extract(self.extractor, in_batches(outputs, self.config.batch_size), self.device)
-        scores = self._scores(outputs, features)
+        scores = self._scores(outputs, features, paired=False)
         return Evaluation(outputs, scores, self.provenance(len(outputs)), self._grid(features, outputs))
 
     def resident_tensors(self) -> list[Tensor]:
@@ -130,22 +130,16 @@ class Evaluator:
     def _cached(self, images: Images) -> Tensor:
         return cached_features(self.extractor, images, self.cache, self.config.batch_size, self.device)
 
-    def _scores(self, outputs: Images, features: Tensor) -> dict[str, float]:
+    def _scores(self, outputs: Images, features: Tensor, *, paired: bool) -> dict[str, float]:
+        """Score outputs by their features. paired: also by their inputs, the test images of A."""
         frechet, kernel = metric_names(self.config.extractor)
-        kid = kernel_distance(features, self.features_b, self.config.kid_subset_size)
-        scores = {
-            frechet: frechet_distance(statistics_of(features), self.statistics_b),
-            kernel: kid.mean,
-            deviation_name(kernel): kid.deviation,
-        }
+        mean, deviation = kernel_distance(features, self.features_b, self.config.kid_subset_size)
+        distance = frechet_distance(statistics_of(features), self.statistics_b)
+        scores = {frechet: distance, kernel: mean, deviation_name(kernel): deviation}
         for metric in self.set_metrics:
             scores |= metric.score(outputs)
-        return scores
-
-    def _pair_scores(self, outputs: Images) -> dict[str, float]:
-        scores: dict[str, float] = {}
         with in_float32():
-            for metric in self.pair_metrics:
+            for metric in self.pair_metrics if paired else ():
                 scores |= metric.score(self.test_a, outputs)
         return scores
 

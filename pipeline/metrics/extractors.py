@@ -1,23 +1,21 @@
 """Load the networks that turn images into features: those of torch-fidelity and that of the embedded task."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+import io
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
+import torch.nn.functional as F
 import torch_fidelity
 from torch import Tensor, nn
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 from torch_fidelity.utils import create_feature_extractor, create_sample_similarity
 
 from pipeline.errors import UserError, first_line
 from pipeline.files import file_digest
-from pipeline.metrics import random_conv as small_extractor
 from pipeline.metrics.names import DINOV2, INCEPTION, PUBLISHED_WEIGHTS, SMALL_CONV, VGG, has_weights
 
 LIBRARY = f"torch-fidelity {torch_fidelity.__version__}"
@@ -25,7 +23,7 @@ TENSORFLOW_RESIZE = "bilinearly as TensorFlow 1 does, not antialiased"
 # The layer whose features are compared, the number of its features, and how an image is resized before.
 LAYERS = {
     INCEPTION: ("2048", 2048, f"to 299 x 299, {TENSORFLOW_RESIZE}"),
-    SMALL_CONV: (small_extractor.LAYER, int(small_extractor.LAYER), "none"),
+    SMALL_CONV: ("144", 144, "none"),
     VGG: ("fc2_relu", 4096, f"to 224 x 224, {TENSORFLOW_RESIZE}"),
     DINOV2: ("dinov2", 1024, f"to 224 x 224, {TENSORFLOW_RESIZE}"),
 }
@@ -45,19 +43,34 @@ class Extractor:
     dimensions: int
     weights: str
     resize: str
-    network: FeatureExtractorBase
+    network: nn.Module
 
     def __call__(self, images: Tensor) -> Tensor:
         return self.network(images)[0]
 
-    @contextmanager
-    def on(self, device: torch.device) -> Iterator[None]:
-        """Move the network to a device for the body. Between evaluations its memory is free for training."""
-        self.network.to(device)
-        try:
-            yield
-        finally:
-            self.network.to("cpu")
+
+class SmallConv(nn.Module):
+    """The embedded task's extractor: no download, milliseconds on a CPU.
+
+    (B, 3, H, W) of 8 bits -> (B, 144). Three strided 5 x 5 convolutions with fixed random weights; features are each
+    channel's mean and deviation. The first layer sees colour, the last one the width of the stripes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        rng = torch.Generator().manual_seed(2020)
+        for number, (inputs, outputs) in enumerate(pairwise((3, 16, 24, 32))):
+            filters = torch.randn(outputs, inputs, 5, 5, generator=rng)
+            self.register_buffer(f"filters{number}", filters / filters.flatten(1).norm(dim=1)[:, None, None, None])
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        x = images.float() / 127.5 - 1
+        statistics: list[Tensor] = []
+        for filters in self.buffers():
+            x = F.relu(F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), filters, stride=2))
+            statistics += [x.mean((2, 3)), x.std((2, 3))]
+        # The factor gives visibly different images a distance of some tens. It scales all distances equally.
+        return (10 * torch.cat(statistics, 1),)
 
 
 @lru_cache(maxsize=4)
@@ -69,8 +82,7 @@ def load_extractor(name: str, weights: str | None) -> Extractor:
     layer, dimensions, resize = LAYERS[name]
     match name:
         case "small-conv":
-            small_extractor.register()
-            network = _create(name)
+            network = SmallConv()
             found = weights_digest(network)
         case "inception-v3-compat":
             network = _load_inception(inception_weights(weights))
@@ -87,11 +99,12 @@ def untrained_inception(seed: int) -> dict[str, Tensor]:
     The initialisation is that of He et al. (ICCV 2015), which keeps the scale of the features. With torch's default
     they shrink to nothing from layer to layer.
     """
-    with TemporaryDirectory() as folder, torch.random.fork_rng():
+    nothing = io.BytesIO()
+    torch.save({}, nothing)
+    nothing.seek(0)
+    with torch.random.fork_rng():
         torch.manual_seed(seed)
-        nothing = Path(folder) / "nothing.pth"
-        torch.save({}, nothing)
-        network = _Untrained(INCEPTION, [LAYERS[INCEPTION][0]], feature_extractor_weights_path=str(nothing))
+        network = _Untrained(INCEPTION, [LAYERS[INCEPTION][0]], feature_extractor_weights_path=nothing)
         for module in network.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
@@ -141,7 +154,7 @@ class _Untrained(FeatureExtractorInceptionV3):
         return
 
 
-def _load_inception(file: Path) -> FeatureExtractorBase:
+def _load_inception(file: Path) -> nn.Module:
     if not file.exists():
         try:
             return _create(INCEPTION)
@@ -163,7 +176,7 @@ def _load_inception(file: Path) -> FeatureExtractorBase:
         ) from None
 
 
-def _load_from_hub(name: str) -> FeatureExtractorBase:
+def _load_from_hub(name: str) -> nn.Module:
     try:
         return _create(name)
     except Exception as error:  # torch's hub, the network and damaged files raise many kinds
@@ -175,7 +188,7 @@ def _load_from_hub(name: str) -> FeatureExtractorBase:
         ) from None
 
 
-def _create(name: str, **options: str | None) -> FeatureExtractorBase:
+def _create(name: str, **options: str | None) -> nn.Module:
     return create_feature_extractor(name, [LAYERS[name][0]], cuda=False, verbose=False, **options)
 
 

@@ -30,9 +30,12 @@ def extract(extractor: Extractor, batches: Iterable[Tensor], device: torch.devic
 
     Raises UserError for features that are not finite. Only broken weights cause them.
     """
-    # Copied to the host at the end, so that a GPU does not wait between batches.
-    with extractor.on(device), in_float32():
+    extractor.network.to(device)
+    with in_float32():
+        # Copied to the host at the end, so that a GPU does not wait between batches.
         features = torch.cat([extractor(batch.to(device)) for batch in batches]).cpu()
+    # Between evaluations its memory is free for training.
+    extractor.network.to("cpu")
     if not features.isfinite().all():
         raise UserError(
             f"{extractor.name} (weights {extractor.weights}): its features are not finite. Download its weights again"
