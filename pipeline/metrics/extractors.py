@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -16,7 +17,7 @@ from torch_fidelity.utils import create_feature_extractor, create_sample_similar
 
 from pipeline.errors import UserError, first_line
 from pipeline.files import file_digest
-from pipeline.metrics.names import DINOV2, INCEPTION, PUBLISHED_WEIGHTS, SMALL_CONV, VGG, has_weights
+from pipeline.metrics.names import DINOV2, INCEPTION, LPIPS, PUBLISHED_WEIGHTS, SMALL_CONV, VGG, has_weights
 
 LIBRARY = f"torch-fidelity {torch_fidelity.__version__}"
 TENSORFLOW_RESIZE = "bilinearly as TensorFlow 1 does, not antialiased"
@@ -28,7 +29,11 @@ LAYERS = {
     DINOV2: ("dinov2", 1024, f"to 224 x 224, {TENSORFLOW_RESIZE}"),
 }
 # Files in torch's folder, for a machine that cannot download them.
-HUB_FILES = {VGG: "checkpoints/vgg16-397923af.pth", DINOV2: "checkpoints/dinov2_vitl14_pretrain.pth"}
+HUB_FILES = {
+    VGG: "checkpoints/vgg16-397923af.pth",
+    DINOV2: "checkpoints/dinov2_vitl14_pretrain.pth and the code facebookresearch_dinov2_main",
+    LPIPS: "checkpoints/weights-vgg16-lpips.pth and checkpoints/vgg16-397923af.pth",
+}
 
 
 @dataclass(frozen=True)
@@ -80,16 +85,13 @@ def load_extractor(name: str, weights: str | None) -> Extractor:
     Raises UserError if the weights are not available, or are not those of this network.
     """
     layer, dimensions, resize = LAYERS[name]
-    match name:
-        case "small-conv":
-            network = SmallConv()
-            found = weights_digest(network)
-        case "inception-v3-compat":
-            network = _load_inception(inception_weights(weights))
-            found = weights_fingerprint(name, weights)
-        case _:
-            network = _load_from_hub(name)
-            found = weights_digest(network)
+    if name == SMALL_CONV:
+        network = SmallConv()
+    elif name == INCEPTION:
+        network = _load_inception(inception_weights(weights))
+    else:
+        network = _from_hub(name, lambda: _create(name))
+    found = weights_fingerprint(name, weights) if name == INCEPTION else weights_digest(network)
     return Extractor(name, layer, dimensions, found, resize, network)
 
 
@@ -118,14 +120,8 @@ def load_lpips() -> nn.Module:
     It turns two batches of 8-bit images (B, 3, H, W) into B distances. Raises UserError if its weights are not
     available.
     """
-    try:
-        return create_sample_similarity("lpips-vgg16", cuda=False, sample_similarity_dtype="uint8", verbose=False)
-    except Exception as error:  # torch's hub, the network and damaged files raise many kinds
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        raise UserError(
-            f"metric.also=[lpips]: its weights cannot be loaded or downloaded ({first_line(error)}). On a machine "
-            f"without network, put weights-vgg16-lpips.pth and vgg16-397923af.pth into {folder}"
-        ) from None
+    settings = {"cuda": False, "sample_similarity_dtype": "uint8", "verbose": False}
+    return _from_hub(LPIPS, lambda: create_sample_similarity("lpips-vgg16", **settings))
 
 
 def inception_weights(weights: str | None) -> Path:
@@ -176,15 +172,13 @@ def _load_inception(file: Path) -> nn.Module:
         ) from None
 
 
-def _load_from_hub(name: str) -> nn.Module:
+def _from_hub(name: str, create: Callable[[], nn.Module]) -> nn.Module:
     try:
-        return _create(name)
+        return create()
     except Exception as error:  # torch's hub, the network and damaged files raise many kinds
-        file = Path(torch.hub.get_dir()) / HUB_FILES[name]
-        code = f", with the code {file.parents[1] / 'facebookresearch_dinov2_main'}" if name == DINOV2 else ""
         raise UserError(
             f"{name}: its weights cannot be loaded or downloaded ({first_line(error)}). On a machine without network, "
-            f"put them at {file}{code}"
+            f"put {HUB_FILES[name]} into {torch.hub.get_dir()}"
         ) from None
 
 
