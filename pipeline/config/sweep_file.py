@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from pipeline.config.compose import COMMAND_LINE, Setting, compose_settings, parse_override, take_options, to_override
+from pipeline.config.compose import COMMAND_LINE, Setting, compose_settings, parse_setting, take_options
 from pipeline.config.schema import Config, violation
 from pipeline.config.search_space import Distribution, Halving, Sample, Search, random_samples
 from pipeline.config.trial_key import trial_key
@@ -63,13 +63,9 @@ class Sweep:
     search: Search | None = None
     place: str = COMMAND_LINE
 
-    def with_row(self, row: Row) -> "Sweep":
-        """Return the sweep with one more row."""
-        return replace(self, rows=(*self.rows, row))
-
-    def with_samples(self, samples: Sequence[Sample]) -> "Sweep":
-        """Return the sweep with a row for each sample after its own rows."""
-        return replace(self, rows=(*self.rows, *(sampled_row(number, found) for number, found in enumerate(samples))))
+    def with_rows(self, *rows: Row) -> "Sweep":
+        """Return the sweep with more rows after its own."""
+        return replace(self, rows=(*self.rows, *rows))
 
 
 @dataclass(frozen=True)
@@ -114,7 +110,9 @@ def read_sweep(path: Path) -> Sweep:
     sweep = replace(_validated(content, path), place=str(path))
     _refuse_unusable(sweep, path)
     if sweep.search and sweep.search.sampler == "random":
-        return sweep.with_samples(random_samples(sweep.search))
+        return sweep.with_rows(
+            *(sampled_row(number, drawn) for number, drawn in enumerate(random_samples(sweep.search)))
+        )
     return sweep
 
 
@@ -149,13 +147,24 @@ def expand(sweep: Sweep, overrides: Sequence[str]) -> list[Trial]:
     Overrides apply to all rows. Raises UserError for an override of a field that a row sets, and for two rows that are
     the same trial.
     """
-    _refuse_overridden_rows(sweep, overrides)
-    shared = [Setting(text, f"{sweep.place}, base") for text in sweep.base]
-    shared += [Setting(text, COMMAND_LINE) for text in overrides]
+    for text in overrides:
+        name = parse_setting(text, COMMAND_LINE).name
+        if fixed_by := next((row.row for row in sweep.rows if name in row.set), None):
+            raise UserError(
+                f"{COMMAND_LINE}: {text!r} would override row {fixed_by!r} of sweep {sweep.name}. "
+                f"Change the row in {sweep.place}, or override another field"
+            )
+        if name == "seed":
+            raise UserError(f"{COMMAND_LINE}: {text!r} sets one seed. A sweep needs seeds=[…]")
+    shared = [parse_setting(text, f"{sweep.place}, base") for text in sweep.base]
+    shared += [parse_setting(text, COMMAND_LINE) for text in overrides]
     composed: dict[str, Config] = {}
     for row in sweep.rows:
         place = f"{sweep.place}, row {row.row!r}"
-        own = [Setting(to_override(name, value, place), place) for name, value in row.set.items()]
+        for name, value in row.set.items():
+            if isinstance(value, dict):
+                raise UserError(f"{place}: {name} is a dict. Set single fields, as in model.temperature: 0.1")
+        own = [Setting(name, value, place) for name, value in row.set.items()]
         composed[row.row] = compose_settings([*shared, *own])
     first_with: dict[str, str] = {}
     for name, config in composed.items():
@@ -199,13 +208,10 @@ def _validated(content: Any, path: Path) -> Sweep:
 
 def _unknown_key(path: Path, around: Sequence[int | str], key: int | str) -> UserError:
     place = f"{path}, {'.'.join(map(str, around))}" if around else f"{path}"
-    return UserError(f"{place}: no key is called {key!r}; {nearest(str(key), _known_keys(around))}")
-
-
-def _known_keys(around: Sequence[int | str]) -> list[str]:
     inside = next((name for name in reversed(around) if isinstance(name, str)), "")
     found = {"": Sweep, "rows": Row, "search": Search, "halving": Halving}.get(inside, Distribution)
-    return [name for name in found.__dataclass_fields__ if name != "place"]
+    known = [name for name in found.__dataclass_fields__ if name != "place"]
+    return UserError(f"{place}: no key is called {key!r}; {nearest(str(key), known)}")
 
 
 def require_name(name: str, place: str) -> None:
@@ -226,7 +232,7 @@ def _refuse_unusable(sweep: Sweep, path: Path) -> None:
         if "seed" in row.set:
             raise UserError(f"{path}: row {row.row!r} sets seed. Set it for the whole sweep: seeds: [0, 1, 2]")
     _require_one_seed(sweep)
-    if any(parse_override(text, f"{path}, base").key_or_group == "seed" for text in sweep.base):
+    if any(parse_setting(text, f"{path}, base").name == "seed" for text in sweep.base):
         raise UserError(f"{path}: base sets seed. Write seeds: [0, 1, 2]")
     names = [row.row for row in sweep.rows]
     if sweep.default and sweep.default not in names:
@@ -247,16 +253,3 @@ def _require_one_seed(sweep: Sweep) -> None:
         raise UserError(
             f"{sweep.place}: a search has one seed. Promote its best rows and train them with several seeds"
         )
-
-
-def _refuse_overridden_rows(sweep: Sweep, overrides: Sequence[str]) -> None:
-    for text in overrides:
-        name = parse_override(text, COMMAND_LINE).key_or_group
-        for row in sweep.rows:
-            if name in row.set:
-                raise UserError(
-                    f"{COMMAND_LINE}: {text!r} would override row {row.row!r} of sweep {sweep.name}. "
-                    f"Change the row in {sweep.place}, or override another field"
-                )
-        if name == "seed":
-            raise UserError(f"{COMMAND_LINE}: {text!r} sets one seed. A sweep needs seeds=[…]")

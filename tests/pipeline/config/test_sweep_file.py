@@ -165,7 +165,7 @@ def test_failed_trials_are_tried_again_when_asked() -> None:
         (
             "[model=cut]",
             '["model.temperature=${seed}"]',
-            "mine.yaml, base: 'model.temperature=${seed}' contains an interpolation",
+            "mine.yaml, base: model.temperature is '${seed}'. Interpolations are not allowed",
         ),
         (
             "[model=cut]",
