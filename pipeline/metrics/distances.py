@@ -23,11 +23,6 @@ class Statistics:
     mean: Tensor
     factor_KD: Tensor
 
-    @property
-    def trace(self) -> float:
-        """The trace of the covariance: the sum of all variances."""
-        return float(self.factor_KD.square().sum())
-
 
 def statistics_of(features_ND: Tensor) -> Statistics:
     """Return the mean and the sample covariance of features, in float64."""
@@ -46,7 +41,8 @@ def frechet_distance(one: Statistics, two: Statistics) -> float:
     at most as many rows and columns as there are images. torch-fidelity takes the eigenvalues of the D x D product.
     """
     root = torch.linalg.svdvals(one.factor_KD @ two.factor_KD.T).sum()
-    return float((one.mean - two.mean).square().sum() - 2 * root) + one.trace + two.trace
+    trace_1, trace_2 = (float(statistics.factor_KD.square().sum()) for statistics in (one, two))
+    return float((one.mean - two.mean).square().sum() - 2 * root) + trace_1 + trace_2
 
 
 def kid_subset(subset_size: int, count_1: int, count_2: int) -> int:

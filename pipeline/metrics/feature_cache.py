@@ -63,16 +63,12 @@ def cached_features(
         np.save(body, extract(extractor, in_batches(images, batch_size), device).numpy())
         entry.write_bytes(_header(body.getvalue()) + body.getvalue())
 
-    return cached(cache / "features" / f"{_key(extractor, images, device)}.features", make, _read)
-
-
-def _key(extractor: Extractor, images: NDArray[np.uint8], device: torch.device) -> str:
     network = [extractor.name, extractor.layer, extractor.weights, extractor.resize, LIBRARY]
     # GPUs round differently from CPUs.
     digest = hashlib.sha256(json.dumps([*network, device.type, images.shape]).encode())
     for image in images:
         digest.update(image.tobytes())
-    return digest.hexdigest()[:16]
+    return cached(cache / "features" / f"{digest.hexdigest()[:16]}.features", make, _read)
 
 
 def _read(entry: Path) -> Tensor:
