@@ -49,6 +49,9 @@ def test_run_key_checkpoint_and_exported_file_all_score_as_the_trial_did(
     for arguments in ((key,), (key[:6],), (run_id,), (f"trials/{key}/last.pt",), (generator, *DATA)):
         found = scores(capsys, *arguments)
         assert {name: found[name] for name in recorded} == recorded
+    Path(f"trials/{key}").rename("moved")
+    assert main(["evaluate", run_id]) == 2
+    assert f"{run_id}: its trial has no checkpoint at trials/{key}/last.pt" in capsys.readouterr().err
 
 
 def test_translations_of_the_test_images_score_as_their_run(
