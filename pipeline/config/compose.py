@@ -4,7 +4,7 @@ import copy
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache, reduce
 from operator import getitem
@@ -141,20 +141,19 @@ def _composed_groups(options: tuple[str, ...]) -> dict[str, Any]:
 def _with_fields(values: dict[str, Any], settings: Sequence[Setting]) -> Config:
     """Return the values with some fields changed. The UserError for a faulty field names the source of its setting."""
     sources = {setting.name: setting.source for setting in settings}
-    known, changed = dict(_named_fields(values)), copy.deepcopy(values)
+    known, changed = {name for name, _ in leaves(values)}, copy.deepcopy(values)
     for setting in settings:
         name, source = setting.name, setting.source
         if "${" in str(setting.value):
             raise UserError(f"{source}: {name} is {setting.value!r}. Interpolations are not allowed. Write the value")
         if name in GROUPS:
             continue
+        if inner := min((field_name for field_name in known if field_name.startswith(f"{name}.")), default=""):
+            raise UserError(f"{source}: {name} is a group of fields. Set one of them, as in {inner}=…")
         if name not in known:
-            raise UserError(f"{source}: no field is called {name!r}; {nearest(name, known)}")
+            raise UserError(f"{source}: no field is called {name!r}; {nearest(name, {*known, *GROUPS})}")
         if group := CHOSEN_BY_GROUP.get(name):
             raise UserError(f"{source}: {name} cannot be set by itself. Set {group}=…, which includes it")
-        if isinstance(known[name], Mapping):
-            inner = min(field_name for field_name in known if field_name.startswith(f"{name}."))
-            raise UserError(f"{source}: {name} is a group of fields. Set one of them, as in {inner}=…")
         *groups, field_name = name.split(".")
         reduce(getitem, groups, changed)[field_name] = setting.value
     for name, value in leaves(changed):
@@ -174,13 +173,6 @@ def _with_fields(values: dict[str, Any], settings: Sequence[Setting]) -> Config:
 
 def _last_source(settings: Sequence[Setting]) -> str:
     return settings[-1].source if settings else "defaults"
-
-
-def _named_fields(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        yield f"{prefix}{key}", value
-        if isinstance(value, Mapping):
-            yield from _named_fields(value, f"{prefix}{key}.")
 
 
 def tracking_uri(config: Config) -> str:
