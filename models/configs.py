@@ -160,14 +160,6 @@ def domain_weights(config: CUTConfig) -> dict[str, float]:
     return {domain: value for domain, value in weights.items() if value > 0}
 
 
-def queue_bytes(config: CUTConfig) -> int:
-    """Return the bytes of all queues of external negatives, in float32; 0 without external negatives."""
-    if "external" not in config.negatives:
-        return 0
-    queues = len(domain_weights(config)) * len(config.places)
-    return queues * config.external.queue_size * config.projection_units * 4
-
-
 def map_positions(config: GeneratorConfig, shape: ImageShape) -> dict[str, int]:
     """Return the positions (rows x columns) of each layer's feature map, for images of that shape.
 

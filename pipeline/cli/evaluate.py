@@ -21,7 +21,7 @@ from pipeline.inference.load import Trained, load_trained
 from pipeline.metrics.calibration import calibration
 from pipeline.metrics.evaluator import Evaluation, Evaluator
 from pipeline.metrics.names import INCEPTION, metric_names
-from pipeline.metrics.other_fid import differences, require_installed, their_fid
+from pipeline.metrics.other_fid import DIFFERENCES, require_installed, their_fid
 from pipeline.tracking.store import Tracker, store_lock
 
 # The settings that can be changed for a trained trial.
@@ -131,7 +131,7 @@ def _report(
     try:
         if other:
             theirs = their_fid(other, evaluation.outputs, evaluator.test_b, config.batch_size, evaluator.device)
-            remarks.append(f"{other}: {theirs:.6g} on the same images. {differences(other)}")
+            remarks.append(f"{other}: {theirs:.6g} on the same images. {DIFFERENCES[other]}")
             print(remarks[-1])
             scores = scores | {f"fid_{other}": theirs}
     finally:  # record our scores even if the other implementation fails

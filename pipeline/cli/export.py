@@ -4,15 +4,19 @@ from pathlib import Path
 
 from models.reference_checkpoint import reference_networks, reference_weights
 from pipeline.config.compose import refuse_other_parts
+from pipeline.errors import UserError
 from pipeline.inference.find import STORE_PARTS, find_checkpoint
-from pipeline.inference.load import load_objective
+from pipeline.inference.load import load_trained
 from pipeline.training.checkpoint import save_checkpoint
 
 
 def export(run: str, folder: Path, overrides: list[str]) -> int:
     """Write each network of a trial as folder/latest_net_NAME.pth, with the names G, F, D and so on."""
     refuse_other_parts(overrides, STORE_PARTS)
-    for name, network in reference_networks(load_objective(find_checkpoint(run, overrides))).items():
+    trained = load_trained(find_checkpoint(run, overrides))
+    if trained.objective is None:
+        raise UserError(f"{trained.file}: not a trial's checkpoint. Give a file such as trials/KEY/last.pt.")
+    for name, network in reference_networks(trained.objective).items():
         path = folder / f"latest_net_{name}.pth"
         save_checkpoint(path, reference_weights(network))
         print(path)

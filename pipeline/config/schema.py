@@ -237,8 +237,6 @@ def violation(error: ValidationError) -> tuple[str, str]:
             return path, f"{path}: {message}" if path else message
         case "missing":
             return path, f"{path} must be given"
-        case "unexpected_keyword_argument":
-            return path, f"no field is called {path!r}"
     # A field of several types has an error for each of them.
     messages = [details["msg"] for details in found if _path(details["loc"]) == path]
     allowed = " or ".join(message.removeprefix("Input should be ") for message in dict.fromkeys(messages))

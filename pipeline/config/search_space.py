@@ -37,6 +37,11 @@ class Distribution:
         """The bounds of an interval; (0, 1) for a choice."""
         return self.uniform or self.loguniform or (0.0, 1.0)
 
+    def rounded(self, value: float) -> float:
+        """Round to three digits within the bounds, since people read samples and write them into sweep files."""
+        low, high = self.bounds
+        return min(max(float(f"{value:.3g}"), low), high)
+
 
 @dataclass(frozen=True)
 class Halving:
@@ -90,17 +95,9 @@ def random_samples(search: Search) -> list[Sample]:
 
 
 def _draw(distribution: Distribution, rng: random.Random) -> Any:
-    match distribution:
-        case Distribution(choice=tuple() as values):
-            return rng.choice(values)
-        case Distribution(loguniform=(low, high)):
-            return min(max(rounded(math.exp(rng.uniform(math.log(low), math.log(high)))), low), high)
-        case Distribution(uniform=(low, high)):
-            return min(max(rounded(rng.uniform(low, high)), low), high)
-        case _:
-            raise AssertionError("a distribution has one of its three kinds")
-
-
-def rounded(value: float) -> float:
-    """Round to three digits, since people read the samples and write them into sweep files."""
-    return float(f"{value:.3g}")
+    if distribution.choice is not None:
+        return rng.choice(distribution.choice)
+    low, high = distribution.bounds
+    if distribution.loguniform:
+        return distribution.rounded(math.exp(rng.uniform(math.log(low), math.log(high))))
+    return distribution.rounded(rng.uniform(low, high))

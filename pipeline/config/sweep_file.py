@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from pipeline.config.compose import COMMAND_LINE, Setting, compose_settings, parse_override, take_options, to_override
+from pipeline.config.compose import COMMAND_LINE, Setting, compose_settings, parse_setting, take_options
 from pipeline.config.schema import Config, violation
 from pipeline.config.search_space import Distribution, Halving, Sample, Search, random_samples
 from pipeline.config.trial_key import trial_key
@@ -63,13 +63,9 @@ class Sweep:
     search: Search | None = None
     place: str = COMMAND_LINE
 
-    def with_row(self, row: Row) -> "Sweep":
-        """Return the sweep with one more row."""
-        return replace(self, rows=(*self.rows, row))
-
-    def with_samples(self, samples: Sequence[Sample]) -> "Sweep":
-        """Return the sweep with a row for each sample after its own rows."""
-        return replace(self, rows=(*self.rows, *(sampled_row(number, found) for number, found in enumerate(samples))))
+    def with_rows(self, *rows: Row) -> "Sweep":
+        """Return the sweep with more rows after its own."""
+        return replace(self, rows=(*self.rows, *rows))
 
 
 @dataclass(frozen=True)
@@ -88,15 +84,14 @@ def sampled_row(number: int, sample: Sample) -> Row:
 
 def load_sweep(name: str) -> Sweep:
     """Read the sweep of that name in sweeps/, or of the file at that path. Raises UserError for a faulty file."""
-    if name.endswith((".yaml", ".yml")) or "/" in name:
-        if not Path(name).is_file():
-            raise UserError(f"{name}: no such file. Give a sweep's name, or the path of its file")
-        return read_sweep(Path(name))
-    path = SWEEPS / f"{name}.yaml"
-    if not path.is_file():
-        known = [file.stem for file in SWEEPS.glob("*.yaml")]
-        raise UserError(f"{SWEEPS}/: no sweep is called {name!r}; {nearest(name, known)}")
-    return read_sweep(path)
+    is_path = name.endswith((".yaml", ".yml")) or "/" in name
+    path = Path(name) if is_path else SWEEPS / f"{name}.yaml"
+    if path.is_file():
+        return read_sweep(path)
+    if is_path:
+        raise UserError(f"{name}: no such file. Give a sweep's name, or the path of its file")
+    known = [file.stem for file in SWEEPS.glob("*.yaml")]
+    raise UserError(f"{SWEEPS}/: no sweep is called {name!r}; {nearest(name, known)}")
 
 
 def read_sweep(path: Path) -> Sweep:
@@ -114,7 +109,9 @@ def read_sweep(path: Path) -> Sweep:
     sweep = replace(_validated(content, path), place=str(path))
     _refuse_unusable(sweep, path)
     if sweep.search and sweep.search.sampler == "random":
-        return sweep.with_samples(random_samples(sweep.search))
+        return sweep.with_rows(
+            *(sampled_row(number, drawn) for number, drawn in enumerate(random_samples(sweep.search)))
+        )
     return sweep
 
 
@@ -128,9 +125,7 @@ def with_seeds(sweep: Sweep, overrides: Sequence[str]) -> tuple[Sweep, list[str]
         raise UserError(f"{COMMAND_LINE}: seeds is {seeds!r}. It must be a list of whole numbers, as in seeds=[0,1,2]")
     if len(set(seeds)) != len(seeds):
         raise UserError(f"{COMMAND_LINE}: seeds is {seeds!r}. Each seed may appear only once")
-    sweep = replace(sweep, seeds=tuple(seeds))
-    _require_one_seed(sweep)
-    return sweep, others
+    return replace(sweep, seeds=tuple(seeds)), others
 
 
 def retries_failed(overrides: Sequence[str]) -> tuple[bool, list[str]]:
@@ -146,17 +141,32 @@ def retries_failed(overrides: Sequence[str]) -> tuple[bool, list[str]]:
 def expand(sweep: Sweep, overrides: Sequence[str]) -> list[Trial]:
     """Return every trial in the order of seeds, then of rows, so that each row has its first seed early.
 
-    Overrides apply to all rows. Raises UserError for an override of a field that a row sets, and for two rows that are
-    the same trial.
+    Overrides apply to all rows. Raises UserError for an override of a field that a row sets, for several seeds of a
+    search, and for two rows that are the same trial.
     """
-    _refuse_overridden_rows(sweep, overrides)
-    shared = [Setting(text, f"{sweep.place}, base") for text in sweep.base]
-    shared += [Setting(text, COMMAND_LINE) for text in overrides]
+    if sweep.search and len(sweep.seeds) > 1:
+        raise UserError(
+            f"{sweep.place}: a search has one seed. Promote its best rows and train them with several seeds"
+        )
+    shared = [parse_setting(text, f"{sweep.place}, base") for text in sweep.base]
+    shared += [parse_setting(text, COMMAND_LINE) for text in overrides]
     composed: dict[str, Config] = {}
     for row in sweep.rows:
         place = f"{sweep.place}, row {row.row!r}"
-        own = [Setting(to_override(name, value, place), place) for name, value in row.set.items()]
-        composed[row.row] = compose_settings([*shared, *own])
+        settings = [*shared, *(Setting(name, value, place) for name, value in row.set.items())]
+        for setting in settings:
+            if setting.name == "seed":
+                raise UserError(f"{setting.source}: sets seed. A sweep needs seeds: [0, 1, 2], or seeds=[0,1,2]")
+            if setting.source == COMMAND_LINE and setting.name in row.set:
+                raise UserError(
+                    f"{COMMAND_LINE}: {setting.name} would override row {row.row!r} of sweep {sweep.name}. "
+                    f"Change the row in {sweep.place}, or override another field"
+                )
+            if isinstance(setting.value, dict):
+                raise UserError(
+                    f"{setting.source}: {setting.name} is a dict. Set single fields, as in model.temperature: 0.1"
+                )
+        composed[row.row] = compose_settings(settings)
     first_with: dict[str, str] = {}
     for name, config in composed.items():
         twin = first_with.setdefault(trial_key(config, data="", weights=""), name)
@@ -199,13 +209,10 @@ def _validated(content: Any, path: Path) -> Sweep:
 
 def _unknown_key(path: Path, around: Sequence[int | str], key: int | str) -> UserError:
     place = f"{path}, {'.'.join(map(str, around))}" if around else f"{path}"
-    return UserError(f"{place}: no key is called {key!r}; {nearest(str(key), _known_keys(around))}")
-
-
-def _known_keys(around: Sequence[int | str]) -> list[str]:
     inside = next((name for name in reversed(around) if isinstance(name, str)), "")
     found = {"": Sweep, "rows": Row, "search": Search, "halving": Halving}.get(inside, Distribution)
-    return [name for name in found.__dataclass_fields__ if name != "place"]
+    known = [name for name in found.__dataclass_fields__ if name != "place"]
+    return UserError(f"{place}: no key is called {key!r}; {nearest(str(key), known)}")
 
 
 def require_name(name: str, place: str) -> None:
@@ -222,12 +229,6 @@ def _refuse_unusable(sweep: Sweep, path: Path) -> None:
         raise UserError(f"{path}: rows has {len(sweep.rows)} entries. It must have 1 to {MOST_ROWS}")
     if not sweep.seeds or len(set(sweep.seeds)) != len(sweep.seeds):
         raise UserError(f"{path}: seeds is empty or contains one twice. Write it as seeds: [0, 1, 2]")
-    for row in sweep.rows:
-        if "seed" in row.set:
-            raise UserError(f"{path}: row {row.row!r} sets seed. Set it for the whole sweep: seeds: [0, 1, 2]")
-    _require_one_seed(sweep)
-    if any(parse_override(text, f"{path}, base").key_or_group == "seed" for text in sweep.base):
-        raise UserError(f"{path}: base sets seed. Write seeds: [0, 1, 2]")
     names = [row.row for row in sweep.rows]
     if sweep.default and sweep.default not in names:
         raise UserError(f"{path}: default is {sweep.default!r}, which is not a row; {nearest(sweep.default, names)}")
@@ -240,23 +241,3 @@ def _refuse_unusable(sweep: Sweep, path: Path) -> None:
             raise UserError(f"{path}: row {name!r} contains a line break or another control character. Remove it")
         if names.count(name) > 1:
             raise UserError(f"{path}: row {name!r} appears {names.count(name)} times. Each row needs its own name")
-
-
-def _require_one_seed(sweep: Sweep) -> None:
-    if sweep.search and len(sweep.seeds) > 1:
-        raise UserError(
-            f"{sweep.place}: a search has one seed. Promote its best rows and train them with several seeds"
-        )
-
-
-def _refuse_overridden_rows(sweep: Sweep, overrides: Sequence[str]) -> None:
-    for text in overrides:
-        name = parse_override(text, COMMAND_LINE).key_or_group
-        for row in sweep.rows:
-            if name in row.set:
-                raise UserError(
-                    f"{COMMAND_LINE}: {text!r} would override row {row.row!r} of sweep {sweep.name}. "
-                    f"Change the row in {sweep.place}, or override another field"
-                )
-        if name == "seed":
-            raise UserError(f"{COMMAND_LINE}: {text!r} sets one seed. A sweep needs seeds=[…]")

@@ -40,16 +40,11 @@ class UnpairedBatches:
         return torch.randperm(self.images_per_epoch, generator=rng_for(self.seed, "order", epoch)).numpy()
 
     def _augmented(self, images: Picture, rng: torch.Generator) -> torch.Tensor:
-        cropped = [self._flipped(_crop(image, self.size, rng), rng) for image in torch.from_numpy(images)]
-        return torch.stack(cropped)
-
-    @staticmethod
-    def _flipped(image: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        return image.flip(-1) if torch.rand((), generator=rng) < 0.5 else image
-
-
-def _crop(image: torch.Tensor, size: tuple[int, int], rng: torch.Generator) -> torch.Tensor:
-    (_, height, width), (rows, columns) = image.shape, size
-    top = int(torch.randint(height - rows + 1, (), generator=rng))
-    left = int(torch.randint(width - columns + 1, (), generator=rng))
-    return image[:, top : top + rows, left : left + columns]
+        (*_, height, width), (rows, columns) = images.shape, self.size
+        augmented: list[torch.Tensor] = []
+        for image in torch.from_numpy(images):
+            top = int(torch.randint(height - rows + 1, (), generator=rng))
+            left = int(torch.randint(width - columns + 1, (), generator=rng))
+            cropped = image[:, top : top + rows, left : left + columns]
+            augmented.append(cropped.flip(-1) if torch.rand((), generator=rng) < 0.5 else cropped)
+        return torch.stack(augmented)

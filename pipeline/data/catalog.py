@@ -3,40 +3,26 @@
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
-from rich.console import Console
+from rich.progress import track
 
 from pipeline.data.dataset_cache import SPLITS
-from pipeline.data.download import (
-    AGAIN,
-    RETRIES,
-    RetryPolicy,
-    check_digest,
-    download,
-    progress,
-    read_entries,
-    unpack,
-)
+from pipeline.data.download import AGAIN, download, unpack
 from pipeline.data.image_io import SUFFIXES, image_files, read_image, resize, with_channels, write_png
 from pipeline.errors import UserError, nearest
-from pipeline.files import remove_leftovers, replacing
+from pipeline.files import file_digest, remove_leftovers, replacing
 
 CITYSCAPES_SIZE = (256, 256)
 LABELS_END, PHOTOGRAPHS_END = "_gtFine_color.png", "_leftImg8bit.png"
 
 
-@dataclass(frozen=True)
-class Release:
-    """A published version of a data set: the numbers of images in trainA, trainB, testA and testB, and a remark."""
-
-    name: str
-    counts: tuple[int, int, int, int]
-    remark: str = ""
+# The numbers of images in trainA, trainB, testA and testB of each published version, and a remark.
+Releases = dict[tuple[int, int, int, int], str]
 
 
 @dataclass(frozen=True)
@@ -46,104 +32,70 @@ class Downloadable:
 
     address: str
     sha256: str | None
-    releases: tuple[Release, ...]
+    releases: Releases
     has_tests: bool = True
 
 
 @dataclass(frozen=True)
 class Manual:
-    """A data set that the user must get from its owners, after accepting a licence or not. folder: for --from."""
+    """A data set that the user must get from its owners, after accepting a licence or not.
+
+    folder: what --from names. files: from that folder to the source of each file. write: from a source to its file.
+    """
 
     page: str
     folder: str
-    releases: tuple[Release, ...]
+    releases: Releases
+    files: Callable[[Path], dict[PurePosixPath, Path]]
+    write: Callable[[Path, Path], object]
 
 
-DATASETS: dict[str, Downloadable | Manual] = {
-    "horse2zebra": Downloadable(
-        # The address: the CycleGAN code's download_cyclegan_dataset.sh. The counts: TensorFlow Datasets' catalogue.
-        "http://efrosgans.eecs.berkeley.edu/cyclegan/datasets/horse2zebra.zip",
-        # TensorFlow Datasets, url_checksums/cycle_gan.txt: 116867962 bytes.
-        "a74d9d392eecca9966b51287a76ca126af473d9de4f3e8fc0e9cda08fa1730a1",
-        (Release("horse2zebra", (1067, 1334, 120, 140)),),
-    ),
-    "grumpifycat": Downloadable(
-        # The server in the CUT code's script no longer exists. The address: github.com/JunlinHan/DCLGAN/issues/20. No
-        # SHA-256 is published. The counts: the CUT code's docs/datasets.md. That the training images are used as test
-        # images: its experiments/grumpifycat_launcher.py.
-        "https://efrosgans.eecs.berkeley.edu/cyclegan/datasets/grumpifycat.zip",
-        None,
-        (Release("grumpifycat", (88, 214, 88, 214), "without test images: testA and testB repeat trainA and trainB"),),
-        has_tests=False,
-    ),
-    "cat2dog": Manual(
-        "https://github.com/clovaai/stargan-v2",
-        "the unpacked AFHQ, which contains train/cat, train/dog, val/cat and val/dog",
-        (
-            # The paper's appendix. All of AFHQ, with the wild animals, has 16130 images.
-            Release("AFHQ", (5153, 4739, 500, 500)),
-            # As public loaders list them. All of AFHQ v2 has 15803 images.
-            Release("AFHQ v2", (5065, 4678, 493, 491), "this is AFHQ v2; the paper used the first AFHQ"),
-        ),
-    ),
-    "cityscapes": Manual(
-        "https://www.cityscapes-dataset.com",
-        "the folder with the unpacked gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip",
-        (Release("Cityscapes", (2975, 2975, 500, 500)),),
-    ),
-}
-
-
-def fetch_dataset(
-    name: str,
-    root: Path,
-    source: Path | None = None,
-    url: str | None = None,
-    *,
-    known: Mapping[str, Downloadable | Manual] = DATASETS,
-    console: Console | None = None,
-    retries: RetryPolicy = RETRIES,
-) -> str:
+def fetch_dataset(name: str, root: Path, source: Path | None = None, url: str | None = None) -> str:
     """Create root/name atomically, and return a sentence with its folder, its contents and the next command.
 
     source: the folder from which a manual data set is made. url: another address of the archive. The images of an
     existing data set are counted, and nothing is changed. Raises UserError if the user must do something.
     """
-    if name not in known:
-        raise UserError(f"no data set is called {name!r}; {nearest(name, known)}")
-    dataset, target, console = known[name], root / name, console or Console()
-    if target.exists():
-        release = _release(target, _count(target), dataset, "Move it away and run this command again")
-        return f"already there: {_described(target, release)}"
+    if name not in DATASETS:
+        raise UserError(f"no data set is called {name!r}; {nearest(name, DATASETS)}")
+    dataset, target = DATASETS[name], root / name
+    existed = target.exists()
     match dataset:
+        case _ if existed:
+            pass
         case Downloadable() if source:
             raise UserError(f"{name} is downloaded, without --from. To use your own archive, put it at {target}.zip")
         case Downloadable():
-            release = _download(dataset, target, url or dataset.address, console, retries)
+            _download(dataset, target, url or dataset.address)
         case Manual() if url:
             raise UserError(f"{name} has no address that --url could replace. Get it from {dataset.page}, give --from")
         case Manual() if source:
-            release = _copy(dataset, target, source, console)
+            _copy(dataset, target, source)
         case Manual():
             to = "" if root == Path("datasets") else f" --to {shlex.quote(str(root))}"
             steps = f"Get it from {dataset.page}, then: just data {name} --from FOLDER{to}"
             raise UserError(f"{name} is available only from its owners. {steps} (FOLDER: {dataset.folder})")
-    return _described(target, release)
+    counts = _count(target)
+    remark = _remark(target, counts, dataset, "Move it away and run this command again")
+    contents = ", ".join(f"{split} {count}" for split, count in counts.items())
+    published = f"as published; {remark}" if remark else "as published"
+    data_root = "" if root == Path("datasets") else f" {shlex.quote(f'data.root={target}')}"
+    described = f"{target}: {contents} ({published}). Next: just sweep ablation_negatives task={name}{data_root}"
+    return f"already there: {described}" if existed else described
 
 
-def _download(dataset: Downloadable, target: Path, url: str, console: Console, retries: RetryPolicy) -> Release | None:
+def _download(dataset: Downloadable, target: Path, url: str) -> None:
     archive = target.with_name(f"{target.name}.zip")
-    with _locked(target):
+    with _new_folder(target) as folder:
         if not archive.exists():
-            download(url, archive, console, retries)
-        check_digest(archive, dataset.sha256)
-        entries = read_entries(archive, _path_in_data_set)
-        if not dataset.has_tests and not any(path.parts[0].startswith("test") for path in entries):
-            entries |= {PurePosixPath(f"test{path.parts[0][-1]}", path.name): entries[path] for path in entries}
-        release = _release(archive, _counts(entries), dataset, AGAIN)
-        with _new_folder(target) as folder:
-            unpack(archive, entries, folder)
-    return release
+            download(url, archive)
+        if dataset.sha256 and (found := file_digest(archive)) != dataset.sha256:
+            raise UserError(f"{archive}: its SHA-256 is {found}, but the published file has {dataset.sha256}. {AGAIN}")
+        unpack(archive, _path_in_data_set, folder)
+        if not dataset.has_tests and not any(folder.glob("test?")):
+            for train in sorted(folder.glob("train?")):
+                shutil.copytree(train, folder / train.name.replace("train", "test"))
+        _remark(archive, _count(folder), dataset, AGAIN)
 
 
 def _path_in_data_set(entry: PurePosixPath) -> PurePosixPath | None:
@@ -153,23 +105,15 @@ def _path_in_data_set(entry: PurePosixPath) -> PurePosixPath | None:
     return PurePosixPath(entry.parent.name, entry.name) if entry.parent.name in SPLITS else None
 
 
-def _copy(dataset: Manual, target: Path, source: Path, console: Console) -> Release | None:
+def _copy(dataset: Manual, target: Path, source: Path) -> None:
     if not source.is_dir():
         raise UserError(f"{source}: no such folder. --from must point to {dataset.folder}")
-    match target.name:
-        case "cat2dog":
-            sources, write = _afhq(source), shutil.copyfile
-        case "cityscapes":
-            sources, write = _cityscapes(source), _write_resized
-        case unknown:
-            raise AssertionError(f"no layout for {unknown!r}")
-    release = _release(source, _counts(sources), dataset, f"--from must point to {dataset.folder}")
-    with _locked(target), _new_folder(target) as folder, progress(target.name, "images", console) as report:
-        for number, (path, file) in enumerate(sources.items(), 1):
+    files = dataset.files(source)
+    _remark(source, _counts(files), dataset, f"--from must point to {dataset.folder}")
+    with _new_folder(target) as folder:
+        for path, file in track(files.items(), target.name):
             (folder / path).parent.mkdir(exist_ok=True)
-            write(file, folder / path)
-            report(number, len(sources))
-    return release
+            dataset.write(file, folder / path)
 
 
 def _afhq(source: Path) -> dict[PurePosixPath, Path]:
@@ -222,22 +166,17 @@ def _below(source: Path, wanted: str) -> Path:
 
 
 @contextmanager
-def _locked(target: Path) -> Iterator[None]:
-    """Lock the target, since two commands at once would write to the same partial download."""
+def _new_folder(target: Path) -> Iterator[Path]:
+    """Create the target atomically. Lock it, since two commands would write to one partial download."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(target.with_name(f".{target.name}.lock"), timeout=0):
-            yield
+            remove_leftovers(target)
+            with replacing(target) as folder:
+                folder.mkdir()
+                yield folder
     except Timeout:
         raise UserError(f"{target}: another command is preparing it. Wait for it") from None
-
-
-@contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
-    remove_leftovers(target)
-    with replacing(target) as folder:
-        folder.mkdir()
-        yield folder
 
 
 def _count(folder: Path) -> dict[str, int]:
@@ -250,23 +189,50 @@ def _counts(paths: Iterable[PurePosixPath]) -> dict[str, int]:
     return {split: found[split] for split in SPLITS}
 
 
-def _release(source: Path, counts: dict[str, int], dataset: Downloadable | Manual, advice: str) -> Release | None:
-    """Return the release with these counts, or None if no counts are known. Raises UserError for any other counts."""
-    found = tuple(counts.values())
-    for release in dataset.releases:
-        if release.counts == found:
-            return release
-    expected = dataset.releases[0].counts if dataset.releases else tuple(max(count, 1) for count in found)
-    for split, count, wanted in zip(SPLITS, found, expected, strict=True):
-        if count != wanted:
-            raise UserError(f"{source}: {count} images for {split} found, {wanted} expected. {advice}")
-    return None
+def _remark(source: Path, counts: dict[str, int], dataset: Downloadable | Manual, advice: str) -> str:
+    """Return the remark on the version with these counts. Raises UserError for any other counts."""
+    for known, remark in dataset.releases.items():
+        if known == tuple(counts.values()):
+            return remark
+    expected: dict[str, int] = dict(zip(SPLITS, next(iter(dataset.releases)), strict=True))
+    split = next(split for split in SPLITS if counts[split] != expected[split])
+    raise UserError(f"{source}: {counts[split]} images for {split} found, {expected[split]} expected. {advice}")
 
 
-def _described(target: Path, release: Release | None) -> str:
-    contents = ", ".join(f"{split} {count}" for split, count in _count(target).items())
-    checked = "counts not checked, since none are published"
-    if release:
-        checked = f"as published{f'; {release.remark}' if release.remark else ''}"
-    root = "" if target.parent == Path("datasets") else f" {shlex.quote(f'data.root={target}')}"
-    return f"{target}: {contents} ({checked}). Next: just sweep ablation_negatives task={target.name}{root}"
+DATASETS: dict[str, Downloadable | Manual] = {
+    "horse2zebra": Downloadable(
+        # The address: the CycleGAN code's download_cyclegan_dataset.sh. The counts: TensorFlow Datasets' catalogue.
+        "http://efrosgans.eecs.berkeley.edu/cyclegan/datasets/horse2zebra.zip",
+        # TensorFlow Datasets, url_checksums/cycle_gan.txt: 116867962 bytes.
+        "a74d9d392eecca9966b51287a76ca126af473d9de4f3e8fc0e9cda08fa1730a1",
+        {(1067, 1334, 120, 140): ""},
+    ),
+    "grumpifycat": Downloadable(
+        # The server in the CUT code's script no longer exists. The address: github.com/JunlinHan/DCLGAN/issues/20. No
+        # SHA-256 is published. The counts: the CUT code's docs/datasets.md. That the training images are used as test
+        # images: its experiments/grumpifycat_launcher.py.
+        "https://efrosgans.eecs.berkeley.edu/cyclegan/datasets/grumpifycat.zip",
+        None,
+        {(88, 214, 88, 214): "without test images: testA and testB repeat trainA and trainB"},
+        has_tests=False,
+    ),
+    "cat2dog": Manual(
+        "https://github.com/clovaai/stargan-v2",
+        "the unpacked AFHQ, which contains train/cat, train/dog, val/cat and val/dog",
+        {
+            # The paper's appendix. All of AFHQ, with the wild animals, has 16130 images.
+            (5153, 4739, 500, 500): "",
+            # AFHQ v2, as public loaders list it. All of it has 15803 images.
+            (5065, 4678, 493, 491): "this is AFHQ v2; the paper used the first AFHQ",
+        },
+        _afhq,
+        shutil.copyfile,
+    ),
+    "cityscapes": Manual(
+        "https://www.cityscapes-dataset.com",
+        "the folder with the unpacked gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip",
+        {(2975, 2975, 500, 500): ""},
+        _cityscapes,
+        _write_resized,
+    ),
+}

@@ -6,7 +6,7 @@ its source files and of the settings. It is opened as a memory map.
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,7 @@ from pipeline.cache import DamagedEntryError, cached, content_key
 from pipeline.config.schema import FolderConfig, StripesConfig
 from pipeline.config.trial_key import RESULT_VERSION
 from pipeline.data import stripes
-from pipeline.data.image_io import (
-    SUFFIXES,
-    Picture,
-    image_files,
-    read_image,
-    resize,
-    to_16_bits,
-    with_channels,
-)
+from pipeline.data.image_io import SUFFIXES, Picture, image_files, read_image, resize, to_16_bits, with_channels
 from pipeline.errors import UserError, first_line
 
 SPLITS = ("trainA", "trainB", "testA", "testB")
@@ -66,18 +58,14 @@ def prepare(config: DataConfig, cache: Path) -> PreparedData:
             return _prepare_stripes(config, cache)
         case FolderConfig():
             files = {split: list_images(Path(config.root) / split) for split in SPLITS}
-            return _store(cache, _digest_files(files), config, lambda: _decode_folder(files, config))
+            return _store(cache, _digest(_contents(files)), config, lambda: _decode_folder(files, config))
 
 
 def open_dataset(folder: Path) -> Dataset:
     """Open the arrays of a cache entry as memory maps."""
     arrays = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
-    return Dataset(
-        **{name: arrays[name] for name in ("train_a", "train_b", "test_a", "test_b")},
-        decay_a=arrays.get("decay_a", arrays["train_a"]),
-        decay_b=arrays.get("decay_b", arrays["train_b"]),
-        background_a=arrays.get("background_a"),
-    )
+    optional = {"decay_a": arrays["train_a"], "decay_b": arrays["train_b"], "background_a": None}
+    return Dataset(**(optional | arrays))
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -140,7 +128,8 @@ def _prepare_stripes(config: StripesConfig, cache: Path) -> PreparedData:
 
     def make(note: Path) -> None:
         arrays = _draw_stripes(config)
-        note.write_text(_store(cache, _digest_arrays(arrays), config, lambda: arrays).fingerprint, encoding="ascii")
+        fingerprint = _digest((name, arrays[name].tobytes()) for name in sorted(arrays))
+        note.write_text(_store(cache, fingerprint, config, lambda: arrays).fingerprint, encoding="ascii")
 
     def read(note: Path) -> PreparedData:
         fingerprint = note.read_text(encoding="ascii")
@@ -166,7 +155,7 @@ def _read_entry(folder: Path, fingerprint: str) -> PreparedData:
     """Check that all arrays can be opened. Raises DamagedEntryError."""
     try:
         open_dataset(folder)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise DamagedEntryError(f"the data set {folder} is damaged ({first_line(error)})") from None
     return PreparedData(folder, fingerprint)
 
@@ -181,24 +170,17 @@ def _settings_of_entry(config: DataConfig) -> dict[str, Any]:
     return {name: value for name, value in asdict(config).items() if name not in elsewhere}
 
 
-def _digest_arrays(arrays: dict[str, NDArray[np.generic]]) -> str:
-    return _digest(part for name in sorted(arrays) for part in (name.encode(), arrays[name].tobytes()))
+def _contents(files: dict[str, list[Path]]) -> Iterator[tuple[str, bytes]]:
+    for split in sorted(files):
+        for path in files[split]:
+            try:
+                yield f"{split}/{path.name}", path.read_bytes()
+            except OSError as error:
+                raise UserError(f"{path}: cannot be read ({error.strerror}). Repair or remove it") from None
 
 
-def _digest_files(files: dict[str, list[Path]]) -> str:
-    named = ((f"{split}/{path.name}", path) for split in sorted(files) for path in files[split])
-    return _digest(part for name, path in named for part in (name.encode(), _read(path)))
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}). Repair or remove it") from None
-
-
-def _digest(parts: Iterator[bytes]) -> str:
+def _digest(parts: Iterable[tuple[str, bytes]]) -> str:
     whole = hashlib.sha256()
-    for part in parts:
-        whole.update(hashlib.sha256(part).digest())
+    for name, content in parts:
+        whole.update(hashlib.sha256(name.encode()).digest() + hashlib.sha256(content).digest())
     return whole.hexdigest()[:16]

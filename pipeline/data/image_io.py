@@ -4,14 +4,13 @@ Pillow reads and resizes, as in the reference code. OpenCV reads files of 16 bit
 colour images.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT, TiffImageFile
 
 from models.images import LUMA
 from pipeline.errors import UserError, first_line
@@ -21,8 +20,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 Picture = NDArray[np.uint8 | np.uint16]
 
-# TIFF tags, and the values of them that are supported with 16 bits.
-BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+# The values of TIFF tags that are supported with 16 bits.
 BLACK_IS_ZERO, RGB, UNSIGNED = 1, 2, 1
 
 SAVE_AS = "Save it as gray or RGB of 8 or 16 unsigned bits"
@@ -93,25 +91,20 @@ def write_png(path: Path, picture: Picture) -> None:
 
 def _is_16_bit(path: Path, image: Image.Image) -> bool:
     """Return whether a channel has 16 bits. Raises UserError for a format without fixed values of black and white."""
-    match image.format:
-        case "PNG":
-            # A PNG begins with signature, then length, name, width and height of the first chunk, then the depth.
-            with path.open("rb") as file:
-                return file.read(25)[24] == 16
-        case "TIFF":
-            return _is_16_bit_tiff(path, image.tag_v2, getattr(image, "n_frames", 1))  # type: ignore[attr-defined]
-        case _:
-            return False
-
-
-def _is_16_bit_tiff(path: Path, tags: Mapping[int, Any], pages: int) -> bool:
-    if pages > 1:
-        raise UserError(f"{path}: has {pages} pages. Save each one in its own file")
-    bits, formats = set(tags.get(BITS_PER_SAMPLE, (1,))), set(tags.get(SAMPLE_FORMAT, (UNSIGNED,)))
+    if image.format == "PNG":
+        # A PNG begins with signature, then length, name, width and height of the first chunk, then the depth.
+        with path.open("rb") as file:
+            return file.read(25)[24] == 16
+    if not isinstance(image, TiffImageFile):
+        return False
+    if image.n_frames > 1:
+        raise UserError(f"{path}: has {image.n_frames} pages. Save each one in its own file")
+    tags = image.tag_v2
+    bits, formats = set(tags.get(BITSPERSAMPLE, (1,))), set(tags.get(SAMPLEFORMAT, (UNSIGNED,)))
     if formats != {UNSIGNED} or not (bits <= {1, 2, 4, 8} or bits == {16}):
         found = f"{'- or '.join(map(str, sorted(bits)))}-bit"
         raise UserError(f"{path}: {found} or signed values are not supported. {SAVE_AS}")
-    if bits == {16} and tags.get(PHOTOMETRIC) not in (BLACK_IS_ZERO, RGB):
+    if bits == {16} and tags.get(PHOTOMETRIC_INTERPRETATION) not in (BLACK_IS_ZERO, RGB):
         raise UserError(f"{path}: 16 bits, but neither gray with black at zero nor RGB. {SAVE_AS}")
     return bits == {16}
 

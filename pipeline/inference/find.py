@@ -16,11 +16,7 @@ def find_checkpoint(run: str, overrides: list[str]) -> Path:
     Overrides can say where trials and records are. Raises UserError if there is no such checkpoint, or more than one.
     """
     config = compose_surroundings(only_parts(overrides, STORE_PARTS))
-    return find_in(Path(config.paths.trials), run, tracking_uri(config))
-
-
-def find_in(trials: Path, run: str, uri: str) -> Path:
-    """Do as `find_checkpoint`, for this folder of trials and this MLflow store."""
+    trials, uri = Path(config.paths.trials), tracking_uri(config)
     for file in (Path(run), Path(run) / "last.pt"):
         if file.is_file():
             return file
@@ -35,8 +31,7 @@ def find_in(trials: Path, run: str, uri: str) -> Path:
         raise UserError(
             f"{run}: no such file, no such trial in {trials}/ and no such run in {uri}. `just plan NAME` lists the keys"
         )
-    if not (trials / key / "last.pt").is_file():
-        raise UserError(
-            f"{run}: its trial has no checkpoint at {trials / key / 'last.pt'}. Train it, or set paths.trials"
-        )
-    return trials / key / "last.pt"
+    checkpoint = trials / key / "last.pt"
+    if not checkpoint.is_file():
+        raise UserError(f"{run}: its trial has no checkpoint at {checkpoint}. Train it, or set paths.trials")
+    return checkpoint

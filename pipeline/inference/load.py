@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -22,10 +21,11 @@ GIVE_ANOTHER = "Give another file."
 
 @dataclass(frozen=True)
 class Trained:
-    """A generator from A to B and its file. A checkpoint of this project also has settings and a number of steps."""
+    """A generator from A to B and its file. A trial's checkpoint also has all networks, settings and a step."""
 
     generator: Generator
     file: Path
+    objective: CUTObjective | CycleGANObjective | None = None
     config: Config | None = None
     step: int | None = None
 
@@ -33,10 +33,13 @@ class Trained:
 def load_trained(file: Path) -> Trained:
     """Load the generator from a checkpoint of either kind. Raises UserError for any other file."""
     content = load_checkpoint(file, GIVE_ANOTHER)
-    if is_trial(content):
-        objective, config = _objective(content, file)
-        return Trained(objective.translator, file, config, content.get("step"))
     try:
+        if is_trial(content):
+            content = migrate(content, file, GIVE_ANOTHER)
+            config = config_in(content, file)
+            objective = build_objective(config.model, config.data.shape, torch.Generator())
+            load_weights(objective, named_tensors(content["objective"], str(file)), str(file))
+            return Trained(objective.translator, file, objective, config, content.get("step"))
         generator = read_generator(reference_tensors(content, str(file)), str(file))
     except ValueError as error:
         raise UserError(str(error)) from None
@@ -46,22 +49,3 @@ def load_trained(file: Path) -> Trained:
         channels = f"{generator.in_channels} to {generator.out_channels} channels"
         raise UserError(f"{file}: a generator from {channels}. Images have 1 or 3. {GIVE_ANOTHER}")
     return Trained(generator, file)
-
-
-def load_objective(file: Path) -> CUTObjective | CycleGANObjective:
-    """Load all networks of a trial. Raises UserError for a file that is not a trial's checkpoint."""
-    content = load_checkpoint(file, GIVE_ANOTHER)
-    if not is_trial(content):
-        raise UserError(f"{file}: not a trial's checkpoint. Give a file such as trials/KEY/last.pt.")
-    return _objective(content, file)[0]
-
-
-def _objective(content: dict[str, Any], file: Path) -> tuple[CUTObjective | CycleGANObjective, Config]:
-    content = migrate(content, file, GIVE_ANOTHER)
-    config = config_in(content, file)
-    objective = build_objective(config.model, config.data.shape, torch.Generator())
-    try:
-        load_weights(objective, named_tensors(content["objective"], str(file)), str(file))
-    except ValueError as error:
-        raise UserError(str(error)) from None
-    return objective, config

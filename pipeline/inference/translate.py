@@ -29,7 +29,14 @@ def plan_files(source: Path, target: Path) -> dict[Path, Path]:
         files = {source: target if target.suffix.lower() == ".png" else target / f"{source.stem}.png"}
     else:
         raise UserError(f"{source}: no such file or folder. Give images to translate")
-    _refuse_overwriting(files)
+    sources = {path.resolve() for path in files}
+    written: dict[Path, Path] = {}
+    for path, output in files.items():
+        if output.resolve() in sources:
+            raise UserError(f"{output}: is an input and would be overwritten. Choose another OUTPUT")
+        twin = written.setdefault(output, path)
+        if twin != path:
+            raise UserError(f"{path}: becomes {output}, and so does {twin.name}. Rename one of them")
     return files
 
 
@@ -57,14 +64,3 @@ def translate_picture(generator: Generator, picture: Picture, device: torch.devi
     image = F.pad(to_model_range(levels.to(device))[None], (0, -width % 4, 0, -height % 4), mode="reflect")
     output = generator.translate(image)[0, :, :height, :width]
     return to_bits(output, levels.dtype).cpu().numpy().transpose(1, 2, 0)
-
-
-def _refuse_overwriting(files: dict[Path, Path]) -> None:
-    sources = {path.resolve() for path in files}
-    written: dict[Path, Path] = {}
-    for source, target in files.items():
-        if target.resolve() in sources:
-            raise UserError(f"{target}: is an input and would be overwritten. Choose another OUTPUT")
-        twin = written.setdefault(target, source)
-        if twin != source:
-            raise UserError(f"{source}: becomes {target}, and so does {twin.name}. Rename one of them")

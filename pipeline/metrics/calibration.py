@@ -30,14 +30,12 @@ def calibration(task: str, provenance: Mapping[str, str], fid: float) -> str:
     if differing:
         return f"calibration: not by the published protocol ({', '.join(differing)}); not comparable to published FIDs"
     known = ", ".join(f"{expected} ({method})" for method, expected in AUTHORS_FID[task].items())
-    for method, expected in AUTHORS_FID[task].items():
-        if abs(fid - expected) <= TOLERANCE:
-            return (
-                f"calibration: the authors' own networks score {known}; {fid:.2f} is {method}'s within {TOLERANCE:g}. "
-                "If it is theirs that was scored, this installation reproduces the published FID"
-            )
-    return (
-        f"calibration: the authors' own networks score {known}; {fid:.2f} is none of these within {TOLERANCE:g}. If it "
-        "is one of them that was scored, this installation does not reproduce the published FID, and its FIDs are not "
-        "comparable to it"
+    near = [f"{method}'s" for method, expected in AUTHORS_FID[task].items() if abs(fid - expected) <= TOLERANCE]
+    verdict = (
+        "If it is theirs that was scored, this installation reproduces the published FID"
+        if near
+        else "If it is one of them that was scored, this installation does not reproduce the published FID, and its "
+        "FIDs are not comparable to it"
     )
+    found = f"{fid:.2f} is {near[0] if near else 'none of these'} within {TOLERANCE:g}"
+    return f"calibration: the authors' own networks score {known}; {found}. {verdict}"

@@ -23,20 +23,6 @@ class Statistics:
     mean: Tensor
     factor_KD: Tensor
 
-    @property
-    def trace(self) -> float:
-        """The trace of the covariance: the sum of all variances."""
-        return float(self.factor_KD.square().sum())
-
-
-@dataclass(frozen=True)
-class KernelDistance:
-    """Polynomial MMD over subsets of `subset_size` images: mean and standard deviation."""
-
-    mean: float
-    deviation: float
-    subset_size: int
-
 
 def statistics_of(features_ND: Tensor) -> Statistics:
     """Return the mean and the sample covariance of features, in float64."""
@@ -55,7 +41,8 @@ def frechet_distance(one: Statistics, two: Statistics) -> float:
     at most as many rows and columns as there are images. torch-fidelity takes the eigenvalues of the D x D product.
     """
     root = torch.linalg.svdvals(one.factor_KD @ two.factor_KD.T).sum()
-    return float((one.mean - two.mean).square().sum() - 2 * root) + one.trace + two.trace
+    trace_1, trace_2 = (float(statistics.factor_KD.square().sum()) for statistics in (one, two))
+    return float((one.mean - two.mean).square().sum() - 2 * root) + trace_1 + trace_2
 
 
 def kid_subset(subset_size: int, count_1: int, count_2: int) -> int:
@@ -66,16 +53,17 @@ def kid_subset(subset_size: int, count_1: int, count_2: int) -> int:
     return min(subset_size, max(2, min(count_1, count_2) // 2))
 
 
-def kernel_distance(features_1: Tensor, features_2: Tensor, subset_size: int) -> KernelDistance:
+def kernel_distance(features_1: Tensor, features_2: Tensor, subset_size: int) -> tuple[float, float]:
     """Return KID (Bińkowski et al., ICLR 2018) by torch-fidelity, of features (N, D) and (M, D) on the CPU.
 
-    `kid_subset` gives the size of the subsets. They are drawn from torch-fidelity's fixed seed.
+    It is the polynomial MMD: mean and standard deviation over subsets, whose size `kid_subset` gives. They are drawn
+    from torch-fidelity's fixed seed.
     """
     subset = kid_subset(subset_size, len(features_1), len(features_2))
     found = kid_features_to_metric(
         features_1, features_2, kid_subsets=KID_SUBSETS, kid_subset_size=subset, verbose=False
     )
-    return KernelDistance(found[KEY_METRIC_KID_MEAN], found[KEY_METRIC_KID_STD], subset)
+    return found[KEY_METRIC_KID_MEAN], found[KEY_METRIC_KID_STD]
 
 
 def precision_recall(generated: Tensor, real: Tensor) -> tuple[float, float]:

@@ -64,20 +64,35 @@ class Evaluator:
         deviation over subsets, and those of `pipeline.metrics.extra_metrics`. Raises UserError for a translation that
         is not finite.
         """
-        outputs, features = self._translate(translate)
-        scores = self._scores(outputs, features) | self._pair_scores(outputs)
-        return Evaluation(outputs, scores, self.provenance(len(outputs)), self._grid(features, self.test_a, outputs))
+        # Each batch of translations is copied to the host while the next one is made, so that a GPU holds only one.
+        kept: list[Callable[[], Tensor]] = []
+        finite: list[Tensor] = []
+
+        def translated(batch: Tensor) -> Tensor:
+            output = translate(to_model_range(batch.to(self.device)))
+            finite.append(output.isfinite().all())
+            levels = to_bits(output, torch.uint8)
+            levels = levels if levels.shape[1] == 3 else levels.repeat(1, 3, 1, 1)
+            kept.append(copy_to_host(levels))
+            return levels
+
+        batches = in_batches(self.dataset.test_a, self.config.batch_size)
+        features = extract(self.extractor, map(translated, batches), self.device)
+        # Checked once at the end, since each check makes the host wait for a GPU.
+        if not torch.stack(finite).all():
+            raise UserError("a translation of test A is not finite: the generator diverged. Lower train.learning_rate")
+        outputs = torch.cat([wait() for wait in kept]).numpy()
+        return self._evaluation(outputs, features, paired=True)
 
     def score_source(self) -> dict[str, float]:
         """Score the untranslated A, for comparison."""
-        return self._scores(self.test_a, self._cached(self.test_a)) | self._pair_scores(self.test_a)
+        return self._scores(self.test_a, self._cached(self.test_a), paired=True)
 
     def evaluate_images(self, images: Picture) -> Evaluation:
         """Score images (N, 1 or 3, H, W) whose inputs are not known."""
         outputs = in_8_bits_rgb(images)
         features = extract(self.extractor, in_batches(outputs, self.config.batch_size), self.device)
-        scores = self._scores(outputs, features)
-        return Evaluation(outputs, scores, self.provenance(len(outputs)), self._grid(features, outputs))
+        return self._evaluation(outputs, features, paired=False)
 
     def resident_tensors(self) -> list[Tensor]:
         """Return the extractor's tensors that stay on the device. On a GPU there are none between evaluations."""
@@ -104,57 +119,30 @@ class Evaluator:
             made_with |= metric.made_with
         return made_with
 
-    def _translate(self, translate: Translate) -> tuple[Images, Tensor]:
-        """Translate every test image of A, and extract its features on the same device.
-
-        Each batch of translations is copied to the host meanwhile, so that a GPU holds only one batch.
-        """
-        kept: list[Callable[[], Tensor]] = []
-        finite: list[Tensor] = []
-
-        def translated(batch: Tensor) -> Tensor:
-            output = translate(to_model_range(batch.to(self.device)))
-            finite.append(output.isfinite().all())
-            levels = to_bits(output, torch.uint8)
-            levels = levels if levels.shape[1] == 3 else levels.repeat(1, 3, 1, 1)
-            kept.append(copy_to_host(levels))
-            return levels
-
-        batches = in_batches(self.dataset.test_a, self.config.batch_size)
-        features = extract(self.extractor, map(translated, batches), self.device)
-        # Checked once at the end, since each check makes the host wait for a GPU.
-        if not torch.stack(finite).all():
-            raise UserError("a translation of test A is not finite: the generator diverged. Lower train.learning_rate")
-        return torch.cat([wait() for wait in kept]).numpy(), features
-
     def _cached(self, images: Images) -> Tensor:
         return cached_features(self.extractor, images, self.cache, self.config.batch_size, self.device)
 
-    def _scores(self, outputs: Images, features: Tensor) -> dict[str, float]:
+    def _scores(self, outputs: Images, features: Tensor, *, paired: bool) -> dict[str, float]:
+        """Score outputs by their features. paired: also by their inputs, the test images of A."""
         frechet, kernel = metric_names(self.config.extractor)
-        kid = kernel_distance(features, self.features_b, self.config.kid_subset_size)
-        scores = {
-            frechet: frechet_distance(statistics_of(features), self.statistics_b),
-            kernel: kid.mean,
-            deviation_name(kernel): kid.deviation,
-        }
+        mean, deviation = kernel_distance(features, self.features_b, self.config.kid_subset_size)
+        distance = frechet_distance(statistics_of(features), self.statistics_b)
+        scores = {frechet: distance, kernel: mean, deviation_name(kernel): deviation}
         for metric in self.set_metrics:
             scores |= metric.score(outputs)
-        return scores
-
-    def _pair_scores(self, outputs: Images) -> dict[str, float]:
-        scores: dict[str, float] = {}
         with in_float32():
-            for metric in self.pair_metrics:
+            for metric in self.pair_metrics if paired else ():
                 scores |= metric.score(self.test_a, outputs)
         return scores
 
-    def _grid(self, features: Tensor, *rows: Images) -> Images:
-        """Put the rows of images below each other, then the nearest images of B. The features are of the last row."""
+    def _evaluation(self, outputs: Images, features: Tensor, *, paired: bool) -> Evaluation:
+        """Score outputs by their features, and show some. paired: their inputs are the test images of A."""
+        scores = self._scores(outputs, features, paired=paired)
         count = min(self.config.grid_images, len(features))
         neighbours = self.test_b[nearest_neighbours(features[:count], self.features_b)]
-        lines = [np.concatenate(list(images[:count]), axis=2) for images in (*rows, neighbours)]
-        return np.concatenate(lines, axis=1).transpose(1, 2, 0)
+        rows = [self.test_a, outputs, neighbours] if paired else [outputs, neighbours]
+        grid = np.concatenate([np.concatenate(list(images[:count]), axis=2) for images in rows], axis=1)
+        return Evaluation(outputs, scores, self.provenance(len(outputs)), grid.transpose(1, 2, 0))
 
 
 def in_8_bits_rgb(images: Picture) -> NDArray[np.uint8]:

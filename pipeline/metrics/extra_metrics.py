@@ -40,18 +40,30 @@ def set_metrics(
 
     Raises UserError if these test images cannot be scored, or if a network is not available.
     """
+
+    def features(extractor: Extractor, outputs: Images) -> tuple[Tensor, Tensor]:
+        generated = extract(extractor, in_batches(outputs, config.batch_size), device)
+        return generated, cached_features(extractor, real, cache, config.batch_size, device)
+
+    def score_neighbours(extractor: Extractor, outputs: Images) -> dict[str, float]:
+        _require_neighbours(len(outputs))
+        names = precision_recall_names(config.extractor)
+        return dict(zip(names, precision_recall(*features(extractor, outputs)), strict=True))
+
+    def score_dinov2(extractor: Extractor, outputs: Images) -> dict[str, float]:
+        """Return the Fréchet distance between features of DINOv2's ViT-L/14 (Stein et al., NeurIPS 2023)."""
+        generated, of_real = features(extractor, outputs)
+        return {FD_DINOV2: frechet_distance(statistics_of(generated), statistics_of(of_real))}
+
     metrics: list[ExtraMetric] = []
     if PRECISION_RECALL in config.also:
         _require_neighbours(min(len(sources), len(real)))
         extractor = load_extractor(VGG if config.extractor == INCEPTION else config.extractor, None)
-        features = _Features(extractor, real, cache, config.batch_size, device)
-        names = precision_recall_names(config.extractor)
         hashes = {extractor.name: extractor.weights} if extractor.name == VGG else {}
-        metrics.append(ExtraMetric(partial(_precision_recall, features, names), hashes))
+        metrics.append(ExtraMetric(partial(score_neighbours, extractor), hashes))
     if FD_DINOV2 in config.also:
         extractor = load_extractor(DINOV2, None)
-        features = _Features(extractor, real, cache, config.batch_size, device)
-        metrics.append(ExtraMetric(partial(_fd_dinov2, features), {extractor.name: extractor.weights}))
+        metrics.append(ExtraMetric(partial(score_dinov2, extractor), {extractor.name: extractor.weights}))
     return metrics
 
 
@@ -60,21 +72,43 @@ def pair_metrics(
 ) -> list[ExtraMetric]:
     """Return the metrics that compare each output with its input: those of `metric.also` and `metric.segmentation`,
     and the change of the background if that is known. Raises UserError as `set_metrics` does."""
+
+    def pairs(sources: Images, outputs: Images) -> Iterator[tuple[Tensor, Tensor]]:
+        both = (in_batches(images, config.batch_size) for images in (sources, outputs))
+        return ((source.to(device), output.to(device)) for source, output in zip(*both, strict=True))
+
+    @torch.no_grad()
+    def score_lpips(network: nn.Module, sources: Images, outputs: Images) -> dict[str, float]:
+        """Return the mean LPIPS distance between an input and its translation."""
+        network.to(device)
+        distances = [network(source, output).flatten() for source, output in pairs(sources, outputs)]
+        network.to("cpu")
+        return {LPIPS: float(torch.cat(distances).mean())}
+
+    def score_segmentation(path: str, sources: Images, outputs: Images) -> dict[str, float]:
+        """Return how well a network recovers the labels of A from the photographs that are their translations."""
+        segmenter = load_segmenter(path, device)
+        matrices = [
+            confusion_matrix(class_ids(labels), segmenter.predict(photographs))
+            for labels, photographs in pairs(sources, outputs)
+        ]
+        return segmentation_scores(torch.stack(matrices).sum(0))
+
     metrics: list[ExtraMetric] = []
     if background is not None:
         metrics.append(ExtraMetric(partial(background_change, background), {}))
     if LPIPS in config.also:
         network = load_lpips()
-        hashes = {Tag.LPIPS_VGG16: weights_digest(network)}
-        metrics.append(ExtraMetric(partial(_lpips, network, config.batch_size, device), hashes))
+        metrics.append(ExtraMetric(partial(score_lpips, network), {Tag.LPIPS_VGG16: weights_digest(network)}))
     if config.segmentation is not None:
         # Loaded here only to try it. It is loaded again for each use, so that training has its memory.
         segmenter = load_segmenter(config.segmentation, torch.device("cpu"))
         for some in in_batches(sources[:2], 2):
             class_ids(some)
             segmenter.predict(some)
-        score = partial(_segmentation, config.segmentation, config.batch_size, device)
-        metrics.append(ExtraMetric(score, {Tag.SEGMENTER: segmenter.weights}))
+        metrics.append(
+            ExtraMetric(partial(score_segmentation, config.segmentation), {Tag.SEGMENTER: segmenter.weights})
+        )
     return metrics
 
 
@@ -93,61 +127,6 @@ def background_change(background: NDArray[np.bool_], sources: Images, outputs: I
     return {"background_change": float(difference[background].mean())}
 
 
-@dataclass(frozen=True)
-class _Features:
-    """Features of outputs and of real images by one extractor. Those of real images are cached."""
-
-    extractor: Extractor
-    real: Images
-    cache: Path
-    batch_size: int
-    device: torch.device
-
-    def of(self, outputs: Images) -> tuple[Tensor, Tensor]:
-        generated = extract(self.extractor, in_batches(outputs, self.batch_size), self.device)
-        return generated, cached_features(self.extractor, self.real, self.cache, self.batch_size, self.device)
-
-
-def _precision_recall(features: _Features, names: tuple[str, str], outputs: Images) -> dict[str, float]:
-    _require_neighbours(len(outputs))
-    return dict(zip(names, precision_recall(*features.of(outputs)), strict=True))
-
-
 def _require_neighbours(count: int) -> None:
     if count <= NEIGHBOURS:
         raise UserError(f"metric.also=[precision_recall]: {count} images. Each of the two sets needs {NEIGHBOURS + 1}")
-
-
-@torch.no_grad()
-def _lpips(
-    network: nn.Module, batch_size: int, device: torch.device, sources: Images, outputs: Images
-) -> dict[str, float]:
-    """Return the mean LPIPS distance between an input and its translation."""
-    network.to(device)
-    distances = [network(source, output) for source, output in _pairs(sources, outputs, batch_size, device)]
-    network.to("cpu")
-    return {LPIPS: float(torch.cat([distance.flatten() for distance in distances]).mean())}
-
-
-def _fd_dinov2(features: _Features, outputs: Images) -> dict[str, float]:
-    """Return the Fréchet distance between features of DINOv2's ViT-L/14 (Stein et al., NeurIPS 2023)."""
-    generated, real = features.of(outputs)
-    return {FD_DINOV2: frechet_distance(statistics_of(generated), statistics_of(real))}
-
-
-def _segmentation(
-    path: str, batch_size: int, device: torch.device, sources: Images, outputs: Images
-) -> dict[str, float]:
-    """Return how well a network recovers the labels of A from the photographs that are their translations."""
-    segmenter = load_segmenter(path, device)
-    confusion = sum(
-        confusion_matrix(class_ids(labels), segmenter.predict(photographs))
-        for labels, photographs in _pairs(sources, outputs, batch_size, device)
-    )
-    assert isinstance(confusion, Tensor), "there are test images"
-    return segmentation_scores(confusion)
-
-
-def _pairs(sources: Images, outputs: Images, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    both = (in_batches(images, batch_size) for images in (sources, outputs))
-    return ((source.to(device), output.to(device)) for source, output in zip(*both, strict=True))

@@ -1,36 +1,39 @@
 """Load the networks that turn images into features: those of torch-fidelity and that of the embedded task."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
+import torch.nn.functional as F
 import torch_fidelity
 from torch import Tensor, nn
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 from torch_fidelity.utils import create_feature_extractor, create_sample_similarity
 
 from pipeline.errors import UserError, first_line
 from pipeline.files import file_digest
-from pipeline.metrics import random_conv as small_extractor
-from pipeline.metrics.names import DINOV2, INCEPTION, PUBLISHED_WEIGHTS, SMALL_CONV, VGG, has_weights
+from pipeline.metrics.names import DINOV2, INCEPTION, LPIPS, PUBLISHED_WEIGHTS, SMALL_CONV, VGG, has_weights
 
 LIBRARY = f"torch-fidelity {torch_fidelity.__version__}"
 TENSORFLOW_RESIZE = "bilinearly as TensorFlow 1 does, not antialiased"
 # The layer whose features are compared, the number of its features, and how an image is resized before.
 LAYERS = {
     INCEPTION: ("2048", 2048, f"to 299 x 299, {TENSORFLOW_RESIZE}"),
-    SMALL_CONV: (small_extractor.LAYER, int(small_extractor.LAYER), "none"),
+    SMALL_CONV: ("144", 144, "none"),
     VGG: ("fc2_relu", 4096, f"to 224 x 224, {TENSORFLOW_RESIZE}"),
     DINOV2: ("dinov2", 1024, f"to 224 x 224, {TENSORFLOW_RESIZE}"),
 }
 # Files in torch's folder, for a machine that cannot download them.
-HUB_FILES = {VGG: "checkpoints/vgg16-397923af.pth", DINOV2: "checkpoints/dinov2_vitl14_pretrain.pth"}
+HUB_FILES = {
+    VGG: "checkpoints/vgg16-397923af.pth",
+    DINOV2: "checkpoints/dinov2_vitl14_pretrain.pth and the code facebookresearch_dinov2_main",
+    LPIPS: "checkpoints/weights-vgg16-lpips.pth and checkpoints/vgg16-397923af.pth",
+}
 
 
 @dataclass(frozen=True)
@@ -45,19 +48,34 @@ class Extractor:
     dimensions: int
     weights: str
     resize: str
-    network: FeatureExtractorBase
+    network: nn.Module
 
     def __call__(self, images: Tensor) -> Tensor:
         return self.network(images)[0]
 
-    @contextmanager
-    def on(self, device: torch.device) -> Iterator[None]:
-        """Move the network to a device for the body. Between evaluations its memory is free for training."""
-        self.network.to(device)
-        try:
-            yield
-        finally:
-            self.network.to("cpu")
+
+class SmallConv(nn.Module):
+    """The embedded task's extractor: no download, milliseconds on a CPU.
+
+    (B, 3, H, W) of 8 bits -> (B, 144). Three strided 5 x 5 convolutions with fixed random weights; features are each
+    channel's mean and deviation. The first layer sees colour, the last one the width of the stripes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        rng = torch.Generator().manual_seed(2020)
+        for number, (inputs, outputs) in enumerate(pairwise((3, 16, 24, 32))):
+            filters = torch.randn(outputs, inputs, 5, 5, generator=rng)
+            self.register_buffer(f"filters{number}", filters / filters.flatten(1).norm(dim=1)[:, None, None, None])
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        x = images.float() / 127.5 - 1
+        statistics: list[Tensor] = []
+        for filters in self.buffers():
+            x = F.relu(F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), filters, stride=2))
+            statistics += [x.mean((2, 3)), x.std((2, 3))]
+        # The factor gives visibly different images a distance of some tens. It scales all distances equally.
+        return (10 * torch.cat(statistics, 1),)
 
 
 @lru_cache(maxsize=4)
@@ -67,17 +85,13 @@ def load_extractor(name: str, weights: str | None) -> Extractor:
     Raises UserError if the weights are not available, or are not those of this network.
     """
     layer, dimensions, resize = LAYERS[name]
-    match name:
-        case "small-conv":
-            small_extractor.register()
-            network = _create(name)
-            found = weights_digest(network)
-        case "inception-v3-compat":
-            network = _load_inception(inception_weights(weights))
-            found = weights_fingerprint(name, weights)
-        case _:
-            network = _load_from_hub(name)
-            found = weights_digest(network)
+    if name == SMALL_CONV:
+        network = SmallConv()
+    elif name == INCEPTION:
+        network = _load_inception(inception_weights(weights))
+    else:
+        network = _from_hub(name, lambda: _create(name))
+    found = weights_fingerprint(name, weights) if name == INCEPTION else weights_digest(network)
     return Extractor(name, layer, dimensions, found, resize, network)
 
 
@@ -87,11 +101,12 @@ def untrained_inception(seed: int) -> dict[str, Tensor]:
     The initialisation is that of He et al. (ICCV 2015), which keeps the scale of the features. With torch's default
     they shrink to nothing from layer to layer.
     """
-    with TemporaryDirectory() as folder, torch.random.fork_rng():
+    nothing = io.BytesIO()
+    torch.save({}, nothing)
+    nothing.seek(0)
+    with torch.random.fork_rng():
         torch.manual_seed(seed)
-        nothing = Path(folder) / "nothing.pth"
-        torch.save({}, nothing)
-        network = _Untrained(INCEPTION, [LAYERS[INCEPTION][0]], feature_extractor_weights_path=str(nothing))
+        network = _Untrained(INCEPTION, [LAYERS[INCEPTION][0]], feature_extractor_weights_path=nothing)
         for module in network.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
@@ -105,14 +120,8 @@ def load_lpips() -> nn.Module:
     It turns two batches of 8-bit images (B, 3, H, W) into B distances. Raises UserError if its weights are not
     available.
     """
-    try:
-        return create_sample_similarity("lpips-vgg16", cuda=False, sample_similarity_dtype="uint8", verbose=False)
-    except Exception as error:  # torch's hub, the network and damaged files raise many kinds
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        raise UserError(
-            f"metric.also=[lpips]: its weights cannot be loaded or downloaded ({first_line(error)}). On a machine "
-            f"without network, put weights-vgg16-lpips.pth and vgg16-397923af.pth into {folder}"
-        ) from None
+    settings = {"cuda": False, "sample_similarity_dtype": "uint8", "verbose": False}
+    return _from_hub(LPIPS, lambda: create_sample_similarity("lpips-vgg16", **settings))
 
 
 def inception_weights(weights: str | None) -> Path:
@@ -141,7 +150,7 @@ class _Untrained(FeatureExtractorInceptionV3):
         return
 
 
-def _load_inception(file: Path) -> FeatureExtractorBase:
+def _load_inception(file: Path) -> nn.Module:
     if not file.exists():
         try:
             return _create(INCEPTION)
@@ -163,19 +172,17 @@ def _load_inception(file: Path) -> FeatureExtractorBase:
         ) from None
 
 
-def _load_from_hub(name: str) -> FeatureExtractorBase:
+def _from_hub(name: str, create: Callable[[], nn.Module]) -> nn.Module:
     try:
-        return _create(name)
+        return create()
     except Exception as error:  # torch's hub, the network and damaged files raise many kinds
-        file = Path(torch.hub.get_dir()) / HUB_FILES[name]
-        code = f", with the code {file.parents[1] / 'facebookresearch_dinov2_main'}" if name == DINOV2 else ""
         raise UserError(
             f"{name}: its weights cannot be loaded or downloaded ({first_line(error)}). On a machine without network, "
-            f"put them at {file}{code}"
+            f"put {HUB_FILES[name]} into {torch.hub.get_dir()}"
         ) from None
 
 
-def _create(name: str, **options: str | None) -> FeatureExtractorBase:
+def _create(name: str, **options: str | None) -> nn.Module:
     return create_feature_extractor(name, [LAYERS[name][0]], cuda=False, verbose=False, **options)
 
 

@@ -30,9 +30,12 @@ def extract(extractor: Extractor, batches: Iterable[Tensor], device: torch.devic
 
     Raises UserError for features that are not finite. Only broken weights cause them.
     """
-    # Copied to the host at the end, so that a GPU does not wait between batches.
-    with extractor.on(device), in_float32():
+    extractor.network.to(device)
+    with in_float32():
+        # Copied to the host at the end, so that a GPU does not wait between batches.
         features = torch.cat([extractor(batch.to(device)) for batch in batches]).cpu()
+    # Between evaluations its memory is free for training.
+    extractor.network.to("cpu")
     if not features.isfinite().all():
         raise UserError(
             f"{extractor.name} (weights {extractor.weights}): its features are not finite. Download its weights again"
@@ -60,16 +63,12 @@ def cached_features(
         np.save(body, extract(extractor, in_batches(images, batch_size), device).numpy())
         entry.write_bytes(_header(body.getvalue()) + body.getvalue())
 
-    return cached(cache / "features" / f"{_key(extractor, images, device)}.features", make, _read)
-
-
-def _key(extractor: Extractor, images: NDArray[np.uint8], device: torch.device) -> str:
     network = [extractor.name, extractor.layer, extractor.weights, extractor.resize, LIBRARY]
     # GPUs round differently from CPUs.
     digest = hashlib.sha256(json.dumps([*network, device.type, images.shape]).encode())
     for image in images:
         digest.update(image.tobytes())
-    return digest.hexdigest()[:16]
+    return cached(cache / "features" / f"{digest.hexdigest()[:16]}.features", make, _read)
 
 
 def _read(entry: Path) -> Tensor:

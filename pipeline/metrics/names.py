@@ -14,7 +14,6 @@ DINOV2 = "dinov2-vit-l-14"
 PUBLISHED_WEIGHTS = "6726825d"
 # Floating-point operations per image, counted by torch: Inception at 299 x 299 pixels, small-conv at 64 x 64.
 OPERATIONS_PER_IMAGE = {INCEPTION: 11_426_432_192, SMALL_CONV: 9_830_400}
-_NAMES: dict[str, tuple[str, str]] = dict(zip((INCEPTION, SMALL_CONV), DISTANCES, strict=True))
 # Further metrics, from a segmentation network and from `metric.also`.
 SEGMENTATION_SCORES = ("mAP", "pixAcc", "classAcc")
 PRECISION_RECALL, LPIPS, FD_DINOV2 = "precision_recall", "lpips", "fd_dinov2"
@@ -22,7 +21,7 @@ PRECISION_RECALL, LPIPS, FD_DINOV2 = "precision_recall", "lpips", "fd_dinov2"
 
 def metric_names(extractor: str) -> tuple[str, str]:
     """Return the names of the Fréchet and of the kernel distance with this extractor."""
-    return _NAMES[extractor]
+    return DISTANCES[(INCEPTION, SMALL_CONV).index(extractor)]
 
 
 def precision_recall_names(extractor: str) -> tuple[str, str]:

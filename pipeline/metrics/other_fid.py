@@ -19,29 +19,26 @@ from pipeline.data.image_io import write_png
 from pipeline.errors import UserError, first_line, nearest
 
 MODULES = {"pytorch-fid": "pytorch_fid", "clean-fid": "cleanfid"}
-IMPLEMENTATIONS = tuple(MODULES)
+# How each implementation differs from this project's.
+DIFFERENCES = {
+    "pytorch-fid": (
+        "pytorch-fid resizes with torch's bilinear filter, which has half-pixel centres, unlike TensorFlow 1's. It "
+        "scales pixels to x / 127.5 - 1, not x / 128 - 1, and computes the covariances' root with scipy's sqrtm. "
+        "Network and weights are the same. The paper's numbers were computed with it."
+    ),
+    "clean-fid": (
+        "clean-fid resizes with Pillow's bicubic filter, antialiased and without rounding to 8 bits. It runs NVIDIA's "
+        "TorchScript version of the same Inception, and computes the covariances' root with scipy's sqrtm."
+    ),
+}
 # The folder of clean-fid's network, which is a constant in its code.
 CLEAN_FID_FOLDER = Path("." if platform.system() == "Windows" else "/tmp")
 
 
-def differences(name: str) -> str:
-    """Say how that implementation differs from this project's."""
-    _require_known(name)
-    if name == "pytorch-fid":
-        return (
-            "pytorch-fid resizes with torch's bilinear filter, which has half-pixel centres, unlike TensorFlow 1's. It "
-            "scales pixels to x / 127.5 - 1, not x / 128 - 1, and computes the covariances' root with scipy's sqrtm. "
-            "Network and weights are the same. The paper's numbers were computed with it."
-        )
-    return (
-        "clean-fid resizes with Pillow's bicubic filter, antialiased and without rounding to 8 bits. It runs NVIDIA's "
-        "TorchScript version of the same Inception, and computes the covariances' root with scipy's sqrtm."
-    )
-
-
 def require_installed(name: str) -> None:
     """Raise UserError if there is no such implementation, or if its package is not installed."""
-    _require_known(name)
+    if name not in MODULES:
+        raise UserError(f"compare={name}: no such implementation; {nearest(name, MODULES)}")
     if find_spec(MODULES[name]) is None:
         raise UserError(f"compare={name}: the package is not installed. Run: pip install {name}")
 
@@ -51,18 +48,19 @@ def their_fid(
 ) -> float:
     """Return that implementation's FID between images (N, 3, H, W) and (M, 3, H, W), passed to it as PNG files.
 
-    Raises UserError if the package or its weights are not available, or if the package fails.
+    Raises UserError if its weights are not available, or if the package fails.
     """
-    require_installed(name)
     if min(len(images_1), len(images_2)) < 2:
         # With one image the covariance is NaN, and scipy's root of it never ends.
         raise UserError(f"compare={name}: {len(images_1)} and {len(images_2)} images. It needs two or more of each")
     compute = _pytorch_fid if name == "pytorch-fid" else _clean_fid
-    with TemporaryDirectory() as folder:
-        folders = [_write(Path(folder) / "1", images_1), _write(Path(folder) / "2", images_2)]
+    with TemporaryDirectory() as folder, redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        folders = [f"{folder}/1", f"{folder}/2"]
+        for target, images in zip(folders, (images_1, images_2), strict=True):
+            for number, image in enumerate(images):
+                write_png(Path(target) / f"{number:06}.png", image.transpose(1, 2, 0))
         try:
-            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-                return compute(folders, batch_size, device)
+            return compute(folders, batch_size, device)
         except UserError:
             raise
         except Exception as error:  # scipy, torch and the package raise many kinds
@@ -90,33 +88,15 @@ def _clean_fid(folders: list[str], batch_size: int, device: torch.device) -> flo
 
     file = CLEAN_FID_FOLDER / Path(inception_url).name
     with _weights("clean-fid", file, inception_url):
-        if file.exists():
-            network = InceptionV3W(str(file.parent), download=False)
-        else:
+        if not file.exists():
             # clean-fid does not download atomically. A broken download would be used as the network from then on.
-            with TemporaryDirectory(dir=file.parent) as fetched:
-                network = InceptionV3W(fetched, download=True)
-                (Path(fetched) / file.name).replace(file)
+            torch.hub.download_url_to_file(inception_url, str(file), progress=False)
+        network = InceptionV3W(str(file.parent), download=False).to(device).eval()
     one, two = folders
-    return float(
-        compute_fid(
-            one,
-            two,
-            mode="clean",
-            num_workers=0,
-            batch_size=batch_size,
-            device=device,
-            custom_feat_extractor=network.to(device).eval(),
-            verbose=False,
-        )
+    fid = compute_fid(
+        one, two, num_workers=0, batch_size=batch_size, device=device, custom_feat_extractor=network, verbose=False
     )
-
-
-def _write(folder: Path, images: NDArray[np.uint8]) -> str:
-    folder.mkdir()
-    for number, image in enumerate(images):
-        write_png(folder / f"{number:06}.png", image.transpose(1, 2, 0))
-    return str(folder)
+    return float(fid)
 
 
 @contextmanager
@@ -133,8 +113,3 @@ def _weights(name: str, file: Path, url: str) -> Iterator[None]:
             f"compare={name}: its weights are not at {file} and {url} cannot be downloaded ({first_line(error)}). "
             f"Download that file on another machine and put it there"
         ) from None
-
-
-def _require_known(name: str) -> None:
-    if name not in IMPLEMENTATIONS:
-        raise UserError(f"compare={name}: no such implementation; {nearest(name, IMPLEMENTATIONS)}")

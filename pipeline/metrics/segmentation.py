@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.export import ExportedProgram
 from torch.export.passes import move_to_device_pass
 
 from pipeline.errors import UserError, first_line
@@ -49,20 +50,18 @@ def class_ids(labels: Tensor) -> Tensor:
     """
     colours = torch.tensor([colour for colour, _ in PALETTE], dtype=torch.float32, device=labels.device)
     ids = torch.tensor([train_id for _, train_id in PALETTE], dtype=torch.uint8, device=labels.device)
+    found: list[Tensor] = []
     # One image at a time, since the distances to all colours take forty times the memory of an image.
-    return torch.stack([ids[_nearest(image, colours)] for image in labels])
-
-
-def _nearest(image: Tensor, colours: Tensor) -> Tensor:
-    pixels = image.flatten(1).T.float()
-    distances = torch.cdist(pixels, colours, compute_mode="donot_use_mm_for_euclid_dist")
-    nearest = distances.min(1)
-    if (away := float(nearest.values.median())) > MOST_LEVELS_AWAY:
-        raise UserError(
-            f"metric.segmentation: an image of A is {away:.0f} levels away from the colours of Cityscapes' labels; A "
-            "must hold its coloured label maps"
-        )
-    return nearest.indices.view(image.shape[1:])
+    for image in labels:
+        pixels = image.flatten(1).T.float()
+        nearest = torch.cdist(pixels, colours, compute_mode="donot_use_mm_for_euclid_dist").min(1)
+        if (away := float(nearest.values.median())) > MOST_LEVELS_AWAY:
+            raise UserError(
+                f"metric.segmentation: an image of A is {away:.0f} levels away from the colours of Cityscapes' labels; "
+                "A must hold its coloured label maps"
+            )
+        found.append(ids[nearest.indices.view(image.shape[1:])])
+    return torch.stack(found)
 
 
 @dataclass(frozen=True)
@@ -85,11 +84,18 @@ class Segmenter:
         except (AssertionError, RuntimeError) as refusal:  # an exported program's guards; TorchScript
             if is_out_of_memory(refusal):
                 raise
+            # TorchScript's message follows its own traceback.
+            said = (str(refusal).strip() or type(refusal).__name__).splitlines()[-1]
             raise UserError(
-                f"metric.segmentation={self.path}: does not take images {tuple(images.shape)} ({_last_line(refusal)}); "
+                f"metric.segmentation={self.path}: does not take images {tuple(images.shape)} ({said}); "
                 f"save it for RGB of this height and width, with a dynamic batch dimension"
             ) from None
-        if found := _fault(logits, len(images)):
+        found, is_logits = f"a {type(logits).__name__}", False
+        if isinstance(logits, Tensor):
+            found = f"{str(logits.dtype).removeprefix('torch.')} {tuple(logits.shape)}"
+            is_logits = logits.ndim == 4 and logits.is_floating_point()
+            is_logits = is_logits and logits.shape[:2] == (len(images), len(CLASSES))
+        if not is_logits:
             raise UserError(
                 f"metric.segmentation={self.path}: gives {found}, not floating-point logits "
                 f"({len(images)}, {len(CLASSES)}, h, w); save a network that gives those, in the order of the train ids"
@@ -98,20 +104,6 @@ class Segmenter:
             raise UserError(f"metric.segmentation={self.path}: gives logits that are not finite; save it again")
         logits = F.interpolate(logits.float(), images.shape[2:], mode="bilinear", align_corners=False)
         return logits.argmax(1).to(images.device, torch.uint8)
-
-
-def _last_line(error: Exception) -> str:
-    """Return TorchScript's message, which follows its own traceback."""
-    return (str(error).strip() or type(error).__name__).splitlines()[-1]
-
-
-def _fault(logits: object, batch: int) -> str:
-    """Describe the output of a network; '' if it is logits for a batch of that many images."""
-    if not isinstance(logits, Tensor):
-        return f"a {type(logits).__name__}"
-    if logits.ndim == 4 and logits.shape[:2] == (batch, len(CLASSES)) and logits.is_floating_point():
-        return ""
-    return f"{str(logits.dtype).removeprefix('torch.')} {tuple(logits.shape)}"
 
 
 def load_segmenter(path: str, device: torch.device) -> Segmenter:
@@ -123,39 +115,22 @@ def load_segmenter(path: str, device: torch.device) -> Segmenter:
     """
     if not Path(path).is_file():
         raise UserError(f"metric.segmentation={path}: no such file. Give the path of a TorchScript or .pt2 file")
-    network = _exported_program(path, device) if Path(path).suffix == ".pt2" else _torch_script(path, device)
-    return Segmenter(path, network, device, file_digest(Path(path))[:16])
-
-
-def _exported_program(path: str, device: torch.device) -> Callable[[Tensor], Tensor]:
-    logger = logging.getLogger("torch.export")  # it logs a traceback for a file that it cannot read
-    logger.addFilter(_is_error)
-    try:
-        program = torch.export.load(path)
-    except Exception:  # zip, JSON and pickle raise many kinds
-        raise UserError(
-            f"metric.segmentation={path}: torch.export.load does not take it as an exported program; write the whole "
-            f"network with torch.export.save, or name TorchScript .pt"
-        ) from None
-    finally:
-        logger.removeFilter(_is_error)
-    return move_to_device_pass(program, device).module()
-
-
-def _is_error(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.ERROR
-
-
-def _torch_script(path: str, device: torch.device) -> Callable[[Tensor], Tensor]:
+    exported = Path(path).suffix == ".pt2"
+    logging.disable(logging.WARNING)  # torch.export logs a traceback for a file that it cannot read
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`torch.jit.load` is deprecated", FutureWarning)
-            return torch.jit.load(path, map_location=device).eval()
-    except Exception as error:
+            saved = torch.export.load(path) if exported else torch.jit.load(path, map_location=device)
+    except Exception as error:  # zip, JSON, pickle and TorchScript raise many kinds
+        kind, save = ("an exported program", "torch.export") if exported else ("TorchScript", "torch.jit")
         raise UserError(
-            f"metric.segmentation={path}: not TorchScript ({first_line(error)}); write the whole network, not its "
-            f"state, with torch.jit.save, or name an exported program .pt2"
+            f"metric.segmentation={path}: not {kind} ({first_line(error)}); write the whole network, not its state, "
+            f"with {save}.save, and name TorchScript .pt, an exported program .pt2"
         ) from None
+    finally:
+        logging.disable(logging.NOTSET)
+    network = move_to_device_pass(saved, device).module() if isinstance(saved, ExportedProgram) else saved.eval()
+    return Segmenter(path, network, device, file_digest(Path(path))[:16])
 
 
 def confusion_matrix(truth: Tensor, predicted: Tensor, classes: int = len(CLASSES)) -> Tensor:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.config.search_space import Distribution, Sample, Search, rounded
+from pipeline.config.search_space import Distribution, Sample, Search
 from pipeline.config.sweep_file import sampled_row
 from pipeline.errors import UserError
 from pipeline.metrics.names import metric_names
@@ -32,7 +32,7 @@ def add_sample(plan: Plan, records: Records, log: logging.Logger) -> Plan:
     for attempt in range(MOST_ATTEMPTS):
         row = sampled_row(number, next_sample(search, observed, number + attempt * search.samples))
         try:
-            return replan(plan, plan.sweep.with_row(row), records)
+            return replan(plan, plan.sweep.with_rows(row), records)
         except UserError as error:  # the same as an earlier sample, or no valid model
             log.info("Sample rejected: %s (%s)", row.set, error)
     return plan
@@ -103,8 +103,7 @@ def _to_optuna(distribution: Distribution, value: Any) -> Any:
 def _from_optuna(distribution: Distribution, value: Any) -> Any:
     if distribution.choice is not None:
         return json.loads(value)
-    low, high = distribution.bounds
-    return min(max(rounded(value), low), high)
+    return distribution.rounded(value)
 
 
 def _contains(distribution: Distribution, value: Any) -> bool:

@@ -8,9 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from pipeline.data.download import RetryPolicy
+from pipeline.data import download
 
-ONE_TRY = RetryPolicy(connect_seconds=2, read_seconds=2, tries=1, pause_seconds=0)
 Entries = dict[str | zipfile.ZipInfo, bytes]
 
 
@@ -93,6 +92,8 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(download, "TRIES", 1)
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0)
     server = Server()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

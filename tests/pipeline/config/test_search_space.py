@@ -95,9 +95,9 @@ def test_samples_are_rows_behind_the_sweeps_own(tmp_path: Path) -> None:
 
 def test_a_search_has_one_seed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a search has one seed"):
-        read_sweep(sweep_file(tmp_path, FILE.replace("[0]", "[0, 1]")))
+        expand(read_sweep(sweep_file(tmp_path, FILE.replace("[0]", "[0, 1]"))), [])
     with pytest.raises(UserError, match="a search has one seed"):
-        with_seeds(read_sweep(sweep_file(tmp_path, FILE)), ["seeds=[0,1]"])
+        expand(*with_seeds(read_sweep(sweep_file(tmp_path, FILE)), ["seeds=[0,1]"]))
 
 
 @pytest.mark.parametrize(

@@ -135,8 +135,8 @@ def test_failed_trials_are_tried_again_when_asked() -> None:
         ("seeds: [0, 1]", "seeds: [0, 2.0]", "seeds.1 is 2.0. It must be a whole number"),
         ("seeds: [0, 1]", "seeds: [true, 1]", "seeds.0 is True. It must be a whole number"),
         ("seeds: [0, 1]", "? [a, b]\n: 1", "mine.yaml:5: a key must be plain text"),
-        ("[model=cut]", "[seed=9]", "base sets seed"),
-        ("model.temperature: 0.01", "seed: 3", "row 'cold' sets seed"),
+        ("[model=cut]", "[seed=9]", "mine.yaml, base: sets seed"),
+        ("model.temperature: 0.01", "seed: 3", "row 'cold': sets seed"),
         ("model.temperature: 0.01", "model.method: cyclegan", "model.method cannot be set by itself. Set model=…"),
         ("seeds: [0, 1]", "seeeds: [0, 1]", "no key is called 'seeeds'; did you mean seeds?"),
         ("row: cold", "rwo: cold", "rows.0: no key is called 'rwo'; did you mean row?"),
@@ -165,7 +165,7 @@ def test_failed_trials_are_tried_again_when_asked() -> None:
         (
             "[model=cut]",
             '["model.temperature=${seed}"]',
-            "mine.yaml, base: 'model.temperature=${seed}' contains an interpolation",
+            "mine.yaml, base: model.temperature is '${seed}'. Interpolations are not allowed",
         ),
         (
             "[model=cut]",
@@ -218,7 +218,7 @@ def test_unknown_sweep_names_the_near_ones() -> None:
     ("override", "said"),
     [
         ("model.temperature=0.2", "would override row 'cold' of sweep mine"),
-        ("seed=3", "A sweep needs seeds="),
+        ("seed=3", "command line: sets seed. A sweep needs seeds"),
         ("model.temprature=0.2", "command line: no field is called"),
         ("train.batch_size=many", "command line: train.batch_size is 'many'"),
     ],

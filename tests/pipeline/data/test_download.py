@@ -1,30 +1,27 @@
 """Downloads from a server on loopback. Nothing leaves the machine."""
 
-import io
 import json
 import socket
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from archive_server import FILE, ONE_TRY, OTHER, Server, server
-from rich.console import Console
+from archive_server import FILE, OTHER, Server, server
 
 from pipeline.data import download as downloads
-from pipeline.data.download import RetryPolicy, download
+from pipeline.data.download import download
 from pipeline.errors import UserError
 
 __all__ = ["server"]
 
 
-def bring(url: str, archive: Path, retries: RetryPolicy = ONE_TRY) -> bytes:
-    download(url, archive, Console(quiet=True), retries)
+def bring(url: str, archive: Path) -> bytes:
+    download(url, archive)
     return archive.read_bytes()
 
 
-def refused(url: str, archive: Path, retries: RetryPolicy = ONE_TRY) -> str:
+def refused(url: str, archive: Path) -> str:
     with pytest.raises(UserError) as caught:
-        bring(url, archive, retries)
+        bring(url, archive)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -47,17 +44,23 @@ def test_a_broken_download_goes_on_where_it_broke(server: Server, tmp_path: Path
     assert server.asked[-1]["If-Range"] == (date or etag)
 
 
-def test_a_few_breaks_are_mended_within_one_call(server: Server, tmp_path: Path) -> None:
+def test_a_few_breaks_are_mended_within_one_call(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.drop(after=100_000, times=3)
-    assert bring(server.url, tmp_path / "file.zip", replace(ONE_TRY, tries=4)) == FILE
+    monkeypatch.setattr(downloads, "TRIES", 4)
+    assert bring(server.url, tmp_path / "file.zip") == FILE
     begun = [f"bytes={chunks * downloads.CHUNK_BYTES}-" for chunks in (1, 2, 3)]
     assert [asked.get("Range") for asked in server.asked] == [None, *begun]
 
 
-def test_a_server_that_sends_less_than_the_rest_is_asked_again(server: Server, tmp_path: Path) -> None:
+def test_a_server_that_sends_less_than_the_rest_is_asked_again(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.drop(after=300_000, times=1)
     server.most = 200_000
-    assert bring(server.url, tmp_path / "file.zip", replace(ONE_TRY, tries=3)) == FILE
+    monkeypatch.setattr(downloads, "TRIES", 3)
+    assert bring(server.url, tmp_path / "file.zip") == FILE
 
 
 def test_a_file_without_an_announced_length_comes_whole(server: Server, tmp_path: Path) -> None:
@@ -110,12 +113,15 @@ def test_nothing_left_to_send_is_the_end_where_no_length_was_said(server: Server
 
 
 @pytest.mark.parametrize("length", [len(FILE), None])
-def test_a_part_longer_than_the_file_is_begun_anew(server: Server, tmp_path: Path, length: int | None) -> None:
+def test_a_part_longer_than_the_file_is_begun_anew(
+    server: Server, tmp_path: Path, length: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file.zip.partial").write_bytes(FILE + b"more")
     (tmp_path / "file.zip.partial.json").write_text(
         json.dumps({"url": server.url, "validator": '"1"', "length": length})
     )
-    assert bring(server.url, tmp_path / "file.zip", replace(ONE_TRY, tries=2)) == FILE
+    monkeypatch.setattr(downloads, "TRIES", 2)
+    assert bring(server.url, tmp_path / "file.zip") == FILE
 
 
 @pytest.mark.parametrize("note", ["{", "[]", '{"url": 1}'])
@@ -133,11 +139,14 @@ def test_a_page_instead_of_a_zip_is_refused_and_costs_no_byte_of_the_part(server
     assert (tmp_path / "file.zip.partial").read_bytes() == b"PK and some more"
 
 
-def test_addresses_and_servers_that_fail_are_named_in_one_line(server: Server, tmp_path: Path) -> None:
+def test_addresses_and_servers_that_fail_are_named_in_one_line(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base = server.url.removesuffix("file.zip")
     assert "/lost: the server answers 404 Not Found" in refused(f"{base}lost", tmp_path / "a.zip")
     assert len(server.asked) == 1  # asking again would not help
-    busy = refused(f"{base}busy", tmp_path / "a.zip", replace(ONE_TRY, tries=3))
+    monkeypatch.setattr(downloads, "TRIES", 3)
+    busy = refused(f"{base}busy", tmp_path / "a.zip")
     assert "/busy: cannot be reached (it answers 503 Service Unavailable)" in busy
     assert len(server.asked) == 4
     for address in ("file.zip", "ftp://127.0.0.1/file.zip", "http://", "http://[1/"):
@@ -148,19 +157,17 @@ def test_a_host_that_is_not_there_or_silent_is_named_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(downloads, "TRIES", 1)
+    monkeypatch.setattr(downloads, "READ_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/file.zip"
-        said = refused(address, tmp_path / "a.zip", replace(ONE_TRY, read_seconds=0.2))
+        said = refused(address, tmp_path / "a.zip")
         assert "cannot be reached (timed out)" in said
     assert f"{address}: cannot be reached ([Errno" in refused(address, tmp_path / "a.zip")
 
 
-def test_progress_is_said_in_plain_lines_where_there_is_no_terminal(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_progress_is_shown_by_the_archives_name(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(downloads, "PLAIN_LINE_SECONDS", 0.0)
-    plain, terminal = io.StringIO(), io.StringIO()
-    download(server.url, tmp_path / "a.zip", Console(file=plain), ONE_TRY)
-    assert plain.getvalue().splitlines()[-1] == "a.zip: 0.5 of 0.5 MB"
-    download(server.url, tmp_path / "b.zip", Console(file=terminal, force_terminal=True), ONE_TRY)
-    assert "b.zip: 0.5 of 0.5 MB" in terminal.getvalue() and "━" in terminal.getvalue()
+    download(server.url, tmp_path / "a.zip")
+    assert "a.zip" in (said := capsys.readouterr().out) and "512.2/512.2 kB" in said

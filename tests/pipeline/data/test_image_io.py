@@ -94,6 +94,10 @@ def save_jpeg_2000(path: Path) -> None:
     Image.fromarray(picture(1, np.uint16, (40, 40))[..., 0]).save(path, format="JPEG2000")
 
 
+def save_zstd(path: Path) -> None:
+    Image.fromarray(picture(1, np.uint16, (40, 40))[..., 0]).save(path, compression="zstd")
+
+
 def save_half(path: Path) -> None:
     write_png(path.with_suffix(".png"), picture(3, np.uint16, (40, 40)))
     path.write_bytes(path.with_suffix(".png").read_bytes()[:900])
@@ -108,6 +112,7 @@ def save_half(path: Path) -> None:
         (save_white_at_zero, "16 bits, but neither gray with black at zero nor RGB"),
         (save_jpeg_2000, "cannot be read as an image"),
         (save_pages, "has 3 pages"),
+        (save_zstd, "its 16 bits cannot be read"),
         (save_half, "cannot be read as an image"),
         (lambda path: path.write_text("no picture"), "cannot be read as an image"),
         (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n"), "cannot be read as an image"),

@@ -14,7 +14,7 @@ from models.reference_checkpoint import reference_weights
 from pipeline.__main__ import main
 from pipeline.data.image_io import read_image, write_png
 from pipeline.errors import UserError
-from pipeline.inference.find import find_in
+from pipeline.inference.find import find_checkpoint
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 
 DATA = ("data.train_count=6", "data.test_count=6", "data.size=32")
@@ -49,6 +49,9 @@ def test_run_key_checkpoint_and_exported_file_all_score_as_the_trial_did(
     for arguments in ((key,), (key[:6],), (run_id,), (f"trials/{key}/last.pt",), (generator, *DATA)):
         found = scores(capsys, *arguments)
         assert {name: found[name] for name in recorded} == recorded
+    Path(f"trials/{key}").rename("moved")
+    assert main(["evaluate", run_id]) == 2
+    assert f"{run_id}: its trial has no checkpoint at trials/{key}/last.pt" in capsys.readouterr().err
 
 
 def test_translations_of_the_test_images_score_as_their_run(
@@ -104,8 +107,8 @@ def test_a_beginning_that_two_keys_share_is_refused(tmp_path: Path) -> None:
     for key in ("abc1", "abd2"):
         save_checkpoint(tmp_path / key / "last.pt", {})
     with pytest.raises(UserError, match=r"ab: 2 trials begin .*\(abc1, abd2\)"):
-        find_in(tmp_path, "ab", "sqlite://")
-    assert find_in(tmp_path, "abc", "sqlite://") == tmp_path / "abc1/last.pt"
+        find_checkpoint("ab", [f"paths.trials={tmp_path}"])
+    assert find_checkpoint("abc", [f"paths.trials={tmp_path}"]) == tmp_path / "abc1/last.pt"
 
 
 @pytest.mark.parametrize(

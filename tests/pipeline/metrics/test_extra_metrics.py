@@ -88,9 +88,11 @@ def test_what_cannot_be_had_is_said_before_anything_is_trained(offline: Path, tm
     require_networks(MetricConfig(extractor="small-conv"))
     with pytest.raises(UserError, match=r"nowhere.pt"):
         require_networks(MetricConfig(extractor="small-conv", segmentation=str(tmp_path / "nowhere.pt")))
-    with pytest.raises(UserError, match=r"put weights-vgg16-lpips.pth and vgg16-397923af.pth into") as caught:
+    with pytest.raises(
+        UserError, match=r"put checkpoints/weights-vgg16-lpips.pth and checkpoints/vgg16-397923af.pth into"
+    ) as caught:
         require_networks(MetricConfig(extractor="small-conv", also=("lpips",)))
-    assert str(offline) in str(caught.value)
+    assert str(offline.parent) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.errors import UserError
-from pipeline.metrics import random_conv as small_extractor
+from pipeline.metrics import extractors
 from pipeline.metrics.distances import frechet_distance, statistics_of
 from pipeline.metrics.extractors import inception_weights, load_extractor, weights_fingerprint
 from pipeline.metrics.feature_cache import extract, in_batches
@@ -44,7 +44,7 @@ def test_weights_of_fixed_filters_are_known_by_their_content(unknown: None, monk
     weights.add(load_extractor(SMALL_CONV, None).weights)
     assert len(weights) == 1
     seeded = torch.Generator().manual_seed
-    monkeypatch.setattr(small_extractor.torch, "Generator", lambda: type("", (), {"manual_seed": lambda *_: seeded(1)}))
+    monkeypatch.setattr(extractors.torch, "Generator", lambda: type("", (), {"manual_seed": lambda *_: seeded(1)}))
     load_extractor.cache_clear()
     assert load_extractor(SMALL_CONV, None).weights not in weights
 
@@ -155,6 +155,5 @@ def test_given_weights_are_known_by_their_file(random_inception: Path) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_an_extractor_leaves_the_device_when_it_is_done() -> None:
     extractor = load_extractor(SMALL_CONV, None)
-    with extractor.on(torch.device("cuda")):
-        assert all(tensor.is_cuda for tensor in extractor.network.state_dict().values())
+    extract(extractor, [torch.zeros(2, 3, 64, 64)], torch.device("cuda"))
     assert not any(tensor.is_cuda for tensor in extractor.network.state_dict().values())

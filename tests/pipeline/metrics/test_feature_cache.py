@@ -13,13 +13,14 @@ import torch
 import torch_fidelity
 from torch import Tensor
 from torch.utils.data import Dataset
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from pipeline.data.dataset_cache import decode, list_images
 from pipeline.data.image_io import resize, write_png
 from pipeline.errors import UserError
 from pipeline.metrics import feature_cache as features
 from pipeline.metrics.distances import frechet_distance, kernel_distance, statistics_of
-from pipeline.metrics.extractors import Extractor, load_extractor
+from pipeline.metrics.extractors import LAYERS, Extractor, load_extractor
 from pipeline.metrics.feature_cache import cached_features, extract, in_batches
 from pipeline.metrics.names import INCEPTION, SMALL_CONV
 
@@ -36,6 +37,25 @@ class Images(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         return self.images[index]
+
+
+class Registered(FeatureExtractorBase):
+    """The small extractor as torch-fidelity's own function calls it."""
+
+    def __init__(self, name: str, features_list: list[str], **_: object) -> None:
+        super().__init__(name, features_list)
+        self.network = load_extractor(SMALL_CONV, None).network
+
+    @staticmethod
+    def get_provided_features_list() -> tuple[str, ...]:
+        return (LAYERS[SMALL_CONV][0],)
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric: str) -> str:
+        return LAYERS[SMALL_CONV][0]
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        return self.network(images)
 
 
 @pytest.fixture
@@ -62,16 +82,17 @@ def cached(extractor: Extractor, images: np.ndarray, cache: Path) -> Tensor:
 
 
 def test_distances_equal_torch_fidelitys_own_function(pictures: Draw, extractor: Extractor) -> None:
+    torch_fidelity.register_feature_extractor(SMALL_CONV, Registered)
     one, two = pictures(0, striped=False), pictures(1, striped=True)
     ours = [extract(extractor, in_batches(images, 16), CPU) for images in (one, two)]
     theirs = torch_fidelity.calculate_metrics(
         input1=Images(one), input2=Images(two), cuda=False, fid=True, kid=True, kid_subset_size=20,
         feature_extractor=SMALL_CONV, verbose=False, save_cpu_ram=True, cache=False,
     )  # fmt: skip
-    kernel = kernel_distance(*ours, 20)
+    mean, deviation = kernel_distance(*ours, 20)
     assert frechet_distance(*map(statistics_of, ours)) == pytest.approx(theirs["frechet_inception_distance"], rel=1e-5)
-    assert kernel.mean == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-4)
-    assert kernel.deviation == pytest.approx(theirs["kernel_inception_distance_std"], rel=1e-4)
+    assert mean == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-4)
+    assert deviation == pytest.approx(theirs["kernel_inception_distance_std"], rel=1e-4)
 
 
 def test_batch_size_changes_nothing(pictures: Draw, extractor: Extractor) -> None:
@@ -226,7 +247,7 @@ def test_fid_and_kid_are_those_of_torch_fidelitys_command(
     one, two = (extract(extractor, in_batches(images, 32), CPU) for images in drawn.values())
     alone = extract(extractor, in_batches(from_files["one"][:8], 1), CPU)
     torch.testing.assert_close(alone, one[:8], rtol=1e-4, atol=1e-4)
-    kernel = kernel_distance(one, two, 50)
-    ours = frechet_distance(statistics_of(one), statistics_of(two)), kernel.mean, kernel.deviation
+    mean, deviation = kernel_distance(one, two, 50)
+    ours = frechet_distance(statistics_of(one), statistics_of(two)), mean, deviation
     names = ("frechet_inception_distance", "kernel_inception_distance_mean", "kernel_inception_distance_std")
     assert ours == pytest.approx([theirs[name] for name in names], rel=1e-4)
