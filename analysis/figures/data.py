@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.records.manifest import Setting
 from analysis.records.names import last_metric, score_label
-from analysis.records.schema import SweepRecord
+from analysis.records.schema import Setting, SweepRecord
 from analysis.statistics.estimates import Estimate, by_row, main_score, summary, values_of
 
 MOST_ROWS = 40  # more rows are hard to distinguish in one figure

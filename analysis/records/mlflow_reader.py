@@ -15,7 +15,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from analysis.records.manifest import MANIFEST_FILE, Manifest, read_manifest
 from analysis.records.mlflow_client import MlflowClient, Run, download_artifacts, search_runs
 from analysis.records.names import (
     FINAL_GROUPS,
@@ -28,10 +27,12 @@ from analysis.records.names import (
     last_metric,
     row_tag,
 )
-from analysis.records.schema import RecordsError, SweepRecord
+from analysis.records.schema import MANIFEST_FILE, Manifest, RecordsError, SweepRecord, read_manifest
 
 # Final values are smaller.
 LARGEST = 1e300
+# The path that MLflow gives to an image with a key and a step.
+GRID = r"images/grid[%+]step[%+](\d+)[%+].*\.png"
 
 
 def read_sweep(uri: str, sweep: str, task: str, result_version: str = "") -> SweepRecord:
@@ -109,11 +110,10 @@ def read_grids(uri: str, run_ids: Sequence[str]) -> Mapping[str, NDArray[np.uint
     with _readable(uri), TemporaryDirectory() as folder:
         client = MlflowClient(uri)
         for run_id in run_ids:
-            found = {_step(file.path): file.path for file in client.list_artifacts(run_id, "images")}
-            last = max((step for step in found if step is not None), default=None)
-            if last is not None:
-                path = client.download_artifacts(run_id, found[last], folder)
-                with Image.open(path) as image:
+            paths = [file.path for file in client.list_artifacts(run_id, "images")]
+            grids = {int(found[1]): path for path in paths if (found := re.fullmatch(GRID, path))}
+            if grids:
+                with Image.open(client.download_artifacts(run_id, grids[max(grids)], folder)) as image:
                     pictures[run_id] = np.asarray(image.convert("RGB"))
     return pictures
 
@@ -173,9 +173,3 @@ def _line(row: str, seed: int, key: str, run: Run | None) -> dict[str, Any]:
         "step": int(metrics.get(PROGRESS_STEP, 0)),
         **(ended if status == "FINISHED" else {}),
     }
-
-
-def _step(path: str) -> int | None:
-    """Return the step in the file name that MLflow gives to an image with a key and a step."""
-    found = re.fullmatch(r"images/grid[%+]step[%+](\d+)[%+].*\.png", path)
-    return int(found[1]) if found else None

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from analysis.records.manifest import Manifest, SweepRow
 from analysis.records.names import PEAK_LIVE_GB, SECONDS_PER_ITERATION, Tag, best_metric, last_metric, row_tag
+from analysis.records.schema import Manifest, SweepRow
 from pipeline.benchmarks.report import Report
 from pipeline.config.compose import compose_config
 from pipeline.config.trial_key import RESULT_VERSION, keyed_fields
