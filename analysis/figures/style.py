@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from matplotlib import font_manager, markers, style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -232,22 +233,17 @@ def mark_bar(axes: Axes, along: Along, at: float, ends: tuple[float, float], loo
     return bool(cut)
 
 
-def mark_best(axes: Axes, x: float, y: float, look: Look) -> None:
-    """Draw a star on top of everything."""
-    star = axes.plot(x, y, color=look.color, marker="*", linestyle="none", markersize=7.5, zorder=5, label="best")
-    star[0].set(markeredgecolor=INK, markeredgewidth=0.5)
+def mark_best(axes: Axes, line: pd.Series, look: Look) -> None:
+    """Draw a star on top of everything, at the first of a line's lowest values."""
+    star = axes.plot(
+        line.index[line.argmin()], line.min(), color=look.color, marker="*", linestyle="none", label="best"
+    )
+    star[0].set(markersize=7.5, zorder=5, markeredgecolor=INK, markeredgewidth=0.5)
 
 
 def write_above(axes: Axes, x: float, text: str) -> None:
     """Write a text above the axes, at a position of the x axis."""
     axes.annotate(text, (x, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center", va="bottom")
-
-
-def freeze(figure: Figure) -> Figure:
-    """Fix the layout, so that every file of the figure, in any format, has the same."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    return figure
 
 
 def to_svg(figure: Figure, *, dark: bool = False) -> bytes:

@@ -1,6 +1,9 @@
+import math
+import shutil
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from analysis.records.mlflow_reader import read_course, read_grids, read_sweep, without_password
 from analysis.records.names import RESULT_TAGS
@@ -38,6 +41,19 @@ def test_a_trial_without_a_run_is_missing_and_has_no_tags(stores: dict[str, str]
 def test_what_a_stopped_trial_had_reached_is_not_read_as_its_end(stores: dict[str, str]) -> None:
     runs = read_sweep(stores["now"], "hand_made", "stripes").runs
     assert runs.loc[[("both_|<%\\>", 1)], "last/fd_small_conv"].isna().all()
+
+
+def test_values_that_are_not_finite_are_left_out_and_named(stores: dict[str, str], tmp_path: Path) -> None:
+    shutil.copy(stores["now"].removeprefix("sqlite:///"), tmp_path / "mlflow.db")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    run_id = str(read_sweep(uri, "hand_made", "stripes").runs.loc[("internal", 0), "run_id"])
+    MlflowClient(uri).log_metric(run_id, "last/kd_small_conv", math.inf)
+    MlflowClient(uri).log_metric(run_id, "eval/fd_small_conv", math.inf, step=1024)
+    record = read_sweep(uri, "hand_made", "stripes")
+    assert record.runs["not_finite"].to_list() == ["last/kd_small_conv", *[""] * 7]
+    assert record.runs.loc[[("internal", 0)], "last/kd_small_conv"].isna().all()
+    course = read_course(uri, record, "fd_small_conv")
+    assert course.loc[course["value"].isna(), "step"].to_list() == [1024]
 
 
 def test_the_course_is_every_evaluation_of_the_finished_trials(stores: dict[str, str]) -> None:
