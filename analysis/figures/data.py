@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis.records.names import last_metric, score_label
 from analysis.records.schema import Setting, SweepRecord
-from analysis.statistics.estimates import Estimate, by_row, main_score, summary, values_of
+from analysis.statistics.estimates import Estimate, main_score, summary, values_of
 
 MOST_ROWS = 40  # more rows are hard to distinguish in one figure
 
@@ -49,7 +49,7 @@ def score_sweep(record: SweepRecord) -> ScoredSweep | None:
     score = main_score(values)
     if score is None:
         return None
-    means = by_row(summary(values, last_metric(score)))
+    means = summary(values, last_metric(score))
     known = {row.row: means[row.row] for row in record.rows if means[row.row].n}
     by_seed = values[last_metric(score)].dropna().groupby(level="row", sort=False)
     seeds = {str(row): of_row.tolist() for row, of_row in by_seed}

@@ -45,7 +45,7 @@ from analysis.figures.style import (
 )
 from analysis.records.names import MEMORY_METRICS, SECONDS_PER_ITERATION
 from analysis.records.schema import SweepRecord
-from analysis.statistics.estimates import Estimate, by_row, summary
+from analysis.statistics.estimates import Estimate, summary
 from analysis.tables.columns import column_of
 
 MOST_THIN_LINES = 60
@@ -153,7 +153,7 @@ def _draw_course(sweep: ScoredSweep, looks: Mapping[str, Look], course: pd.DataF
 def _draw_cost(sweep: ScoredSweep, looks: Mapping[str, Look]) -> list[Drawing]:
     memory = [metric for metric in MEMORY_METRICS if metric in sweep.values][:1]
     costs = [*memory, *(metric for metric in (SECONDS_PER_ITERATION,) if metric in sweep.values)]
-    panels = {column_of(metric).label: paired(by_row(summary(sweep.values, metric)), sweep.means) for metric in costs}
+    panels = {column_of(metric).label: paired(summary(sweep.values, metric), sweep.means) for metric in costs}
     panels = {label: pairs for label, pairs in panels.items() if pairs}
     if not panels:
         return []

@@ -1,6 +1,7 @@
 """The only reader of MLflow: a sweep's manifest, its trials' records, scores over training, and image grids."""
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,11 @@ from analysis.records.schema import MANIFEST_FILE, Manifest, RecordsError, Sweep
 LARGEST = 1e100
 # The path that MLflow gives to an image with a key and a step.
 GRID = r"images/grid[%+]step[%+](\d+)[%+].*\.png"
+
+
+def default_store() -> str:
+    """Return MLFLOW_TRACKING_URI, or without it the database mlflow.db of the working folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').absolute()}"
 
 
 def read_sweep(uri: str, sweep: str, task: str, result_version: str = "") -> SweepRecord:
