@@ -34,7 +34,6 @@ from analysis.figures.style import (
     add_legend,
     axis_limits,
     drawing_style,
-    legend_height,
     mark_bar,
     mark_best,
     needs_log,
@@ -101,7 +100,7 @@ def _draw_course(sweep: ScoredSweep, looks: Mapping[str, Look], course: pd.DataF
     few = trials <= MOST_THIN_LINES
     means = {row: of_row.dropna().mean(axis="columns") for row, of_row in courses.items()}
     drawn = [looks[row] for row in courses]
-    figure = Figure((WIDTH, 3.0 + legend_height(drawn, WIDTH)), layout="constrained")
+    figure = Figure((WIDTH, 3.0), layout="constrained")
     axes = figure.subplots()
     for row, of_row in courses.items():
         look, mean = looks[row], means[row]
@@ -209,7 +208,7 @@ def _scatter(
     """
     drawn = [look for row, look in looks.items() if any(row in pairs for pairs in panels.values())]
     width = WIDTH if len(panels) > 1 or len(drawn) >= LEGEND_MANY else NARROW
-    figure = Figure((width, 2.8 + legend_height(drawn, width)), layout="constrained")
+    figure = Figure((width, 2.8), layout="constrained")
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     y_means = [y for pairs in panels.values() for _, y in pairs.values()]
     logs = _scale_to(all_axes[0], "y", label, y_means)
