@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,9 @@ def table(record: SweepRecord, paper: Mapping[str, Any]) -> Table:
         cells[column.title] = [mean_and_std(statistics[row], column, finished[row]) for row in shown]
         source[column.title] = _source_cell(values, column)
         if score and column.metric == last_metric(score) and len(shown) > 1:
-            cells[delta_title(record)] = _differences(record, values, column, shown)
+            found, incomparable = differences(values, column.metric, record.default), rows_scored_differently(record)
+            deltas = {row: DASH if row in incomparable else difference(found[row], column) for row in shown}
+            cells[delta_title(record)] = ["baseline" if row == record.default else deltas[row] for row in shown]
     greyed: list[str] = []
     if papers := paper_fids(record, paper):
         of_rows = [f"{papers.fids[row]:.1f}" if row in papers.fids else DASH for row in shown]
@@ -94,13 +96,6 @@ def _stopped_samples(record: SweepRecord) -> set[str]:
     """Return the samples of a search of which every trial was stopped."""
     kept = {trial["row"] for trial in record.trials if trial["status"] != "KILLED"} | {record.default}
     return {row.row for row in record.rows if row.row.startswith(SAMPLE)} - kept
-
-
-def _differences(record: SweepRecord, values: pd.DataFrame, column: Column, shown: Sequence[str]) -> list[str]:
-    """Return the difference to the baseline by row; a dash for rows whose scores were measured differently."""
-    found, incomparable = differences(values, column.metric, record.default), rows_scored_differently(record)
-    cells = {row: DASH if row in incomparable else difference(found[row], column) for row in shown}
-    return ["baseline" if row == record.default else cells[row] for row in shown]
 
 
 def state_of(run: Mapping[Any, Any]) -> str:

@@ -94,6 +94,13 @@ def test_two_stores_compare_row_by_row(stores: dict[str, str], here: Path, capsy
     assert "Worse than A in FD (small-conv) at the end of training: “internal” +5.00 (in all 2 seeds)" in text
 
 
+def test_two_records_of_one_name_are_told_apart_by_their_store(
+    stores: dict[str, str], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", "hand_made", "hand_made", "--other-store", stores["older"]]) == 0
+    assert capsys.readouterr().out.startswith("# A: hand\\_made here; B: hand\\_made there\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "facts"),
     [
