@@ -1,7 +1,6 @@
 """just compare: print two records next to each other."""
 
-from analysis.cli.store import default_store
-from analysis.records.mlflow_reader import read_sweep, recorded_tasks
+from analysis.records.mlflow_reader import default_store, read_sweep, recorded_tasks
 from analysis.records.schema import RecordsError
 from analysis.tables.compare import Side, comparison
 

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from analysis.cli.store import default_store
-from analysis.records.mlflow_reader import recorded_tasks
+from analysis.records.mlflow_reader import default_store, recorded_tasks
 from analysis.report.write import write_results
 
 

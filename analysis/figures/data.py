@@ -8,13 +8,11 @@ from dataclasses import dataclass, replace
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.records.manifest import Setting
 from analysis.records.names import last_metric, score_label
-from analysis.records.schema import SweepRecord
-from analysis.statistics.estimates import Estimate, by_row, main_score, summary, values_of
+from analysis.records.schema import Setting, SweepRecord
+from analysis.statistics.estimates import Estimate, main_score, summary, values_of
 
 MOST_ROWS = 40  # more rows are hard to distinguish in one figure
-HUGE = 1e100  # MLflow stores infinity as the largest number of its database
 
 
 @dataclass(frozen=True)
@@ -32,55 +30,30 @@ class Drawing:
 class ScoredSweep:
     """A record and its main score, such as 'fid'. label: the score's name for readers.
 
-    values: those of `values_of` that are finite. dropped: the number of others by column. means, seeds: the last score
-    of each row that has one, in the sweep's order. note: which rows these are, if not all.
+    values: those of `values_of`. means, seeds: the last score of each row that has one, in the sweep's order. note:
+    which rows these are, if not all.
     """
 
     record: SweepRecord
     score: str
     label: str
     values: pd.DataFrame
-    dropped: Mapping[str, int]
     means: Mapping[str, Estimate]
     seeds: Mapping[str, list[float]]
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Line:
-    """A score along training: x are epochs or steps, y the score there."""
-
-    x: list[float]
-    y: list[float]
-
-    @property
-    def best(self) -> tuple[float, float]:
-        """Return the first point with the lowest score."""
-        at = self.y.index(min(self.y))
-        return self.x[at], self.y[at]
-
-
-@dataclass(frozen=True)
-class RowCourse:
-    """A row's evaluations: a line per seed, and the mean at steps that all seeds have."""
-
-    seeds: list[Line]
-    mean: Line
-
-
 def score_sweep(record: SweepRecord) -> ScoredSweep | None:
     """Return the record with its main score; None where no finished trial has one."""
-    recorded = values_of(record)
-    score = main_score(recorded)
+    values = values_of(record)
+    score = main_score(values)
     if score is None:
         return None
-    values = recorded.where(recorded.abs() < HUGE)
-    dropped = {str(name): int(count) for name, count in (recorded.notna() & values.isna()).sum().items()}
-    means = by_row(summary(values, last_metric(score)))
+    means = summary(values, last_metric(score))
     known = {row.row: means[row.row] for row in record.rows if means[row.row].n}
     by_seed = values[last_metric(score)].dropna().groupby(level="row", sort=False)
     seeds = {str(row): of_row.tolist() for row, of_row in by_seed}
-    return ScoredSweep(record, score, score_label(score), values, dropped, known, seeds) if known else None
+    return ScoredSweep(record, score, score_label(score), values, known, seeds) if known else None
 
 
 def best_rows(sweep: ScoredSweep) -> ScoredSweep:
@@ -96,29 +69,23 @@ def best_rows(sweep: ScoredSweep) -> ScoredSweep:
 
 def row_courses(
     record: SweepRecord, course: pd.DataFrame, rows: Collection[str]
-) -> tuple[str, dict[str, RowCourse], int]:
-    """Return the unit of x, the course of each row's finished trials, and the number of values that are not finite.
+) -> tuple[str, dict[str, pd.DataFrame], int]:
+    """Return the unit of x, the scores of each row's finished trials, and the number of values that are not finite.
 
-    The unit is 'epoch', or 'step' where some epoch is not recorded.
+    The unit is 'epoch', or 'step' where some epoch is not recorded. Scores have a line for each x and a column for each
+    seed; nan where a seed has none.
     """
     finished = {(trial["row"], trial["seed"]) for trial in record.finished if trial["row"] in rows}
     evaluations = course.sort_values("step", kind="stable").to_dict("records")
-    finite_or_not = [found for found in evaluations if (found["row"], found["seed"]) in finished]
-    known = [found for found in finite_or_not if abs(found["value"]) < HUGE]
-    along = "step" if any(math.isnan(found["epoch"]) for found in known) else "epoch"
-    x = {(found["row"], found["step"]): round(float(found[along]), 6) for found in known}
-    values: dict[str, dict[int, dict[int, float]]] = {row: {} for row in rows}
-    for found in known:
-        values[found["row"]].setdefault(found["seed"], {})[found["step"]] = float(found["value"])
-    courses: dict[str, RowCourse] = {}
-    for row, by_seed in values.items():
-        if by_seed:
-            seeds = [Line([x[row, step] for step in of_seed], list(of_seed.values())) for of_seed in by_seed.values()]
-            first, *rest = by_seed.values()
-            shared = [step for step in first if all(step in other for other in rest)]
-            means = [sum(of_seed[step] for of_seed in by_seed.values()) / len(by_seed) for step in shared]
-            courses[row] = RowCourse(seeds, Line([x[row, step] for step in shared], means))
-    return along, courses, len(finite_or_not) - len(known)
+    found = pd.DataFrame([one for one in evaluations if (one["row"], one["seed"]) in finished], columns=course.columns)
+    known = found.dropna(subset=["value"])
+    along = "step" if known["epoch"].isna().to_numpy().any() else "epoch"
+    known = known.assign(x=known[along].astype(float).round(6))
+    of_rows = {str(row): of_row for row, of_row in known.groupby("row")}
+    courses = {
+        row: of_rows[row].pivot_table("value", "x", "seed", "last", sort=False) for row in rows if row in of_rows
+    }
+    return along, courses, len(found) - len(known)
 
 
 def paired(x: Mapping[str, Estimate], y: Mapping[str, Estimate]) -> dict[str, tuple[Estimate, Estimate]]:
@@ -128,11 +95,12 @@ def paired(x: Mapping[str, Estimate], y: Mapping[str, Estimate]) -> dict[str, tu
 
 def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
     """Return the Pareto-optimal rows, sorted by x; lower is better in both coordinates."""
-
-    def beaten(x: float, y: float) -> bool:
-        return any(a <= x and b <= y and (a < x or b < y) for a, b in points.values())
-
-    return sorted((row for row, point in points.items() if not beaten(*point)), key=lambda row: points[row])
+    best = {
+        row: (x, y)
+        for row, (x, y) in points.items()
+        if not any(a <= x and b <= y and (a, b) != (x, y) for a, b in points.values())
+    }
+    return sorted(best, key=best.__getitem__)
 
 
 def rows_along(
@@ -144,7 +112,7 @@ def rows_along(
     for row, of_row in settings.items():
         value = of_row.get(field)
         same = {name: other for name, other in of_row.items() if name != field} == rest
-        if same and isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < HUGE:
+        if same and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             found.setdefault(float(value), row)
     return dict(sorted(found.items()))
 
@@ -158,25 +126,15 @@ def count_seeds(sides: Mapping[str, Collection[Estimate]]) -> str:
     return f"n = {'; '.join(f'{count} of {side}' for side, count in spelt.items())}"
 
 
-def name_means(means: Mapping[str, Estimate]) -> str:
-    """Return rows and means, such as 'CUT 45.5 (n = 3); FastCUT 73.4 (n = 2)'."""
-    return "; ".join(f"{row} {mean.mean:.3g} (n = {mean.n})" for row, mean in means.items())
-
-
-def remarks(sweep: ScoredSweep, dropped: int, logs: Collection[str], *, cut: bool = False) -> str:
-    """Return the end of a caption.
-
-    dropped: the number of values that are left out. logs: the names of logarithmic axes. cut: whether a bar continues
-    beyond an axis.
-    """
-    sentences = {
-        sweep.note: True,
-        f"Not finite, left out: {dropped} value{'s'[: dropped > 1]}.": dropped > 0,
-        "Arrow heads: the line continues beyond the axis.": cut,
-        "Black (white in dark mode): the baseline.": True,
-        f"Logarithmic axis: {', '.join(logs)}.": len(logs) > 0,
-    }
-    return " ".join(sentence for sentence, holds in sentences.items() if sentence and holds)
+def remarks(sweep: ScoredSweep, logs: Collection[str], *, cut: bool = False) -> str:
+    """Return the end of a caption. logs: the names of logarithmic axes. cut: whether a bar continues beyond an axis."""
+    sentences = [
+        *([sweep.note] if sweep.note else []),
+        *(["Arrow heads: the line continues beyond the axis."] if cut else []),
+        "Black (white in dark mode): the baseline.",
+        *([f"Logarithmic axis: {', '.join(logs)}."] if logs else []),
+    ]
+    return " ".join(sentences)
 
 
 def file_stem(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import count
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -35,8 +34,6 @@ from analysis.figures.style import (
     add_legend,
     axis_limits,
     drawing_style,
-    freeze,
-    legend_height,
     mark_bar,
     mark_best,
     needs_log,
@@ -45,9 +42,9 @@ from analysis.figures.style import (
     tell_apart,
     wrap,
 )
-from analysis.records.names import MEMORY_METRICS, SECONDS_PER_ITERATION, last_metric
+from analysis.records.names import MEMORY_METRICS, SECONDS_PER_ITERATION
 from analysis.records.schema import SweepRecord
-from analysis.statistics.estimates import Estimate, by_row, summary
+from analysis.statistics.estimates import Estimate, summary
 from analysis.tables.columns import column_of
 
 MOST_THIN_LINES = 60
@@ -82,13 +79,15 @@ def draw(
         if qualitative is not None and qualitative.inputs:
             drawings += [_draw_qualitative(qualitative)]
         for drawing in drawings:
-            freeze(drawing.figure)
-    names: dict[str, Drawing] = {}
+            # A fixed layout, so that every file of the figure, in any format, has the same.
+            drawing.figure.draw_without_rendering()
+            drawing.figure.set_layout_engine("none")
+    named: dict[str, Drawing] = {}
     for drawing in drawings:
-        spare = (f"{drawing.name}_{number}" for number in count(2))
-        name = drawing.name if drawing.name not in names else next(name for name in spare if name not in names)
-        names[name] = replace(drawing, name=name)
-    return list(names.values())
+        spare = (drawing.name, *(f"{drawing.name}_{number}" for number in range(2, len(drawings) + 1)))
+        name = next(name for name in spare if name not in named)
+        named[name] = replace(drawing, name=name)
+    return list(named.values())
 
 
 def _draw_course(sweep: ScoredSweep, looks: Mapping[str, Look], course: pd.DataFrame) -> list[Drawing]:
@@ -97,44 +96,47 @@ def _draw_course(sweep: ScoredSweep, looks: Mapping[str, Look], course: pd.DataF
     along, courses, dropped = row_courses(sweep.record, course, rows)
     if not courses:
         return []
-    trials = sum(len(of_row.seeds) for of_row in courses.values())
+    trials = sum(of_row.shape[1] for of_row in courses.values())
     few = trials <= MOST_THIN_LINES
+    means = {row: of_row.dropna().mean(axis="columns") for row, of_row in courses.items()}
     drawn = [looks[row] for row in courses]
-    figure = Figure((WIDTH, 3.0 + legend_height(drawn, WIDTH)), layout="constrained")
+    figure = Figure((WIDTH, 3.0), layout="constrained")
     axes = figure.subplots()
     for row, of_row in courses.items():
-        look, mean = looks[row], of_row.mean
-        for seed in of_row.seeds if few or not mean.x else []:
-            thin = axes.plot(seed.x, seed.y, color=look.color, linewidth=0.5, zorder=1.5, label="seed")
-            if len(seed.x) == 1:
+        look, mean = looks[row], means[row]
+        for _, seed in of_row.items() if few or mean.empty else ():
+            seed = seed.dropna()
+            thin = axes.plot(seed.index, seed, color=look.color, linewidth=0.5, zorder=1.5, label="seed")
+            if len(seed) == 1:
                 thin[0].set(marker=look.marker, markersize=3.5)
             else:
-                mark_best(axes, *seed.best, look)
-        if not few and len(mean.x) > 1:
-            mark_best(axes, *mean.best, look)
-        if mean.x:
-            bold = axes.plot(mean.x, mean.y, color=look.color, linestyle=look.line, linewidth=1.7, label="mean")
-            bold[0].set(marker=look.marker, markersize=3.5, markevery=max(1, len(mean.x) // 8))
+                mark_best(axes, seed, look)
+        if not few and len(mean) > 1:
+            mark_best(axes, mean, look)
+        if len(mean):
+            bold = axes.plot(mean.index, mean, color=look.color, linestyle=look.line, linewidth=1.7, label="mean")
+            bold[0].set(marker=look.marker, markersize=3.5, markevery=max(1, len(mean) // 8))
             # The baseline is drawn on top.
             bold[0].set(zorder=3 if row == sweep.record.default else 2)
-    lines = [line for of_row in courses.values() for line in of_row.seeds]
-    x, y = [x for line in lines for x in line.x], [y for line in lines for y in line.y]
+    points = pd.concat([of_row.stack() for of_row in courses.values()]).dropna()
+    x, y = points.index.get_level_values("x"), points
     log = needs_log(y)
     scale(axes, "y", axis_limits(y, log=log), log=log)
-    if min(x) == max(x):
+    if x.min() == x.max():
         axes.set_xlim(x[0] - 0.5, x[0] + 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=all(value.is_integer() for value in x), min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=all(x % 1 == 0), min_n_ticks=1))
     axes.set_xlabel(along)
     axes.set_ylabel(f"{sweep.label} ↓")
     add_legend(figure, drawn, lines=True)
-    best = {row: of_row.mean.best for row, of_row in courses.items() if of_row.mean.x}
-    named = "; ".join(f"{row} {y:.3g} at {along} {x:.4g}" for row, (x, y) in best.items())
+    best = {row: mean for row, mean in means.items() if len(mean)}
+    named = "; ".join(f"{row} {mean.min():.3g} at {along} {mean.idxmin():.4g}" for row, mean in best.items())
     notes = [
         "Thin lines: seeds. Bold lines: means, where all seeds of a row have a value. Stars: each seed's best."
         if few
         else f"Only means are drawn, because there are {trials} trials. Stars: each row's best mean.",
         *(["Rows whose seeds have no step in common have no mean."] if len(best) < len(courses) else []),
-        remarks(sweep, dropped, [sweep.label] if log else []),
+        *([f"Not finite, left out: {dropped} value{'s'[: dropped > 1]}."] if dropped else []),
+        remarks(sweep, [sweep.label] if log else []),
     ]
     return [
         Drawing(
@@ -150,12 +152,11 @@ def _draw_course(sweep: ScoredSweep, looks: Mapping[str, Look], course: pd.DataF
 def _draw_cost(sweep: ScoredSweep, looks: Mapping[str, Look]) -> list[Drawing]:
     memory = [metric for metric in MEMORY_METRICS if metric in sweep.values][:1]
     costs = [*memory, *(metric for metric in (SECONDS_PER_ITERATION,) if metric in sweep.values)]
-    panels = {column_of(metric).label: paired(by_row(summary(sweep.values, metric)), sweep.means) for metric in costs}
+    panels = {column_of(metric).label: paired(summary(sweep.values, metric), sweep.means) for metric in costs}
     panels = {label: pairs for label, pairs in panels.items() if pairs}
     if not panels:
         return []
-    dropped = sum(sweep.dropped[metric] for metric in (last_metric(sweep.score), *costs))
-    figure, note = _scatter(sweep, panels, f"last {sweep.label}", looks, dropped)
+    figure, note = _scatter(sweep, panels, f"last {sweep.label}", looks)
     fronts: list[str] = []
     for axes, (label, pairs) in zip(figure.axes, panels.items(), strict=True):
         front = pareto_front({row: (cost.mean, score.mean) for row, (cost, score) in pairs.items()})
@@ -181,9 +182,8 @@ def _draw_tasks(sweep: ScoredSweep, looks: Mapping[str, Look], task: str, other:
     if other is None or not pairs:
         return []
     here, there = tell_apart([sweep.record.task, task], 25)
-    dropped = sweep.dropped[last_metric(sweep.score)] + other.dropped[last_metric(other.score)]
     panels = {f"last {sweep.label} on {here}": pairs}
-    figure, note = _scatter(sweep, panels, f"last {other.label} on {there}", looks, dropped)
+    figure, note = _scatter(sweep, panels, f"last {other.label} on {there}", looks)
     named = "; ".join(f"{row} {x.mean:.3g} and {y.mean:.3g}" for row, (x, y) in pairs.items())
     return [
         Drawing(
@@ -201,7 +201,6 @@ def _scatter(
     panels: Mapping[str, Mapping[str, tuple[Estimate, Estimate]]],
     label: str,
     looks: Mapping[str, Look],
-    dropped: int,
 ) -> tuple[Figure, str]:
     """Draw rows at two means ± a standard deviation, a panel per x; return the figure and the end of its caption.
 
@@ -209,7 +208,7 @@ def _scatter(
     """
     drawn = [look for row, look in looks.items() if any(row in pairs for pairs in panels.values())]
     width = WIDTH if len(panels) > 1 or len(drawn) >= LEGEND_MANY else NARROW
-    figure = Figure((width, 2.8 + legend_height(drawn, width)), layout="constrained")
+    figure = Figure((width, 2.8), layout="constrained")
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     y_means = [y for pairs in panels.values() for _, y in pairs.values()]
     logs = _scale_to(all_axes[0], "y", label, y_means)
@@ -226,7 +225,7 @@ def _scatter(
     add_legend(figure, drawn, lines=False)
     sides = {name: [x for x, _ in pairs.values()] for name, pairs in panels.items()}
     seeds = count_seeds({label: y_means, **sides})
-    end = remarks(sweep, dropped, logs, cut=cut)
+    end = remarks(sweep, logs, cut=cut)
     return figure, f"Marks: means over seeds ({seeds}). Bars: ± one standard deviation. {end}"
 
 

@@ -29,32 +29,31 @@ class Qualitative:
     left_out: int
 
 
-def best_seed(record: SweepRecord) -> int | None:
-    """Return the seed with the most finished rows (the first of equals); None where no trial is finished."""
+def pictured(record: SweepRecord, most: int) -> list[str]:
+    """Return the runs whose images are compared: the default row's and the first others', in order.
+
+    They have the seed with the most finished rows (the first of equals).
+    """
     counts = Counter(trial["seed"] for trial in record.finished)
-    return max(counts, key=counts.__getitem__, default=None)
-
-
-def pictured(record: SweepRecord, seed: int, most: int) -> list[str]:
-    """Return the runs of that seed whose images are compared: the default row's and the first others', in order."""
+    seed = max(counts, key=counts.__getitem__, default=None)
     runs = {trial["row"]: trial["run_id"] for trial in record.finished if trial["seed"] == seed}
     chosen = {record.default, *[row for row in runs if row != record.default][: most - 1]}
     return [run_id for row, run_id in runs.items() if row in chosen]
 
 
-def compare_outputs(record: SweepRecord, seed: int, grids: Mapping[str, Picture]) -> Qualitative | None:
-    """Cut the last image grid of each trial of that seed into images. None where there is no grid.
+def compare_outputs(record: SweepRecord, grids: Mapping[str, Picture]) -> Qualitative | None:
+    """Cut the last image grid of each trial into images. None where there is no grid.
 
-    grids: by run, from `mlflow_reader.read_grids`.
+    grids: by run, from `mlflow_reader.read_grids`; all of one seed.
     """
-    trials = [trial for trial in record.finished if trial["seed"] == seed and trial["run_id"] in grids]
-    cut = {trial["row"]: _lines(grids[trial["run_id"]], trial["image_size"]) for trial in trials}
-    if not cut:
+    trials = [trial for trial in record.finished if trial["run_id"] in grids]
+    if not trials:
         return None
+    cut = {trial["row"]: _lines(grids[trial["run_id"]], trial["image_size"]) for trial in trials}
     shown = record.default if record.default in cut else next(iter(cut))
     inputs, _, neighbours = cut[shown]
     outputs = {row: lines[1] for row, lines in cut.items()}
-    return Qualitative(seed, shown, inputs, outputs, neighbours, len(record.rows) - len(cut))
+    return Qualitative(trials[0]["seed"], shown, inputs, outputs, neighbours, len(record.rows) - len(cut))
 
 
 def _lines(grid: Picture, image_size: str) -> list[tuple[Picture, ...]]:

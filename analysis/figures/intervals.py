@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from analysis.figures.data import Drawing, ScoredSweep, count_seeds, file_stem, name_means, remarks, rows_along
+from analysis.figures.data import Drawing, ScoredSweep, count_seeds, file_stem, remarks, rows_along
 from analysis.figures.style import (
     INK,
     LETTER,
@@ -22,7 +22,7 @@ from analysis.figures.style import (
     spell,
     write_above,
 )
-from analysis.records.names import last_metric, source_metric
+from analysis.records.names import source_metric
 
 FIELDS = {
     "model.temperature": "temperature τ",
@@ -40,8 +40,7 @@ def draw_dots(sweep: ScoredSweep, looks: Mapping[str, Look]) -> Drawing:
     source = float(np.mean(sources)) if len(sources) else None
     figure = Figure((WIDTH, 0.75 + 0.22 * len(sweep.means)), layout="constrained")
     axes = figure.subplots()
-    dropped = sweep.dropped[last_metric(sweep.score)] + sweep.dropped.get(column, 0)
-    note = _mark_rows(axes, "x", sweep, dict(enumerate(sweep.means)), looks, dropped, source)
+    note = _mark_rows(axes, "x", sweep, dict(enumerate(sweep.means)), looks, source)
     axes.set_ylim(len(sweep.means) - 0.5, -0.5)
     axes.set_yticks(range(len(sweep.means)), [looks[row].name for row in sweep.means])
     axes.tick_params("y", length=0)
@@ -52,11 +51,12 @@ def draw_dots(sweep: ScoredSweep, looks: Mapping[str, Look]) -> Drawing:
         write_above(axes, source, "source, untranslated")
     elif source is not None:
         note += f" The untranslated source ({source:.4g}) is beyond the axis."
+    named = "; ".join(f"{row} {mean.mean:.3g} (n = {mean.n})" for row, mean in sweep.means.items())
     return Drawing(
         "dots",
         f"{sweep.label} of each seed",
         f"Last {sweep.label} by row. {note}",
-        f"Dot plot of the last {sweep.label}. Means: {name_means(sweep.means)}.",
+        f"Dot plot of the last {sweep.label}. Means: {named}.",
         figure,
     )
 
@@ -84,7 +84,7 @@ def _draw_curve(
     figure = Figure((NARROW, 2.8), layout="constrained")
     axes = figure.subplots()
     axes.plot(x, middle, color=INK, linewidth=1.1, alpha=0.6, zorder=1.5, label="means")
-    note = _mark_rows(axes, "y", sweep, rows, looks, sweep.dropped[last_metric(sweep.score)])
+    note = _mark_rows(axes, "y", sweep, rows, looks)
     for at in (at for at, row in rows.items() if row == sweep.record.default):
         axes.axvline(at, color=INK, linestyle=":", linewidth=0.9, zorder=1, label="baseline")
         write_above(axes, at, "baseline")
@@ -114,14 +114,11 @@ def _mark_rows(
     sweep: ScoredSweep,
     rows: Mapping[float, str],
     looks: Mapping[str, Look],
-    dropped: int,
     near: float | None = None,
 ) -> str:
     """Draw scores along one axis, of rows at positions of the other; return the end of the caption."""
-    means, seeds = (
-        [sweep.means[row] for row in rows.values()],
-        [value for row in rows.values() for value in sweep.seeds[row]],
-    )
+    means = [sweep.means[row] for row in rows.values()]
+    seeds = [value for row in rows.values() for value in sweep.seeds[row]]
     log = needs_log(seeds)
     bounds = [bound for mean in means for bound in (mean.low, mean.high)]
     scale(axes, along, axis_limits(seeds, bounds, near, log=log), log=log)
@@ -138,7 +135,7 @@ def _mark_rows(
         tick[0].set(marker="|" if along == "x" else "_", markersize=10, markeredgewidth=2.2, zorder=2.5)
         cut |= mark_bar(axes, along, at, (mean.low, mean.high), look, 1.3)
     single = " Rows with one seed have no interval." if any(mean.n == 1 for mean in means) else ""
-    end = remarks(sweep, dropped, [sweep.label] if log else [], cut=cut)
+    end = remarks(sweep, [sweep.label] if log else [], cut=cut)
     return (
         "Lower is better. Open marks: seeds. Short bars: means. Lines: 95 % t-intervals of the means "
         f"({count_seeds({sweep.label: means})}).{single} {end}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from matplotlib import font_manager, markers, style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -134,31 +135,18 @@ def wrap(text: str, letters: int, lines: int) -> str:
     return "\n".join(textwrap.wrap(shorten(text, letters * lines * 3 // 4), letters, max_lines=lines, placeholder="…"))
 
 
-def legend_height(looks: Sequence[Look], width: float) -> float:
-    """Return the height in inches of `add_legend` in a figure of that width."""
-    return math.ceil(len(looks) / _legend_columns(_legend_names(looks), width)) * LEGEND_LINE + 0.1
-
-
 def add_legend(figure: Figure, looks: Sequence[Look], *, lines: bool) -> None:
-    """Add a legend of rows below the axes, in columns. lines: show line styles, too."""
-    names = _legend_names(looks)
+    """Add a legend of rows below the axes, in columns, and its height to the figure's. lines: show line styles, too."""
+    names = tell_apart([look.name for look in looks], LEGEND_LETTERS if len(looks) >= LEGEND_MANY else NAME_LETTERS)
+    columns = _legend_columns(names, figure.get_figwidth())
+    height = math.ceil(len(looks) / columns) * LEGEND_LINE + 0.1
+    figure.set_figheight(figure.get_figheight() + height)
     handles = [
         Line2D([], [], color=look.color, marker=look.marker, linestyle=look.line if lines else "none", markersize=4.5)
         for look in looks
     ]
-    figure.legend(
-        handles,
-        names,
-        loc="outside lower center",
-        ncols=_legend_columns(names, figure.get_figwidth()),
-        handlelength=2.4 if lines else 1.0,
-        columnspacing=1.4,
-        borderaxespad=0.2,
-    )
-
-
-def _legend_names(looks: Sequence[Look]) -> list[str]:
-    return tell_apart([look.name for look in looks], LEGEND_LETTERS if len(looks) >= LEGEND_MANY else NAME_LETTERS)
+    spaces = {"handlelength": 2.4 if lines else 1.0, "columnspacing": 1.4, "borderaxespad": 0.2}
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, **spaces)
 
 
 def _legend_columns(names: Sequence[str], width: float) -> int:
@@ -232,22 +220,17 @@ def mark_bar(axes: Axes, along: Along, at: float, ends: tuple[float, float], loo
     return bool(cut)
 
 
-def mark_best(axes: Axes, x: float, y: float, look: Look) -> None:
-    """Draw a star on top of everything."""
-    star = axes.plot(x, y, color=look.color, marker="*", linestyle="none", markersize=7.5, zorder=5, label="best")
-    star[0].set(markeredgecolor=INK, markeredgewidth=0.5)
+def mark_best(axes: Axes, line: pd.Series, look: Look) -> None:
+    """Draw a star on top of everything, at the first of a line's lowest values."""
+    star = axes.plot(
+        line.index[line.argmin()], line.min(), color=look.color, marker="*", linestyle="none", label="best"
+    )
+    star[0].set(markersize=7.5, zorder=5, markeredgecolor=INK, markeredgewidth=0.5)
 
 
 def write_above(axes: Axes, x: float, text: str) -> None:
     """Write a text above the axes, at a position of the x axis."""
     axes.annotate(text, (x, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center", va="bottom")
-
-
-def freeze(figure: Figure) -> Figure:
-    """Fix the layout, so that every file of the figure, in any format, has the same."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    return figure
 
 
 def to_svg(figure: Figure, *, dark: bool = False) -> bytes:

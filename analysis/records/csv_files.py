@@ -13,11 +13,12 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.records.manifest import Setting, SweepRow
 from analysis.records.names import FINAL_GROUPS, RESULT_TAGS
-from analysis.records.schema import RecordsError, SweepRecord
+from analysis.records.schema import RecordsError, Setting, SweepRecord, SweepRow
 
 FILES = ("trials.csv", "table.csv", "course.csv")
+# The columns of the sweep, which are the same for all trials.
+TEXTS, LISTS = ("sweep", "task", "question", "default"), ("axes", "base", "overrides")
 # The columns of a row's settings begin with it.
 SETTING = "set:"
 # The columns of a trial beside its values.
@@ -25,9 +26,19 @@ KEPT = ("status", "key", *RESULT_TAGS, "not_finite", "step")
 
 
 def to_csv(record: SweepRecord, course: pd.DataFrame) -> Mapping[str, str]:
-    """Return the texts of the three files by their names."""
+    """Return the texts of the three files by their names. The run and the store are no part of the result."""
+    shared = {
+        **{name: getattr(record, name) for name in TEXTS},
+        **{name: json.dumps(getattr(record, name)) for name in LISTS},
+        "price_per_hour": record.price_per_hour,
+    }
     rows = {row.row: row for row in record.rows}
-    trials = [_trial(record, rows[trial["row"]], trial) for trial in record.trials]
+    trials: list[dict[str, Any]] = []
+    for trial in record.trials:
+        row = rows[trial["row"]]
+        settings = {f"{SETTING}{field}": _format(value) for field, value in row.settings.items()}
+        of_row = {"row": row.row, "paper": row.paper, "seed": trial["seed"], **settings}
+        trials.append({**shared, **of_row, **{name: trial[name] for name in KEPT}})
     values = [
         {"row": trial["row"], "seed": trial["seed"], "metric": name, "value": value}
         for trial in record.finished
@@ -43,50 +54,24 @@ def read_csv(folder: Path) -> tuple[SweepRecord, pd.DataFrame]:
     for name in FILES:
         if not (folder / name).is_file():
             raise RecordsError(f"{folder / name}: no such file. The folder must hold {', '.join(FILES)}.")
+    # Rows may have names such as '1' or 'nan', which stay text.
     trials = pd.read_csv(folder / "trials.csv", dtype=str, keep_default_na=False).astype({"seed": int, "step": int})
-    values, course = (_read_numbers(folder / name) for name in FILES[1:])
-    sweep = trials.iloc[0].to_dict()
-    rows = tuple(_row(str(row), of_row.to_dict("records")) for row, of_row in trials.groupby("row", sort=False))
+    options: Any = {"dtype": {"row": str, "metric": str}, "keep_default_na": False}
+    missing = {name: [""] for name in ("value", "step", "epoch")}
+    values, course = (pd.read_csv(folder / name, **options, na_values=missing) for name in FILES[1:])
+    rows: list[SweepRow] = []
+    for row, of_row in trials.groupby("row", sort=False):
+        first = of_row.iloc[0]
+        settings = {name.removeprefix(SETTING): _parse(first[name]) for name in trials if name.startswith(SETTING)}
+        rows.append(SweepRow(str(row), first["paper"], dict(zip(of_row["seed"], of_row["key"], strict=True)), settings))
     ended = values.pivot(index=["row", "seed"], columns="metric", values="value")
     described = trials[["row", "seed", *KEPT]].assign(run_id="")
     runs = described.set_index(["row", "seed"]).join(ended[list(dict.fromkeys(values["metric"]))])
-    record = SweepRecord(
-        sweep=sweep["sweep"],
-        question=sweep["question"],
-        task=sweep["task"],
-        default=sweep["default"],
-        axes=tuple(json.loads(sweep["axes"])),
-        base=tuple(json.loads(sweep["base"])),
-        overrides=tuple(json.loads(sweep["overrides"])),
-        rows=rows,
-        runs=runs,
-        price_per_hour=float(sweep["price_per_hour"]) if sweep["price_per_hour"] else None,
-    )
-    return record, course
-
-
-def _read_numbers(path: Path) -> pd.DataFrame:
-    """Read a file whose rows may have names such as '1' or 'nan', which stay text."""
-    missing = {name: [""] for name in ("value", "step", "epoch")}
-    return pd.read_csv(path, dtype={"row": str, "metric": str}, keep_default_na=False, na_values=missing)
-
-
-def _trial(record: SweepRecord, row: SweepRow, trial: Mapping[str, Any]) -> dict[str, Any]:
-    # The run and the store are left out: they are no part of the result.
-    known = {name: trial[name] for name in KEPT}
-    return {
-        **{"sweep": record.sweep, "task": record.task, "question": record.question, "default": record.default},
-        **{name: json.dumps(getattr(record, name)) for name in ("axes", "base", "overrides")},
-        **{"price_per_hour": record.price_per_hour, "row": row.row, "paper": row.paper, "seed": trial["seed"]},
-        **{f"{SETTING}{field}": _format(value) for field, value in row.settings.items()},
-        **known,
-    }
-
-
-def _row(name: str, trials: list[dict[str, Any]]) -> SweepRow:
-    first = trials[0]
-    settings = {field.removeprefix(SETTING): _parse(text) for field, text in first.items() if field.startswith(SETTING)}
-    return SweepRow(name, first["paper"], {trial["seed"]: trial["key"] for trial in trials}, settings)
+    sweep = trials.iloc[0]
+    shared: dict[str, Any] = {name: sweep[name] for name in TEXTS}
+    shared |= {name: tuple(json.loads(sweep[name])) for name in LISTS}
+    price = float(sweep["price_per_hour"]) if sweep["price_per_hour"] else None
+    return SweepRecord(**shared, rows=tuple(rows), runs=runs, price_per_hour=price), course
 
 
 def _format(value: Setting) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import partial
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -10,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.utils import get_results_from_paginated_fn
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 __all__ = [
@@ -29,11 +31,5 @@ PAGE = 1000
 
 def search_runs(client: MlflowClient, experiment_ids: Sequence[str], condition: str) -> list[Run]:
     """Return all active runs of the experiments that meet a condition, such as `names.IS_TRIAL`."""
-    runs: list[Run] = []
-    token: str | None = None
-    while True:
-        page = client.search_runs(list(experiment_ids), condition, ViewType.ACTIVE_ONLY, PAGE, page_token=token)
-        runs += page
-        token = page.token
-        if not token:
-            return runs
+    search = partial(client.search_runs, list(experiment_ids), condition, ViewType.ACTIVE_ONLY)
+    return get_results_from_paginated_fn(lambda most, token: search(most, page_token=token), PAGE)

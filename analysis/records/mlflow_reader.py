@@ -1,6 +1,7 @@
 """The only reader of MLflow: a sweep's manifest, its trials' records, scores over training, and image grids."""
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from analysis.records.manifest import MANIFEST_FILE, Manifest, read_manifest
 from analysis.records.mlflow_client import MlflowClient, Run, download_artifacts, search_runs
 from analysis.records.names import (
     FINAL_GROUPS,
@@ -28,10 +28,17 @@ from analysis.records.names import (
     last_metric,
     row_tag,
 )
-from analysis.records.schema import RecordsError, SweepRecord
+from analysis.records.schema import MANIFEST_FILE, Manifest, RecordsError, SweepRecord, read_manifest
 
-# Final values are smaller.
-LARGEST = 1e300
+# Values are smaller, unless the training diverged. MLflow stores infinity as the largest number of its database.
+LARGEST = 1e100
+# The path that MLflow gives to an image with a key and a step.
+GRID = r"images/grid[%+]step[%+](\d+)[%+].*\.png"
+
+
+def default_store() -> str:
+    """Return MLFLOW_TRACKING_URI, or without it the database mlflow.db of the working folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').absolute()}"
 
 
 def read_sweep(uri: str, sweep: str, task: str, result_version: str = "") -> SweepRecord:
@@ -42,12 +49,14 @@ def read_sweep(uri: str, sweep: str, task: str, result_version: str = "") -> Swe
     with _readable(uri):
         client = _open(uri)
         experiment = client.get_experiment_by_name(task)
-        if experiment is None:
-            known = sorted(found.name for found in client.search_experiments() if found.name != "Default")
+        recorded = search_runs(client, [experiment.experiment_id], IS_SWEEP) if experiment else []
+        started = [run for run in recorded if run.data.tags[Tag.SWEEP] == sweep]
+        if experiment is None or not started:
+            known = ", ".join(recorded_tasks(uri, sweep))
             raise RecordsError(
-                f"{without_password(uri)} has no records of task {task!r}. It has: {', '.join(known) or 'none'}."
+                f"{without_password(uri)} has no records of sweep {sweep!r} on task {task!r}. It has: {known}."
             )
-        manifest = _manifest(client, experiment.experiment_id, sweep, result_version, uri)
+        manifest = _manifest(uri, started, sweep, result_version)
         # A trial has a tag of each sweep that it belongs to, whichever of them trained it.
         of_sweep = f"{IS_TRIAL} and tags.`{row_tag(sweep)}` LIKE '%'"
         trials = search_runs(client, [experiment.experiment_id], of_sweep)
@@ -109,11 +118,10 @@ def read_grids(uri: str, run_ids: Sequence[str]) -> Mapping[str, NDArray[np.uint
     with _readable(uri), TemporaryDirectory() as folder:
         client = MlflowClient(uri)
         for run_id in run_ids:
-            found = {_step(file.path): file.path for file in client.list_artifacts(run_id, "images")}
-            last = max((step for step in found if step is not None), default=None)
-            if last is not None:
-                path = client.download_artifacts(run_id, found[last], folder)
-                with Image.open(path) as image:
+            paths = [file.path for file in client.list_artifacts(run_id, "images")]
+            grids = {int(found[1]): path for path in paths if (found := re.fullmatch(GRID, path))}
+            if grids:
+                with Image.open(client.download_artifacts(run_id, grids[max(grids)], folder)) as image:
                     pictures[run_id] = np.asarray(image.convert("RGB"))
     return pictures
 
@@ -138,17 +146,11 @@ def _readable(uri: str) -> Iterator[None]:
         raise RecordsError(f"{without_password(uri)}: the MLflow store cannot be read ({reason})") from None
 
 
-def _manifest(client: MlflowClient, experiment_id: str, sweep: str, result_version: str, uri: str) -> Manifest:
-    recorded = search_runs(client, [experiment_id], IS_SWEEP)
-    found = [run for run in recorded if run.data.tags[Tag.SWEEP] == sweep]
-    if not found:
-        known = sorted({run.data.tags[Tag.SWEEP] for run in recorded})
-        raise RecordsError(
-            f"{without_password(uri)} has no sweep {sweep!r} on this task. It has: {', '.join(known) or 'none'}."
-        )
+def _manifest(uri: str, started: Sequence[Run], sweep: str, result_version: str) -> Manifest:
+    """Return the manifest of the newest run of a sweep, or of the newest of a result version."""
     # Older sweeps did not record it. They are of version 1.
-    versions = {run.info.run_id: run.data.tags.get(Tag.RESULT_VERSION, "1") for run in found}
-    matching = [run for run in found if result_version in ("", versions[run.info.run_id])]
+    versions = {run.info.run_id: run.data.tags.get(Tag.RESULT_VERSION, "1") for run in started}
+    matching = [run for run in started if result_version in ("", versions[run.info.run_id])]
     if not matching:
         known = ", ".join(sorted(set(versions.values())))
         raise RecordsError(
@@ -163,7 +165,6 @@ def _line(row: str, seed: int, key: str, run: Run | None) -> dict[str, Any]:
     status = run.info.status if run else "MISSING"
     tags, metrics = (run.data.tags, run.data.metrics) if run else ({}, {})
     ended = {name: value for name, value in metrics.items() if name.startswith(FINAL_GROUPS)}
-    # MLflow stores an infinite value as the largest number of its database.
     not_finite = [name for name, value in ended.items() if not abs(value) < LARGEST]
     ended = {name: value for name, value in ended.items() if name not in not_finite}
     return {
@@ -173,9 +174,3 @@ def _line(row: str, seed: int, key: str, run: Run | None) -> dict[str, Any]:
         "step": int(metrics.get(PROGRESS_STEP, 0)),
         **(ended if status == "FINISHED" else {}),
     }
-
-
-def _step(path: str) -> int | None:
-    """Return the step in the file name that MLflow gives to an image with a key and a step."""
-    found = re.fullmatch(r"images/grid[%+]step[%+](\d+)[%+].*\.png", path)
-    return int(found[1]) if found else None

@@ -42,27 +42,15 @@ IS_SWEEP = f"tags.{Tag.KIND} = 'sweep'"
 
 # The tags that scores must share to be comparable, and what a reader calls them.
 SCORE_TAGS: Mapping[str, str] = {
-    Tag.EXTRACTOR: "extractor",
-    Tag.WEIGHTS: "weights",
-    Tag.LAYER: "layer",
-    Tag.RESIZE: "resize",
-    Tag.ARITHMETIC: "arithmetic",
-    Tag.IMAGE_SIZE: "image size",
-    Tag.IMAGES_A: "images of A",
-    Tag.IMAGES_B: "images of B",
-    Tag.KID_SUBSET_SIZE: "KID subset size",
-    Tag.VGG16: "VGG16 weights",
-    Tag.LPIPS_VGG16: "LPIPS weights",
-    Tag.DINOV2: "DINOv2 weights",
-    Tag.SEGMENTER: "segmentation network",
+    **{Tag.EXTRACTOR: "extractor", Tag.WEIGHTS: "weights", Tag.LAYER: "layer", Tag.RESIZE: "resize"},
+    **{Tag.ARITHMETIC: "arithmetic", Tag.IMAGE_SIZE: "image size", Tag.IMAGES_A: "images of A"},
+    **{Tag.IMAGES_B: "images of B", Tag.KID_SUBSET_SIZE: "KID subset size", Tag.VGG16: "VGG16 weights"},
+    **{Tag.LPIPS_VGG16: "LPIPS weights", Tag.DINOV2: "DINOv2 weights", Tag.SEGMENTER: "segmentation network"},
     Tag.RESULT_VERSION: "result version",
 }
 # The tags that say how results were made, and what a reader calls them.
 PROVENANCE_TAGS: Mapping[str, str] = {
-    Tag.COMMIT: "commit",
-    Tag.DATA_FINGERPRINT: "data fingerprint",
-    Tag.TIMED: "trained",
-    Tag.TORCH: "torch",
+    **{Tag.COMMIT: "commit", Tag.DATA_FINGERPRINT: "data fingerprint", Tag.TIMED: "trained", Tag.TORCH: "torch"},
     **SCORE_TAGS,
     Tag.COMPUTED_BY: "scored by",
 }
@@ -74,18 +62,10 @@ RESULT_TAGS = (
     Tag.SEGMENTER,
 )
 
-
-def row_tag(sweep: str) -> str:
-    """Return the tag with the name of a trial's row in a sweep."""
-    return f"{ROW_TAGS}{sweep}"
-
-
-def settings_tag(sweep: str) -> str:
-    """Return the tag with what that row sets, as JSON."""
-    return f"set.{sweep}"
-
-
+# Of a trial, the tag with the name of its row in a sweep, and the tag with what that row sets, as JSON.
 ROW_TAGS = "row."
+row_tag = "row.{}".format
+settings_tag = "set.{}".format
 
 # Groups of metrics. 'train/' (losses) and 'eval/' (scores) have a value for each logged step. The others have one value
 # at the end of a trial: the last scores, the best ones, those of the untranslated images of A, and costs.
@@ -93,40 +73,15 @@ FINAL_GROUPS = ("last/", "best/", "source/", "cost/")
 # The steps that are done.
 PROGRESS_STEP = "progress/step"
 
-
-def train_metric(loss: str) -> str:
-    """Return the recorded name of a loss."""
-    return f"train/{loss}"
-
-
-def eval_metric(score: str) -> str:
-    """Return the recorded name of a score at a step."""
-    return f"eval/{score}"
-
-
-def last_metric(score: str) -> str:
-    """Return the recorded name of a score at the end of training."""
-    return f"last/{score}"
-
-
-def best_metric(score: str) -> str:
-    """Return the recorded name of a score at the evaluation with the lowest distance."""
-    return f"best/{score}"
-
-
-def source_metric(score: str) -> str:
-    """Return the recorded name of a score of the untranslated images of A."""
-    return f"source/{score}"
-
-
-def cost_metric(cost: str) -> str:
-    """Return the recorded name of a cost."""
-    return f"cost/{cost}"
-
-
-def deviation_name(kernel: str) -> str:
-    """Return the name of a kernel distance's standard deviation over subsets."""
-    return f"{kernel}_std"
+# Recorded names, from the name of the loss, score or cost.
+train_metric = "train/{}".format
+eval_metric = "eval/{}".format
+last_metric = "last/{}".format
+best_metric = "best/{}".format  # of scores at the evaluation with the lowest distance
+source_metric = "source/{}".format
+cost_metric = "cost/{}".format
+# A kernel distance's standard deviation over subsets.
+deviation_name = "{}_std".format
 
 
 @dataclass(frozen=True)
@@ -156,6 +111,8 @@ class Metric:
 
 
 _LAST, _LAST_AND_BEST, _COST = {"last": "last"}, {"last": "last", "best": "best"}, {"cost": ""}
+_SECONDS = "Seconds per iteration: median after warm-up, one pair of images, without waiting for data."
+_MEMORY = "Peak memory: the most bytes of live tensors in a training step."
 
 # Pairs of a Fréchet distance and the kernel distance of the same features. Rows are compared by the first Fréchet
 # distance that is recorded.
@@ -180,25 +137,9 @@ SCORES: tuple[Metric, ...] = (
 )
 COSTS: tuple[Metric, ...] = (
     Metric(
-        "seconds_per_iteration",
-        "seconds per iteration",
-        "lower",
-        3,
-        _COST,
-        note="Seconds per iteration: median after warm-up, one pair of images, without waiting for data.",
-        compared=True,
-        timed=True,
+        "seconds_per_iteration", "seconds per iteration", "lower", 3, _COST, "", _SECONDS, compared=True, timed=True
     ),
-    Metric(
-        "training_peak_live_gb",
-        "peak memory",
-        "lower",
-        3,
-        _COST,
-        "GB",
-        note="Peak memory: the most bytes of live tensors in a training step.",
-        compared=True,
-    ),
+    Metric("training_peak_live_gb", "peak memory", "lower", 3, _COST, "GB", _MEMORY, compared=True),
     Metric("training_peak_allocated_gb", "peak CUDA memory allocated", "lower", 2, _COST, "GB", compared=True),
     Metric("training_peak_reserved_gb", "peak CUDA memory reserved", "lower", 2, _COST, "GB"),
     Metric("joules_per_1000_iterations", "joules per 1000 iterations", "lower", 0, _COST, timed=True),

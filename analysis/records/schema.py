@@ -1,15 +1,74 @@
-"""A sweep as recorded: frozen data, which every table and figure is made of."""
+"""A sweep as it was started (the file `sweep.json` of its run in MLflow) and as recorded: frozen data."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import pandas as pd
+from pydantic import TypeAdapter
 
-from analysis.records.manifest import Manifest
+MANIFEST_FILE = "sweep.json"
+
+Setting = str | int | float | bool | None
 
 
 class RecordsError(Exception):
     """The records do not hold what was asked for; the text is one line for the user."""
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """A row of a sweep.
+
+    paper: the row with the same setting in the paper; '' if there is none. keys: its trials by seed. settings: the
+    model's fields, and every field that any row sets.
+    """
+
+    row: str
+    paper: str
+    keys: Mapping[int, str]
+    settings: Mapping[str, Setting] = field(default_factory=dict[str, Setting])
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A sweep as it was started.
+
+    default: the row that the others are compared with. axes: the fields that rows set. base, overrides: what the
+    sweep's file and its command line set for all rows, of what can change results. price_per_hour: of a GPU, or of the
+    machine if it has none; None if unknown. command, file: what was typed after `just sweep`, and of which file.
+    """
+
+    sweep: str
+    question: str
+    task: str
+    default: str
+    rows: tuple[SweepRow, ...]
+    result_version: str = "1"
+    axes: tuple[str, ...] = ()
+    base: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    price_per_hour: float | None = None
+    command: tuple[str, ...] = ()
+    file: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of the file."""
+        rows = [{**asdict(row), "keys": {str(seed): key for seed, key in row.keys.items()}} for row in self.rows]
+        return {**asdict(self), "rows": rows}
+
+    def digest(self) -> str:
+        """Return a hash by which sweeps of the same trials are recognised, however the command was written."""
+        content = {name: value for name, value in self.to_dict().items() if name not in ("command", "file")}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_manifest(content: Mapping[str, Any]) -> Manifest:
+    """Return the manifest of a file's content. Older files lack fields, which are then empty."""
+    older = {"sweep": "", "task": "", "default": content["rows"][0]["row"]}
+    return TypeAdapter(Manifest).validate_python({**older, **content})
 
 
 @dataclass(frozen=True, kw_only=True)

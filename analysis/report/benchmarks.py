@@ -8,6 +8,8 @@ from typing import Any
 from analysis.records.schema import RecordsError
 from analysis.tables.columns import DASH
 
+# The report of one benchmark (`pipeline.benchmarks.report`), and one of its rows. Names of values end with their units.
+Measurement = Mapping[str, Any]
 Row = Mapping[str, Any]
 Cell = Callable[[Row], str]
 
@@ -26,33 +28,15 @@ BATCH_STEPS = (0.0045, 0.014)
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """The report of one benchmark (`pipeline.benchmarks.report`). Names of values end with their units."""
-
-    part: str
-    device: str
-    device_type: str
-    threads: int
-    repeats: int
-    torch: str
-    date: str
-    settings: Mapping[str, Any]
-    notes: Sequence[str]
-    rows: Sequence[Row]
-
-    @property
-    def on_gpu(self) -> bool:
-        """Whether it was measured on a GPU."""
-        return self.device_type == "cuda"
-
-
-@dataclass(frozen=True)
 class Section:
-    """How a benchmark is shown. columns: titles and cells. subject: what was measured. repeats: how they are merged."""
+    """How a benchmark is shown.
+
+    columns: titles and cells. subject: what was measured; settings are filled in. repeats: how they are merged.
+    """
 
     title: str
     columns: Callable[[Measurement], Mapping[str, Cell]]
-    subject: Callable[[Mapping[str, Any]], str]
+    subject: str
     repeats: str = ""
 
 
@@ -60,17 +44,16 @@ def read_measurement(text: str, name: str) -> Measurement:
     """Read a report. name: the file's, for errors. Raises RecordsError for anything else."""
     try:
         found = json.loads(text)
-        made = Measurement(**{field: found[field] for field in Measurement.__dataclass_fields__})
-        if made.part not in SECTIONS:
-            raise ValueError(f"part is {made.part!r}")
-        measurement_text(made)
+        if found["part"] not in SECTIONS:
+            raise ValueError(f"part is {found['part']!r}")
+        measurement_text(found)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         known = ", ".join(SECTIONS)
         raise RecordsError(
             f"{name}: {type(error).__name__} {error}. It must hold the output of just bench PART --json, with PART one "
             f"of {known}. Measure again, or remove the file."
         ) from None
-    return made
+    return found
 
 
 def measurements_section(measured: Sequence[Measurement]) -> str:
@@ -78,30 +61,35 @@ def measurements_section(measured: Sequence[Measurement]) -> str:
     written: list[str] = []
     for part, section in SECTIONS.items():
         written.append(f"### {section.title}")
-        of_part = sorted((one for one in measured if one.part == part), key=lambda one: (one.device, one.date))
-        written += [measurement_text(one) for one in of_part] or ["Not measured yet."]
+        of_part = [one for one in measured if one["part"] == part]
+        in_order = sorted(of_part, key=lambda one: (one["device"], one["date"]))
+        written += [measurement_text(one) for one in in_order] or ["Not measured yet."]
     return "\n\n".join(written)
 
 
 def measurement_text(measured: Measurement) -> str:
     """Return a title, the table and the notes of a measurement."""
-    section = SECTIONS[measured.part]
+    section, rows, settings = SECTIONS[measured["part"]], measured["rows"], measured["settings"]
     columns = section.columns(measured)
-    how = f"; {section.repeats} {measured.repeats}" if section.repeats else ""
+    changed = [f"`{override}`" for override in settings.get("overrides", []) if not override.startswith(HARMLESS)]
+    sizes = {name: "{} x {}".format(*settings[name]) for name in ("image_size", "load_size") if name in settings}
+    shown = {**settings, **sizes, "changed": f", with {' '.join(changed)}" if changed else ""}
+    how = f"; {section.repeats} {measured['repeats']}" if section.repeats else ""
     title = [
-        f"**{measured.device}**, {measured.threads} threads, torch {measured.torch}, {measured.date}:",
-        f"{section.subject(measured.settings)}{how}",
+        "**{device}**, {threads} threads, torch {torch}, {date}:".format(**measured),
+        f"{section.subject.format(**shown)}{how}",
     ]
-    lines = [[cell(row) for cell in columns.values()] for row in measured.rows]
+    lines = [[cell(row) for cell in columns.values()] for row in rows]
     table = [_line(cells) for cells in (list(columns), ["---"] * len(columns), *lines)]
-    errors = [
-        f"{cells[0]}, {cells[1]}: {row['error']}"
-        for cells, row in zip(lines, measured.rows, strict=True)
-        if row.get("error")
+    notes = [
+        f"{cells[0]}, {cells[1]}: {row['error']}" for cells, row in zip(lines, rows, strict=True) if row.get("error")
     ]
-    batch = _batch_notes(measured) if measured.part == "data" else []
-    notes = [f"- {_escaped(note)}" for note in (*errors, *batch, *measured.notes)]
-    return "\n\n".join("\n".join(block) for block in (title, table, notes) if block)
+    if measured["part"] == "data":
+        (batch,) = (row["seconds"] for row in rows if row["work"].endswith("median"))
+        shares = (f"{100 * batch / step:.0f} % of a step of {1000 * step:g} ms" for step in BATCH_STEPS)
+        notes.append(f"A batch takes {' and '.join(shares)}.")
+    listed = [f"- {_escaped(note)}" for note in (*notes, *measured["notes"])]
+    return "\n\n".join("\n".join(block) for block in (title, table, listed) if block)
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -116,26 +104,22 @@ def _text(name: str) -> Cell:
     return lambda row: str(row[name])
 
 
-def _number(name: str, digits: int, factor: float = 1, unit: str = "") -> Cell:
-    """Return a cell with a value of the row; a dash where there is none."""
-    return lambda row: DASH if row[name] is None else f"{factor * row[name]:.{digits}f}{unit}"
-
-
-def _or_failed(cell: Cell) -> Cell:
-    return lambda row: "failed" if row["error"] else cell(row)
+def _number(name: str, digits: int, factor: float = 1, unit: str = "", missing: str = DASH) -> Cell:
+    """Return a cell with a value of the row, or with `missing` where there is none."""
+    return lambda row: missing if row[name] is None else f"{factor * row[name]:.{digits}f}{unit}"
 
 
 def _step_columns(measured: Measurement) -> Mapping[str, Cell]:
     # Seconds where a step takes at least one.
-    longest = max((row["seconds_median"] or 0 for row in measured.rows), default=0)
+    longest = max((row["seconds_median"] or 0 for row in measured["rows"]), default=0)
     unit, factor = ("s", 1) if longest >= 1 else ("ms", 1000)
     first = {
         "model": _text("model"),
         "way": _text("way"),
-        unit: _or_failed(_number("seconds_median", 2, factor)),
+        unit: _number("seconds_median", 2, factor, missing="failed"),
         "/ plain": _number("seconds_ratio", 2),
     }
-    if measured.on_gpu:
+    if measured["device_type"] == "cuda":
         return first | {
             "goal": lambda row: _step_goal(measured, row),
             "peak GB": _peaks,
@@ -158,8 +142,8 @@ def _peaks(row: Row) -> str:
 def _step_goal(measured: Measurement, row: Row) -> str:
     """Return a step's goals and whether they are met; a dash where none is set."""
     execution = row.get("execution") or {}
-    default_task = all(one.startswith(HARMLESS) for one in measured.settings["overrides"])
-    whole_card = measured.device.startswith(GOAL_CARDS) and " MIG " not in measured.device
+    default_task = all(one.startswith(HARMLESS) for one in measured["settings"]["overrides"])
+    whole_card = measured["device"].startswith(GOAL_CARDS) and " MIG " not in measured["device"]
     has_goal = whole_card and default_task and row["model"] in STEP_GOALS
     if not (has_goal and execution.get("precision") == "bf16" and execution.get("cuda_graphs")):
         return DASH
@@ -172,7 +156,7 @@ def _step_goal(measured: Measurement, row: Row) -> str:
 
 def _pack_columns(measured: Measurement) -> Mapping[str, Cell]:
     def goal(row: Row) -> str:
-        if not measured.on_gpu or row["trials"] != PACK_GOAL_TRIALS or row["ratio"] is None:
+        if measured["device_type"] != "cuda" or row["trials"] != PACK_GOAL_TRIALS or row["ratio"] is None:
             return DASH
         return _goal(f"≥ {PACK_GOAL:g}", met=row["ratio"] >= PACK_GOAL)
 
@@ -180,7 +164,7 @@ def _pack_columns(measured: Measurement) -> Mapping[str, Cell]:
         "shared by": _text("sharing"),
         "trials": _text("trials"),
         "threads each": _text("threads"),
-        "steps a second": _or_failed(_number("steps_per_second", 1)),
+        "steps a second": _number("steps_per_second", 1, missing="failed"),
         "/ one trial": _number("ratio", 2),
         "goal": goal,
     }
@@ -190,40 +174,17 @@ def _goal(bound: str, *, met: bool) -> str:
     return f"{bound}: {'met' if met else 'missed'}"
 
 
-def _batch_notes(measured: Measurement) -> list[str]:
-    (batch,) = (row["seconds"] for row in measured.rows if row["work"].endswith("median"))
-    shares = " and ".join(f"{100 * batch / step:.0f} % of a step of {1000 * step:g} ms" for step in BATCH_STEPS)
-    return [f"A batch takes {shares}."]
-
-
-def _size(size: Sequence[int]) -> str:
-    return f"{size[0]} x {size[1]}"
-
-
-def _changed(settings: Mapping[str, Any]) -> str:
-    changed = [f"`{override}`" for override in settings["overrides"] if not override.startswith(HARMLESS)]
-    return f", with {' '.join(changed)}" if changed else ""
-
-
 SECTIONS = {
     "step": Section(
-        "Training step (`just bench step`)",
-        _step_columns,
-        lambda settings: f"{_size(settings['image_size'])}, batch {settings['batch_size']}{_changed(settings)}",
-        "median of",
+        "Training step (`just bench step`)", _step_columns, "{image_size}, batch {batch_size}{changed}", "median of"
     ),
     "data": Section(
         "Data (`just bench data`)",
         lambda _: {"work": _text("work"), "ms": _number("seconds", 3, 1000)},
-        lambda settings: f"{_size(settings['load_size'])}, cropped to {_size(settings['image_size'])}",
+        "{load_size}, cropped to {image_size}",
     ),
     "pack": Section(
-        "Trials side by side (`just bench pack`)",
-        _pack_columns,
-        lambda settings: (
-            f"{settings['method']} on {settings['task']}, {_size(settings['image_size'])}{_changed(settings)}"
-        ),
-        "best of",
+        "Trials side by side (`just bench pack`)", _pack_columns, "{method} on {task}, {image_size}{changed}", "best of"
     ),
     "fid": Section(
         "Evaluation (`just bench fid`)",
@@ -234,19 +195,17 @@ SECTIONS = {
             "ratio": _number("ratio", 2),
             "goal": lambda row: _goal(f"≤ {FID_GOAL:g}", met=row["ratio"] <= FID_GOAL),
         },
-        lambda settings: (
-            f"{settings['translated']} translated and {settings['real']} real images of {_size(settings['image_size'])}"
-        ),
+        "{translated} translated and {real} real images of {image_size}",
         "median of",
     ),
     "sweep": Section(
         "Sweep (`just bench sweep`)",
         lambda _: {"work": _text("work"), "s": _number("seconds", 1), "s a trial": _number("seconds_per_trial", 3)},
-        lambda settings: f"{settings['trials']} empty trials",
+        "{trials} empty trials",
     ),
     "tables": Section(
         "Tables (`just bench tables`)",
         lambda _: {"work": _text("work"), "s": _number("seconds", 1), "process GB": _number("process_peak_gb", 2)},
-        lambda settings: f"{settings['trials']} trials of {settings['metrics']} metrics",
+        "{trials} trials of {metrics} metrics",
     ),
 }

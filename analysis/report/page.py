@@ -3,6 +3,7 @@
 import io
 import re
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -77,15 +78,6 @@ class Report:
     commands: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True)
-class Tile:
-    """An image or a figure: its data URL, and its size in CSS pixels."""
-
-    address: str
-    width: int
-    height: int
-
-
 def page(report: Report) -> str:
     """Return the page's HTML; the same report gives the same text."""
     environment = Environment(
@@ -96,12 +88,17 @@ def page(report: Report) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"digest": _digest, "breakable": _breakable}
+    environment.filters |= {"digest": _digest, "breakable": _breakable, "base64": _base64, "png": _png}
+    lines: Sequence[object] = ()
+    if images := report.qualitative:
+        outputs = zip(*images.outputs.values(), strict=False)
+        lines = list(zip(images.inputs, outputs, images.neighbours, strict=False))
     return environment.get_template(TEMPLATE).render(
         report=report,
-        table=_bare(report.table),
-        figures=[(figure, _drawn(figure, figure.light), _drawn(figure, figure.dark)) for figure in report.figures],
-        images=_lines(report.qualitative) if report.qualitative else [],
+        # Without the style element of pandas, which the page's policy would block.
+        table=Markup(report.table[report.table.index("<table") :]),
+        # Source, translations and neighbour of each test image that all rows have.
+        images=lines,
         long=report.table.count("<tr") > LONG,
         at_once=AT_ONCE,
         wide=WIDE,
@@ -112,7 +109,7 @@ def page(report: Report) -> str:
 
 def _digest(text: str) -> str:
     """Return the hash by which a content security policy allows an inline style or script."""
-    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
+    return f"sha256-{_base64(sha256(text.encode()).digest())}"
 
 
 def _breakable(text: str) -> Markup:
@@ -120,29 +117,11 @@ def _breakable(text: str) -> Markup:
     return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[=+/_,])(?=\w)", text))
 
 
-def _bare(table: str) -> Markup:
-    """Return the table without the style element of pandas, which the page's policy would block."""
-    _, start, rest = table.partition("<table")
-    return Markup(start + rest)
+def _base64(file: bytes) -> str:
+    return b64encode(file).decode()
 
 
-def _lines(qualitative: Qualitative) -> list[tuple[Tile, list[Tile], Tile]]:
-    """Return source, translations and neighbour of each test image that all rows have."""
-    outputs = zip(*qualitative.outputs.values(), strict=False)
-    lines = zip(qualitative.inputs, outputs, qualitative.neighbours, strict=False)
-    return [(_tile(source), [_tile(each) for each in by_row], _tile(near)) for source, by_row, near in lines]
-
-
-def _tile(image: NDArray[np.uint8]) -> Tile:
+def _png(image: NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG", optimize=True)
-    height, width = image.shape[:2]
-    return Tile(_address("image/png", file.getvalue()), width, height)
-
-
-def _drawn(figure: FigureView, svg: bytes) -> Tile:
-    return Tile(_address("image/svg+xml", svg), round(figure.width), round(figure.height))
-
-
-def _address(media_type: str, file: bytes) -> str:
-    return f"data:{media_type};base64,{b64encode(file).decode()}"
+    return file.getvalue()

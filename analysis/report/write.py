@@ -1,17 +1,14 @@
 """Write a sweep's results from MLflow's records: tables, CSV files, figures, and a page."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from analysis.figures.data import Drawing
 from analysis.figures.draw import draw
-from analysis.figures.image_grid import Qualitative, best_seed, compare_outputs, pictured
+from analysis.figures.image_grid import compare_outputs, pictured
 from analysis.figures.style import to_png, to_svg
 from analysis.records.csv_files import to_csv
 from analysis.records.mlflow_reader import read_course, read_grids, read_sweep, recorded_tasks
 from analysis.records.names import DISTANCES
-from analysis.records.schema import SweepRecord
 from analysis.report.content import report
 from analysis.report.page import page
 from analysis.statistics.estimates import main_score, values_of
@@ -45,28 +42,18 @@ def write_results(uri: str, sweep: str, task: str, results: Path, price_per_hour
     record = replace(record, price_per_hour=price_per_hour or record.price_per_hour)
     made = table(record, load_paper())
     score = main_score(values_of(record)) or DISTANCES[0][0]
-    course, qualitative = read_course(uri, record, score), _read_pictures(uri, record)
+    course = read_course(uri, record, score)
+    qualitative = compare_outputs(record, read_grids(uri, pictured(record, MOST_PICTURED)))
     folder, tables = results / sweep / task, tables_of(record, made)
     write_files(folder, {**tables, **to_csv(record, course)})
     others = {other: read_sweep(uri, sweep, other) for other in recorded_tasks(uri, sweep) if other != task}
     drawings = draw(record, course, others, qualitative)
-    _write_figures(folder / "figures", drawings)
+    figures = {f"{drawing.name}.svg": to_svg(drawing.figure) for drawing in drawings}
+    figures |= {f"{drawing.name}.png": to_png(drawing.figure) for drawing in drawings}
+    write_files(folder / "figures", figures)
+    for old in (folder / "figures").iterdir():
+        if old.suffix in (".svg", ".png") and old.name not in figures:
+            old.unlink()
     # Last: a page means that everything is written.
     write_files(folder, {"index.html": page(report(record, made, drawings, qualitative))})
     return Written(folder, tables["table.md"], summary_sentences(record))
-
-
-def _read_pictures(uri: str, record: SweepRecord) -> Qualitative | None:
-    seed = best_seed(record)
-    if seed is None:
-        return None
-    return compare_outputs(record, seed, read_grids(uri, pictured(record, seed, MOST_PICTURED)))
-
-
-def _write_figures(folder: Path, drawings: Sequence[Drawing]) -> None:
-    files = {f"{drawing.name}.svg": to_svg(drawing.figure) for drawing in drawings}
-    files |= {f"{drawing.name}.png": to_png(drawing.figure) for drawing in drawings}
-    write_files(folder, files)
-    for old in (*folder.glob("*.svg"), *folder.glob("*.png")):
-        if old.name not in files:
-            old.unlink()

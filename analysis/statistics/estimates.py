@@ -1,7 +1,7 @@
-"""Means over seeds and differences paired by seed, with Student's t-interval; pure."""
+"""Means over seeds and paired differences, with Student's t-interval; which times and scores are comparable; pure."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from analysis.records.names import DISTANCES, FINAL_GROUPS, Tag, last_metric, timed_metrics
+from analysis.records.names import DISTANCES, FINAL_GROUPS, SCORE_TAGS, Tag, last_metric, timed_metrics
 from analysis.records.schema import SweepRecord
 
 CONFIDENCE = 0.95
@@ -64,26 +64,20 @@ def main_score(values: pd.DataFrame) -> str | None:
     return next((frechet for frechet, _ in DISTANCES if last_metric(frechet) in values), None)
 
 
-def summary(values: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return the fields of an `Estimate` for each row, over its seeds, in the order of `values`."""
+def summary(values: pd.DataFrame, metric: str) -> Mapping[str, Estimate]:
+    """Return each row's estimate over its seeds, in the order of `values`."""
     return _intervals(_by_seed(values, metric))
 
 
-def differences(values: pd.DataFrame, metric: str, default: str) -> pd.DataFrame:
+def differences(values: pd.DataFrame, metric: str, default: str) -> Mapping[str, Estimate]:
     """Return the estimates of each row's difference to the default row, paired by seed; n counts the pairs."""
     by_seed = _by_seed(values, metric)
     return _intervals(by_seed - by_seed.loc[default])
 
 
-def differences_between(one: pd.DataFrame, other: pd.DataFrame, metric: str) -> pd.DataFrame:
+def differences_between(one: pd.DataFrame, other: pd.DataFrame, metric: str) -> Mapping[str, Estimate]:
     """Return the estimates of other - one, for each row of either, paired by seed."""
     return _intervals(_by_seed(other, metric) - _by_seed(one, metric))
-
-
-def by_row(found: pd.DataFrame) -> Mapping[str, Estimate]:
-    """Return the lines of such a frame by row; an empty estimate for other rows."""
-    lines = {str(row): Estimate(*line) for row, *line in found.itertuples()}
-    return defaultdict(Estimate, lines)
 
 
 def _by_seed(values: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -91,10 +85,36 @@ def _by_seed(values: pd.DataFrame, metric: str) -> pd.DataFrame:
     return cast(pd.DataFrame, values[metric].unstack("seed", sort=False))
 
 
-def _intervals(by_seed: pd.DataFrame) -> pd.DataFrame:
-    """Return mean ± t(n - 1) · std / √n of each line's known values."""
+def _intervals(by_seed: pd.DataFrame) -> Mapping[str, Estimate]:
+    """Return mean ± t(n - 1) · std / √n of each row's known values; an empty estimate for other rows."""
     count = by_seed.count(axis="columns")
     mean, std = by_seed.mean(axis="columns"), by_seed.std(axis="columns", ddof=1)
     quantile = pd.Series(stdtrit(count.where(count > 1) - 1, (1 + CONFIDENCE) / 2), index=count.index)
     half = quantile * std / np.sqrt(count)
-    return pd.DataFrame({"mean": mean, "std": std, "n": count, "low": mean - half, "high": mean + half})
+    lines = zip(by_seed.index, mean, std, count, mean - half, mean + half, strict=True)
+    return defaultdict(Estimate, {str(row): Estimate(*line) for row, *line in lines})
+
+
+def rows_scored_differently(record: SweepRecord) -> set[str]:
+    """Return the rows with scores that were not computed as those of the default row."""
+    computed: dict[str, set[tuple[str, ...]]] = {row.row: set() for row in record.rows}
+    for trial in record.finished:
+        computed[trial["row"]].add(tuple(trial[tag] for tag in SCORE_TAGS))
+    default = computed[record.default]
+    same = len(default) <= 1
+    return {row for row, of_row in computed.items() if of_row and default and not (same and of_row == default)}
+
+
+def tag_values(record: SweepRecord, tag: str) -> str:
+    """Return the values of a tag among the finished trials, sorted."""
+    return ", ".join(sorted({trial[tag] for trial in record.finished if trial[tag]}))
+
+
+def tag_differences(record: SweepRecord) -> list[str]:
+    """Return each tag of `SCORE_TAGS` in which finished trials differ: 'layer (64 in 1, 192 in 3)'."""
+    found: list[str] = []
+    for tag, name in SCORE_TAGS.items():
+        counts = Counter(trial[tag] for trial in record.finished if trial[tag])
+        if len(counts) > 1:
+            found.append(f"{name} ({', '.join(f'{value} in {count}' for value, count in counts.items())})")
+    return found

@@ -5,12 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
-from analysis.records.names import last_metric
 from analysis.records.schema import SweepRecord
-from analysis.statistics.estimates import summary
 
 REFERENCE = Path(__file__).parent / "reference.yaml"
 # Its FIDs are shown beside a table of data that the paper does not have.
@@ -44,13 +41,6 @@ def paper_fids(record: SweepRecord, paper: Mapping[str, Any]) -> PaperFids | Non
     if not fids:
         return None
     return PaperFids(data_set, fids, _differences(record, paper["protocol"][data_set]) if here else "another data set")
-
-
-def differences_to_paper(values: pd.DataFrame, found: PaperFids) -> pd.DataFrame:
-    """Return mean, std and n of our last FID minus the paper's, for each row."""
-    ours = summary(values, last_metric("fid"))
-    theirs = pd.Series(found.fids, dtype=float).reindex(ours.index)
-    return ours.assign(mean=ours["mean"] - theirs)
 
 
 def _differences(record: SweepRecord, protocol: Mapping[str, str]) -> str:

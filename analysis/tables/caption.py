@@ -13,7 +13,7 @@ from analysis.tables.columns import DASH, columns_of
 from analysis.tables.table import delta_title
 
 # The tags that the sentence on bias needs.
-COUNT_TAGS = (Tag.IMAGES_A, Tag.IMAGES_B, Tag.DIMENSIONS, Tag.KID_SUBSET_SIZE)
+COUNT_TAGS = [Tag.IMAGES_A, Tag.IMAGES_B, Tag.DIMENSIONS, Tag.KID_SUBSET_SIZE]
 
 
 def caption(record: SweepRecord, cells: pd.DataFrame) -> str:
@@ -63,15 +63,11 @@ def bias_sentence(frechet: str, kernel: str, made_with: Mapping[str, str], kerne
 
 def _bias_sentences(record: SweepRecord, frechet: str, kernel: str) -> list[str]:
     """Return one warning for each combination of image counts among the trials with this distance."""
-    deviations: dict[tuple[str, ...], list[float]] = {}
-    for trial in record.finished:
-        if not math.isnan(trial[last_metric(frechet)]):
-            counts = tuple(trial[name] for name in COUNT_TAGS)
-            deviations.setdefault(counts, []).append(trial.get(last_metric(deviation_name(kernel)), math.nan))
+    distance, deviation = last_metric(frechet), last_metric(deviation_name(kernel))
+    trials = pd.DataFrame(record.finished).reindex(columns=[*COUNT_TAGS, distance, deviation])
     sentences: list[str] = []
-    for counts, of_trials in deviations.items():
-        known = [deviation for deviation in of_trials if not math.isnan(deviation)]
-        made_with: dict[str, str] = dict(zip(COUNT_TAGS, counts, strict=True))
+    for _, of_counts in trials.dropna(subset=[distance]).groupby(COUNT_TAGS, sort=False):
+        known = of_counts[deviation].dropna().tolist()
         mean = statistics.fmean(known) if known else math.nan
-        sentences.append(bias_sentence(frechet, kernel, made_with, mean, "mean of the trials"))
+        sentences.append(bias_sentence(frechet, kernel, of_counts.iloc[0].to_dict(), mean, "mean of the trials"))
     return [sentence for sentence in sentences if sentence]

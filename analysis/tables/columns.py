@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.records.manifest import Setting
 from analysis.records.names import DEVICE_HOURS, metric_of, shown_metrics
-from analysis.records.schema import SweepRecord
+from analysis.records.schema import Setting, SweepRecord
 
 DASH = "–"
 

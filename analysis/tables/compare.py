@@ -15,8 +15,14 @@ from analysis.records.names import (
     timed_metrics,
 )
 from analysis.records.schema import RecordsError, SweepRecord
-from analysis.statistics.comparability import tag_values
-from analysis.statistics.estimates import by_row, differences_between, main_score, summary, timing_conditions, values_of
+from analysis.statistics.estimates import (
+    differences_between,
+    main_score,
+    summary,
+    tag_values,
+    timing_conditions,
+    values_of,
+)
 from analysis.tables.columns import DASH, column_of
 from analysis.tables.formats import in_markdown, markdown_table
 from analysis.tables.summary import difference_sentences, quoted, score_wording
@@ -56,10 +62,10 @@ def comparison(one: Side, other: Side) -> str:
     for metric in metrics:
         column = column_of(metric)
         for side, found in zip("AB", values, strict=True):
-            statistics = by_row(summary(found, metric))
+            statistics = summary(found, metric)
             cells[f"{column.title}, {side}"] = [mean_and_std(statistics[row], column, 0) for row in all_rows]
         if metric in subtracted:
-            delta = by_row(differences_between(*values, metric))
+            delta = differences_between(*values, metric)
             cells[f"{column.label}, B − A (95 % CI)"] = [difference(delta[row], column) for row in all_rows]
     title = f"# A: {in_markdown(one.name)}; B: {in_markdown(other.name)}"
     points = [_verdict(one, other, values, subtracted), *_differences(one.record, other.record)]
@@ -85,7 +91,7 @@ def _verdict(one: Side, other: Side, values: tuple[pd.DataFrame, pd.DataFrame], 
     if last_metric(score) not in subtracted:
         return "Scores are not subtracted, because A and B differ in their data or in how scores were measured."
     same = _same_trials(one.record, other.record)
-    delta = by_row(differences_between(*values, last_metric(score)))
+    delta = differences_between(*values, last_metric(score))
     found = {row: line for row, line in delta.items() if line.n and row not in same}
     sentences = [f"The same trials in A and B: {', '.join(map(quoted, same))}."] if same else []
     if found:

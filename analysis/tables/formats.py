@@ -1,7 +1,7 @@
 """A table as Markdown, LaTeX and HTML, through pandas and its Styler; pure."""
 
 import re
-import unicodedata
+from html.entities import name2codepoint
 from textwrap import wrap
 
 import pandas as pd
@@ -24,10 +24,14 @@ _LATEX |= {'"': r"{\ttfamily\char34}", "\N{NO-BREAK SPACE}": "~", "–": "--", "
 _LATEX |= {mark: f"${mark}$" for mark in "<>|"} | {"−": "$-$", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$"}
 _LATEX |= {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "→": r"$\to$", "←": r"$\leftarrow$", "∞": r"$\infty$"}
 _LATEX |= {"≤": r"$\le$", "≥": r"$\ge$", "≈": r"$\approx$", "≠": r"$\ne$", "√": r"$\surd$"}
+# Greek letters that do not look like Latin ones; LaTeX and HTML call them the same.
+_GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi "
+    "omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega"
+)
+_LATEX |= {chr(name2codepoint[name]): rf"$\{name}$" for name in _GREEK.split()}
 # Letters that pdfLaTeX sets by itself end here (Latin, extended).
 LATIN = 0x180
-# Greek capitals that do not look like Latin ones.
-CAPITALS = ("gamma", "delta", "theta", "lambda", "xi", "pi", "sigma", "upsilon", "phi", "psi", "omega")
 
 
 def markdown(record: SweepRecord, made: Table) -> str:
@@ -98,17 +102,8 @@ def in_markdown(text: str) -> str:
 
 def in_latex(text: str) -> str:
     """Escape a text so that pdfLaTeX shows it literally; letters that its fonts lack become their code point."""
-    return "".join(_LATEX.get(letter) or _letter_in_latex(letter) for letter in " ".join(text.split(" ")))
-
-
-def _letter_in_latex(letter: str) -> str:
-    if ord(letter) < LATIN:
-        return letter if letter.isprintable() else " "
-    name = unicodedata.name(letter, "")
-    if found := re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER (\w+)", name):
-        greek = "lambda" if found[2] == "LAMDA" else found[2].lower()
-        if found[1] == "SMALL" and greek != "omicron":
-            return rf"$\{greek}$"
-        if greek in CAPITALS:
-            return rf"$\{greek.capitalize()}$"
-    return f"U+{ord(letter):04X}"
+    escaped = ""
+    for letter in text:
+        known = (letter if letter.isprintable() else " ") if ord(letter) < LATIN else f"U+{ord(letter):04X}"
+        escaped += _LATEX.get(letter, known)
+    return escaped

@@ -8,8 +8,7 @@ import pandas as pd
 
 from analysis.records.names import MEMORY_METRICS, SECONDS_PER_ITERATION, last_metric, metric_of, score_label
 from analysis.records.schema import SweepRecord
-from analysis.statistics.comparability import rows_scored_differently
-from analysis.statistics.estimates import Estimate, by_row, differences, main_score, summary, values_of
+from analysis.statistics.estimates import Estimate, differences, main_score, rows_scored_differently, summary, values_of
 from analysis.tables.table import SAMPLE, signed
 
 # Rows that a sentence names; the others are counted.
@@ -68,7 +67,9 @@ def summary_sentences(record: SweepRecord) -> tuple[str, ...]:
     wordings = dict.fromkeys(memory, MEMORY_WORDING) | (
         {SECONDS_PER_ITERATION: TIME_WORDING} if SECONDS_PER_ITERATION in values else {}
     )
-    found = {name: _against_default(record, values, name) for name in (metric, *wordings)}
+    others = [row.row for row in record.rows if row.row != record.default]
+    deltas = {name: differences(values, name, record.default) for name in (metric, *wordings)}
+    found = {name: {row: of_rows[row] for row in others} for name, of_rows in deltas.items()}
     otherwise = rows_scored_differently(record)
     quality = difference_sentences(found[metric], metric, score_wording(score), reference, otherwise)
     costs = [
@@ -126,14 +127,9 @@ def quoted(row: str) -> str:
     return f"“{row}”"
 
 
-def _against_default(record: SweepRecord, values: pd.DataFrame, metric: str) -> dict[str, Estimate]:
-    found = by_row(differences(values, metric, record.default))
-    return {row.row: found[row.row] for row in record.rows if row.row != record.default}
-
-
 def _best_sample(record: SweepRecord, values: pd.DataFrame, score: str) -> str:
     """Return the best sample of a search, where each has one seed; '' for other sweeps."""
-    found = by_row(summary(values, last_metric(score)))
+    found = summary(values, last_metric(score))
     excluded, digits = rows_scored_differently(record), metric_of(last_metric(score)).digits
     samples = [row.row for row in record.rows if row.row.startswith(SAMPLE) and row.row not in excluded]
     means = {row: found[row].mean for row in samples if found[row].n}

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,17 +10,17 @@ import pandas as pd
 
 from analysis.records.names import last_metric, source_metric
 from analysis.records.schema import SweepRecord
-from analysis.statistics.comparability import rows_scored_differently, tag_differences
 from analysis.statistics.estimates import (
     Estimate,
-    by_row,
     differences,
     main_score,
+    rows_scored_differently,
     summary,
+    tag_differences,
     timing_conditions,
     values_of,
 )
-from analysis.statistics.paper_values import differences_to_paper, paper_fids
+from analysis.statistics.paper_values import paper_fids
 from analysis.tables.columns import DASH, Column, columns_of, setting_columns
 
 SOURCE_ROW = "source, untranslated"
@@ -60,11 +60,13 @@ def table(record: SweepRecord, paper: Mapping[str, Any]) -> Table:
     cells["n"] = [f"{finished[row]}{of_planned[row]}{marks.get(row, '')}" for row in shown]
     score, source = main_score(values), {"n": DASH}
     for column in columns_of(values, record.price_per_hour):
-        statistics = by_row(summary(values, column.metric))
+        statistics = summary(values, column.metric)
         cells[column.title] = [mean_and_std(statistics[row], column, finished[row]) for row in shown]
         source[column.title] = _source_cell(values, column)
         if score and column.metric == last_metric(score) and len(shown) > 1:
-            cells[delta_title(record)] = _differences(record, values, column, shown)
+            found, incomparable = differences(values, column.metric, record.default), rows_scored_differently(record)
+            deltas = {row: DASH if row in incomparable else difference(found[row], column) for row in shown}
+            cells[delta_title(record)] = ["baseline" if row == record.default else deltas[row] for row in shown]
     greyed: list[str] = []
     if papers := paper_fids(record, paper):
         of_rows = [f"{papers.fids[row]:.1f}" if row in papers.fids else DASH for row in shown]
@@ -75,8 +77,8 @@ def table(record: SweepRecord, paper: Mapping[str, Any]) -> Table:
             notes.append(f"The paper's FID was measured by another protocol: {papers.why_not}")
         cells[greyed[0] if greyed else "paper's FID"] = of_rows
         if not greyed and last_metric("fid") in values:
-            found = by_row(differences_to_paper(values, papers))
-            cells["Δ to the paper's FID"] = [signed(found[row].mean, 1) for row in shown]
+            ours, theirs = summary(values, last_metric("fid")), papers.fids
+            cells["Δ to the paper's FID"] = [signed(ours[row].mean - theirs.get(row, math.nan), 1) for row in shown]
     if any(name.startswith(source_metric("")) for name in values):
         # A row of the sweep may have the same name.
         name = SOURCE_ROW if SOURCE_ROW not in shown else f"{SOURCE_ROW} (images of A)"
@@ -94,13 +96,6 @@ def _stopped_samples(record: SweepRecord) -> set[str]:
     """Return the samples of a search of which every trial was stopped."""
     kept = {trial["row"] for trial in record.trials if trial["status"] != "KILLED"} | {record.default}
     return {row.row for row in record.rows if row.row.startswith(SAMPLE)} - kept
-
-
-def _differences(record: SweepRecord, values: pd.DataFrame, column: Column, shown: Sequence[str]) -> list[str]:
-    """Return the difference to the baseline by row; a dash for rows whose scores were measured differently."""
-    found, incomparable = by_row(differences(values, column.metric, record.default)), rows_scored_differently(record)
-    cells = {row: DASH if row in incomparable else difference(found[row], column) for row in shown}
-    return ["baseline" if row == record.default else cells[row] for row in shown]
 
 
 def state_of(run: Mapping[Any, Any]) -> str:

@@ -8,8 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from analysis.records.manifest import Manifest, SweepRow
 from analysis.records.names import PEAK_LIVE_GB, SECONDS_PER_ITERATION, Tag, best_metric, last_metric, row_tag
+from analysis.records.schema import Manifest, SweepRow
 from pipeline.benchmarks.report import Report, make_report
 from pipeline.config.compose import compose_config
 from pipeline.config.trial_key import RESULT_VERSION, keyed_fields

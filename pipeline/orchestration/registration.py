@@ -7,8 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from analysis.records.manifest import Manifest, SweepRow
 from analysis.records.names import Tag, row_tag, settings_tag
+from analysis.records.schema import Manifest, SweepRow
 from pipeline.config.sweep_file import SWEEPS, Row
 from pipeline.config.trial_key import RESULT_VERSION, can_change_results, keyed_fields, leaves
 from pipeline.orchestration.planner import Plan, PlannedTrial, Records, checkpoint_path

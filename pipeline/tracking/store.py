@@ -16,7 +16,6 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from analysis.records.manifest import MANIFEST_FILE, Manifest
 from analysis.records.mlflow_client import (
     MLFLOW_RUN_NOTE,
     Metric,
@@ -28,6 +27,7 @@ from analysis.records.mlflow_client import (
     search_runs,
 )
 from analysis.records.names import IS_SWEEP, IS_TRIAL, PROGRESS_STEP, Tag, eval_metric
+from analysis.records.schema import MANIFEST_FILE, Manifest
 from pipeline.errors import UserError, first_line
 
 # Enough for a median, and the latest trials are of the present code.

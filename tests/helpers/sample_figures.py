@@ -14,8 +14,7 @@ from analysis.figures.data import Drawing
 from analysis.figures.draw import draw
 from analysis.figures.image_grid import Qualitative
 from analysis.figures.style import to_png, to_svg
-from analysis.records.manifest import Setting
-from analysis.records.schema import SweepRecord
+from analysis.records.schema import Setting, SweepRecord
 
 HARD = r"a$b_c$ \d <x> & -- % τ"
 

@@ -4,9 +4,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.records.manifest import Setting, SweepRow
 from analysis.records.names import RESULT_TAGS
-from analysis.records.schema import SweepRecord
+from analysis.records.schema import Setting, SweepRecord, SweepRow
 
 PROTOCOL = {"extractor": "inception-v3-compat", "weights": "6726825d", "image_size": "256 x 256"}
 PAPER = {"fid": {"Table 1: CUT": {"horse2zebra": 45.5}}, "protocol": {"horse2zebra": PROTOCOL}}

@@ -1,7 +1,7 @@
 import numpy as np
 from sample_records import finished, make
 
-from analysis.figures.image_grid import best_seed, compare_outputs, pictured
+from analysis.figures.image_grid import compare_outputs, pictured
 
 HEIGHT, WIDTH, COUNT = 4, 6, 3
 
@@ -19,7 +19,7 @@ def levels(tiles: tuple[np.ndarray, ...]) -> list[int]:
 
 def test_inputs_outputs_and_neighbours_are_cut_out_of_each_rows_picture() -> None:
     runs = [finished(row, 0, image_size=f"{HEIGHT} x {WIDTH}") for row in ("a", "b", "c")]
-    found = compare_outputs(make(runs, default="b"), 0, {"run0": grid(0), "run1": grid(100)})
+    found = compare_outputs(make(runs, default="b"), {"run0": grid(0), "run1": grid(100)})
     assert found is not None
     assert {row: levels(tiles) for row, tiles in found.outputs.items()} == {"a": [10, 11, 12], "b": [110, 111, 112]}
     assert levels(found.inputs) == [100, 101, 102]
@@ -29,31 +29,31 @@ def test_inputs_outputs_and_neighbours_are_cut_out_of_each_rows_picture() -> Non
 def test_the_default_row_is_pictured_wherever_it_stands_and_what_is_not_is_counted() -> None:
     names = [f"row {number}" for number in range(5)]
     record = make([finished(row, 0, image_size=f"{HEIGHT} x {WIDTH}") for row in names], default="row 3")
-    runs = pictured(record, 0, 3)
+    runs = pictured(record, 3)
     assert runs == ["run0", "run1", "run3"]
-    found = compare_outputs(record, 0, {run: grid(0) for run in runs})
+    found = compare_outputs(record, {run: grid(0) for run in runs})
     assert found is not None
     assert (list(found.outputs), found.neighbour_of, found.left_out) == (["row 0", "row 1", "row 3"], "row 3", 2)
 
 
 def test_neighbours_are_the_first_rows_where_the_default_has_no_picture() -> None:
     runs = [finished(row, 0, image_size=f"{HEIGHT} x {WIDTH}") for row in ("a", "b")]
-    found = compare_outputs(make(runs, default="b"), 0, {"run0": grid(0)})
+    found = compare_outputs(make(runs, default="b"), {"run0": grid(0)})
     assert found is not None and found.neighbour_of == "a"
 
 
 def test_without_a_recorded_size_images_are_taken_to_be_square() -> None:
     square = np.zeros((12, 20, 3), np.uint8)
-    found = compare_outputs(make([finished("a", 0)]), 0, {"run0": square})
+    found = compare_outputs(make([finished("a", 0)]), {"run0": square})
     assert found is not None and [tile.shape for tile in found.inputs] == [(4, 4, 3)] * 5
 
 
-def test_pictures_of_other_seeds_and_of_unfinished_trials_are_no_pictures() -> None:
-    runs = [finished("a", 1), {**finished("b", 0), "status": "KILLED"}]
-    assert compare_outputs(make(runs), 0, {"run0": grid(0), "run1": grid(0)}) is None
+def test_pictures_of_unfinished_trials_are_no_pictures() -> None:
+    record = make([{**finished("a", 0), "status": "KILLED"}])
+    assert compare_outputs(record, {"run0": grid(0)}) is None
+    assert pictured(record, 3) == []
 
 
 def test_the_seed_that_is_shown_is_the_one_with_the_most_finished_rows() -> None:
-    assert best_seed(make([finished("a", 0), finished("a", 1), finished("b", 1)])) == 1
-    assert best_seed(make([finished("a", 2), finished("a", 1)])) == 2
-    assert best_seed(make([{**finished("a", 0), "status": "FAILED"}])) is None
+    assert pictured(make([finished("a", 0), finished("a", 1), finished("b", 1)]), 3) == ["run1", "run2"]
+    assert pictured(make([finished("a", 2), finished("a", 1)]), 3) == ["run0"]

@@ -9,7 +9,7 @@ from sample_records import finished, make
 
 from analysis.figures.data import Drawing
 from analysis.figures.style import spell
-from analysis.records.manifest import Setting
+from analysis.records.schema import Setting
 
 
 def test_row_without_a_score_is_left_out() -> None:

@@ -2,7 +2,7 @@ import hashlib
 import json
 from dataclasses import replace
 
-from analysis.records.manifest import Manifest, SweepRow, read_manifest
+from analysis.records.schema import Manifest, SweepRow, read_manifest
 
 ROWS = (SweepRow("a", "Fig. 4", {0: "k0", 1: "k1"}, {"model.temperature": 0.07}), SweepRow("b", "", {0: "k2"}, {}))
 MANIFEST = Manifest(

@@ -1,6 +1,9 @@
+import math
+import shutil
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from analysis.records.mlflow_reader import read_course, read_grids, read_sweep, without_password
 from analysis.records.names import RESULT_TAGS
@@ -40,6 +43,19 @@ def test_what_a_stopped_trial_had_reached_is_not_read_as_its_end(stores: dict[st
     assert runs.loc[[("both_|<%\\>", 1)], "last/fd_small_conv"].isna().all()
 
 
+def test_values_that_are_not_finite_are_left_out_and_named(stores: dict[str, str], tmp_path: Path) -> None:
+    shutil.copy(stores["now"].removeprefix("sqlite:///"), tmp_path / "mlflow.db")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    run_id = str(read_sweep(uri, "hand_made", "stripes").runs.loc[("internal", 0), "run_id"])
+    MlflowClient(uri).log_metric(run_id, "last/kd_small_conv", math.inf)
+    MlflowClient(uri).log_metric(run_id, "eval/fd_small_conv", math.inf, step=1024)
+    record = read_sweep(uri, "hand_made", "stripes")
+    assert record.runs["not_finite"].to_list() == ["last/kd_small_conv", *[""] * 7]
+    assert record.runs.loc[[("internal", 0)], "last/kd_small_conv"].isna().all()
+    course = read_course(uri, record, "fd_small_conv")
+    assert course.loc[course["value"].isna(), "step"].to_list() == [1024]
+
+
 def test_the_course_is_every_evaluation_of_the_finished_trials(stores: dict[str, str]) -> None:
     record = read_sweep(stores["now"], "hand_made", "stripes")
     course = read_course(stores["now"], record, "fd_small_conv").set_index(["row", "seed", "step"])
@@ -76,6 +92,13 @@ def test_two_stores_compare_row_by_row(stores: dict[str, str], here: Path, capsy
     text = capsys.readouterr().out
     assert "+5.00 (+5.00 to +5.00)" in text
     assert "Worse than A in FD (small-conv) at the end of training: “internal” +5.00 (in all 2 seeds)" in text
+
+
+def test_two_records_of_one_name_are_told_apart_by_their_store(
+    stores: dict[str, str], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", "hand_made", "hand_made", "--other-store", stores["older"]]) == 0
+    assert capsys.readouterr().out.startswith("# A: hand\\_made here; B: hand\\_made there\n")
 
 
 @pytest.mark.parametrize(

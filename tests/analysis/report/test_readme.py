@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from analysis.report.readme import (
     sweep_table,
     with_generated,
 )
+from pipeline.__main__ import main
 
 ROOT = Path(__file__).parents[3]
 
@@ -31,6 +33,18 @@ def test_the_tables_of_performance_are_what_the_committed_json_gives() -> None:
     text = (ROOT / PERFORMANCE).read_text(encoding="utf-8")
     made = with_generated(text, benchmark_tables(ROOT / BENCHMARKS), PERFORMANCE)
     assert made == text, "docs/performance.md differs from its JSON files; just docs writes it anew"
+
+
+def test_just_docs_writes_the_committed_documents_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = (README, PERFORMANCE, *(EXPORT / name for name in ("dots.svg", "dots-dark.svg")))
+    for folder in (EXPORT, BENCHMARKS):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    for document in (README, PERFORMANCE):
+        shutil.copy(ROOT / document, tmp_path / document)
+    (tmp_path / EXPORT / "dots.svg").unlink()
+    monkeypatch.chdir(tmp_path)
+    assert main(["docs"]) == 0
+    assert all((tmp_path / document).read_bytes() == (ROOT / document).read_bytes() for document in documents)
 
 
 def test_without_any_file_every_part_is_said_not_to_be_measured(tmp_path: Path) -> None:

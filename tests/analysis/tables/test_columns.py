@@ -1,8 +1,7 @@
 import pytest
 from sample_records import finished, make
 
-from analysis.records.manifest import Setting
-from analysis.records.schema import SweepRecord
+from analysis.records.schema import Setting, SweepRecord
 from analysis.tables.columns import setting_columns
 
 ALL = "pixels, down1, down2, res1, res5"

@@ -2,7 +2,7 @@ import pandas as pd
 from sample_records import NO_PAPER, PAPER, finished, make, record
 
 from analysis.records.names import timed_metrics
-from analysis.statistics.estimates import by_row, summary, values_of
+from analysis.statistics.estimates import summary, values_of
 from analysis.tables.columns import DASH
 from analysis.tables.table import SOURCE_ROW, Table, table
 
@@ -133,9 +133,7 @@ def test_all_that_depends_on_who_else_used_the_device_is_of_trials_that_ran_alik
             ]
         )
     )
-    of_row = {
-        metric: by_row(summary(found, metric))["a"] for metric in (*timed_metrics(), "cost/training_peak_live_gb")
-    }
+    of_row = {metric: summary(found, metric)["a"] for metric in (*timed_metrics(), "cost/training_peak_live_gb")}
     means = {metric: (line.mean, line.n) for metric, line in of_row.items()}
     assert means == {**dict.fromkeys(timed_metrics(), (1.0, 1)), "cost/training_peak_live_gb": (2.0, 2)}
 

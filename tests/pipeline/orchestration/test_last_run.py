@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.records.manifest import Manifest, SweepRow
+from analysis.records.schema import Manifest, SweepRow
 from pipeline.errors import UserError
 from pipeline.orchestration.last_run import find_last_run
 from pipeline.tracking.store import Tracker, store_lock

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from analysis.records.manifest import Manifest, SweepRow
+from analysis.records.schema import Manifest, SweepRow
 from pipeline.tracking.store import Tracker, store_lock
 
 MANIFEST = Manifest("mine", "Which?", "stripes", "a", (SweepRow("a", "", {0: "k0"}, {}),))
