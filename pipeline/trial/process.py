@@ -5,7 +5,6 @@ multiprocessing's fork server forks the trials. It belongs to one process, that 
 server, starts trials for Ray's workers, which connect to its Unix socket. So workers need no fork server and no torch.
 """
 
-import json
 import multiprocessing
 import os
 import pickle
@@ -24,7 +23,8 @@ from pathlib import Path
 
 from pipeline.environment import environment
 from pipeline.errors import first_line
-from pipeline.trial.job import Outcome, Progress
+from pipeline.trial.job import Outcome, Progress, job_from_json
+from pipeline.trial.lock import TakenError
 
 Report = Callable[[Progress], None]
 Target = Callable[[str, Report], Outcome]
@@ -35,16 +35,30 @@ PRELOAD = ["pipeline.trial.run", "mlflow.store.tracking.sqlalchemy_store"]
 SERVER_ENDED = "The process that starts trials ended. Run the same command again to resume."
 
 
-def train(job: str, report: Report) -> Outcome:
-    """Run a trial from its job's text. What libraries print goes to the trial's output.txt."""
-    from pipeline.trial.run import run_job  # imports torch; Ray's workers only pass this function on
+def train(text: str, report: Report) -> Outcome:
+    """Run a trial from its job's text. Return how it ended. What libraries print goes to the trial's output.txt."""
+    # These import torch. Ray's workers only pass this function on.
+    from pipeline.hardware.memory import is_out_of_memory
+    from pipeline.tracking.store import run_status
+    from pipeline.trial.run import run_trial
 
-    folder = Path(json.loads(job)["checkpoint"]).parent
+    job = job_from_json(text)
+    folder = Path(job.checkpoint).parent
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "output.txt").open("ab") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
-    return run_job(job, report)
+    try:
+        for progress in run_trial(job):
+            report(progress)
+        status = run_status(job.tracking_uri, job.run_id)
+    except TakenError as error:
+        return Outcome("taken", str(error))
+    except Exception as error:  # any error: `run_trial` has written it into the MLflow run
+        return Outcome("memory" if is_out_of_memory(error) else "failed", first_line(error))
+    if status == "KILLED":
+        return Outcome("stopped", "by the search of another process")
+    return Outcome("failed", "in another process") if status == "FAILED" else Outcome("done")
 
 
 @contextmanager
