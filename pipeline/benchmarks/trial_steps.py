@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
@@ -20,7 +21,7 @@ from pipeline.rng import rng_for
 from pipeline.training.execution import use_compile_cache
 from pipeline.training.loop import StepRunner
 from pipeline.training.prepared_steps import in_model_range, prepared_steps
-from pipeline.training.state import Schedule, build_state
+from pipeline.training.state import build_state
 
 # Images of each domain. An epoch uses each once.
 IMAGES = 64
@@ -91,7 +92,7 @@ def _own_steps(config: Config, device: torch.device, numbers: Iterable[int], thr
         use_compile_cache(Path(config.paths.cache), threads)
     state = build_state(config, device)
     runner = StepRunner(state)
-    schedule = Schedule(sys.maxsize, 0, config.train.learning_rate)
-    for prepared in prepared_steps(state, _batches(config), schedule, config.seed, numbers):
+    endless = replace(config.train, constant_epochs=sys.maxsize)
+    for prepared in prepared_steps(state, _batches(config), endless, config.seed, numbers):
         runner.run(prepared)
         yield

@@ -7,9 +7,8 @@ from pipeline.errors import UserError
 from pipeline.hardware.device import describe_devices
 from pipeline.metrics.names import metric_names
 from pipeline.orchestration.planner import plan_sweep
-from pipeline.orchestration.preflight import require_machine, require_metric_networks
 from pipeline.orchestration.registration import register_trials
-from pipeline.orchestration.requirements import estimate_requirements
+from pipeline.orchestration.requirements import check_readiness, estimate_requirements
 
 
 def train(overrides: list[str]) -> int:
@@ -26,8 +25,7 @@ def train(overrides: list[str]) -> int:
         print_missing_scores(plan)
         return 0
     print(describe_devices(plan.machine, plan.config.compute), flush=True)
-    require_machine(plan)
-    require_metric_networks(plan)
+    check_readiness(plan)
     (job,) = register_trials(plan, estimate_requirements(plan), retry_failed=True)
     from pipeline.trial.run import run_trial  # torch-fidelity, which takes a second to import
 

@@ -11,23 +11,18 @@ from analysis.records.manifest import Manifest, SweepRow
 from analysis.records.names import Tag, row_tag, settings_tag
 from pipeline.config.sweep_file import SWEEPS, Row
 from pipeline.config.trial_key import RESULT_VERSION, can_change_results, keyed_fields, leaves
-from pipeline.orchestration.planner import Plan, PlannedTrial, Records, checkpoint_path
+from pipeline.orchestration.planner import Plan, PlannedTrial, checkpoint_path
 from pipeline.orchestration.requirements import Requirement
 from pipeline.trial.job import Outcome, TrialJob
 
 
 def register_trials(
-    plan: Plan,
-    requirements: Sequence[Requirement] = (),
-    *,
-    retry_failed: bool = False,
-    records: Records | None = None,
+    plan: Plan, requirements: Sequence[Requirement] = (), *, retry_failed: bool = False
 ) -> list[TrialJob]:
     """Record the sweep, with a run for every trial, and return a job for each trial that is left to train.
 
-    requirements: from `estimate_requirements`; not needed if nothing is left to train. records: read while the caller
-    holds the store's lock. Without them they are read here under the lock, so that of two sweeps that start at once
-    only one creates a trial's run.
+    requirements: from `estimate_requirements`; not needed if nothing is left to train. The records are read again under
+    the store's lock, so that of two sweeps that start at once only one creates a trial's run.
     """
     assert plan.data is not None, "a plan without data is only printed"
     provenance = {
@@ -41,9 +36,8 @@ def register_trials(
     settings = {row.row: json.dumps(row.set) for row in plan.sweep.rows}
     jobs: list[TrialJob] = []
     with plan.tracker.lock:
-        if records is None:
-            known = {planned.key: planned.record for planned in plan.trials if planned.record}
-            records = plan.tracker.find_trials() if left else known
+        known = {planned.key: planned.record for planned in plan.trials if planned.record}
+        records = plan.tracker.find_trials() if left else known
         plan.tracker.record_sweep(make_manifest(plan))
         for planned in plan.trials:
             trial, record = planned.trial, records.get(planned.key)

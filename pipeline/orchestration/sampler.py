@@ -43,8 +43,7 @@ def halving_rungs(plan: Plan) -> Rungs | None:
     search = plan.sweep.search
     if search is None:
         return None
-    train, every_epochs = plan.config.train, plan.config.metric.every_epochs
-    epochs = train.constant_epochs + train.decay_epochs
+    epochs, every_epochs = plan.config.train.epochs, plan.config.metric.every_epochs
     metric, _ = metric_names(plan.config.metric.extractor)
     records = plan.tracker.find_trials()
     earlier = {

@@ -27,7 +27,7 @@ from pipeline.training.checkpoint_format import checkpoint_content, migrate
 from pipeline.training.cost_meter import CostMeter
 from pipeline.training.execution import use_compile_cache
 from pipeline.training.loop import StepReport, fit, loss_history
-from pipeline.training.state import Schedule, build_state
+from pipeline.training.state import build_state
 from pipeline.trial.job import Progress, TrialJob
 from pipeline.trial.lock import claimed
 from pipeline.trial.record import device_tags, final_values, log_step
@@ -70,8 +70,7 @@ def _train(job: TrialJob, run: TrialRun) -> Iterator[Progress]:
     use_threads(job.share.cpus)
     dataset = open_dataset(Path(job.data_folder))
     batches = UnpairedBatches(dataset, config.data.size, train.batch_size, config.seed)
-    schedule = Schedule(train.constant_epochs, train.decay_epochs, train.learning_rate)
-    total = schedule.epochs * batches.steps_per_epoch
+    total = train.epochs * batches.steps_per_epoch
     state = build_state(config, device)
     saved = _load_saved(Path(job.checkpoint), run)
     if saved:
@@ -82,7 +81,7 @@ def _train(job: TrialJob, run: TrialRun) -> Iterator[Progress]:
     with meter.evaluation(state):
         evaluator = Evaluator(dataset, config.metric, device, Path(job.cache))
     metric, _ = metric_names(config.metric.extractor)
-    reports = fit(state, batches, schedule, config.seed)
+    reports = fit(state, batches, train, config.seed)
     if state.execution.compile:
         reports = _first_under(use_compile_cache(Path(job.cache), job.share.cpus), reports)
     unlogged: list[StepReport] = []
