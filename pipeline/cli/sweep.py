@@ -13,7 +13,7 @@ from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.config.trial_key import keyed_fields
 from pipeline.hardware.device import describe_devices
 from pipeline.hardware.mps import mps_for_packed_trials
-from pipeline.metrics.names import further_scores, metric_names
+from pipeline.metrics.names import further_scores
 from pipeline.orchestration.planner import Plan, plan_sweep
 from pipeline.orchestration.registration import make_manifest, register_trials
 from pipeline.orchestration.requirements import Requirement, check_readiness, estimate_requirements
@@ -83,11 +83,10 @@ def _write_results(plan: Plan, console: Console) -> None:
     uri, name = plan.tracker.uri, plan.sweep.name
     written = write_results(uri, name, plan.task, Path(plan.config.paths.results))
     description = "\n\n".join((plan.sweep.question, *written.summary, "Artifacts, results/index.html: the report."))
-    metric, _ = metric_names(plan.config.metric.extractor)
     parameters, axes = keyed_fields(plan.config), make_manifest(plan).axes
     fields = [axis for axis in axes if axis in parameters] + (["model.method"] if "model" in axes else [])
     last_step = plan.steps_per_epoch * plan.config.train.epochs
-    plan.tracker.attach_results(name, written.folder, description, saved_views(name, fields, metric, last_step))
+    plan.tracker.attach_results(name, written.folder, description, saved_views(name, fields, plan.metric, last_step))
     on_server = uri.startswith("http")
     server = without_password(uri).rstrip("/") if on_server else LOCAL_UI
     first = "" if on_server else "run just ui, then open "

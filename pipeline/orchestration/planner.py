@@ -11,10 +11,10 @@ from pipeline.config.compose import tracking_uri
 from pipeline.config.schema import Config, FolderConfig
 from pipeline.config.sweep_file import SAMPLE, Row, Sweep, Trial, expand, sampled_row, with_seeds
 from pipeline.config.trial_key import trial_key
-from pipeline.data.dataset_cache import DataConfig, PreparedData, open_dataset, prepare
+from pipeline.data.dataset_cache import PreparedData, open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.hardware.device import Machine, find_machine
-from pipeline.metrics.names import OPERATIONS_PER_IMAGE, has_weights
+from pipeline.metrics.names import OPERATIONS_PER_IMAGE, has_weights, metric_names
 from pipeline.orchestration.forecast import Work, remaining_work
 from pipeline.tracking.store import Tracker, TrialRecord, store_lock
 from pipeline.training.step_cost import StepCost
@@ -61,6 +61,11 @@ class Plan:
         return self.config.data.name
 
     @property
+    def metric(self) -> str:
+        """The distance by which rows are compared, such as 'fid'."""
+        return metric_names(self.config.metric.extractor)[0]
+
+    @property
     def steps_per_epoch(self) -> int:
         """Of a trial with this plan's batch size."""
         return self.train_images // self.config.train.batch_size
@@ -103,13 +108,12 @@ def plan_sweep(sweep: Sweep, overrides: Sequence[str], *, without_data: bool = F
     sweep, overrides = with_seeds(sweep, overrides)
     trials = _compose(sweep, overrides)
     config = trials[0].config
-    absent = without_data and _is_absent(config.data)
-    data = None if absent else prepare(config.data, Path(config.paths.cache))
     uri = tracking_uri(config)
     lock = store_lock(uri, Path(config.paths.trials).absolute())
     tracker = Tracker(uri, config.data.name, Path("mlartifacts").absolute().as_uri(), lock)
     machine = find_machine(config.compute)
-    plan = Plan(sweep, tuple(overrides), config, (), data, *_count(data, config.data), machine, tracker)
+    data = _open_data(config, without_data=without_data)
+    plan = Plan(sweep, tuple(overrides), config, (), *data, machine, tracker)
     records = tracker.find_trials()
     if _samples_are_recorded(sweep):
         return replan(plan, sweep, records)
@@ -195,18 +199,15 @@ def _recorded_samples(sweep: str, records: Records) -> list[Row]:
     return [sampled_row(number, numbered[old]) for number, old in enumerate(sorted(numbered))]
 
 
-def _is_absent(data: DataConfig) -> bool:
-    return isinstance(data, FolderConfig) and data.expected_images is not None and not Path(data.root).exists()
-
-
-def _count(data: PreparedData | None, config: DataConfig) -> tuple[int, int]:
-    """Return the number of training images of the larger domain, and that of test images of A."""
-    if data:
-        found = open_dataset(data.folder)
-        return max(len(found.train_a), len(found.train_b)), len(found.test_a)
-    assert isinstance(config, FolderConfig) and config.expected_images is not None, "else the data is prepared"
-    train_a, train_b, test_a, _ = config.expected_images
-    return max(train_a, train_b), test_a
+def _open_data(config: Config, *, without_data: bool) -> tuple[PreparedData | None, int, int]:
+    """Prepare the data. Return it, the number of training images of the larger domain, and of test images of A."""
+    data = config.data
+    if without_data and isinstance(data, FolderConfig) and data.expected_images and not Path(data.root).exists():
+        train_a, train_b, test_a, _ = data.expected_images
+        return None, max(train_a, train_b), test_a
+    prepared = prepare(data, Path(config.paths.cache))
+    found = open_dataset(prepared.folder)
+    return prepared, max(len(found.train_a), len(found.train_b)), len(found.test_a)
 
 
 def _keys(trials: Sequence[Trial], data: PreparedData | None) -> list[str]:

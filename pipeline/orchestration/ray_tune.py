@@ -5,8 +5,9 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 # Ray reads these when it is imported: no telemetry, no loggers beside MLflow, relative paths stay valid.
@@ -37,15 +38,6 @@ OBJECT_STORE_BYTES = 100 * 2**20
 SETTINGS = {"CPU": "compute.cpus_per_trial", "GPU": "compute.gpus_per_trial", "memory": "compute.memory_gb"}
 
 
-@dataclass(frozen=True)
-class Events:
-    """What to call when a trial starts, reports progress and ends. The first argument is the trial's key."""
-
-    started: Callable[[str], None]
-    progressed: Callable[[str, Progress], None]
-    ended: Callable[[str, Outcome], None]
-
-
 def joins_a_cluster() -> bool:
     """Return whether trials run on an existing Ray cluster (RAY_ADDRESS) instead of one started for this sweep."""
     return bool(os.environ.get("RAY_ADDRESS"))
@@ -57,19 +49,9 @@ def cluster(cores: int, gpus: int, memory_gb: float) -> Iterator[None]:
 
     The arguments apply only to a cluster that is started here.
     """
-    if joins_a_cluster():
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
-    else:
-        ray.init(
-            address="local",
-            num_cpus=cores,
-            num_gpus=gpus,
-            _memory=int(memory_gb * 1e9),
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+    own: dict[str, Any] = {"address": "local", "num_cpus": cores, "num_gpus": gpus, "_memory": int(memory_gb * 1e9)}
+    own |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    ray.init(**({} if joins_a_cluster() else own), log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield
     finally:
@@ -86,6 +68,42 @@ def require_offer(share: Share) -> None:
                 f"No node fits this trial: it needs {_amount(name, needed)}, the largest node has "
                 f"{_amount(name, offered)}. Lower {SETTINGS[name]}."
             )
+
+
+class Events(tune.Callback):
+    """What to call when a trial starts, reports progress and ends. The first argument is the trial's key.
+
+    An exception in a call would end all trials.
+    """
+
+    def __init__(
+        self,
+        started: Callable[[str], None],
+        progressed: Callable[[str, Progress], None],
+        ended: Callable[[str, Outcome], None],
+    ) -> None:
+        self.started, self.progressed, self.ended = started, progressed, ended
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles callbacks for its own restore, which is not used.
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.started(str(trial))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if "progress" in result:
+            self.progressed(str(trial), Progress(**result["progress"]))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        outcome = trial.last_result.get("outcome")
+        self.ended(str(trial), Outcome(**outcome) if outcome else Outcome("stopped"))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        reason = "The Ray worker of this trial ended. Run the same command again to resume."
+        self.ended(str(trial), Outcome("died", reason))
 
 
 def run_jobs(
@@ -128,7 +146,7 @@ def run_jobs(
         run_config=tune.RunConfig(
             storage_path=str(storage.absolute()),
             name=f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
-            callbacks=[_EventCallback(events)],
+            callbacks=[events],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             verbose=0,
         ),
@@ -203,41 +221,6 @@ class _JobSearcher(Searcher):
         pass
 
 
-class _EventCallback(tune.Callback):
-    """Pass Tune's callbacks on to `Events`. An exception here would end all trials."""
-
-    def __init__(self, events: Events) -> None:
-        self.events = events
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles callbacks for its own restore, which is not used.
-        return {}
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.events.started(str(trial))
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        if "progress" in result:
-            self.events.progressed(str(trial), Progress(**result["progress"]))
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        outcome = trial.last_result.get("outcome")
-        self.events.ended(str(trial), Outcome(**outcome) if outcome else Outcome("stopped"))
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        reason = "The Ray worker of this trial ended. Run the same command again to resume."
-        self.events.ended(str(trial), Outcome("died", reason))
-
-
-@dataclass(frozen=True)
-class _RecordedTrial:
-    """A trial of an earlier run of the search, as Tune's schedulers need it."""
-
-    trial_id: str
-
-
 def _asha_scheduler(rungs: Rungs) -> ASHAScheduler:
     """Return a scheduler for asynchronous successive halving that knows the scores of earlier runs of the search."""
     scheduler = ASHAScheduler(
@@ -250,7 +233,7 @@ def _asha_scheduler(rungs: Rungs) -> ASHAScheduler:
         stop_last_trials=False,
     )
     for key, scores in rungs.earlier.items():
-        trial: Any = _RecordedTrial(key)
+        trial: Any = SimpleNamespace(trial_id=key)
         scheduler.on_trial_add(None, trial)  # pyright: ignore[reportArgumentType]
         for epoch, score in scores:
             result = {"epoch": epoch, "score": score}

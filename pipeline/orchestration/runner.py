@@ -11,16 +11,16 @@ from pathlib import Path
 
 from rich.console import Console
 
+from analysis.records.names import Tag
 from analysis.records.schema import RecordsError
 from analysis.tables.write import write_tables
 from pipeline.errors import UserError
 from pipeline.hardware.allocation import part_of_gpu
 from pipeline.hardware.device import Machine
-from pipeline.metrics.names import metric_names
 from pipeline.orchestration.live_table import Line, LiveView, open_log
 from pipeline.orchestration.planner import Plan, PlannedTrial, replan, with_records
 from pipeline.orchestration.ray_tune import Events, run_jobs
-from pipeline.orchestration.registration import end_trial, register_trials
+from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import Requirement, estimate_requirements
 from pipeline.orchestration.sampler import add_sample, halving_rungs
 from pipeline.trial.job import Ending, Outcome, TrialJob
@@ -44,9 +44,8 @@ def run_trials(
         for planned, requirement in zip(plan.trials, requirements, strict=True)
     }
     slots = max((job.share.slots for job in jobs), default=requirements[0].share.slots)
-    metric, _ = metric_names(plan.config.metric.extractor)
     log = open_log(Path(plan.config.paths.logs) / f"{plan.sweep.name}-{plan.task}.log")
-    view = LiveView(f"{plan.sweep.name} on {plan.task}", metric, lines, slots, console, log)
+    view = LiveView(f"{plan.sweep.name} on {plan.task}", plan.metric, lines, slots, console, log)
     storage = Path(plan.config.paths.cache) / "ray" / str(os.getpid())
     with ThreadPoolExecutor(max_workers=1) as background:
         queue = JobQueue(plan, jobs, view, background)
@@ -84,11 +83,16 @@ class JobQueue:
 
     def end(self, key: str, outcome: Outcome) -> None:
         """A job of this round has ended. Record it, and bring the tables up to date."""
-        progress = self.view.lines[key].progress
+        run_id, progress = self.jobs[key].run_id, self.view.lines[key].progress
         self.outcomes[key] = outcome
         self.view.end(key, outcome)
         try:
-            end_trial(self.plan, self.jobs[key].run_id, outcome, progress.epoch if progress else 0)
+            # The trial could not end its run itself if it died, or if the search stopped it.
+            if outcome == Outcome("stopped"):
+                stopped = f"by the search after epoch {progress.epoch if progress else 0}"
+                self.plan.tracker.end_trial(run_id, "KILLED", {Tag.STOPPED: stopped})
+            elif outcome.ending in ("died", "failed", "memory"):
+                self.plan.tracker.end_trial(run_id, "FAILED", {Tag.ERROR: outcome.reason})
         except UserError as error:
             self.view.log.info("%s: %s", key, error)
         # If many short trials end, several share one rewrite.

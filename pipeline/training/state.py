@@ -11,6 +11,7 @@ from models.build import build_objective
 from models.execution import REFERENCE, Execution, apply_execution
 from models.objective import Objective
 from pipeline.config.schema import Config, TrainConfig
+from pipeline.hardware.memory import tensors_in
 from pipeline.rng import rng_for
 from pipeline.training.execution import resolve_execution
 
@@ -52,6 +53,12 @@ class TrainState:
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state["optimizers"][phase]["state"]})
             _lay_out_as_weights(optimizer)
         self.step = state["step"]
+
+
+def held_tensors(state: TrainState) -> list[Tensor]:
+    """Return the tensors that stay between two steps: networks, the optimisers' state, gradients."""
+    groups = [group for optimizer in state.optimizers.values() for group in optimizer.param_groups]
+    return tensors_in([state.state_dict(), [weight.grad for group in groups for weight in group["params"]]])
 
 
 def build_state(config: Config, device: torch.device, execution: Execution | None = None) -> TrainState:

@@ -131,6 +131,7 @@ def _serve(listener: socket.socket, closing: Connection) -> None:
 
     All in one thread: multiprocessing must not start, poll or join a process in two threads at once.
     """
+    context = multiprocessing.get_context("forkserver")
     trials: dict[Connection, ForkServerProcess] = {}
     stopped: set[Connection] = set()
     with listener:  # closed also after an error, so that nobody waits for an answer
@@ -151,20 +152,15 @@ def _serve(listener: socket.socket, closing: Connection) -> None:
             if listener in ready:
                 messages = Connection(listener.accept()[0].detach())
                 try:
-                    trials[messages] = _start(messages)
+                    process = context.Process(target=_run, args=(*messages.recv(), messages))
+                    process.start()
+                    trials[messages] = process
                 except Exception as error:  # of any kind: the other trials go on
                     with suppress(OSError):  # the worker may have left
                         messages.send(Outcome("died", f"The trial process could not be started: {first_line(error)}"))
                     messages.close()
         for messages, process in trials.items():
             _end(process, messages)
-
-
-def _start(messages: Connection) -> ForkServerProcess:
-    variables, work = messages.recv()
-    process = multiprocessing.get_context("forkserver").Process(target=_run, args=(variables, work, messages))
-    process.start()
-    return process
 
 
 def _end(process: ForkServerProcess, messages: Connection) -> None:
