@@ -29,7 +29,7 @@ from ray.tune.search import Searcher
 
 from pipeline.errors import UserError, first_line
 from pipeline.hardware.share import Share
-from pipeline.trial.job import Outcome, Progress, Rungs, TrialJob, job_from_json, job_to_json
+from pipeline.trial.job import Outcome, Progress, Rungs, TrialJob
 from pipeline.trial.process import SERVER_ENDED, Target, TrialProcess, train, trial_server
 
 # A trial passes a few numbers through Ray's object store. Ray's default reserves 30 % of the memory.
@@ -164,7 +164,7 @@ class _Worker(tune.Trainable):
         self.target, self.resources = target, ExitStack()
         # The sweep's server cannot be reached from another node.
         self.server = server if Path(server).exists() else self.resources.enter_context(trial_server())
-        self.job: str = config["job"]
+        self.job: TrialJob = config["job"]
         self.process: TrialProcess | None = None
 
     def step(self) -> dict[str, Any]:
@@ -197,7 +197,7 @@ class _Worker(tune.Trainable):
 
 
 class _JobSearcher(Searcher):
-    """Give Tune the jobs one by one, as JSON texts, since Tune evaluates or expands some dicts."""
+    """Give Tune the jobs one by one. A job is an object, since Tune evaluates or expands some dicts."""
 
     def __init__(self, jobs: Iterator[TrialJob]) -> None:
         super().__init__(metric="score", mode="min")
@@ -209,7 +209,7 @@ class _JobSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         job = next(self.jobs, None)
-        return Searcher.FINISHED if job is None else {"job": job_to_json(job)}
+        return Searcher.FINISHED if job is None else {"job": job}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         pass
@@ -242,7 +242,7 @@ def _asha_scheduler(rungs: Rungs) -> ASHAScheduler:
 
 
 def _placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-    return tune.PlacementGroupFactory([_resources(job_from_json(config["job"]).share)])
+    return tune.PlacementGroupFactory([_resources(config["job"].share)])
 
 
 def _resources(share: Share) -> dict[str, float]:
@@ -256,4 +256,4 @@ def _amount(resource: str, value: float) -> str:
 
 
 def _trial_name(trial: Any) -> str:
-    return job_from_json(trial.config["job"]).key
+    return trial.config["job"].key

@@ -174,4 +174,5 @@ def _rewrite_tables(plan: Plan) -> None:
 
 def _line(plan: Plan, planned: PlannedTrial, requirement: Requirement) -> Line:
     weight = max(1.0, plan.remaining_operations(planned, requirement.cost))
-    return Line(planned.trial.row, planned.trial.seed, planned.state, weight)
+    state = planned.state if planned.state in ("done", "stopped", "failed") else "waiting"
+    return Line(planned.trial.row, planned.trial.seed, state, weight)

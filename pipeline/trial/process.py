@@ -23,11 +23,11 @@ from pathlib import Path
 
 from pipeline.environment import environment
 from pipeline.errors import first_line
-from pipeline.trial.job import Outcome, Progress, job_from_json
+from pipeline.trial.job import Outcome, Progress, TrialJob
 from pipeline.trial.lock import TakenError
 
 Report = Callable[[Progress], None]
-Target = Callable[[str, Report], Outcome]
+Target = Callable[[TrialJob, Report], Outcome]
 
 # What a trial imports; the second is what MLflow imports when it first uses a database. The fork server ignores an
 # ImportError. Each trial then imports the module itself and reports the error.
@@ -35,14 +35,13 @@ PRELOAD = ["pipeline.trial.run", "mlflow.store.tracking.sqlalchemy_store"]
 SERVER_ENDED = "The process that starts trials ended. Run the same command again to resume."
 
 
-def train(text: str, report: Report) -> Outcome:
-    """Run a trial from its job's text. Return how it ended. What libraries print goes to the trial's output.txt."""
+def train(job: TrialJob, report: Report) -> Outcome:
+    """Run a trial. Return how it ended. What libraries print goes to the trial's output.txt."""
     # These import torch. Ray's workers only pass this function on.
     from pipeline.hardware.memory import is_out_of_memory
     from pipeline.tracking.store import run_status
     from pipeline.trial.run import run_trial
 
-    job = job_from_json(text)
     folder = Path(job.checkpoint).parent
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "output.txt").open("ab") as output:
@@ -95,7 +94,7 @@ def trial_server() -> Iterator[str]:
 class TrialProcess:
     """A process that runs a job and reports its progress."""
 
-    def __init__(self, server: str, target: Target, job: str) -> None:
+    def __init__(self, server: str, target: Target, job: TrialJob) -> None:
         with socket.socket(socket.AF_UNIX) as connected:
             connected.connect(server)
             self._messages = Connection(connected.detach())
