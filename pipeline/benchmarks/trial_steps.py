@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from pipeline.rng import rng_for
 from pipeline.training.execution import use_compile_cache
 from pipeline.training.loop import StepRunner
 from pipeline.training.prepared_steps import in_model_range, prepared_steps
-from pipeline.training.state import Schedule, build_state
+from pipeline.training.state import build_state
 
 # Images of each domain. An epoch uses each once.
 IMAGES = 64
@@ -64,7 +65,8 @@ def take_steps(
         use_compile_cache(Path(config.paths.cache), threads)
     state = build_state(config, device)
     runner = StepRunner(state)
-    for prepared in prepared_steps(state, batches, Schedule(sys.maxsize, 0, train.learning_rate), config.seed, numbers):
+    endless = replace(train, constant_epochs=sys.maxsize)
+    for prepared in prepared_steps(state, batches, endless, config.seed, numbers):
         runner.run(prepared)
         yield
 

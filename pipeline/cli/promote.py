@@ -4,7 +4,6 @@ import yaml
 
 from pipeline.config.sweep_file import SAMPLE, SWEEPS, require_name
 from pipeline.errors import UserError
-from pipeline.metrics.names import metric_names
 from pipeline.orchestration.last_run import find_last_run
 from pipeline.orchestration.planner import Plan, PlannedTrial, plan_sweep, score_of
 
@@ -19,7 +18,7 @@ def promote(name: str, overrides: list[str], *, count: int, target: str | None) 
     planned = plan_sweep(*find_last_run(name, overrides))
     if planned.sweep.search is None:
         raise UserError(f"{planned.sweep.place} has no search: nothing to promote. Train it with: just sweep {name}")
-    metric, _ = metric_names(planned.config.metric.extractor)
+    metric = planned.metric
     done = [found for found in planned.trials if found.state == "done"]
     scored = [(score, found) for found in done if (score := score_of(found.record, metric)) is not None]
     if not scored:

@@ -13,11 +13,10 @@ from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.config.trial_key import keyed_fields
 from pipeline.hardware.device import describe_devices
 from pipeline.hardware.mps import mps_for_packed_trials
-from pipeline.metrics.names import further_scores, metric_names
+from pipeline.metrics.names import further_scores
 from pipeline.orchestration.planner import Plan, plan_sweep
-from pipeline.orchestration.preflight import require_machine, require_metric_networks
 from pipeline.orchestration.registration import make_manifest, register_trials
-from pipeline.orchestration.requirements import Requirement, estimate_requirements
+from pipeline.orchestration.requirements import Requirement, check_readiness, estimate_requirements
 from pipeline.tracking.ui_views import saved_views, view_address
 from pipeline.trial.process import trial_server
 
@@ -33,8 +32,7 @@ def sweep(name: str, overrides: list[str], *, quiet: bool) -> int:
         plan = plan_sweep(load_sweep(name), overrides)
         if plan.to_train(retry_failed=retry_failed) or plan.samples_to_draw:
             console.print(describe_devices(plan.machine, plan.config.compute), highlight=False, soft_wrap=True)
-            require_machine(plan)
-            require_metric_networks(plan)
+            check_readiness(plan)
             plan = _train(plan, console, server, retry_failed=retry_failed)
         else:
             register_trials(plan)
@@ -85,12 +83,10 @@ def _write_results(plan: Plan, console: Console) -> None:
     uri, name = plan.tracker.uri, plan.sweep.name
     written = write_results(uri, name, plan.task, Path(plan.config.paths.results))
     description = "\n\n".join((plan.sweep.question, *written.summary, "Artifacts, results/index.html: the report."))
-    metric, _ = metric_names(plan.config.metric.extractor)
     parameters, axes = keyed_fields(plan.config), make_manifest(plan).axes
     fields = [axis for axis in axes if axis in parameters] + (["model.method"] if "model" in axes else [])
-    train = plan.config.train
-    last_step = plan.steps_per_epoch * (train.constant_epochs + train.decay_epochs)
-    plan.tracker.attach_results(name, written.folder, description, saved_views(name, fields, metric, last_step))
+    last_step = plan.steps_per_epoch * plan.config.train.epochs
+    plan.tracker.attach_results(name, written.folder, description, saved_views(name, fields, plan.metric, last_step))
     on_server = uri.startswith("http")
     server = without_password(uri).rstrip("/") if on_server else LOCAL_UI
     first = "" if on_server else "run just ui, then open "

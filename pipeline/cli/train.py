@@ -5,11 +5,9 @@ from pipeline.config.compose import take_options
 from pipeline.config.sweep_file import Row, Sweep
 from pipeline.errors import UserError
 from pipeline.hardware.device import describe_devices
-from pipeline.metrics.names import metric_names
 from pipeline.orchestration.planner import plan_sweep
-from pipeline.orchestration.preflight import require_machine, require_metric_networks
 from pipeline.orchestration.registration import register_trials
-from pipeline.orchestration.requirements import estimate_requirements
+from pipeline.orchestration.requirements import check_readiness, estimate_requirements
 
 
 def train(overrides: list[str]) -> int:
@@ -26,15 +24,13 @@ def train(overrides: list[str]) -> int:
         print_missing_scores(plan)
         return 0
     print(describe_devices(plan.machine, plan.config.compute), flush=True)
-    require_machine(plan)
-    require_metric_networks(plan)
+    check_readiness(plan)
     (job,) = register_trials(plan, estimate_requirements(plan), retry_failed=True)
     from pipeline.trial.run import run_trial  # torch-fidelity, which takes a second to import
 
-    metric, _ = metric_names(plan.config.metric.extractor)
     key, score = job.key[:8], ""
     for at in run_trial(job):
-        score = f", {metric} {at.score:.2f}" if at.score is not None else ""
+        score = f", {plan.metric} {at.score:.2f}" if at.score is not None else ""
         print(f"{key}: step {at.step}/{at.steps}, {at.seconds_per_step:.3f} s/step{score}", flush=True)
     print(f"Done: trial {key}, seed {seed}{score}. Checkpoint: {plan.config.paths.trials}/{job.key}/last.pt")
     print(f"Next: just translate {key} INPUT OUTPUT")

@@ -105,7 +105,7 @@ RAY_STEPS = 10_000
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The schedule and the optimiser. The learning rate falls as `pipeline.training.state.Schedule` says.
+    """The schedule and the optimiser. The learning rate falls as `pipeline.training.state.learning_rate` says.
 
     A checkpoint is saved after every `checkpoint_every_epochs` epochs. It is also saved within an epoch if
     `checkpoint_every_minutes` have passed since the last one. The last five fields are those of
@@ -128,7 +128,12 @@ class TrainConfig:
     cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
-        require(self.constant_epochs + self.decay_epochs >= 1, "constant_epochs + decay_epochs must be at least 1")
+        require(self.epochs >= 1, "constant_epochs + decay_epochs must be at least 1")
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs the training has."""
+        return self.constant_epochs + self.decay_epochs
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """Predict a trial's memory and time: from similar trials that are recorded, or else from counted operations."""
 
+import functools
 import heapq
 import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,16 +34,6 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class ImageCounts:
-    """How many images each part of a data set holds."""
-
-    train_a: int
-    train_b: int
-    test_a: int
-    test_b: int
-
-
-@dataclass(frozen=True)
 class Work:
     """Remaining steps of a trial, and remaining evaluations on all test images."""
 
@@ -50,17 +41,13 @@ class Work:
     evaluations: int
 
 
-def remaining_work(config: Config, counts: ImageCounts, steps_done: int = 0) -> Work:
-    """Return the steps and evaluations that follow those already done."""
-    steps_per_epoch = max(counts.train_a, counts.train_b) // config.train.batch_size
-    epochs = config.train.constant_epochs + config.train.decay_epochs
-    epochs_done = steps_done // max(1, steps_per_epoch)
-    evaluated = [
-        epoch
-        for epoch in range(epochs_done + 1, epochs + 1)
-        if epoch % config.metric.every_epochs == 0 or epoch == epochs
-    ]
-    return Work(epochs * steps_per_epoch - steps_done, len(evaluated))
+def remaining_work(config: Config, train_images: int, steps_done: int = 0) -> Work:
+    """Return the steps and evaluations that follow those already done. train_images: of the larger domain."""
+    steps_per_epoch = train_images // config.train.batch_size
+    epochs = config.train.epochs
+    epochs_left = range(steps_done // max(1, steps_per_epoch) + 1, epochs + 1)
+    evaluations = sum(epoch % config.metric.every_epochs == 0 or epoch == epochs for epoch in epochs_left)
+    return Work(epochs * steps_per_epoch - steps_done, evaluations)
 
 
 def predict_memory(cost: StepCost, machine: Machine, similar: Sequence[TrialRecord], execution: str) -> Prediction:
@@ -104,12 +91,13 @@ def predict_seconds(
     """
     device = resolve_device(config.compute.device)
     execution = execution_name(resolve_execution(config.train, device.type), device.type)
-    here = (device_name(device), str(threads), execution, mps)
+    here = {Tag.DEVICE_NAME: device_name(device), Tag.THREADS: str(threads)}.items()
     same = [
         record.metrics
         for record in similar
         if record.status == "FINISHED"
-        and _timing_conditions(record.tags) == here
+        and here <= record.tags.items()
+        and (execution_in(record.tags), ran_under_mps(record.tags)) == (execution, mps)
         and {SECONDS_PER_STEP, SECONDS_PER_EVALUATION} <= set(record.metrics)
     ]
     if same:
@@ -133,28 +121,10 @@ def wall_seconds(running: Sequence[float], waiting: Iterable[float], slots: int)
     return max(free_at)
 
 
-def _timing_conditions(tags: Mapping[str, str]) -> tuple[str | None, str | None, str, bool]:
-    """What a record's times depend on, besides its work: device, threads, execution, MPS."""
-    return tags.get(Tag.DEVICE_NAME), tags.get(Tag.THREADS), execution_in(tags), ran_under_mps(tags)
-
-
-_rates: dict[tuple[GeneratorConfig, ImageShape, str, int], float] = {}
-
-
-def measured_rate(config: GeneratorConfig, shape: ImageShape, device: str, threads: int) -> float:
+@functools.cache
+def measured_rate(config: GeneratorConfig, shape: ImageShape, device_kind: str, threads: int) -> float:
     """Return this machine's operations per second on the generator, forward and backward; measured once per process."""
-    asked = (config, shape, device, threads)
-    if asked not in _rates:
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        try:
-            _rates[asked] = _measure_rate(config, shape, resolve_device(device))
-        finally:
-            torch.set_num_threads(before)
-    return _rates[asked]
-
-
-def _measure_rate(config: GeneratorConfig, shape: ImageShape, device: torch.device) -> float:
+    device = resolve_device(device_kind)
     generator = Generator(config, shape.channels_a, shape.channels_b).to(device)
     image = torch.zeros(1, shape.channels_a, shape.height, shape.width, device=device)
 
@@ -163,10 +133,15 @@ def _measure_rate(config: GeneratorConfig, shape: ImageShape, device: torch.devi
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    with FlopCounterMode(display=False) as counter:
-        run()
-    started, passes = time.perf_counter(), 0
-    while time.perf_counter() - started < MEASURED_SECONDS:
-        run()
-        passes += 1
-    return passes * counter.get_total_flops() / (time.perf_counter() - started)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with FlopCounterMode(display=False) as counter:
+            run()
+        started, passes = time.perf_counter(), 0
+        while time.perf_counter() - started < MEASURED_SECONDS:
+            run()
+            passes += 1
+        return passes * counter.get_total_flops() / (time.perf_counter() - started)
+    finally:
+        torch.set_num_threads(before)

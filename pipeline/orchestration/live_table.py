@@ -35,6 +35,14 @@ class Line:
     began: float = 0.0
     took: float = 0.0
 
+    def whole_seconds(self) -> float | None:
+        """How long the trial took or will take, from its own progress; None if that says nothing yet."""
+        at = self.progress
+        if self.took or at is None or at.step <= at.first_step:
+            return self.took or None
+        # Since the trial's start, so that evaluations and checkpoints count.
+        return at.seconds * (at.steps - at.first_step) / (at.step - at.first_step)
+
 
 class LiveView:
     """Listens to the trials' events, by key. metric: the name of the score's column. slots: how many run at once."""
@@ -78,7 +86,12 @@ class LiveView:
         line.progress = progress
         if not self.console.is_terminal and time.monotonic() >= self._plain_due:
             self._plain_due = time.monotonic() + PLAIN_LINE_SECONDS
-            self._print(self._summary())
+            parts = [
+                f"{line.row}, seed {line.seed}: {self._position(line.progress)}"
+                for line in self.lines.values()
+                if line.state == "running" and line.progress
+            ]
+            self._print("; ".join([self._counts(), *parts, self._remaining_text()]))
 
     def end(self, key: str, outcome: Outcome) -> None:
         """A trial has ended, or is found to run in another process."""
@@ -102,11 +115,6 @@ class LiveView:
         score = f", {self.metric} {progress.score:.2f}" if progress.score is not None else ""
         return f"step {progress.step}/{progress.steps}{score}"
 
-    def _summary(self) -> str:
-        running = [line for line in self.lines.values() if line.state == "running" and line.progress]
-        parts = [f"{line.row}, seed {line.seed}: {self._position(line.progress)}" for line in running if line.progress]
-        return "; ".join([self._counts(), *parts, self._remaining_text()])
-
     def _counts(self) -> str:
         counts = Counter(line.state for line in self.lines.values())
         others = [f"{counts[state]} {state}" for state in ("failed", "stopped", "elsewhere") if counts[state]]
@@ -114,25 +122,15 @@ class LiveView:
 
     def remaining_seconds(self) -> float | None:
         """Return the time until the last trial ends; None until some trial's pace is known."""
-        now = time.monotonic()
-        paces = [line.took / line.weight for line in self.lines.values() if line.took]
-        running: list[float] = []
-        starting: list[Line] = []
-        for line in self.lines.values():
-            if line.state != "running":
-                continue
-            at = line.progress
-            if at is None or at.step <= at.first_step:
-                starting.append(line)
-                continue
-            # Since the trial's start, so that evaluations and checkpoints count.
-            whole = at.seconds * (at.steps - at.first_step) / (at.step - at.first_step)
-            paces.append(whole / line.weight)
-            running.append(max(0.0, whole - (now - line.began)))
+        paces = [whole / line.weight for line in self.lines.values() if (whole := line.whole_seconds())]
         if not paces:
             return None
-        pace = statistics.median(paces)
-        running += [max(0.0, pace * line.weight - (now - line.began)) for line in starting]
+        now, pace = time.monotonic(), statistics.median(paces)
+        running = [
+            max(0.0, (line.whole_seconds() or pace * line.weight) - (now - line.began))
+            for line in self.lines.values()
+            if line.state == "running"
+        ]
         waiting = [pace * line.weight for line in self.lines.values() if line.state == "waiting"]
         return wall_seconds(running, waiting, self.slots)
 
@@ -144,8 +142,11 @@ class LiveView:
         table = Table(title=self.title, title_justify="left")
         for name in ("row", "seed", "state", "step", self.metric, "s/step", "live GB"):
             table.add_column(name, justify="left" if name in ("row", "state") else "right")
-        shown, hidden = self._lines_that_fit()
-        for line in shown:
+        lines = list(self.lines.values())
+        # A low terminal shows running and failed trials first, ended trials last.
+        order = ("running", "failed", "elsewhere", "waiting", "stopped", "done")
+        kept = sorted(lines, key=lambda line: order.index(line.state))[: max(1, self.console.height - MARGIN)]
+        for line in (line for line in lines if line in kept):
             at = line.progress
             again = f", try {line.tries}" if line.tries > 1 else ""
             table.add_row(
@@ -157,6 +158,7 @@ class LiveView:
                 f"{at.seconds_per_step:.3f}" if at else "",
                 f"{at.peak_live_gb:.3f}" if at and at.peak_live_gb is not None else "",
             )
+        hidden = len(lines) - len(kept)
         more = f"\n{hidden} more trials are not shown" if hidden else ""
         return Group(table, Text(f"{self._foot()}{more}"))
 
@@ -167,17 +169,6 @@ class LiveView:
         if all(line.state == "done" for line in self.lines.values()):
             return f"{len(self.lines)} trial{'s' * (len(self.lines) > 1)} done in {clock}"
         return f"{self._counts()} in {clock}"
-
-    def _lines_that_fit(self) -> tuple[list[Line], int]:
-        """Return the lines to show and how many are hidden: running and failed trials first, ended trials last."""
-        lines = list(self.lines.values())
-        room = max(1, self.console.height - MARGIN)
-        if len(lines) <= room:
-            return lines, 0
-        order = ("running", "failed", "elsewhere", "waiting", "stopped", "done")
-        rank = {state: number for number, state in enumerate(order)}
-        chosen = sorted(range(len(lines)), key=lambda number: (rank.get(lines[number].state, 0), number))[:room]
-        return [lines[number] for number in sorted(chosen)], len(lines) - room
 
 
 def open_log(path: Path) -> logging.Logger:

@@ -11,11 +11,11 @@ from pipeline.config.compose import tracking_uri
 from pipeline.config.schema import Config, FolderConfig
 from pipeline.config.sweep_file import SAMPLE, Row, Sweep, Trial, expand, sampled_row, with_seeds
 from pipeline.config.trial_key import trial_key
-from pipeline.data.dataset_cache import DataConfig, PreparedData, open_dataset, prepare
+from pipeline.data.dataset_cache import PreparedData, open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.hardware.device import Machine, find_machine
-from pipeline.metrics.names import OPERATIONS_PER_IMAGE, has_weights
-from pipeline.orchestration.forecast import ImageCounts, Work, remaining_work
+from pipeline.metrics.names import OPERATIONS_PER_IMAGE, has_weights, metric_names
+from pipeline.orchestration.forecast import Work, remaining_work
 from pipeline.tracking.store import Tracker, TrialRecord, store_lock
 from pipeline.training.step_cost import StepCost
 from pipeline.trial.lock import is_claimed
@@ -41,7 +41,8 @@ class Plan:
     """Every trial of a sweep, in the order in which they run, and where data and records are.
 
     `config` is the first trial's; all trials have the same data, metric, compute, tracking and paths. data: None if the
-    images are not here; counts are those of the published set then.
+    images are not here. train_images: of the larger domain. test_images: of A. Both are of the published set if the
+    images are not here.
     """
 
     sweep: Sweep
@@ -49,7 +50,8 @@ class Plan:
     config: Config
     trials: tuple[PlannedTrial, ...]
     data: PreparedData | None
-    counts: ImageCounts
+    train_images: int
+    test_images: int
     machine: Machine
     tracker: Tracker
 
@@ -59,9 +61,14 @@ class Plan:
         return self.config.data.name
 
     @property
+    def metric(self) -> str:
+        """The distance by which rows are compared, such as 'fid'."""
+        return metric_names(self.config.metric.extractor)[0]
+
+    @property
     def steps_per_epoch(self) -> int:
         """Of a trial with this plan's batch size."""
-        return max(self.counts.train_a, self.counts.train_b) // self.config.train.batch_size
+        return self.train_images // self.config.train.batch_size
 
     @property
     def samples_to_draw(self) -> int:
@@ -79,13 +86,13 @@ class Plan:
     def remaining_work(self, planned: PlannedTrial) -> Work:
         """The steps and evaluations that a trial still needs."""
         done = planned.record.step if planned.record else 0
-        return remaining_work(planned.trial.config, self.counts, done)
+        return remaining_work(planned.trial.config, self.train_images, done)
 
     def remaining_operations(self, planned: PlannedTrial, cost: StepCost) -> float:
         """The floating-point operations that a trial still needs."""
         work = self.remaining_work(planned)
         an_image = cost.translation_operations + OPERATIONS_PER_IMAGE[self.config.metric.extractor]
-        return work.steps * cost.operations + work.evaluations * self.counts.test_a * an_image
+        return work.steps * cost.operations + work.evaluations * self.test_images * an_image
 
     def to_train(self, *, retry_failed: bool = False) -> list[PlannedTrial]:
         """The trials that are not at their end; failed ones only with retry_failed."""
@@ -101,13 +108,12 @@ def plan_sweep(sweep: Sweep, overrides: Sequence[str], *, without_data: bool = F
     sweep, overrides = with_seeds(sweep, overrides)
     trials = _compose(sweep, overrides)
     config = trials[0].config
-    absent = without_data and _is_absent(config.data)
-    data = None if absent else prepare(config.data, Path(config.paths.cache))
     uri = tracking_uri(config)
     lock = store_lock(uri, Path(config.paths.trials).absolute())
     tracker = Tracker(uri, config.data.name, Path("mlartifacts").absolute().as_uri(), lock)
     machine = find_machine(config.compute)
-    plan = Plan(sweep, tuple(overrides), config, (), data, _count(data, config.data), machine, tracker)
+    data = _open_data(config, without_data=without_data)
+    plan = Plan(sweep, tuple(overrides), config, (), *data, machine, tracker)
     records = tracker.find_trials()
     if _samples_are_recorded(sweep):
         return replan(plan, sweep, records)
@@ -159,12 +165,11 @@ def _compose(sweep: Sweep, overrides: Sequence[str]) -> list[Trial]:
 
 def _look_up(plan: Plan, trials: Sequence[Trial], records: Records) -> Plan:
     """Return the plan with these trials, their keys and what is recorded of them."""
-    images = max(plan.counts.train_a, plan.counts.train_b)
     for trial in trials:
-        if trial.config.train.batch_size > images:
+        if trial.config.train.batch_size > plan.train_images:
             raise UserError(
                 f"{plan.sweep.place}, row {trial.row!r}: train.batch_size is {trial.config.train.batch_size}, but "
-                f"there are only {images} images. Lower it."
+                f"there are only {plan.train_images} images. Lower it."
             )
     keys = _keys(trials, plan.data)
     planned = [_planned_trial(plan, trial, key, records) for trial, key in zip(trials, keys, strict=True)]
@@ -194,16 +199,15 @@ def _recorded_samples(sweep: str, records: Records) -> list[Row]:
     return [sampled_row(number, numbered[old]) for number, old in enumerate(sorted(numbered))]
 
 
-def _is_absent(data: DataConfig) -> bool:
-    return isinstance(data, FolderConfig) and data.expected_images is not None and not Path(data.root).exists()
-
-
-def _count(data: PreparedData | None, config: DataConfig) -> ImageCounts:
-    if data is None:
-        assert isinstance(config, FolderConfig) and config.expected_images is not None, "else the data is prepared"
-        return ImageCounts(*config.expected_images)
-    found = open_dataset(data.folder)
-    return ImageCounts(len(found.train_a), len(found.train_b), len(found.test_a), len(found.test_b))
+def _open_data(config: Config, *, without_data: bool) -> tuple[PreparedData | None, int, int]:
+    """Prepare the data. Return it, the number of training images of the larger domain, and of test images of A."""
+    data = config.data
+    if without_data and isinstance(data, FolderConfig) and data.expected_images and not Path(data.root).exists():
+        train_a, train_b, test_a, _ = data.expected_images
+        return None, max(train_a, train_b), test_a
+    prepared = prepare(data, Path(config.paths.cache))
+    found = open_dataset(prepared.folder)
+    return prepared, max(len(found.train_a), len(found.train_b)), len(found.test_a)
 
 
 def _keys(trials: Sequence[Trial], data: PreparedData | None) -> list[str]:

@@ -5,8 +5,9 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 # Ray reads these when it is imported: no telemetry, no loggers beside MLflow, relative paths stay valid.
@@ -28,22 +29,13 @@ from ray.tune.search import Searcher
 
 from pipeline.errors import UserError, first_line
 from pipeline.hardware.share import Share
-from pipeline.trial.job import Outcome, Progress, Rungs, TrialJob, job_from_json, job_to_json
+from pipeline.trial.job import Outcome, Progress, Rungs, TrialJob
 from pipeline.trial.process import SERVER_ENDED, Target, TrialProcess, train, trial_server
 
 # A trial passes a few numbers through Ray's object store. Ray's default reserves 30 % of the memory.
 OBJECT_STORE_BYTES = 100 * 2**20
 # The setting behind each of Ray's resources.
 SETTINGS = {"CPU": "compute.cpus_per_trial", "GPU": "compute.gpus_per_trial", "memory": "compute.memory_gb"}
-
-
-@dataclass(frozen=True)
-class Events:
-    """What to call when a trial starts, reports progress and ends. The first argument is the trial's key."""
-
-    started: Callable[[str], None]
-    progressed: Callable[[str, Progress], None]
-    ended: Callable[[str, Outcome], None]
 
 
 def joins_a_cluster() -> bool:
@@ -57,19 +49,9 @@ def cluster(cores: int, gpus: int, memory_gb: float) -> Iterator[None]:
 
     The arguments apply only to a cluster that is started here.
     """
-    if joins_a_cluster():
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
-    else:
-        ray.init(
-            address="local",
-            num_cpus=cores,
-            num_gpus=gpus,
-            _memory=int(memory_gb * 1e9),
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+    own: dict[str, Any] = {"address": "local", "num_cpus": cores, "num_gpus": gpus, "_memory": int(memory_gb * 1e9)}
+    own |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    ray.init(**({} if joins_a_cluster() else own), log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield
     finally:
@@ -86,6 +68,42 @@ def require_offer(share: Share) -> None:
                 f"No node fits this trial: it needs {_amount(name, needed)}, the largest node has "
                 f"{_amount(name, offered)}. Lower {SETTINGS[name]}."
             )
+
+
+class Events(tune.Callback):
+    """What to call when a trial starts, reports progress and ends. The first argument is the trial's key.
+
+    An exception in a call would end all trials.
+    """
+
+    def __init__(
+        self,
+        started: Callable[[str], None],
+        progressed: Callable[[str, Progress], None],
+        ended: Callable[[str, Outcome], None],
+    ) -> None:
+        self.started, self.progressed, self.ended = started, progressed, ended
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles callbacks for its own restore, which is not used.
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.started(str(trial))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if "progress" in result:
+            self.progressed(str(trial), Progress(**result["progress"]))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        outcome = trial.last_result.get("outcome")
+        self.ended(str(trial), Outcome(**outcome) if outcome else Outcome("stopped"))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        reason = "The Ray worker of this trial ended. Run the same command again to resume."
+        self.ended(str(trial), Outcome("died", reason))
 
 
 def run_jobs(
@@ -128,7 +146,7 @@ def run_jobs(
         run_config=tune.RunConfig(
             storage_path=str(storage.absolute()),
             name=f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
-            callbacks=[_EventCallback(events)],
+            callbacks=[events],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             verbose=0,
         ),
@@ -146,7 +164,7 @@ class _Worker(tune.Trainable):
         self.target, self.resources = target, ExitStack()
         # The sweep's server cannot be reached from another node.
         self.server = server if Path(server).exists() else self.resources.enter_context(trial_server())
-        self.job: str = config["job"]
+        self.job: TrialJob = config["job"]
         self.process: TrialProcess | None = None
 
     def step(self) -> dict[str, Any]:
@@ -179,7 +197,7 @@ class _Worker(tune.Trainable):
 
 
 class _JobSearcher(Searcher):
-    """Give Tune the jobs one by one, as JSON texts, since Tune evaluates or expands some dicts."""
+    """Give Tune the jobs one by one. A job is an object, since Tune evaluates or expands some dicts."""
 
     def __init__(self, jobs: Iterator[TrialJob]) -> None:
         super().__init__(metric="score", mode="min")
@@ -191,7 +209,7 @@ class _JobSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         job = next(self.jobs, None)
-        return Searcher.FINISHED if job is None else {"job": job_to_json(job)}
+        return Searcher.FINISHED if job is None else {"job": job}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         pass
@@ -201,41 +219,6 @@ class _JobSearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         pass
-
-
-class _EventCallback(tune.Callback):
-    """Pass Tune's callbacks on to `Events`. An exception here would end all trials."""
-
-    def __init__(self, events: Events) -> None:
-        self.events = events
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles callbacks for its own restore, which is not used.
-        return {}
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.events.started(str(trial))
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        if "progress" in result:
-            self.events.progressed(str(trial), Progress(**result["progress"]))
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        outcome = trial.last_result.get("outcome")
-        self.events.ended(str(trial), Outcome(**outcome) if outcome else Outcome("stopped"))
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        reason = "The Ray worker of this trial ended. Run the same command again to resume."
-        self.events.ended(str(trial), Outcome("died", reason))
-
-
-@dataclass(frozen=True)
-class _RecordedTrial:
-    """A trial of an earlier run of the search, as Tune's schedulers need it."""
-
-    trial_id: str
 
 
 def _asha_scheduler(rungs: Rungs) -> ASHAScheduler:
@@ -250,7 +233,7 @@ def _asha_scheduler(rungs: Rungs) -> ASHAScheduler:
         stop_last_trials=False,
     )
     for key, scores in rungs.earlier.items():
-        trial: Any = _RecordedTrial(key)
+        trial: Any = SimpleNamespace(trial_id=key)
         scheduler.on_trial_add(None, trial)  # pyright: ignore[reportArgumentType]
         for epoch, score in scores:
             result = {"epoch": epoch, "score": score}
@@ -259,7 +242,7 @@ def _asha_scheduler(rungs: Rungs) -> ASHAScheduler:
 
 
 def _placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-    return tune.PlacementGroupFactory([_resources(job_from_json(config["job"]).share)])
+    return tune.PlacementGroupFactory([_resources(config["job"].share)])
 
 
 def _resources(share: Share) -> dict[str, float]:
@@ -273,4 +256,4 @@ def _amount(resource: str, value: float) -> str:
 
 
 def _trial_name(trial: Any) -> str:
-    return job_from_json(trial.config["job"]).key
+    return trial.config["job"].key

@@ -11,23 +11,18 @@ from analysis.records.names import Tag, row_tag, settings_tag
 from analysis.records.schema import Manifest, SweepRow
 from pipeline.config.sweep_file import SWEEPS, Row
 from pipeline.config.trial_key import RESULT_VERSION, can_change_results, keyed_fields, leaves
-from pipeline.orchestration.planner import Plan, PlannedTrial, Records, checkpoint_path
+from pipeline.orchestration.planner import Plan, checkpoint_path
 from pipeline.orchestration.requirements import Requirement
-from pipeline.trial.job import Outcome, TrialJob
+from pipeline.trial.job import TrialJob
 
 
 def register_trials(
-    plan: Plan,
-    requirements: Sequence[Requirement] = (),
-    *,
-    retry_failed: bool = False,
-    records: Records | None = None,
+    plan: Plan, requirements: Sequence[Requirement] = (), *, retry_failed: bool = False
 ) -> list[TrialJob]:
     """Record the sweep, with a run for every trial, and return a job for each trial that is left to train.
 
-    requirements: from `estimate_requirements`; not needed if nothing is left to train. records: read while the caller
-    holds the store's lock. Without them they are read here under the lock, so that of two sweeps that start at once
-    only one creates a trial's run.
+    requirements: from `estimate_requirements`; not needed if nothing is left to train. The records are read again under
+    the store's lock, so that of two sweeps that start at once only one creates a trial's run.
     """
     assert plan.data is not None, "a plan without data is only printed"
     provenance = {
@@ -36,59 +31,38 @@ def register_trials(
         Tag.RESULT_VERSION: str(RESULT_VERSION),
     }
     left = {planned.key for planned in plan.to_train(retry_failed=retry_failed)}
-    data_folder = str(plan.data.folder.absolute())
-    requirement_of = dict(zip((planned.key for planned in plan.trials), requirements, strict=False))
+    final_statuses = plan.final_statuses if retry_failed else (*plan.final_statuses, "FAILED")
     settings = {row.row: json.dumps(row.set) for row in plan.sweep.rows}
     jobs: list[TrialJob] = []
     with plan.tracker.lock:
-        if records is None:
-            known = {planned.key: planned.record for planned in plan.trials if planned.record}
-            records = plan.tracker.find_trials() if left else known
+        known = {planned.key: planned.record for planned in plan.trials if planned.record}
+        records = plan.tracker.find_trials() if left else known
         plan.tracker.record_sweep(make_manifest(plan))
-        for planned in plan.trials:
-            trial, record = planned.trial, records.get(planned.key)
+        for number, planned in enumerate(plan.trials):
+            trial, config, record = planned.trial, planned.trial.config, records.get(planned.key)
             tags = {row_tag(plan.sweep.name): trial.row, settings_tag(plan.sweep.name): settings[trial.row]}
             name = f"{trial.row}, seed {trial.seed}"
             run_id = record.run_id if record else plan.tracker.create_trial(planned.key, name)
             if planned.key in left:
-                requirement = requirement_of[planned.key]
-                jobs.append(_job(plan, planned, run_id, data_folder, requirement, retry_failed=retry_failed))
+                share, cost = requirements[number].share, requirements[number].cost
+                job = TrialJob(
+                    # Later evaluations must use as many threads as the training.
+                    replace(config, compute=replace(config.compute, cpus_per_trial=share.cpus)),
+                    planned.key,
+                    run_id,
+                    data_folder=str(plan.data.folder.absolute()),
+                    checkpoint=str(checkpoint_path(config, planned.key)),
+                    cache=str(Path(config.paths.cache).absolute()),
+                    tracking_uri=plan.tracker.uri,
+                    share=share,
+                    final_statuses=final_statuses,
+                )
+                jobs.append(job)
                 # MLflow never changes a parameter, and those of the key are the same in every run of that key.
-                tags |= {**provenance, Tag.WORK: requirement.cost.work}
-                plan.tracker.log_settings(run_id, keyed_fields(trial.config), tags)
+                plan.tracker.log_settings(run_id, keyed_fields(config), {**tags, **provenance, Tag.WORK: cost.work})
             elif record is None or not tags.items() <= record.tags.items():
                 plan.tracker.log_settings(run_id, {}, tags)
     return jobs
-
-
-def end_trial(plan: Plan, run_id: str, outcome: Outcome, epoch: int) -> None:
-    """End the run of a trial that could not end it itself: it died, or the search stopped it after an epoch.
-
-    A run that has ended already stays as it is.
-    """
-    if outcome == Outcome("stopped"):
-        plan.tracker.end_trial(run_id, "KILLED", {Tag.STOPPED: f"by the search after epoch {epoch}"})
-    elif outcome.ending in ("died", "failed", "memory"):
-        plan.tracker.end_trial(run_id, "FAILED", {Tag.ERROR: outcome.reason})
-
-
-def _job(
-    plan: Plan, planned: PlannedTrial, run_id: str, data_folder: str, requirement: Requirement, *, retry_failed: bool
-) -> TrialJob:
-    # Later evaluations must use as many threads as the training.
-    compute = replace(planned.trial.config.compute, cpus_per_trial=requirement.share.cpus)
-    config = replace(planned.trial.config, compute=compute)
-    return TrialJob(
-        config,
-        planned.key,
-        run_id,
-        data_folder,
-        checkpoint=str(checkpoint_path(config, planned.key)),
-        cache=str(Path(config.paths.cache).absolute()),
-        tracking_uri=plan.tracker.uri,
-        share=requirement.share,
-        final_statuses=plan.final_statuses if retry_failed else (*plan.final_statuses, "FAILED"),
-    )
 
 
 def make_manifest(plan: Plan) -> Manifest:

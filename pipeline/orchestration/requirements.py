@@ -1,14 +1,17 @@
-"""What each trial of a plan needs of the machine."""
+"""What each trial of a plan needs of the machine, and what must be there before one trains."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.hardware.allocation import share_of
+from pipeline.hardware.cuda import cuda_fault, find_cuda
+from pipeline.hardware.device import shares_gpus
 from pipeline.hardware.share import Share
 from pipeline.hardware.timing_conditions import execution_name
+from pipeline.metrics.names import has_weights
 from pipeline.orchestration.forecast import Prediction, predict_memory
-from pipeline.orchestration.planner import Plan
+from pipeline.orchestration.planner import Plan, checkpoint_path
 from pipeline.tracking.store import TrialRecord
 from pipeline.training.execution import resolve_execution
 from pipeline.training.step_cost import StepCost, step_cost
@@ -46,3 +49,26 @@ def estimate_requirements(plan: Plan) -> list[Requirement]:
             raise UserError(f"{plan.sweep.place}, row {planned.trial.row!r}: {error}") from None
         requirements.append(Requirement(cost, memory, share, similar[cost.work]))
     return requirements
+
+
+def check_readiness(plan: Plan) -> None:
+    """Raise UserError if CUDA has a fault, a folder of a sweep on CUDA cannot be used, or a metric lacks a network.
+
+    A sweep on the CPU does not check the machine, so that it loses no time.
+    """
+    if plan.machine.device == "cuda":
+        from pipeline.checks.machine import folder_checks  # a sweep on the CPU does not need to import it
+
+        config, samples = plan.config, plan.samples_to_draw
+        sharing = shares_gpus(config.compute) and len(plan.trials) + samples > 1
+        if fault := cuda_fault(find_cuda(), sharing=sharing):
+            raise UserError(str(fault))
+        new = [planned for planned in plan.trials if not checkpoint_path(config, planned.key).exists()]
+        for check in folder_checks(config, len(new) + samples):
+            if check.status == "fault":
+                raise UserError(str(check).rstrip("."))
+    metric = plan.config.metric
+    if has_weights(metric.extractor) or metric.also or metric.segmentation:
+        from pipeline.metrics.extra_metrics import require_networks  # torch-fidelity, which takes a second to import
+
+        require_networks(metric)

@@ -2,22 +2,32 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
+from analysis.records.names import Tag
+from analysis.records.schema import RecordsError
+from analysis.tables.write import write_tables
 from pipeline.errors import UserError
-from pipeline.metrics.names import metric_names
+from pipeline.hardware.allocation import part_of_gpu
+from pipeline.hardware.device import Machine
 from pipeline.orchestration.live_table import Line, LiveView, open_log
 from pipeline.orchestration.planner import Plan, PlannedTrial, replan, with_records
 from pipeline.orchestration.ray_tune import Events, run_jobs
-from pipeline.orchestration.registration import end_trial, register_trials
+from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import Requirement, estimate_requirements
-from pipeline.orchestration.retry import next_round, wait_for_others
 from pipeline.orchestration.sampler import add_sample, halving_rungs
-from pipeline.orchestration.table_refresher import TableRefresher
-from pipeline.trial.job import Outcome, TrialJob
+from pipeline.trial.job import Ending, Outcome, TrialJob
+from pipeline.trial.lock import is_claimed
+
+POLL_SECONDS = 2.0
+_ENDINGS: dict[str, Ending] = {"FINISHED": "done", "FAILED": "failed", "KILLED": "stopped"}
 
 
 def run_trials(
@@ -29,43 +39,41 @@ def run_trials(
     may leave unfinished what it was training.
     """
     jobs = register_trials(plan, requirements, retry_failed=retry_failed)
-    view = _open_view(plan, requirements, jobs, console)
-    queue = JobQueue(plan, jobs, view)
+    lines = {
+        planned.key: _line(plan, planned, requirement)
+        for planned, requirement in zip(plan.trials, requirements, strict=True)
+    }
+    slots = max((job.share.slots for job in jobs), default=requirements[0].share.slots)
+    log = open_log(Path(plan.config.paths.logs) / f"{plan.sweep.name}-{plan.task}.log")
+    view = LiveView(f"{plan.sweep.name} on {plan.task}", plan.metric, lines, slots, console, log)
     storage = Path(plan.config.paths.cache) / "ray" / str(os.getpid())
-    try:
-        with TableRefresher(plan) as tables, view:
-
-            def ended(key: str, outcome: Outcome) -> None:
-                progress = view.lines[key].progress
-                queue.outcomes[key] = outcome
-                view.end(key, outcome)
-                try:
-                    end_trial(plan, queue.jobs[key].run_id, outcome, progress.epoch if progress else 0)
-                except UserError as error:
-                    view.log.info("%s: %s", key, error)
-                tables.refresh()
-
-            events = Events(view.start, view.follow, ended)
-            source, count = queue.first_round(), len(jobs) + plan.samples_to_draw
-            while count:
-                queue.outcomes.clear()
-                run_jobs(source, count, view.slots, events, storage, server, rungs=halving_rungs(queue.plan))
-                following = queue.next_round()
-                source, count = iter(following), len(following)
-    finally:
-        shutil.rmtree(storage, ignore_errors=True)  # Tune's state for a restore that this project never makes
+    with ThreadPoolExecutor(max_workers=1) as background:
+        queue = JobQueue(plan, jobs, view, background)
+        try:
+            with view:
+                events = Events(view.start, view.follow, queue.end)
+                source, count = queue.first_round(), len(jobs) + plan.samples_to_draw
+                while count:
+                    queue.outcomes.clear()
+                    run_jobs(source, count, slots, events, storage, server, rungs=halving_rungs(queue.plan))
+                    following = queue.next_round()
+                    source, count = iter(following), len(following)
+        finally:
+            shutil.rmtree(storage, ignore_errors=True)  # Tune's state for a restore that this project never makes
     return with_records(queue.plan, plan.tracker.find_trials())
 
 
 class JobQueue:
     """The jobs of a sweep, round by round, and how those of the present round ended."""
 
-    def __init__(self, plan: Plan, jobs: Sequence[TrialJob], view: LiveView) -> None:
-        self.plan, self.view = plan, view
+    def __init__(self, plan: Plan, jobs: Sequence[TrialJob], view: LiveView, background: ThreadPoolExecutor) -> None:
+        self.plan, self.view, self.background = plan, view, background
+        self.jobs: dict[str, TrialJob] = {}
+        self.outcomes: dict[str, Outcome] = {}
+        self._tables: Future[None] | None = None
         # Trials of other processes come last: most of them are done by then.
         elsewhere = {planned.key for planned in plan.trials if planned.state == "training"}
-        self.jobs = {job.key: job for job in sorted(jobs, key=lambda job: job.key in elsewhere)}
-        self.outcomes: dict[str, Outcome] = {}
+        self._enqueue(sorted(jobs, key=lambda job: job.key in elsewhere))
 
     def first_round(self) -> Iterator[TrialJob]:
         """The jobs of the plan, then those of a search's samples. Each is sampled only when there is room for it."""
@@ -73,26 +81,60 @@ class JobQueue:
         while sampled := self._sample():
             yield from sampled
 
+    def end(self, key: str, outcome: Outcome) -> None:
+        """A job of this round has ended. Record it, and bring the tables up to date."""
+        run_id, progress = self.jobs[key].run_id, self.view.lines[key].progress
+        self.outcomes[key] = outcome
+        self.view.end(key, outcome)
+        try:
+            # The trial could not end its run itself if it died, or if the search stopped it.
+            if outcome == Outcome("stopped"):
+                stopped = f"by the search after epoch {progress.epoch if progress else 0}"
+                self.plan.tracker.end_trial(run_id, "KILLED", {Tag.STOPPED: stopped})
+            elif outcome.ending in ("died", "failed", "memory"):
+                self.plan.tracker.end_trial(run_id, "FAILED", {Tag.ERROR: outcome.reason})
+        except UserError as error:
+            self.view.log.info("%s: %s", key, error)
+        # If many short trials end, several share one rewrite.
+        if self._tables is None or self._tables.done():
+            self._tables = self.background.submit(_rewrite_tables, self.plan)
+
     def next_round(self) -> list[TrialJob]:
         """The jobs to run after a round. If only other processes' jobs are left, wait for those processes."""
-        jobs = [self.jobs[key] for key in self.outcomes]
-        retries, elsewhere = next_round(jobs, self.outcomes, self.plan.machine)
-        if retries:
-            return self._enqueue([*retries, *elsewhere])
-        return self._enqueue(wait_for_others(elsewhere, self.plan.tracker, self.view.end))
+        retries, elsewhere = next_round([self.jobs[key] for key in self.outcomes], self.outcomes, self.plan.machine)
+        return self._enqueue([*retries, *elsewhere] if retries else self._wait_for_others(elsewhere))
+
+    def _wait_for_others(self, jobs: list[TrialJob]) -> list[TrialJob]:
+        """Wait until another process leaves one of these jobs unfinished, or all have ended; return those left."""
+        while jobs:
+            unlocked = {job.key for job in jobs if not is_claimed(Path(job.checkpoint).parent)}
+            records = self.plan.tracker.find_trials()
+            left: list[TrialJob] = []
+            for job in jobs:
+                record = records.get(job.key)
+                if job.key in unlocked and record is None:
+                    self.view.end(job.key, Outcome("failed", "it was dropped"))
+                elif job.key in unlocked and record and record.status in job.final_statuses:
+                    self.view.end(job.key, Outcome(_ENDINGS[record.status], "by another process"))
+                else:
+                    left.append(job)
+            if not left or any(job.key in unlocked for job in left):
+                return left
+            jobs = left
+            time.sleep(POLL_SECONDS)
+        return []
 
     def _sample(self) -> list[TrialJob]:
         """The job of a search's next sample, and those of samples that another process has recorded meanwhile."""
         if not self.plan.samples_to_draw:
             return []
-        tracker = self.plan.tracker
-        with tracker.lock:
-            records = tracker.find_trials()
+        with self.plan.tracker.lock:
+            records = self.plan.tracker.find_trials()
             self.plan = add_sample(replan(self.plan, self.plan.sweep, records), records, self.view.log)
             requirements = estimate_requirements(self.plan)
-            jobs = register_trials(self.plan, requirements, records=records)
+            jobs = register_trials(self.plan, requirements)
         for planned, requirement in zip(self.plan.trials, requirements, strict=True):
-            self.view.lines.setdefault(planned.key, _line(self.plan, planned, requirement, planned.state))
+            self.view.lines.setdefault(planned.key, _line(self.plan, planned, requirement))
         return self._enqueue([job for job in jobs if job.key not in self.jobs])
 
     def _enqueue(self, jobs: list[TrialJob]) -> list[TrialJob]:
@@ -102,18 +144,35 @@ class JobQueue:
         return jobs
 
 
-def _open_view(plan: Plan, requirements: Sequence[Requirement], jobs: Sequence[TrialJob], console: Console) -> LiveView:
-    waiting = {job.key for job in jobs}
-    lines = {
-        planned.key: _line(plan, planned, requirement, "waiting" if planned.key in waiting else planned.state)
-        for planned, requirement in zip(plan.trials, requirements, strict=True)
-    }
-    slots = max((job.share.slots for job in jobs), default=requirements[0].share.slots)
-    metric, _ = metric_names(plan.config.metric.extractor)
-    log = open_log(Path(plan.config.paths.logs) / f"{plan.sweep.name}-{plan.task}.log")
-    return LiveView(f"{plan.sweep.name} on {plan.task}", metric, lines, slots, console, log)
+def retried(job: TrialJob, machine: Machine) -> TrialJob | None:
+    """Return the job with twice the memory, up to a whole device; None if it had a whole device already."""
+    share = job.share
+    if share.on_one_device <= 1:
+        return None
+    fewer = share.on_one_device // 2
+    # The trial's own failure must not prevent its retry.
+    final_statuses = tuple(status for status in job.final_statuses if status != "FAILED")
+    gpus, slots = (0.0, fewer) if machine.device == "cpu" else (part_of_gpu(fewer), machine.gpus * fewer)
+    more = replace(share, gpus=gpus, memory_gb=machine.memory_gb / fewer, slots=slots)
+    return replace(job, share=more, final_statuses=final_statuses)
 
 
-def _line(plan: Plan, planned: PlannedTrial, requirement: Requirement, state: str) -> Line:
+def next_round(
+    jobs: Sequence[TrialJob], outcomes: Mapping[str, Outcome], machine: Machine
+) -> tuple[list[TrialJob], list[TrialJob]]:
+    """Return the jobs that ran out of memory, with more of it, and the jobs that other processes were training."""
+    retries = [retried(job, machine) for job in jobs if outcomes[job.key].ending == "memory"]
+    elsewhere = [job for job in jobs if outcomes[job.key].ending == "taken"]
+    return [job for job in retries if job], elsewhere
+
+
+def _rewrite_tables(plan: Plan) -> None:
+    # The command writes the tables once more at its end, and reports an error then.
+    with suppress(RecordsError, OSError):
+        write_tables(plan.tracker.uri, plan.sweep.name, plan.task, Path(plan.config.paths.results))
+
+
+def _line(plan: Plan, planned: PlannedTrial, requirement: Requirement) -> Line:
     weight = max(1.0, plan.remaining_operations(planned, requirement.cost))
+    state = planned.state if planned.state in ("done", "stopped", "failed") else "waiting"
     return Line(planned.trial.row, planned.trial.seed, state, weight)

@@ -3,12 +3,12 @@
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from pipeline.config.search_space import Distribution, Sample, Search
 from pipeline.config.sweep_file import sampled_row
 from pipeline.errors import UserError
-from pipeline.metrics.names import metric_names
 from pipeline.orchestration.planner import Plan, Records, replan, score_of
 from pipeline.trial.job import Rungs
 
@@ -21,12 +21,11 @@ def add_sample(plan: Plan, records: Records, log: logging.Logger) -> Plan:
     search = plan.sweep.search
     if search is None or not plan.samples_to_draw:
         return plan
-    metric, _ = metric_names(plan.config.metric.extractor)
     settings = {row.row: row.set for row in plan.sweep.rows}
     observed = [
         (settings[planned.trial.row], score)
         for planned in plan.trials
-        if (score := score_of(planned.record, metric)) is not None
+        if (score := score_of(planned.record, plan.metric)) is not None
     ]
     number = search.samples - plan.samples_to_draw
     for attempt in range(MOST_ATTEMPTS):
@@ -43,14 +42,10 @@ def halving_rungs(plan: Plan) -> Rungs | None:
     search = plan.sweep.search
     if search is None:
         return None
-    train, every_epochs = plan.config.train, plan.config.metric.every_epochs
-    epochs = train.constant_epochs + train.decay_epochs
-    metric, _ = metric_names(plan.config.metric.extractor)
-    records = plan.tracker.find_trials()
+    epochs, every_epochs = plan.config.train.epochs, plan.config.metric.every_epochs
+    records, history = plan.tracker.find_trials(), plan.tracker.score_history
     earlier = {
-        planned.key: [
-            (step // plan.steps_per_epoch, score) for step, score in plan.tracker.score_history(record.run_id, metric)
-        ]
+        planned.key: [(step // plan.steps_per_epoch, score) for step, score in history(record.run_id, plan.metric)]
         for planned in plan.trials
         if (record := records.get(planned.key)) and record.status in plan.final_statuses
     }
@@ -72,13 +67,12 @@ def next_sample(search: Search, observed: Sequence[tuple[Sample, float]], number
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     distributions = {name: _optuna_distribution(optuna, known) for name, known in search.space.items()}
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=search.sampler_seed + number))
+    choices = [name for name, known in search.space.items() if known.choice is not None]
     for sample, score in observed:
-        if set(sample) != set(search.space) or not all(
-            _contains(search.space[name], found) for name, found in sample.items()
-        ):
-            continue
-        values = {name: _to_optuna(search.space[name], value) for name, value in sample.items()}
-        study.add_trial(optuna.trial.create_trial(params=values, distributions=distributions, value=score))
+        # Optuna's categories are plain values; ours may be lists.
+        values = {name: json.dumps(value) if name in choices else value for name, value in sample.items()}
+        with suppress(ValueError):  # the sample has other fields, or is outside of the search space
+            study.add_trial(optuna.trial.create_trial(params=values, distributions=distributions, value=score))
     asked = study.ask(distributions).params
     return {name: _from_optuna(search.space[name], value) for name, value in asked.items()}
 
@@ -95,20 +89,7 @@ def _optuna_distribution(optuna: Any, distribution: Distribution) -> Any:
             raise AssertionError("a distribution has one of its three kinds")
 
 
-def _to_optuna(distribution: Distribution, value: Any) -> Any:
-    # Optuna's categories are plain values; ours may be lists.
-    return json.dumps(value) if distribution.choice is not None else value
-
-
 def _from_optuna(distribution: Distribution, value: Any) -> Any:
     if distribution.choice is not None:
         return json.loads(value)
     return distribution.rounded(value)
-
-
-def _contains(distribution: Distribution, value: Any) -> bool:
-    """Whether the value is in the distribution's range."""
-    if distribution.choice is not None:
-        return value in distribution.choice
-    low, high = distribution.bounds
-    return isinstance(value, int | float) and low <= value <= high

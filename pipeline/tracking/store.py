@@ -8,9 +8,9 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, cast
 
 import numpy as np
 from filelock import FileLock
@@ -35,9 +35,6 @@ MOST_SAME_COST = 20
 # MLflow accepts tags of 5000 characters. A reason is shown in one line.
 TAG_LENGTH = 500
 NOTE_LENGTH = 5000
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 # The first use of a database creates its tables, which Alembic would report.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
@@ -86,19 +83,21 @@ def run_status(uri: str, run_id: str) -> str:
     return MlflowClient(uri).get_run(run_id).info.status
 
 
-def _with_store_errors(method: Callable[Concatenate["Tracker", P], R]) -> Callable[Concatenate["Tracker", P], R]:
-    """Raise faults of the store as UserError."""
+class _Client:
+    """MLflow's client. Faults of MLflow, of the database and of the network are raised as UserError."""
 
-    @wraps(method)
-    def call(self: "Tracker", *args: P.args, **kwargs: P.kwargs) -> R:
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._client = self._call(MlflowClient, uri)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return partial(self._call, getattr(self._client, name))
+
+    def _call(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         try:
-            return method(self, *args, **kwargs)
-        except UserError:
-            raise
-        except Exception as error:  # of MLflow, the database or the network
-            raise _store_error(self.uri, error) from None
-
-    return call
+            return function(*arguments, **options)
+        except Exception as error:
+            raise _store_error(self._uri, error) from None
 
 
 class Tracker:
@@ -113,10 +112,9 @@ class Tracker:
     @cached_property
     def client(self) -> MlflowClient:
         with self.lock:  # a client creates a SQLite database that does not exist yet
-            return MlflowClient(self.uri)
+            return cast(MlflowClient, _Client(self.uri))
 
     @cached_property
-    @_with_store_errors
     def experiment_id(self) -> str:
         """The experiment, which is created if it does not exist yet."""
         with self.lock:
@@ -133,14 +131,12 @@ class Tracker:
             )
         return found.experiment_id if found else None
 
-    @_with_store_errors
     def find_trials(self) -> dict[str, TrialRecord]:
         """Return every trial of the experiment by its key; none if there is no store yet."""
         if _is_missing(self.uri) or self._existing_experiment() is None:
             return {}
         return {run.data.tags[Tag.TRIAL_KEY]: _record(run) for run in self._search(IS_TRIAL)}
 
-    @_with_store_errors
     def find_trials_of_same_cost(self, work: str) -> list[TrialRecord]:
         """Return the latest trials, of all tasks, with steps of the same cost (`StepCost.work`)."""
         if _is_missing(self.uri):
@@ -149,26 +145,22 @@ class Tracker:
         condition = f"{IS_TRIAL} and tags.{Tag.WORK} = '{work}'"
         return [_record(run) for run in self.client.search_runs(experiments, condition, max_results=MOST_SAME_COST)]
 
-    @_with_store_errors
     def score_history(self, run_id: str, score: str) -> list[tuple[int, float]]:
         """Return (step, value) of every evaluation of a trial."""
         return [(found.step, found.value) for found in self.client.get_metric_history(run_id, eval_metric(score))]
 
-    @_with_store_errors
     def create_trial(self, key: str, name: str) -> str:
         """Create a scheduled run for a trial. Return its id."""
         run = self.client.create_run(self.experiment_id, run_name=name, tags={Tag.KIND: "trial", Tag.TRIAL_KEY: key})
         self.client.update_run(run.info.run_id, status="SCHEDULED")
         return run.info.run_id
 
-    @_with_store_errors
     def log_settings(self, run_id: str, settings: Mapping[str, object], tags: Mapping[str, str]) -> None:
         """Log a trial's settings as parameters, and tags. A second call with the same values changes nothing."""
         # MLflow's limits are 6000 characters a parameter and 100 parameters a batch. Settings stay far below.
         parameters = [Param(field, str(value)) for field, value in settings.items()]
         self.client.log_batch(run_id, params=parameters, tags=run_tags(tags))
 
-    @_with_store_errors
     def end_trial(self, run_id: str, status: Literal["FAILED", "KILLED"], tags: Mapping[str, str]) -> None:
         """End the run of a trial that died or was stopped by a search. A run that has ended is not changed."""
         if self.client.get_run(run_id).info.status not in ("RUNNING", "SCHEDULED"):
@@ -176,18 +168,12 @@ class Tracker:
         self.client.log_batch(run_id, tags=cut_tags(tags))
         self.client.set_terminated(run_id, status)
 
-    @_with_store_errors
     def delete_trial(self, run_id: str) -> None:
         """Delete a trial's run. MLflow can restore it until its garbage collection."""
         self.client.delete_run(run_id)
 
-    @_with_store_errors
     def record_evaluation(
-        self,
-        name: str,
-        scores: Mapping[str, float],
-        made_with: Mapping[str, object],
-        grid: NDArray[np.uint8],
+        self, name: str, scores: Mapping[str, float], made_with: Mapping[str, object], grid: NDArray[np.uint8]
     ) -> str:
         """Record an evaluation outside of training as a run. Return its id."""
         run = self.client.create_run(self.experiment_id, run_name=name, tags={Tag.KIND: "evaluation"})
@@ -198,7 +184,6 @@ class Tracker:
         self.client.set_terminated(run.info.run_id, "FINISHED")
         return run.info.run_id
 
-    @_with_store_errors
     def record_sweep(self, manifest: Manifest) -> None:
         """Record what a sweep consists of, unless the newest record has the same trials."""
         newest, digest = self._newest_sweep(manifest.sweep), manifest.digest()
@@ -211,12 +196,10 @@ class Tracker:
         self.client.log_batch(run.info.run_id, tags=run_tags({Tag.MANIFEST: digest, Tag.KIND: "sweep"}))
         self.client.set_terminated(run.info.run_id, "FINISHED")
 
-    @_with_store_errors
     def attach_results(self, name: str, folder: Path, description: str, views: Mapping[str, str]) -> None:
         """Store a sweep's tables, figures and report with its manifest. The UI shows the description above them.
 
-        Args:
-            views: saved views of the UI, by their tags.
+        views: saved views of the UI, by their tags.
         """
         newest = self._newest_sweep(name)
         assert newest is not None, "results are attached to a recorded sweep"

@@ -20,7 +20,8 @@ class Writer:
     def __init__(self, *, background: bool) -> None:
         self.background = background
         self._thread = ThreadPoolExecutor(1, "writer") if background else None
-        self._error: BaseException | None = None
+        self._last: Future[None] = Future()
+        self._last.set_result(None)
 
     def snapshot(self, tree: Tree) -> Callable[[], Tree]:
         """Return a function for a job to call. It gives the tree with the values that its tensors have now."""
@@ -28,22 +29,13 @@ class Writer:
 
     def write(self, job: Callable[[], object]) -> Future[None]:
         """Do the job, now or after the waiting ones. The result says whether it is done."""
-        if self._error:
-            raise self._error
+        if self._last.done():
+            self._last.result()
         if self._thread:
-            return self._thread.submit(self._do, job)
-        job()
-        done: Future[None] = Future()
-        done.set_result(None)
-        return done
-
-    def _do(self, job: Callable[[], object]) -> None:
-        if self._error:
-            return
-        try:
+            self._last = self._thread.submit(_do, job, self._last)
+        else:
             job()
-        except BaseException as error:
-            self._error = error
+        return self._last
 
     def __enter__(self) -> Self:
         return self
@@ -54,5 +46,10 @@ class Writer:
         """Wait until all jobs are done. Raise the error of a job, unless training has failed itself."""
         if self._thread:
             self._thread.shutdown()
-        if self._error and error is None:
-            raise self._error
+        if error is None:
+            self._last.result()
+
+
+def _do(job: Callable[[], object], before: Future[None]) -> None:
+    before.result()
+    job()

@@ -6,14 +6,12 @@ checkpoints get the default.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.config.schema import Config, from_json, to_json
-from pipeline.config.trial_key import leaves
+from pipeline.config.schema import Config, from_json, to_json, violation
 from pipeline.errors import UserError
 from pipeline.training.checkpoint import RETRAIN
 from pipeline.training.state import TrainState
@@ -73,13 +71,6 @@ def config_in(content: Mapping[str, Any], file: Path) -> Config:
     if "config" not in content:
         raise UserError(f"{file} has no configuration. {OTHER_VERSION}")
     try:
-        config = from_json(content["config"])
+        return from_json(content["config"])
     except ValidationError as error:
-        fault = error.errors()[0]
-        name = ".".join(str(part) for part in fault["loc"])
-        raise UserError(f"{file}: its configuration is not valid: {name}: {fault['msg']}. {OTHER_VERSION}") from None
-    known = {name for name, _ in leaves(asdict(config))}
-    unknown = [name for name, _ in leaves(json.loads(content["config"])) if name not in known]
-    if unknown:
-        raise UserError(f"{file}: its configuration has unknown settings: {', '.join(unknown)}. {OTHER_VERSION}")
-    return config
+        raise UserError(f"{file}: its configuration is not valid: {violation(error)[1]}. {OTHER_VERSION}") from None

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from pipeline.hardware.gpus import joule_counter
-from pipeline.hardware.memory import GB, LiveTensors, free_spare_memory, peaks_gb, reset_peaks, tensors_in
+from pipeline.hardware.memory import GB, LiveTensors, free_spare_memory, peaks_gb, reset_peaks
 from pipeline.hardware.share import Share
 from pipeline.training.cuda_graphs import WARM_UP
 from pipeline.training.loop import StepReport
-from pipeline.training.state import TrainState
+from pipeline.training.state import TrainState, held_tensors
 
 # The first steps of a process include allocations and the choice of kernels. At the paper's size the first steps of a
 # trial have no negatives of other images either.
@@ -199,13 +199,6 @@ class CostMeter:
     def _update_peaks(self, phase: str) -> None:
         for name, value in peaks_gb(self.device).items():
             self.peaks[f"{phase}_{name}"] = max(value, self.peaks.get(f"{phase}_{name}", 0.0))
-
-
-def held_tensors(state: TrainState) -> list[Tensor]:
-    """Return the tensors that stay between two steps: networks, the optimisers' state, gradients."""
-    trained = [parameter for phase in state.objective.phases for parameter in state.objective.parameters_of(phase)]
-    gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
-    return [*tensors_in(state.state_dict()), *gradients]
 
 
 def _median(seconds: Iterable[float]) -> float:

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from models.execution import REFERENCE, Execution, autocast_for
 from models.objective import Batch, Objective
+from pipeline.config.schema import TrainConfig
+from pipeline.data.batches import UnpairedBatches
 from pipeline.hardware.timers import Timer, start_timer
 from pipeline.hardware.transfer import Packed, unpack
 from pipeline.training.cuda_graphs import CUDARecorder, Recorded, Recorder
 from pipeline.training.prepared_steps import PreparedStep, in_model_range, prepared_steps
-from pipeline.training.state import Batches, Optimizers, Schedule, TrainState, set_learning_rate
+from pipeline.training.state import Optimizers, TrainState, learning_rate, set_learning_rate
 
 # How many steps the host may be ahead of a GPU: enough to keep it busy, few enough for the memory that they hold.
 MOST_UNFINISHED = 8
@@ -38,7 +40,7 @@ class StepReport:
 
 
 def fit(
-    state: TrainState, batches: Batches, schedule: Schedule, seed: int, recorder: Recorder | None = None
+    state: TrainState, batches: UnpairedBatches, train: TrainConfig, seed: int, recorder: Recorder | None = None
 ) -> Iterator[StepReport]:
     """Train from the state's step to the end of the schedule. Yield after each step.
 
@@ -46,16 +48,16 @@ def fit(
     `StepRunner`.
     """
     device, runner = state.device, StepRunner(state, recorder)
-    total = schedule.epochs * batches.steps_per_epoch
+    total = train.epochs * batches.steps_per_epoch
     unfinished: deque[Timer] = deque()
-    with closing(prepared_steps(state, batches, schedule, seed, range(state.step, total))) as steps:
+    with closing(prepared_steps(state, batches, train, seed, range(state.step, total))) as steps:
         while state.step < total:
             data_timer = start_timer(device)
             prepared = next(steps)
             data_timer.stop()
             timer = start_timer(device)
             epoch = state.step // batches.steps_per_epoch
-            set_learning_rate(state.optimizers, schedule.rate(epoch))
+            set_learning_rate(state.optimizers, learning_rate(train, epoch))
             losses = runner.run(prepared)
             timer.stop()
             unfinished.append(timer)

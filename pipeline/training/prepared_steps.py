@@ -1,18 +1,25 @@
 """Steps as the host prepares them: the batch, the draws, and for a GPU one buffer that holds both."""
 
-import collections.abc
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from models.images import to_model_range
 from models.objective import Batch, Counts, check_batch
+from pipeline.config.schema import TrainConfig
+from pipeline.data.batches import UnpairedBatches
 from pipeline.hardware.transfer import Packed, pack
 from pipeline.rng import rng_for
-from pipeline.training.prefetch import prefetch
-from pipeline.training.state import Batches, Schedule, TrainState
+from pipeline.training.state import TrainState
+
+Item = TypeVar("Item")
+
+# While one step is used, one is ready and one is being made.
+DEPTH = 2
 
 
 @dataclass(frozen=True)
@@ -28,26 +35,36 @@ class PreparedStep:
 
 
 def prepared_steps(
-    state: TrainState, batches: Batches, schedule: Schedule, seed: int, numbers: Iterable[int]
-) -> collections.abc.Generator[PreparedStep]:
+    state: TrainState, batches: UnpairedBatches, train: TrainConfig, seed: int, numbers: Iterable[int]
+) -> Generator[PreparedStep]:
     """Yield the steps with these numbers, in order. For a GPU a thread prepares the next ones during a step."""
-    steps = prepare_steps(state, batches, schedule, seed, numbers)
+    steps = prepare_steps(state, batches, train, seed, numbers)
     # Preparing takes milliseconds, as a step does on a GPU. On a CPU a thread would take the step's own core.
     return prefetch(steps) if state.device.type == "cuda" else steps
 
 
 def prepare_steps(
-    state: TrainState, batches: Batches, schedule: Schedule, seed: int, numbers: Iterable[int]
-) -> collections.abc.Generator[PreparedStep]:
+    state: TrainState, batches: UnpairedBatches, train: TrainConfig, seed: int, numbers: Iterable[int]
+) -> Generator[PreparedStep]:
     """Prepare the steps with these numbers. The result does not depend on how far ahead this runs."""
     counts = state.objective.counts
     for number in numbers:
         epoch, index = divmod(number, batches.steps_per_epoch)
         rng = rng_for(seed, "step", number)
-        batch = batches.batch(epoch, index, rng, decaying=schedule.decays(epoch))
+        batch = batches.batch(epoch, index, rng, decaying=epoch >= train.constant_epochs)
         step = prepare_step(state, batch, rng, counts)
         counts = step.counts
         yield step
+
+
+def prefetch(items: Iterator[Item]) -> Generator[Item]:
+    """Yield the items in their order; a thread makes the next ones. An error in making one is raised in its place."""
+    end = object()
+    with ThreadPoolExecutor(1, "prefetch") as thread:
+        waiting = deque(thread.submit(next, items, end) for _ in range(DEPTH))
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(thread.submit(next, items, end))
+            yield item  # pyright: ignore[reportReturnType]
 
 
 def prepare_step(state: TrainState, batch: Batch, rng: torch.Generator, counts: Counts | None = None) -> PreparedStep:

@@ -1,56 +1,31 @@
-"""The state that training changes, how it is built, and the schedule."""
+"""The state that training changes, how it is built, and the learning rate."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from models.build import build_objective
 from models.execution import REFERENCE, Execution, apply_execution
-from models.objective import Batch, Objective
-from pipeline.config.schema import Config
+from models.objective import Objective
+from pipeline.config.schema import Config, TrainConfig
+from pipeline.hardware.memory import tensors_in
 from pipeline.rng import rng_for
 from pipeline.training.execution import resolve_execution
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How long to train, and with which learning rate.
+def learning_rate(train: TrainConfig, epoch: int) -> float:
+    """Return the learning rate of an epoch (from 0).
 
-    The rate is constant for `constant_epochs`. Then it falls linearly over `decay_epochs`, once per epoch.
+    It is constant for `constant_epochs`. Then it falls linearly over `decay_epochs`, once per epoch. It is above 0 in
+    the last one, as in the reference code.
     """
-
-    constant_epochs: int
-    decay_epochs: int
-    learning_rate: float
-
-    @property
-    def epochs(self) -> int:
-        return self.constant_epochs + self.decay_epochs
-
-    def rate(self, epoch: int) -> float:
-        """Return the learning rate of an epoch (from 0). It is above 0 in the last one, as in the reference code."""
-        decayed = max(0, epoch + 1 - self.constant_epochs)
-        return self.learning_rate * (1 - decayed / (self.decay_epochs + 1))
-
-    def decays(self, epoch: int) -> bool:
-        """Return whether the epoch (from 0) is in the decay phase."""
-        return epoch >= self.constant_epochs
-
-
-class Batches(Protocol):
-    """A source of batches. A batch depends only on its arguments, so a trial can resume at any step."""
-
-    steps_per_epoch: int
-
-    def batch(self, epoch: int, index: int, rng: torch.Generator, *, decaying: bool) -> Batch:
-        """Return a batch of an epoch on the host, augmented with draws from rng: 8 or 16 bits, or in the model's
-        range."""
-        ...
+    decayed = max(0, epoch + 1 - train.constant_epochs)
+    return train.learning_rate * (1 - decayed / (train.decay_epochs + 1))
 
 
 @dataclass
@@ -78,6 +53,12 @@ class TrainState:
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state["optimizers"][phase]["state"]})
             _lay_out_as_weights(optimizer)
         self.step = state["step"]
+
+
+def held_tensors(state: TrainState) -> list[Tensor]:
+    """Return the tensors that stay between two steps: networks, the optimisers' state, gradients."""
+    groups = [group for optimizer in state.optimizers.values() for group in optimizer.param_groups]
+    return tensors_in([state.state_dict(), [weight.grad for group in groups for weight in group["params"]]])
 
 
 def build_state(config: Config, device: torch.device, execution: Execution | None = None) -> TrainState:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import models
 from models.build import build_objective
-from models.configs import CUTConfig, CycleGANConfig, ModelConfig
+from models.configs import CUTConfig, ModelConfig
 from models.execution import REFERENCE, Execution, apply_execution
 from models.negatives import PatchQueue
 from models.objective import Batch, sample_step
@@ -24,11 +23,11 @@ from pipeline.cache import DamagedEntryError, cached, content_key
 from pipeline.config.schema import Config
 from pipeline.hardware import memory
 from pipeline.hardware.device import resolve_device
-from pipeline.hardware.memory import GB, LiveTensors, tensors_in
+from pipeline.hardware.memory import GB, LiveTensors
 from pipeline.training import loop, state
 from pipeline.training.execution import resolve_execution
 from pipeline.training.loop import train_step
-from pipeline.training.state import make_optimizers
+from pipeline.training.state import TrainState, held_tensors, make_optimizers
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def count_step(config: Config, *, plain: bool = False) -> StepCost:
     with FlopCounterMode(display=False) as operations:
         run()
     # Not inside the counter of operations, because that keeps tensors alive.
-    with LiveTensors(_held(objective, optimizers)) as live:
+    with LiveTensors(held_tensors(TrainState(objective, optimizers))) as live:
         run()
     with FlopCounterMode(display=False) as translation, torch.no_grad():
         objective.translator(_batch(config, fake).a[:1])
@@ -118,19 +117,11 @@ def _what_costs(model: ModelConfig) -> ModelConfig:
 
     The cost depends on whether a weight is 0, not on its value.
     """
-    match model:
-        case CUTConfig():
-            return replace(
-                model,
-                temperature=1.0,
-                nce_weight=float(model.nce_weight > 0),
-                identity_weight=float(model.identity_weight > 0),
-                external=replace(model.external, momentum=0.5),
-            )
-        case CycleGANConfig():
-            return replace(
-                model, cycle_weight=float(model.cycle_weight > 0), identity_weight=float(model.identity_weight > 0)
-            )
+    weights = {"nce_weight", "cycle_weight", "identity_weight"} & asdict(model).keys()
+    model = replace(model, **{name: float(getattr(model, name) > 0) for name in weights})
+    if isinstance(model, CUTConfig):
+        return replace(model, temperature=1.0, external=replace(model.external, momentum=0.5))
+    return model
 
 
 def _hollow(objective: nn.Module, fake: FakeTensorMode) -> None:
@@ -144,11 +135,6 @@ def _hollow(objective: nn.Module, fake: FakeTensorMode) -> None:
             tensors.update(hollow)
         if isinstance(module, PatchQueue):
             module.pushed.fill_(len(module.keys_QD))
-
-
-def _held(objective: nn.Module, optimizers: Mapping[str, torch.optim.Optimizer]) -> list[torch.Tensor]:
-    gradients = [weight.grad for weight in objective.parameters()]
-    return tensors_in([objective.state_dict(), [one.state_dict() for one in optimizers.values()], gradients])
 
 
 def _batch(config: Config, fake: FakeTensorMode) -> Batch:

@@ -1,10 +1,9 @@
 """The messages between processes: a trial's job, its progress, and how it ended."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.config.schema import Config, from_json, to_json
+from pipeline.config.schema import Config
 from pipeline.hardware.share import Share
 
 # done; stopped: early, by the search; failed: see the MLflow run; memory: out of memory; died: killed or crashed;
@@ -71,15 +70,3 @@ class Rungs:
     reduction: int
     epochs: int
     earlier: dict[str, list[tuple[int, float]]]
-
-
-def job_to_json(job: TrialJob) -> str:
-    """Return the job as JSON. In a dict, Ray Tune would expand some values."""
-    return json.dumps({**asdict(job), "config": to_json(job.config)})
-
-
-def job_from_json(text: str) -> TrialJob:
-    """Return the job that `job_to_json` wrote."""
-    job = json.loads(text)
-    job |= {"config": from_json(job["config"]), "share": Share(**job["share"])}
-    return TrialJob(**{**job, "final_statuses": tuple(job["final_statuses"])})

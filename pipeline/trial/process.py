@@ -5,7 +5,6 @@ multiprocessing's fork server forks the trials. It belongs to one process, that 
 server, starts trials for Ray's workers, which connect to its Unix socket. So workers need no fork server and no torch.
 """
 
-import json
 import multiprocessing
 import os
 import pickle
@@ -24,10 +23,11 @@ from pathlib import Path
 
 from pipeline.environment import environment
 from pipeline.errors import first_line
-from pipeline.trial.job import Outcome, Progress
+from pipeline.trial.job import Outcome, Progress, TrialJob
+from pipeline.trial.lock import TakenError
 
 Report = Callable[[Progress], None]
-Target = Callable[[str, Report], Outcome]
+Target = Callable[[TrialJob, Report], Outcome]
 
 # What a trial imports; the second is what MLflow imports when it first uses a database. The fork server ignores an
 # ImportError. Each trial then imports the module itself and reports the error.
@@ -35,16 +35,29 @@ PRELOAD = ["pipeline.trial.run", "mlflow.store.tracking.sqlalchemy_store"]
 SERVER_ENDED = "The process that starts trials ended. Run the same command again to resume."
 
 
-def train(job: str, report: Report) -> Outcome:
-    """Run a trial from its job's text. What libraries print goes to the trial's output.txt."""
-    from pipeline.trial.run import run_job  # imports torch; Ray's workers only pass this function on
+def train(job: TrialJob, report: Report) -> Outcome:
+    """Run a trial. Return how it ended. What libraries print goes to the trial's output.txt."""
+    # These import torch. Ray's workers only pass this function on.
+    from pipeline.hardware.memory import is_out_of_memory
+    from pipeline.tracking.store import run_status
+    from pipeline.trial.run import run_trial
 
-    folder = Path(json.loads(job)["checkpoint"]).parent
+    folder = Path(job.checkpoint).parent
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "output.txt").open("ab") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
-    return run_job(job, report)
+    try:
+        for progress in run_trial(job):
+            report(progress)
+        status = run_status(job.tracking_uri, job.run_id)
+    except TakenError as error:
+        return Outcome("taken", str(error))
+    except Exception as error:  # any error: `run_trial` has written it into the MLflow run
+        return Outcome("memory" if is_out_of_memory(error) else "failed", first_line(error))
+    if status == "KILLED":
+        return Outcome("stopped", "by the search of another process")
+    return Outcome("failed", "in another process") if status == "FAILED" else Outcome("done")
 
 
 @contextmanager
@@ -81,7 +94,7 @@ def trial_server() -> Iterator[str]:
 class TrialProcess:
     """A process that runs a job and reports its progress."""
 
-    def __init__(self, server: str, target: Target, job: str) -> None:
+    def __init__(self, server: str, target: Target, job: TrialJob) -> None:
         with socket.socket(socket.AF_UNIX) as connected:
             connected.connect(server)
             self._messages = Connection(connected.detach())
@@ -117,6 +130,7 @@ def _serve(listener: socket.socket, closing: Connection) -> None:
 
     All in one thread: multiprocessing must not start, poll or join a process in two threads at once.
     """
+    context = multiprocessing.get_context("forkserver")
     trials: dict[Connection, ForkServerProcess] = {}
     stopped: set[Connection] = set()
     with listener:  # closed also after an error, so that nobody waits for an answer
@@ -137,20 +151,15 @@ def _serve(listener: socket.socket, closing: Connection) -> None:
             if listener in ready:
                 messages = Connection(listener.accept()[0].detach())
                 try:
-                    trials[messages] = _start(messages)
+                    process = context.Process(target=_run, args=(*messages.recv(), messages))
+                    process.start()
+                    trials[messages] = process
                 except Exception as error:  # of any kind: the other trials go on
                     with suppress(OSError):  # the worker may have left
                         messages.send(Outcome("died", f"The trial process could not be started: {first_line(error)}"))
                     messages.close()
         for messages, process in trials.items():
             _end(process, messages)
-
-
-def _start(messages: Connection) -> ForkServerProcess:
-    variables, work = messages.recv()
-    process = multiprocessing.get_context("forkserver").Process(target=_run, args=(variables, work, messages))
-    process.start()
-    return process
 
 
 def _end(process: ForkServerProcess, messages: Connection) -> None:

@@ -11,12 +11,12 @@ from gpu_trials import SMALL, CountingRecorder
 from tape import TapeRecorder
 
 from pipeline.config.compose import compose_config
-from pipeline.config.schema import Config
+from pipeline.config.schema import Config, TrainConfig
 from pipeline.data.batches import UnpairedBatches
 from pipeline.data.dataset_cache import open_dataset, prepare
 from pipeline.training.cuda_graphs import CUDARecorder
 from pipeline.training.execution import resolve_execution
-from pipeline.training.state import Schedule, TrainState, build_state
+from pipeline.training.state import TrainState, build_state
 
 # cuBLAS reads this when it is first used; without it its sums have no fixed order.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -80,13 +80,12 @@ def state_on(device: torch.device) -> Callable[..., TrainState]:
 
 
 @pytest.fixture
-def course(tmp_path: Path) -> Callable[[Config], tuple[UnpairedBatches, Schedule]]:
-    """A trial's batches and schedule."""
+def course(tmp_path: Path) -> Callable[[Config], tuple[UnpairedBatches, TrainConfig]]:
+    """A trial's batches and the settings of its training."""
 
-    def find(config: Config) -> tuple[UnpairedBatches, Schedule]:
+    def find(config: Config) -> tuple[UnpairedBatches, TrainConfig]:
         dataset = open_dataset(prepare(config.data, tmp_path / "cache").folder)
         batches = UnpairedBatches(dataset, config.data.size, config.train.batch_size, config.seed)
-        train = config.train
-        return batches, Schedule(train.constant_epochs, train.decay_epochs, train.learning_rate)
+        return batches, config.train
 
     return find

@@ -23,10 +23,10 @@ from pipeline.hardware.timers import start_timer
 from pipeline.hardware.transfer import pack, unpack
 from pipeline.metrics.evaluator import Evaluator
 from pipeline.rng import rng_for
-from pipeline.training.cost_meter import WARMUP_STEPS, held_tensors
+from pipeline.training.cost_meter import WARMUP_STEPS
 from pipeline.training.loop import StepRunner, fit
 from pipeline.training.prepared_steps import prepare_step
-from pipeline.training.state import TrainState, build_state
+from pipeline.training.state import TrainState, build_state, held_tensors
 
 pytestmark = pytest.mark.gpu
 

@@ -36,8 +36,8 @@ def trained(
     state: TrainState, config: Config, course: Course, recorder: Recorder | None = None
 ) -> list[dict[str, Tensor]]:
     """The losses of all steps of a trial."""
-    batches, schedule = course(config)
-    return [report.losses for report in fit(state, batches, schedule, config.seed, recorder)]
+    batches, train = course(config)
+    return [report.losses for report in fit(state, batches, train, config.seed, recorder)]
 
 
 def weights(state: TrainState) -> Tensor:
@@ -162,14 +162,14 @@ def test_a_checkpoint_goes_from_the_cpu_to_the_gpu_and_back(
     model: str, small: Callable[..., Config], state_on: StateOn, course: Course, tmp_path: Path, device: torch.device
 ) -> None:
     config = small(*MODELS[model])
-    batches, schedule = course(config)
+    batches, train = course(config)
     cpu = torch.device("cpu")
     whole, *states = build_state(config, cpu), build_state(config, cpu), state_on(config), build_state(config, cpu)
     trained(whole, config, course)
     for number, state in enumerate(states):
         if number:
             state.load_state_dict(load_checkpoint(tmp_path / "last.pt"))
-        for _ in islice(fit(state, batches, schedule, config.seed), 8):
+        for _ in islice(fit(state, batches, train, config.seed), 8):
             pass
         save_checkpoint(tmp_path / "last.pt", state.state_dict())
     assert states[1].device.type == device.type and states[2].step == whole.step

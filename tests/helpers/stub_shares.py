@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.trial.job import Outcome
+from pipeline.trial.job import Outcome, TrialJob
 from pipeline.trial.process import Report
 
 RULES = "rules.json"
@@ -50,11 +50,10 @@ class Holding:
         ids = ray.get_runtime_context().get_accelerator_ids()["GPU"] if in_a_worker else []
         return Holding, (tuple(ids),)
 
-    def __call__(self, job: str, report: Report) -> Outcome:
-        found = json.loads(job)
-        share, folder = found["share"], Path(found["checkpoint"]).parent
+    def __call__(self, job: TrialJob, report: Report) -> Outcome:
+        share, folder = job.share, Path(job.checkpoint).parent
         rules = json.loads((folder.parent / RULES).read_text())
-        if share["gpus"] and share["gpus"] < rules["enough"]:
+        if share.gpus and share.gpus < rules["enough"]:
             return Outcome("memory", "CUDA out of memory")
         folder.mkdir()
         start = time.monotonic()
@@ -63,7 +62,7 @@ class Holding:
         time.sleep(LINGER_SECONDS)
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         pipes = os.environ.get("CUDA_MPS_PIPE_DIRECTORY")
-        held = Held(found["key"], share["gpus"], share["cpus"], visible, self.given, pipes, start, time.monotonic())
+        held = Held(job.key, share.gpus, share.cpus, visible, self.given, pipes, start, time.monotonic())
         _write(folder / "held.json", asdict(held))
         return Outcome("done") if together else Outcome("failed", "the other trials did not start in time")
 

@@ -13,7 +13,6 @@ from pipeline.hardware.timing_conditions import execution_name, timed_name
 from pipeline.metrics.names import OPERATIONS_PER_IMAGE
 from pipeline.orchestration import forecast
 from pipeline.orchestration.forecast import (
-    ImageCounts,
     Work,
     measured_rate,
     predict_memory,
@@ -28,7 +27,7 @@ HERE = device_name(resolve_device("auto"))
 CPU = Machine("cpu", HERE, cores=2, gpus=0, memory_gb=24.0)
 GPU = Machine("cuda", "H100", cores=16, gpus=1, memory_gb=80.0)
 COST = StepCost(operations=10**9, live_gb=2.0, translation_operations=10**8)
-COUNTS = ImageCounts(10, 12, 5, 6)
+TRAIN_IMAGES = 12
 
 
 # How steps are carried out by default on each kind of device.
@@ -116,9 +115,9 @@ def test_time_without_its_like_is_operations_over_the_rate_of_this_machine(
 
 def test_what_is_left_is_behind_the_steps_that_are_done(tiny: Callable[..., Config]) -> None:
     config = tiny("train.constant_epochs=3", "train.decay_epochs=2", "metric.every_epochs=2")
-    assert remaining_work(config, COUNTS) == Work(steps=5 * 12, evaluations=3)  # behind epochs 2, 4 and the last
-    assert remaining_work(config, COUNTS, steps_done=25) == Work(steps=5 * 12 - 25, evaluations=2)
-    assert remaining_work(config, COUNTS, steps_done=60) == Work(0, 0)
+    assert remaining_work(config, TRAIN_IMAGES) == Work(steps=5 * 12, evaluations=3)  # behind epochs 2, 4 and the last
+    assert remaining_work(config, TRAIN_IMAGES, steps_done=25) == Work(steps=5 * 12 - 25, evaluations=2)
+    assert remaining_work(config, TRAIN_IMAGES, steps_done=60) == Work(0, 0)
 
 
 def test_what_evaluation_needs_of_memory_counts_too() -> None:
@@ -132,10 +131,10 @@ def test_what_evaluation_needs_of_memory_counts_too() -> None:
 def test_evaluation_costs_little_of_a_trial_at_the_papers_scale(task: str, model: str, costs: Path) -> None:
     config = compose_config([f"task={task}", f"model={model}"])
     assert isinstance(config.data, FolderConfig) and config.data.expected_images
-    counts, cost = ImageCounts(*config.data.expected_images), step_cost(config, costs)
-    work = remaining_work(config, counts)
+    (train_a, train_b, test_a, _), cost = config.data.expected_images, step_cost(config, costs)
+    work = remaining_work(config, max(train_a, train_b))
     an_image = cost.translation_operations + OPERATIONS_PER_IMAGE[config.metric.extractor]
-    part = work.evaluations * counts.test_a * an_image / (work.steps * cost.operations)
+    part = work.evaluations * test_a * an_image / (work.steps * cost.operations)
     assert 0 < part < 0.01
 
 

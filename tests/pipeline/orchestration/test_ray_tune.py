@@ -1,12 +1,12 @@
 """Sweeps as commands: results, resuming after a kill, Ctrl-C, failed trials, searches."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,6 +60,19 @@ def assert_no_step_stands_twice() -> None:
             assert len(steps) == len(set(steps)), name
 
 
+def wait_until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not reached() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def kill(sweep: subprocess.Popen[bytes], project: Path) -> None:
+    """Kill a sweep and wait until its trials are gone, too."""
+    sweep.kill()
+    sweep.wait()
+    wait_until(lambda: not any(is_claimed(folder) for folder in project.glob("trials/*")))
+
+
 @pytest.fixture
 def pair(project: Path) -> Path:
     (project / "sweeps/pair.yaml").write_text(SWEEP)
@@ -91,12 +104,8 @@ def test_a_sweep_ends_with_its_table_and_the_same_command_again_trains_nothing(p
 
 def test_a_killed_sweep_is_carried_on_by_the_same_command(pair: Path) -> None:
     killed = subprocess.Popen(command("sweep", "pair"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while len(list(pair.glob("trials/*/last.pt"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
-    time.sleep(8)  # Ray's workers notice that their driver is gone within seconds
+    wait_until(lambda: len(list(pair.glob("trials/*/last.pt"))) == 2)
+    kill(killed, pair)
     assert Counter(trial.info.status for trial in trials())["RUNNING"] >= 1
     planned = json.loads(run("plan", "pair", "--json").stdout)["trials"]
     assert any(trial["state"] == "interrupted" and trial["step"] > 0 for trial in planned)
@@ -109,9 +118,7 @@ def test_a_killed_sweep_is_carried_on_by_the_same_command(pair: Path) -> None:
 
 def test_ctrl_c_ends_a_sweep_at_once_and_in_one_line(pair: Path) -> None:
     started = subprocess.Popen(command("sweep", "pair"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while len(list(pair.glob("trials/*/last.pt"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_until(lambda: len(list(pair.glob("trials/*/last.pt"))) == 2)
     started.send_signal(signal.SIGINT)
     said, errors = started.communicate(timeout=60)
     assert started.returncode == 130
@@ -216,14 +223,10 @@ def test_a_search_stops_what_looks_worse_and_a_stopped_trial_is_over(project: Pa
 def test_a_search_that_was_killed_goes_on_and_compares_with_what_is_over(project: Path) -> None:
     (project / "sweeps/hunt.yaml").write_text(SEARCH)
     killed = subprocess.Popen(command("sweep", "hunt"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not any(trial.info.end_time for trial in known_trials()) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
+    wait_until(lambda: any(trial.info.end_time for trial in known_trials()))
+    kill(killed, project)
     over = {trial.info.run_id: trial.info.end_time for trial in known_trials() if trial.info.end_time}
     assert over
-    time.sleep(8)
     carried_on = run("sweep", "hunt")
     assert carried_on.returncode == 0, carried_on.stdout + carried_on.stderr
     after = {trial.info.run_id: trial for trial in trials()}

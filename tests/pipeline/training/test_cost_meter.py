@@ -10,9 +10,9 @@ from pipeline.hardware.memory import GB, keep_freed_memory, process_peak_gb
 from pipeline.hardware.share import Share
 from pipeline.hardware.timers import start_timer
 from pipeline.training import cost_meter as meter
-from pipeline.training.cost_meter import WARMUP_STEPS, CostMeter, held_tensors
+from pipeline.training.cost_meter import WARMUP_STEPS, CostMeter
 from pipeline.training.loop import StepReport
-from pipeline.training.state import TrainState, build_state
+from pipeline.training.state import TrainState, build_state, held_tensors
 
 keep_freed_memory()  # as trials do
 

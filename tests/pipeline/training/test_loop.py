@@ -8,16 +8,15 @@ import pytest
 import torch
 
 from models.objective import Batch
-from pipeline.config.schema import Config
+from pipeline.config.schema import Config, TrainConfig
 from pipeline.data.batches import UnpairedBatches
 from pipeline.data.dataset_cache import open_dataset, prepare
 from pipeline.hardware.transfer import pack
 from pipeline.rng import rng_for
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.training.loop import StepRunner, fit
-from pipeline.training.prefetch import prefetch
-from pipeline.training.prepared_steps import prepare_step, prepare_steps
-from pipeline.training.state import Schedule, TrainState, build_state, set_learning_rate
+from pipeline.training.prepared_steps import prefetch, prepare_step, prepare_steps
+from pipeline.training.state import TrainState, build_state, learning_rate, set_learning_rate
 
 CPU = torch.device("cpu")
 TRIALS = {
@@ -49,10 +48,10 @@ AXES = {
 }
 
 
-def setting(config: Config, cache: Path) -> tuple[UnpairedBatches, Schedule]:
+def setting(config: Config, cache: Path) -> tuple[UnpairedBatches, TrainConfig]:
     dataset = open_dataset(prepare(config.data, cache).folder)
     batches = UnpairedBatches(dataset, config.data.size, config.train.batch_size, config.seed)
-    return batches, Schedule(config.train.constant_epochs, config.train.decay_epochs, config.train.learning_rate)
+    return batches, config.train
 
 
 def flat(state: TrainState) -> dict[str, torch.Tensor]:
@@ -64,19 +63,19 @@ def test_resumed_run_equals_uninterrupted_run(
     tiny: Callable[..., Config], tmp_path: Path, overrides: tuple[str, ...]
 ) -> None:
     config = tiny(*overrides)
-    batches, schedule = setting(config, tmp_path)
+    batches, train = setting(config, tmp_path)
 
     whole = build_state(config, CPU)
-    losses = [report.losses for report in fit(whole, batches, schedule, config.seed)]
+    losses = [report.losses for report in fit(whole, batches, train, config.seed)]
 
     stopped = build_state(config, CPU)
     half = len(losses) // 2
-    for _ in islice(fit(stopped, batches, schedule, config.seed), half):
+    for _ in islice(fit(stopped, batches, train, config.seed), half):
         pass
     save_checkpoint(tmp_path / "last.pt", stopped.state_dict())
     resumed = build_state(config, CPU)
     resumed.load_state_dict(load_checkpoint(tmp_path / "last.pt"))
-    rest = [report.losses for report in fit(resumed, batches, schedule, config.seed)]
+    rest = [report.losses for report in fit(resumed, batches, train, config.seed)]
 
     assert len(rest) == len(losses) - half > 0
     for expected, found in zip(losses[half:], rest, strict=True):
@@ -91,14 +90,14 @@ def test_prefetched_and_packed_steps_train_the_same(
 ) -> None:
     """As for a GPU. A state between two steps is that of steps taken one by one, whatever was drawn ahead by then."""
     config = tiny(*overrides)
-    batches, schedule = setting(config, tmp_path)
+    batches, train = setting(config, tmp_path)
     one_by_one, ahead_of = build_state(config, CPU), build_state(config, CPU)
-    numbers = range(schedule.epochs * batches.steps_per_epoch)
-    steps = prefetch(prepare_steps(ahead_of, batches, schedule, config.seed, numbers))
+    numbers = range(train.epochs * batches.steps_per_epoch)
+    steps = prefetch(prepare_steps(ahead_of, batches, train, config.seed, numbers))
     runner = StepRunner(ahead_of)
-    for report in fit(one_by_one, batches, schedule, config.seed):
+    for report in fit(one_by_one, batches, train, config.seed):
         prepared = next(steps)
-        set_learning_rate(ahead_of.optimizers, schedule.rate(report.epoch))
+        set_learning_rate(ahead_of.optimizers, learning_rate(train, report.epoch))
         losses = runner.run(replace(prepared, arguments=pack(prepared.arguments, pinned=False)))
         assert ahead_of.step == report.step
         assert all(torch.equal(losses[name], loss) for name, loss in report.losses.items())
@@ -126,16 +125,16 @@ def test_a_batch_that_the_model_cannot_train_on_is_refused(tiny: Callable[..., C
 
 def test_a_checkpoint_of_one_layout_goes_on_in_the_other(tiny: Callable[..., Config], tmp_path: Path) -> None:
     first, last = (tiny(f"train.channels_last={layout}") for layout in ("false", "true"))
-    batches, schedule = setting(first, tmp_path)
+    batches, train = setting(first, tmp_path)
     written = build_state(first, CPU)
-    for _ in islice(fit(written, batches, schedule, first.seed), 2):
+    for _ in islice(fit(written, batches, train, first.seed), 2):
         pass
     save_checkpoint(tmp_path / "last.pt", written.state_dict())
     moments: list[dict[str, torch.Tensor]] = []
     for config in (first, last):
         state = build_state(config, CPU)
         state.load_state_dict(load_checkpoint(tmp_path / "last.pt"))
-        next(iter(fit(state, batches, schedule, config.seed)))
+        next(iter(fit(state, batches, train, config.seed)))
         optimizer = state.optimizers["generator"]
         moments.append(
             {
@@ -156,10 +155,10 @@ def test_training_moves_every_trained_weight(
     tiny: Callable[..., Config], tmp_path: Path, overrides: tuple[str, ...]
 ) -> None:
     config = tiny(*overrides)
-    batches, schedule = setting(config, tmp_path)
+    batches, train = setting(config, tmp_path)
     state = build_state(config, CPU)
     before = [p.clone() for phase in state.objective.phases for p in state.objective.parameters_of(phase)]
-    for _ in islice(fit(state, batches, schedule, config.seed), 2):
+    for _ in islice(fit(state, batches, train, config.seed), 2):
         pass
     after = [p for phase in state.objective.phases for p in state.objective.parameters_of(phase)]
     assert all(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
@@ -170,19 +169,18 @@ def test_every_axis_trains_the_generator_with_finite_losses(
     tiny: Callable[..., Config], tmp_path: Path, overrides: tuple[str, ...]
 ) -> None:
     config = tiny(*overrides)
-    batches, schedule = setting(config, tmp_path)
+    batches, train = setting(config, tmp_path)
     state = build_state(config, CPU)
     before = [parameter.clone() for parameter in state.objective.translator.parameters()]
-    for report in islice(fit(state, batches, schedule, config.seed), 3):
+    for report in islice(fit(state, batches, train, config.seed), 3):
         assert all(math.isfinite(loss) for loss in report.losses.values())
     after = list(state.objective.translator.parameters())
     assert all(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
 
 
 def test_rate_is_constant_and_then_falls_linearly_to_the_last_epoch() -> None:
-    schedule = Schedule(constant_epochs=2, decay_epochs=3, learning_rate=1.0)
-    assert [schedule.rate(epoch) for epoch in range(5)] == [1, 1, 0.75, 0.5, 0.25]
-    assert [schedule.decays(epoch) for epoch in range(5)] == [False, False, True, True, True]
+    train = TrainConfig(constant_epochs=2, decay_epochs=3, learning_rate=1.0)
+    assert [learning_rate(train, epoch) for epoch in range(5)] == [1, 1, 0.75, 0.5, 0.25]
 
 
 def test_streams_differ_by_seed_and_purpose_and_repeat() -> None:

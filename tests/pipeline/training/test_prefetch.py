@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.training.prefetch import DEPTH, prefetch
+from pipeline.training.prepared_steps import DEPTH, prefetch
 
 
 def test_items_come_in_their_order() -> None:

@@ -40,7 +40,7 @@ def test_counted_memory_is_that_of_a_step_that_is_taken(
 ) -> None:
     from models.objective import Batch, sample_step
     from pipeline.hardware.memory import GB, LiveTensors
-    from pipeline.training.cost_meter import held_tensors
+    from pipeline.training.state import held_tensors
 
     # A warm queue, since the dearest step is what is counted.
     config = (

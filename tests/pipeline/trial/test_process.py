@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 import stub_trials
+from stub_trials import JOB
 
 from pipeline.trial.job import Outcome, Progress
 from pipeline.trial.process import TrialProcess, trial_server
-
-JOB = '{"config": "{\\"seed\\": 7}"}'
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +51,7 @@ def outcome_of(process: TrialProcess) -> Outcome:
 
 # Stubs need none of the imports that a trial needs.
 NO_PRELOAD = """
+import pathlib
 import stub_trials
 from pipeline.trial import process
 from pipeline.trial.process import TrialProcess, trial_server
@@ -102,7 +102,7 @@ def test_a_trial_without_an_outcome_is_reported_with_its_exit_code(server: str) 
 def test_an_exception_in_a_trial_is_its_outcome_and_is_printed(tmp_path: Path) -> None:
     code = f"""{NO_PRELOAD}
 with trial_server() as server:
-    print(TrialProcess(server, stub_trials.faulty, {JOB!r}).receive())
+    print(TrialProcess(server, stub_trials.faulty, stub_trials.JOB).receive())
 """
     output, errors = start_python(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE).communicate(timeout=120)
     assert "failed" in output and "ValueError: no such thing" in output
@@ -110,7 +110,7 @@ with trial_server() as server:
 
 
 def test_what_a_trial_cannot_unpickle_is_its_outcome(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(job: str, report: object) -> Outcome:
+    def missing(job: object, report: object) -> Outcome:
         return Outcome("done")
 
     missing.__qualname__, missing.__module__ = "missing", "only_here"
@@ -122,7 +122,7 @@ def test_what_a_trial_cannot_unpickle_is_its_outcome(server: str, monkeypatch: p
 
 
 def test_a_stopped_trial_is_gone(server: str, tmp_path: Path) -> None:
-    process = TrialProcess(server, stub_trials.endless, str(tmp_path / "pid"))
+    process = TrialProcess(server, stub_trials.endless, tmp_path / "pid")
     pid = pid_in(tmp_path / "pid")
     process.stop()
     assert is_gone(pid)
@@ -130,9 +130,10 @@ def test_a_stopped_trial_is_gone(server: str, tmp_path: Path) -> None:
 
 def test_a_trial_ends_with_its_worker(server: str, tmp_path: Path) -> None:
     worker = start_python(f"""
+import pathlib
 import stub_trials
 from pipeline.trial.process import TrialProcess
-TrialProcess({server!r}, stub_trials.endless, {str(tmp_path / "pid")!r}).receive()
+TrialProcess({server!r}, stub_trials.endless, pathlib.Path({str(tmp_path / "pid")!r})).receive()
 """)
     pid = pid_in(tmp_path / "pid")
     worker.kill()
@@ -143,7 +144,7 @@ TrialProcess({server!r}, stub_trials.endless, {str(tmp_path / "pid")!r}).receive
 def test_a_trial_ends_with_the_process_that_serves(tmp_path: Path) -> None:
     serving = start_python(f"""{NO_PRELOAD}
 with trial_server() as server:
-    TrialProcess(server, stub_trials.endless, {str(tmp_path / "pid")!r}).receive()
+    TrialProcess(server, stub_trials.endless, pathlib.Path({str(tmp_path / "pid")!r})).receive()
 """)
     pid = pid_in(tmp_path / "pid")
     serving.kill()
@@ -172,7 +173,7 @@ with trial_server() as server:
 
 def test_at_the_end_of_the_server_its_trials_are_gone(tmp_path: Path) -> None:
     with trial_server() as address:
-        process = TrialProcess(address, stub_trials.endless, str(tmp_path / "pid"))
+        process = TrialProcess(address, stub_trials.endless, tmp_path / "pid")
         pid = pid_in(tmp_path / "pid")
     assert is_gone(pid)
     assert not Path(address).exists()
@@ -184,15 +185,15 @@ def test_at_the_end_of_the_server_its_trials_are_gone(tmp_path: Path) -> None:
 def test_a_killed_fork_server_ends_its_trials_and_is_started_again(tmp_path: Path) -> None:
     code = f"""{NO_PRELOAD}
 from multiprocessing import forkserver
-import os, signal, pathlib, time
+import os, signal, time
 file = pathlib.Path({str(tmp_path / "pid")!r})
 with trial_server() as server:
-    trial = TrialProcess(server, stub_trials.endless, str(file))
+    trial = TrialProcess(server, stub_trials.endless, file)
     while not (file.exists() and file.read_text()):
         time.sleep(0.02)
     os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
     print(trial.receive().ending)
-    trial = TrialProcess(server, stub_trials.steady, {JOB!r})
+    trial = TrialProcess(server, stub_trials.steady, stub_trials.JOB)
     print([trial.receive() for _ in range(4)][-1].ending)
 """
     output, _ = start_python(code, stdout=subprocess.PIPE).communicate(timeout=120)

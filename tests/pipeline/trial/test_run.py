@@ -21,7 +21,7 @@ from pipeline.tracking.store import Tracker, store_lock
 from pipeline.training.background_writer import Writer
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.training.loop import StepReport, loss_history
-from pipeline.trial import session as module
+from pipeline.trial import run as module
 from pipeline.trial.job import TrialJob
 from pipeline.trial.run import run_trial
 

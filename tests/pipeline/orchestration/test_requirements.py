@@ -10,9 +10,9 @@ from pipeline.config.sweep_file import load_sweep
 from pipeline.errors import UserError
 from pipeline.hardware.device import Machine
 from pipeline.hardware.gpus import GPU
-from pipeline.orchestration import preflight
+from pipeline.orchestration import requirements
 from pipeline.orchestration.planner import plan_sweep
-from pipeline.orchestration.preflight import require_machine
+from pipeline.orchestration.requirements import check_readiness
 
 
 @pytest.mark.parametrize(
@@ -26,10 +26,10 @@ from pipeline.orchestration.preflight import require_machine
 def test_a_sweep_on_cuda_is_stopped_before_it_trains(
     project: Path, monkeypatch: pytest.MonkeyPatch, gpu: GPU, overrides: tuple[str, ...], said: str
 ) -> None:
-    monkeypatch.setattr(preflight, "find_cuda", lambda: replace(FACTS, gpus=(gpu,)))
+    monkeypatch.setattr(requirements, "find_cuda", lambda: replace(FACTS, gpus=(gpu,)))
     planned = plan_sweep(load_sweep("smoke"), [*overrides])
-    require_machine(replace(planned, machine=Machine("cpu", "CPU", 2, 0, 8.0)))
+    check_readiness(replace(planned, machine=Machine("cpu", "CPU", 2, 0, 8.0)))
     (project / "results").touch()
     machine = Machine("cuda", gpu.name, 16, 1, gpu.usable_gb, (gpu,))
     with pytest.raises(UserError, match=said):
-        require_machine(replace(planned, machine=machine))
+        check_readiness(replace(planned, machine=machine))
