@@ -35,7 +35,8 @@ def service_checks(uri: str, metric: MetricConfig) -> list[Check]:
 
 def check_tracking(uri: str) -> Check:
     """Check that the store answers and has the right schema. Probe the port of a server first."""
-    from pipeline.checks.store import ANOTHER, check_store, without_password  # MLflow, which takes seconds
+    from analysis.records.mlflow_reader import without_password  # MLflow, which takes seconds
+    from pipeline.checks.store import ANOTHER, check_store
 
     parts = urlsplit(uri)
     port = {"http": 80, "https": 443}.get(parts.scheme)

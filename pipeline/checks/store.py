@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -14,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.store import db_migrations
 from mlflow.version import VERSION
 
+from analysis.records.mlflow_reader import without_password
 from pipeline.checks.machine import Check
 from pipeline.environment import environment
 from pipeline.errors import first_line
@@ -74,12 +74,3 @@ def _check_database(uri: str, shown: str) -> Check:
 def known_revisions() -> ScriptDirectory:
     """Return the schema revisions that this MLflow knows."""
     return ScriptDirectory(str(Path(str(db_migrations.__file__)).parent))
-
-
-def without_password(uri: str) -> str:
-    """Return the address with its password hidden."""
-    parts = urlsplit(uri)
-    if not parts.password:
-        return uri
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username}:…@{host}"))

@@ -60,7 +60,8 @@ def run_trial(job: TrialJob) -> Iterator[Progress]:
 def _train(job: TrialJob, run: TrialRun) -> Iterator[Progress]:
     """Set up and resume the trial, train it, and close its run.
 
-    Yield every `log_every_steps` steps and at the end of each epoch.
+    Yield every `log_every_steps` steps and at the end of each epoch. Before each yield, in this order: evaluate if it
+    is due, log, save if it is due.
     """
     started = time.perf_counter()
     config, train = job.config, job.config.train
@@ -93,6 +94,7 @@ def _train(job: TrialJob, run: TrialRun) -> Iterator[Progress]:
             if not epoch_ends and step % train.log_every_steps:
                 continue
             epochs_done = step // batches.steps_per_epoch
+            # Evaluate.
             scores: dict[str, float] = {}
             if epoch_ends and (epochs_done % config.metric.every_epochs == 0 or step == total):
                 with meter.evaluation(state, evaluator.resident_tensors()):
@@ -100,16 +102,19 @@ def _train(job: TrialJob, run: TrialRun) -> Iterator[Progress]:
                 scores = evaluations[step] = evaluation.scores
                 made_with = {"step": step, "epoch": epochs_done, **evaluation.provenance, **tags}
                 writer.write(partial(run.log_evaluation, step, scores, made_with, evaluation.grid))
+            # Log.
             losses = writer.snapshot(loss_history(unlogged))
             unlogged.clear()
             writer.write(partial(log_step, run, step, losses, scores))
             if scores:
                 # A search may stop the trial because of this score. The run must hold the score by then.
                 writer.write(run.flush).result()
+            # Save.
             if checkpoints.due(epochs_done, epoch_ends=epoch_ends, last=step == total):
                 # A checkpoint ahead of its MLflow run would not be used.
                 writer.write(run.flush)
                 checkpoints.save(checkpoint_content(config, state, evaluations, meter.state_dict()))
+            # Report.
             yield Progress(
                 step=step,
                 steps=total,
@@ -121,6 +126,7 @@ def _train(job: TrialJob, run: TrialRun) -> Iterator[Progress]:
                 scored_now=bool(scores),
                 peak_live_gb=meter.peaks.get("training_peak_live_gb"),
             )
+    # Finish.
     with meter.evaluation(state):
         source = evaluator.score_source()
     values = final_values(evaluations, source, meter.costs(len(evaluations)), metric, batches.steps_per_epoch)
