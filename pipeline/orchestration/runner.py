@@ -2,11 +2,9 @@
 
 import os
 import shutil
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -15,19 +13,14 @@ from analysis.records.names import Tag
 from analysis.records.schema import RecordsError
 from analysis.tables.write import write_tables
 from pipeline.errors import UserError
-from pipeline.hardware.allocation import part_of_gpu
-from pipeline.hardware.device import Machine
 from pipeline.orchestration.live_table import Line, LiveView, open_log
 from pipeline.orchestration.planner import Plan, PlannedTrial, replan, with_records
 from pipeline.orchestration.ray_tune import Events, run_jobs
 from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import Requirement, estimate_requirements
+from pipeline.orchestration.retry import next_round, wait_for_others
 from pipeline.orchestration.sampler import add_sample, halving_rungs
-from pipeline.trial.job import Ending, Outcome, TrialJob
-from pipeline.trial.lock import is_claimed
-
-POLL_SECONDS = 2.0
-_ENDINGS: dict[str, Ending] = {"FINISHED": "done", "FAILED": "failed", "KILLED": "stopped"}
+from pipeline.trial.job import Outcome, TrialJob
 
 
 def run_trials(
@@ -47,11 +40,20 @@ def run_trials(
     log = open_log(Path(plan.config.paths.logs) / f"{plan.sweep.name}-{plan.task}.log")
     view = LiveView(f"{plan.sweep.name} on {plan.task}", plan.metric, lines, slots, console, log)
     storage = Path(plan.config.paths.cache) / "ray" / str(os.getpid())
+    queue = JobQueue(plan, jobs, view)
     with ThreadPoolExecutor(max_workers=1) as background:
-        queue = JobQueue(plan, jobs, view, background)
+        rewriting: Future[None] | None = None
+
+        def end(key: str, outcome: Outcome) -> None:
+            nonlocal rewriting
+            queue.end(key, outcome)
+            # If many short trials end, several share one rewrite.
+            if rewriting is None or rewriting.done():
+                rewriting = background.submit(_rewrite_tables, queue.plan)
+
         try:
             with view:
-                events = Events(view.start, view.follow, queue.end)
+                events = Events(view.start, view.follow, end)
                 source, count = queue.first_round(), len(jobs) + plan.samples_to_draw
                 while count:
                     queue.outcomes.clear()
@@ -66,11 +68,10 @@ def run_trials(
 class JobQueue:
     """The jobs of a sweep, round by round, and how those of the present round ended."""
 
-    def __init__(self, plan: Plan, jobs: Sequence[TrialJob], view: LiveView, background: ThreadPoolExecutor) -> None:
-        self.plan, self.view, self.background = plan, view, background
+    def __init__(self, plan: Plan, jobs: Sequence[TrialJob], view: LiveView) -> None:
+        self.plan, self.view = plan, view
         self.jobs: dict[str, TrialJob] = {}
         self.outcomes: dict[str, Outcome] = {}
-        self._tables: Future[None] | None = None
         # Trials of other processes come last: most of them are done by then.
         elsewhere = {planned.key for planned in plan.trials if planned.state == "training"}
         self._enqueue(sorted(jobs, key=lambda job: job.key in elsewhere))
@@ -82,7 +83,7 @@ class JobQueue:
             yield from sampled
 
     def end(self, key: str, outcome: Outcome) -> None:
-        """A job of this round has ended. Record it, and bring the tables up to date."""
+        """A job of this round has ended. Record how."""
         run_id, progress = self.jobs[key].run_id, self.view.lines[key].progress
         self.outcomes[key] = outcome
         self.view.end(key, outcome)
@@ -95,34 +96,12 @@ class JobQueue:
                 self.plan.tracker.end_trial(run_id, "FAILED", {Tag.ERROR: outcome.reason})
         except UserError as error:
             self.view.log.info("%s: %s", key, error)
-        # If many short trials end, several share one rewrite.
-        if self._tables is None or self._tables.done():
-            self._tables = self.background.submit(_rewrite_tables, self.plan)
 
     def next_round(self) -> list[TrialJob]:
         """The jobs to run after a round. If only other processes' jobs are left, wait for those processes."""
         retries, elsewhere = next_round([self.jobs[key] for key in self.outcomes], self.outcomes, self.plan.machine)
-        return self._enqueue([*retries, *elsewhere] if retries else self._wait_for_others(elsewhere))
-
-    def _wait_for_others(self, jobs: list[TrialJob]) -> list[TrialJob]:
-        """Wait until another process leaves one of these jobs unfinished, or all have ended; return those left."""
-        while jobs:
-            unlocked = {job.key for job in jobs if not is_claimed(Path(job.checkpoint).parent)}
-            records = self.plan.tracker.find_trials()
-            left: list[TrialJob] = []
-            for job in jobs:
-                record = records.get(job.key)
-                if job.key in unlocked and record is None:
-                    self.view.end(job.key, Outcome("failed", "it was dropped"))
-                elif job.key in unlocked and record and record.status in job.final_statuses:
-                    self.view.end(job.key, Outcome(_ENDINGS[record.status], "by another process"))
-                else:
-                    left.append(job)
-            if not left or any(job.key in unlocked for job in left):
-                return left
-            jobs = left
-            time.sleep(POLL_SECONDS)
-        return []
+        left = elsewhere if retries else wait_for_others(elsewhere, self.plan.tracker, self.view)
+        return self._enqueue([*retries, *left])
 
     def _sample(self) -> list[TrialJob]:
         """The job of a search's next sample, and those of samples that another process has recorded meanwhile."""
@@ -142,28 +121,6 @@ class JobQueue:
             self.jobs[job.key] = job
             self.view.lines[job.key].state = "waiting"
         return jobs
-
-
-def retried(job: TrialJob, machine: Machine) -> TrialJob | None:
-    """Return the job with twice the memory, up to a whole device; None if it had a whole device already."""
-    share = job.share
-    if share.on_one_device <= 1:
-        return None
-    fewer = share.on_one_device // 2
-    # The trial's own failure must not prevent its retry.
-    final_statuses = tuple(status for status in job.final_statuses if status != "FAILED")
-    gpus, slots = (0.0, fewer) if machine.device == "cpu" else (part_of_gpu(fewer), machine.gpus * fewer)
-    more = replace(share, gpus=gpus, memory_gb=machine.memory_gb / fewer, slots=slots)
-    return replace(job, share=more, final_statuses=final_statuses)
-
-
-def next_round(
-    jobs: Sequence[TrialJob], outcomes: Mapping[str, Outcome], machine: Machine
-) -> tuple[list[TrialJob], list[TrialJob]]:
-    """Return the jobs that ran out of memory, with more of it, and the jobs that other processes were training."""
-    retries = [retried(job, machine) for job in jobs if outcomes[job.key].ending == "memory"]
-    elsewhere = [job for job in jobs if outcomes[job.key].ending == "taken"]
-    return [job for job in retries if job], elsewhere
 
 
 def _rewrite_tables(plan: Plan) -> None:

@@ -58,79 +58,110 @@ def run_trial(job: TrialJob) -> Iterator[Progress]:
 
 
 def _train(job: TrialJob, run: TrialRun) -> Iterator[Progress]:
-    """Set up and resume the trial, train it, and close its run.
+    """Train and record. Yield every `log_every_steps` steps and at the end of each epoch."""
+    training = _Training(job, run)
+    with training.writer:
+        for step in training.steps():
+            scores = training.evaluate_if_due(step)
+            training.log(step, scores)
+            training.save_if_due(step)
+            yield training.progress(step, scores)
+    training.finish()
 
-    Yield every `log_every_steps` steps and at the end of each epoch. Before each yield, in this order: evaluate if it
-    is due, log, save if it is due.
-    """
-    started = time.perf_counter()
-    config, train = job.config, job.config.train
-    device, tags = resolve_device(config.compute.device), device_tags(job)
-    limit_cuda(device, tensors_gb(job.share))
-    keep_freed_memory()
-    use_threads(job.share.cpus)
-    dataset = open_dataset(Path(job.data_folder))
-    batches = UnpairedBatches(dataset, config.data.size, train.batch_size, config.seed)
-    total = train.epochs * batches.steps_per_epoch
-    state = build_state(config, device)
-    saved = _load_saved(Path(job.checkpoint), run)
-    if saved:
-        state.load_state_dict(saved)
-    first_step = state.step
-    evaluations: dict[int, dict[str, float]] = saved.get("evaluations", {})
-    meter = CostMeter(device, job.share, train.batch_size, tags[Tag.TIMED], saved.get("meter"))
-    with meter.evaluation(state):
-        evaluator = Evaluator(dataset, config.metric, device, Path(job.cache))
-    metric, _ = metric_names(config.metric.extractor)
-    reports = fit(state, batches, train, config.seed)
-    if state.execution.compile:
-        reports = _first_under(use_compile_cache(Path(job.cache), job.share.cpus), reports)
-    unlogged: list[StepReport] = []
-    with Writer(background=device.type == "cuda") as writer:
-        checkpoints = Checkpoints(Path(job.checkpoint), train, writer)
-        for report in meter.training(reports, state, total - first_step):
-            unlogged.append(report)
-            step, epoch_ends = report.step, report.step % batches.steps_per_epoch == 0
-            if not epoch_ends and step % train.log_every_steps:
-                continue
-            epochs_done = step // batches.steps_per_epoch
-            # Evaluate.
-            scores: dict[str, float] = {}
-            if epoch_ends and (epochs_done % config.metric.every_epochs == 0 or step == total):
-                with meter.evaluation(state, evaluator.resident_tensors()):
-                    evaluation = evaluator.evaluate(state.objective.translator.translate)
-                scores = evaluations[step] = evaluation.scores
-                made_with = {"step": step, "epoch": epochs_done, **evaluation.provenance, **tags}
-                writer.write(partial(run.log_evaluation, step, scores, made_with, evaluation.grid))
-            # Log.
-            losses = writer.snapshot(loss_history(unlogged))
-            unlogged.clear()
-            writer.write(partial(log_step, run, step, losses, scores))
-            if scores:
-                # A search may stop the trial because of this score. The run must hold the score by then.
-                writer.write(run.flush).result()
-            # Save.
-            if checkpoints.due(epochs_done, epoch_ends=epoch_ends, last=step == total):
-                # A checkpoint ahead of its MLflow run would not be used.
-                writer.write(run.flush)
-                checkpoints.save(checkpoint_content(config, state, evaluations, meter.state_dict()))
-            # Report.
-            yield Progress(
-                step=step,
-                steps=total,
-                first_step=first_step,
-                seconds_per_step=meter.recent_seconds_per_step,
-                seconds=time.perf_counter() - started,
-                epoch=epochs_done,
-                score=evaluations[max(evaluations)][metric] if evaluations else None,
-                scored_now=bool(scores),
-                peak_live_gb=meter.peaks.get("training_peak_live_gb"),
-            )
-    # Finish.
-    with meter.evaluation(state):
-        source = evaluator.score_source()
-    values = final_values(evaluations, source, meter.costs(len(evaluations)), metric, batches.steps_per_epoch)
-    run.finish(values, {**tags, **evaluator.provenance(len(dataset.test_a))})
+
+class _Training:
+    """A trial while it trains. `_train` calls its methods in the order in which they stand here."""
+
+    def __init__(self, job: TrialJob, run: TrialRun) -> None:
+        self.started, self.job, self.run, self.config = time.perf_counter(), job, run, job.config
+        self.device, self.tags = resolve_device(self.config.compute.device), device_tags(job)
+        limit_cuda(self.device, tensors_gb(job.share))
+        keep_freed_memory()
+        use_threads(job.share.cpus)
+        dataset, train = open_dataset(Path(job.data_folder)), self.config.train
+        self.batches = UnpairedBatches(dataset, self.config.data.size, train.batch_size, self.config.seed)
+        self.total = train.epochs * self.batches.steps_per_epoch
+        self.state = build_state(self.config, self.device)
+        saved = _load_saved(Path(job.checkpoint), run)
+        if saved:
+            self.state.load_state_dict(saved)
+        self.first_step = self.state.step
+        self.evaluations: dict[int, dict[str, float]] = saved.get("evaluations", {})
+        self.meter = CostMeter(self.device, job.share, train.batch_size, self.tags[Tag.TIMED], saved.get("meter"))
+        with self.meter.evaluation(self.state):
+            self.evaluator = Evaluator(dataset, self.config.metric, self.device, Path(job.cache))
+        self.metric, _ = metric_names(self.config.metric.extractor)
+        self.writer = Writer(background=self.device.type == "cuda")
+        self.checkpoints = Checkpoints(Path(job.checkpoint), train, self.writer)
+        # Since the last call of `log`.
+        self.unlogged: list[StepReport] = []
+
+    def steps(self) -> Iterator[int]:
+        """Train to the end. Yield every `log_every_steps` steps and at the end of each epoch."""
+        reports = fit(self.state, self.batches, self.config.train, self.config.seed)
+        if self.state.execution.compile:
+            reports = _first_under(use_compile_cache(Path(self.job.cache), self.job.share.cpus), reports)
+        for report in self.meter.training(reports, self.state, self.total - self.first_step):
+            self.unlogged.append(report)
+            if self._epoch_ends(report.step) or report.step % self.config.train.log_every_steps == 0:
+                yield report.step
+
+    def evaluate_if_due(self, step: int) -> dict[str, float]:
+        """Score the test images after every `metric.every_epochs`-th epoch and the last one; else return nothing."""
+        epoch = self._epochs_done(step)
+        if not self._epoch_ends(step) or (epoch % self.config.metric.every_epochs and step != self.total):
+            return {}
+        with self.meter.evaluation(self.state, self.evaluator.resident_tensors()):
+            evaluation = self.evaluator.evaluate(self.state.objective.translator.translate)
+        self.evaluations[step] = evaluation.scores
+        made_with = {"step": step, "epoch": epoch, **evaluation.provenance, **self.tags}
+        self.writer.write(partial(self.run.log_evaluation, step, evaluation.scores, made_with, evaluation.grid))
+        return evaluation.scores
+
+    def log(self, step: int, scores: dict[str, float]) -> None:
+        """Log the losses since the last call, and the scores."""
+        losses = self.writer.snapshot(loss_history(self.unlogged))
+        self.unlogged.clear()
+        self.writer.write(partial(log_step, self.run, step, losses, scores))
+        if scores:
+            # A search may stop the trial because of this score. The run must hold the score by then.
+            self.writer.write(self.run.flush).result()
+
+    def save_if_due(self, step: int) -> None:
+        """Save a checkpoint if `Checkpoints` says so."""
+        if self.checkpoints.due(self._epochs_done(step), epoch_ends=self._epoch_ends(step), last=step == self.total):
+            # A checkpoint ahead of its MLflow run would not be used.
+            self.writer.write(self.run.flush)
+            meter = self.meter.state_dict()
+            self.checkpoints.save(checkpoint_content(self.config, self.state, self.evaluations, meter))
+
+    def progress(self, step: int, scores: dict[str, float]) -> Progress:
+        """Return how far the trial is. scores: those of an evaluation at this step."""
+        return Progress(
+            step=step,
+            steps=self.total,
+            first_step=self.first_step,
+            seconds_per_step=self.meter.recent_seconds_per_step,
+            seconds=time.perf_counter() - self.started,
+            epoch=self._epochs_done(step),
+            score=self.evaluations[max(self.evaluations)][self.metric] if self.evaluations else None,
+            scored_now=bool(scores),
+            peak_live_gb=self.meter.peaks.get("training_peak_live_gb"),
+        )
+
+    def finish(self) -> None:
+        """Write the final values, and close the MLflow run."""
+        with self.meter.evaluation(self.state):
+            source = self.evaluator.score_source()
+        costs, per_epoch = self.meter.costs(len(self.evaluations)), self.batches.steps_per_epoch
+        values = final_values(self.evaluations, source, costs, self.metric, per_epoch)
+        self.run.finish(values, {**self.tags, **self.evaluator.provenance(len(self.evaluator.test_a))})
+
+    def _epochs_done(self, step: int) -> int:
+        return step // self.batches.steps_per_epoch
+
+    def _epoch_ends(self, step: int) -> bool:
+        return step % self.batches.steps_per_epoch == 0
 
 
 def _load_saved(file: Path, run: TrialRun) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from pipeline.orchestration.planner import plan_sweep
 from pipeline.orchestration.ray_tune import Events, cluster, run_jobs
 from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import estimate_requirements
-from pipeline.orchestration.runner import next_round
+from pipeline.orchestration.retry import next_round
 from pipeline.trial.job import Outcome
 from pipeline.trial.process import trial_server
 

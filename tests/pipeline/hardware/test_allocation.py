@@ -8,7 +8,7 @@ from pipeline.errors import UserError
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, needed_gb, share_of, tensors_gb
 from pipeline.hardware.device import Machine
 from pipeline.hardware.share import Share
-from pipeline.orchestration.runner import next_round, retried
+from pipeline.orchestration.retry import next_round, retried
 from pipeline.trial.job import Outcome, TrialJob
 
 AUTO = ComputeConfig()

@@ -12,7 +12,7 @@ from pipeline.config.compose import compose_config
 from pipeline.hardware.device import Machine
 from pipeline.hardware.share import Share
 from pipeline.orchestration.ray_tune import Events, cluster, run_jobs
-from pipeline.orchestration.runner import next_round
+from pipeline.orchestration.retry import next_round
 from pipeline.trial.job import Outcome, TrialJob
 from pipeline.trial.process import trial_server
 

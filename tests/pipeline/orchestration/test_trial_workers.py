@@ -14,7 +14,7 @@ from pipeline.errors import UserError
 from pipeline.hardware.device import Machine
 from pipeline.hardware.share import Share
 from pipeline.orchestration.ray_tune import Events, cluster, require_offer, run_jobs
-from pipeline.orchestration.runner import next_round
+from pipeline.orchestration.retry import next_round
 from pipeline.trial.job import Outcome, TrialJob
 from pipeline.trial.process import Target, trial_server
 
