@@ -47,14 +47,14 @@ LEGEND_LETTERS = 30  # of a name in a legend of many
 LEGEND_MANY = 7
 
 _STYLE: Mapping[str, Any] = {
-    **{"font.size": 8, "text.color": INK, "text.parse_math": False},
-    **{"axes.labelsize": 8, "axes.titlesize": 8, "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8},
-    **{"axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.linewidth": 0.7},
-    **{"axes.facecolor": "none", "figure.facecolor": "none", "figure.dpi": DPI},
-    **{"axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.grid": True},
-    **{"grid.color": INK, "grid.alpha": 0.13, "grid.linewidth": 0.6, "xtick.major.size": 2.5, "ytick.major.size": 2.5},
-    **{"legend.frameon": False, "svg.fonttype": "path", "svg.hashsalt": "analysis"},
-}
+    "font.size": 8, "text.color": INK, "text.parse_math": False,
+    "axes.labelsize": 8, "axes.titlesize": 8, "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8,
+    "axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.linewidth": 0.7,
+    "axes.facecolor": "none", "figure.facecolor": "none", "figure.dpi": DPI,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.grid": True,
+    "grid.color": INK, "grid.alpha": 0.13, "grid.linewidth": 0.6, "xtick.major.size": 2.5, "ytick.major.size": 2.5,
+    "legend.frameon": False, "svg.fonttype": "path", "svg.hashsalt": "analysis",
+}  # fmt: skip
 
 
 @contextmanager

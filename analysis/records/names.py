@@ -42,25 +42,25 @@ IS_SWEEP = f"tags.{Tag.KIND} = 'sweep'"
 
 # The tags that scores must share to be comparable, and what a reader calls them.
 SCORE_TAGS: Mapping[str, str] = {
-    **{Tag.EXTRACTOR: "extractor", Tag.WEIGHTS: "weights", Tag.LAYER: "layer", Tag.RESIZE: "resize"},
-    **{Tag.ARITHMETIC: "arithmetic", Tag.IMAGE_SIZE: "image size", Tag.IMAGES_A: "images of A"},
-    **{Tag.IMAGES_B: "images of B", Tag.KID_SUBSET_SIZE: "KID subset size", Tag.VGG16: "VGG16 weights"},
-    **{Tag.LPIPS_VGG16: "LPIPS weights", Tag.DINOV2: "DINOv2 weights", Tag.SEGMENTER: "segmentation network"},
+    Tag.EXTRACTOR: "extractor", Tag.WEIGHTS: "weights", Tag.LAYER: "layer", Tag.RESIZE: "resize",
+    Tag.ARITHMETIC: "arithmetic", Tag.IMAGE_SIZE: "image size", Tag.IMAGES_A: "images of A",
+    Tag.IMAGES_B: "images of B", Tag.KID_SUBSET_SIZE: "KID subset size", Tag.VGG16: "VGG16 weights",
+    Tag.LPIPS_VGG16: "LPIPS weights", Tag.DINOV2: "DINOv2 weights", Tag.SEGMENTER: "segmentation network",
     Tag.RESULT_VERSION: "result version",
-}
+}  # fmt: skip
 # The tags that say how results were made, and what a reader calls them.
 PROVENANCE_TAGS: Mapping[str, str] = {
-    **{Tag.COMMIT: "commit", Tag.DATA_FINGERPRINT: "data fingerprint", Tag.TIMED: "trained", Tag.TORCH: "torch"},
+    Tag.COMMIT: "commit", Tag.DATA_FINGERPRINT: "data fingerprint", Tag.TIMED: "trained", Tag.TORCH: "torch",
     **SCORE_TAGS,
     Tag.COMPUTED_BY: "scored by",
-}
+}  # fmt: skip
 # The tags of a trial that results use. Older trials lack some of them, which are then ''.
 RESULT_TAGS = (
-    *(Tag.ERROR, Tag.STOPPED, Tag.TIMED, Tag.COMMIT, Tag.RESULT_VERSION, Tag.DATA_FINGERPRINT, Tag.DEVICE_NAME),
-    *(Tag.TORCH, Tag.EXTRACTOR, Tag.WEIGHTS, Tag.LAYER, Tag.DIMENSIONS, Tag.RESIZE, Tag.IMAGE_SIZE, Tag.IMAGES_A),
-    *(Tag.IMAGES_B, Tag.KID_SUBSET_SIZE, Tag.ARITHMETIC, Tag.COMPUTED_BY, Tag.VGG16, Tag.LPIPS_VGG16, Tag.DINOV2),
+    Tag.ERROR, Tag.STOPPED, Tag.TIMED, Tag.COMMIT, Tag.RESULT_VERSION, Tag.DATA_FINGERPRINT, Tag.DEVICE_NAME,
+    Tag.TORCH, Tag.EXTRACTOR, Tag.WEIGHTS, Tag.LAYER, Tag.DIMENSIONS, Tag.RESIZE, Tag.IMAGE_SIZE, Tag.IMAGES_A,
+    Tag.IMAGES_B, Tag.KID_SUBSET_SIZE, Tag.ARITHMETIC, Tag.COMPUTED_BY, Tag.VGG16, Tag.LPIPS_VGG16, Tag.DINOV2,
     Tag.SEGMENTER,
-)
+)  # fmt: skip
 
 # Of a trial, the tag with the name of its row in a sweep, and the tag with what that row sets, as JSON.
 ROW_TAGS = "row."

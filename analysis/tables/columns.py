@@ -36,9 +36,9 @@ LAYERS = {"pixels, down1, down2, res1, res5": "all", "res5": "last"}
 SYMBOLS = {"model.temperature": "τ", "model.nce_weight": "w"}
 # Settings that have columns of their own.
 FIG_4 = (
-    *("model", "model.identity_weight", "model.num_patches", "model.external.num_negatives"),
-    *("model.places", "model.negatives"),
-)
+    "model", "model.identity_weight", "model.num_patches", "model.external.num_negatives",
+    "model.places", "model.negatives",
+)  # fmt: skip
 
 
 def columns_of(values: pd.DataFrame, price_per_hour: float | None) -> list[Column]:

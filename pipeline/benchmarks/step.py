@@ -41,9 +41,9 @@ HOST_STEPS = 3
 # FastCUT the mean over both kinds of steps. live_gb: counted peak of live tensors, on a CPU. Peaks in 10^9 bytes.
 # *_ratio: to the plain way, except host_ratio: host_seconds to seconds.
 VALUES = (
-    *("execution", "seconds_median", "seconds_ratio", "host_seconds", "host_ratio", "operations", "utilisation"),
-    *("live_gb", "live_ratio", "process_peak_gb", "peak_allocated_gb", "peak_reserved_gb"),
-)
+    "execution", "seconds_median", "seconds_ratio", "host_seconds", "host_ratio", "operations", "utilisation",
+    "live_gb", "live_ratio", "process_peak_gb", "peak_allocated_gb", "peak_reserved_gb",
+)  # fmt: skip
 
 Row = dict[str, Any]
 # The repeats of a way, each as `time_step` returns it. The last one may have failed.

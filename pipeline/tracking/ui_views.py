@@ -80,19 +80,15 @@ def _view(
     sections += [_section(folded, folded, shown=False) for folded in FOLDED]
     sections += [{**_section(title, title, shown=False), "isGenerated": True} for title in GENERATED]
     state = {
-        **{
-            "searchFilter": f"tags.`{row_tag(sweep)}` LIKE '%'",
-            "orderByKey": "attributes.start_time",
-            "orderByAsc": True,
-        },
-        **{"startTime": "ALL", "lifecycleFilter": "Active", "datasetsFilter": [], "modelVersionFilter": "All Runs"},
-        **{"selectedColumns": list(columns), "runsHiddenMode": "SHOW_ALL", "hideEmptyCharts": True},
-        **{"groupBy": group_by, "groupsExpanded": {}, "useGroupedValuesInCharts": True},
+        "searchFilter": f"tags.`{row_tag(sweep)}` LIKE '%'", "orderByKey": "attributes.start_time",
+        "orderByAsc": True, "startTime": "ALL", "lifecycleFilter": "Active", "datasetsFilter": [],
+        "modelVersionFilter": "All Runs", "selectedColumns": list(columns), "runsHiddenMode": "SHOW_ALL",
+        "hideEmptyCharts": True, "groupBy": group_by, "groupsExpanded": {}, "useGroupedValuesInCharts": True,
         "compareRunCharts": [{"uuid": f"chart{number}", **chart} for number, chart in enumerate(charts)],
         "compareRunSections": sections,
         # Otherwise the UI sorts sections by name.
         "isAccordionReordered": True,
-    }
+    }  # fmt: skip
     now = int(time.time() * 1000)
     return json.dumps({"name": name, "createdAt": now, "updatedAt": now, "state": json.dumps(state)})
 
