@@ -107,7 +107,10 @@ def main_memory_bytes() -> int:
 
 def own_groups(root: Path = CGROUPS, own: Path = OWN_CGROUP) -> list[Path]:
     """Return the folders of this process's control group and its parents, up to the root. Each may have limits."""
-    lines = own.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = own.read_text(encoding="utf-8").splitlines()
+    except OSError:  # a kernel without control groups
+        return []
     # Version 2 has one line, '0::/path'. In a container the path may lie outside of the mounted root.
     paths = [line.removeprefix("0::").strip("/") for line in lines if line.startswith("0::")]
     inner = root / paths[0] if paths else root

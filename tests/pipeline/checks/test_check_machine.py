@@ -122,6 +122,11 @@ def test_limits_of_a_container_are_those_of_all_groups_around_it(tmp_path: Path)
     assert cpu_limit(own_groups(tmp_path, own)) == 2.0
 
 
+def test_a_kernel_without_control_groups_has_no_limits(tmp_path: Path) -> None:
+    assert own_groups(tmp_path, tmp_path / "missing") == []
+    assert cpu_limit([]) is None and memory_limit([]) is None
+
+
 def test_fewer_cores_by_time_than_by_number_are_noted() -> None:
     assert check_cores(8, 4, None).status == "ok" and "4 of 8" in check_cores(8, 4, None).found
     assert check_cores(8, 4, 4.0).status == "ok"
