@@ -19,6 +19,12 @@ from pipeline.tracking.store import Tracker, store_lock
 # A background job of a shell ignores Ctrl-C, and so would all processes that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--moments", type=int, default=3, help="how often tests of faults kill a sweep at a random moment")
+    parser.addoption("--seed", type=int, help="the seed of these moments (drawn anew each time)")
+
+
 TINY = (
     "task=stripes",
     "data.train_count=6",

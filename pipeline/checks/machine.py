@@ -20,7 +20,8 @@ from filelock import FileLock
 from models.build import build_objective
 from pipeline.config.schema import Config, FolderConfig
 from pipeline.errors import first_line
-from pipeline.hardware.device import cpu_limit, main_memory_bytes, own_groups
+from pipeline.hardware.control_groups import cpu_limit, own_groups
+from pipeline.hardware.device import main_memory_bytes
 from pipeline.rng import rng_for
 
 Status = Literal["ok", "note", "fault"]

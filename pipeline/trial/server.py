@@ -21,6 +21,7 @@ from typing import Any
 
 from pipeline.environment import environment, runtime_folder
 from pipeline.errors import first_line
+from pipeline.hardware.control_groups import out_of_memory_kills, own_groups
 from pipeline.signals import ENDING
 from pipeline.trial.job import Outcome
 from pipeline.trial.process import SAVE_ALL, run_and_report
@@ -103,6 +104,7 @@ class _Trials:
         self._left: set[Connection] = set()  # from which nothing more can be received
         self._kill_at: dict[Connection, float] = {}
         self._savers: list[Connection] = []
+        self._memory_kills = out_of_memory_kills(own_groups())
 
     def events(self) -> list[Connection | int]:
         """What to wait for: the ends of processes, and words of their workers."""
@@ -160,7 +162,8 @@ class _Trials:
         process = self._processes.pop(messages)
         self._left.discard(messages)
         self._kill_at.pop(messages, None)
-        _end(process, messages)
+        kills, self._memory_kills = self._memory_kills, out_of_memory_kills(own_groups())
+        _end(process, messages, memory_ran_out=self._memory_kills > kills)
 
     def _answer_savers(self) -> None:
         if not self._processes:
@@ -168,18 +171,19 @@ class _Trials:
                 saver.close()
 
 
-def _end(process: ForkServerProcess, messages: Connection) -> None:
+def _end(process: ForkServerProcess, messages: Connection, *, memory_ran_out: bool) -> None:
     process.kill()  # needed if only the fork server has ended; no effect on a trial that has
     process.join()
     with suppress(OSError):  # the worker may have left
-        messages.send(Outcome("lost", _describe_exit(process.exitcode)))
+        messages.send(_outcome(process.exitcode, memory_ran_out=memory_ran_out))
     messages.close()
     process.close()
 
 
-def _describe_exit(code: int | None) -> str:
-    if code == -signal.SIGKILL:
-        return "The trial process was killed (signal 9). The system does this when memory runs out."
+def _outcome(code: int | None, *, memory_ran_out: bool) -> Outcome:
+    """Return what an exit code says of a trial that has sent no outcome itself."""
+    if code == -signal.SIGKILL and memory_ran_out:
+        return Outcome("memory", "The system killed the trial process, because the main memory ran out.")
     if code is not None and code < 0:
-        return f"The trial process ended by signal {-code} ({signal.strsignal(-code)})."
-    return f"The trial process exited with code {code} and gave no reason. See output.txt in the trial's folder."
+        return Outcome("lost", f"The trial process ended by signal {-code} ({signal.strsignal(-code)}).")
+    return Outcome("lost", f"The trial process exited with code {code} and gave no reason.")

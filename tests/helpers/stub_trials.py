@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -58,6 +59,16 @@ def endless(job: Path, report: Report) -> Outcome:
     job.write_text(str(os.getpid()))
     while True:
         time.sleep(0.05)
+
+
+def savable(job: Path, report: Report) -> Outcome:
+    """A trial that writes its process id to the file `job`, and 'saved' when it is asked to save."""
+    asked = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    job.write_text(str(os.getpid()))
+    asked.wait()
+    job.write_text("saved")
+    return Outcome("interrupted", "saved")
 
 
 def patient(job: object, report: Report) -> Outcome:

@@ -23,7 +23,7 @@ from pipeline.checks.machine import (
 )
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
-from pipeline.hardware.device import cpu_limit, memory_limit, own_groups
+from pipeline.hardware.control_groups import cpu_limit, memory_limit, own_groups
 from pipeline.rng import rng_for
 from pipeline.training.checkpoint import save_checkpoint
 from pipeline.training.loop import StepRunner

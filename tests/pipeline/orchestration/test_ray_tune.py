@@ -122,7 +122,8 @@ def test_ctrl_c_ends_a_sweep_at_once_and_in_one_line(pair: Path) -> None:
     started.send_signal(signal.SIGINT)
     said, errors = started.communicate(timeout=60)
     assert started.returncode == 130
-    (line,) = errors.strip().splitlines()
+    saving, line = errors.strip().splitlines()
+    assert "save" in saving
     assert "Interrupted" in line and "same command" in line
     assert "Traceback" not in said
     assert not any(is_claimed(folder) for folder in pair.glob("trials/*"))

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import stub_trials
 from stub_trials import JOB
 
 from pipeline.trial.job import Outcome, Progress
-from pipeline.trial.process import TrialProcess
+from pipeline.trial.process import TrialProcess, save_trials
 from pipeline.trial.server import trial_server
 
 
@@ -91,9 +92,53 @@ def test_a_trial_starts_with_all_imports_done(server: str) -> None:
     assert outcome_of(TrialProcess(server, stub_trials.imports, JOB)) == Outcome("done", "all")
 
 
+def test_a_trial_that_sends_nothing_for_too_long_is_killed(server: str, tmp_path: Path) -> None:
+    process = TrialProcess(server, stub_trials.endless, tmp_path / "pid")  # pyright: ignore[reportArgumentType]
+    stuck = pid_in(tmp_path / "pid")
+    assert process.receive(0.1) == Outcome("lost", "It made no progress")
+    assert is_gone(stuck)
+
+
+def test_all_trials_are_asked_to_save_and_none_starts_any_more(tmp_path: Path) -> None:
+    with trial_server() as server:
+        processes = [
+            TrialProcess(server, stub_trials.savable, tmp_path / name)  # pyright: ignore[reportArgumentType]
+            for name in "ab"
+        ]
+        for name in "ab":
+            pid_in(tmp_path / name)
+        save_trials(server)
+        assert [outcome_of(process).reason for process in processes] == ["saved", "saved"]
+        late = TrialProcess(server, stub_trials.steady, JOB)
+        assert outcome_of(late).ending == "lost"
+
+
+def test_a_trial_that_loses_its_worker_saves_too(server: str, tmp_path: Path) -> None:
+    process = TrialProcess(server, stub_trials.savable, tmp_path / "pid")  # pyright: ignore[reportArgumentType]
+    orphan = pid_in(tmp_path / "pid")
+    process._messages.close()  # pyright: ignore[reportPrivateUsage]
+    assert is_gone(orphan)
+    assert (tmp_path / "pid").read_text() == "saved"
+
+
 def test_a_killed_trial_is_reported_with_its_signal(server: str) -> None:
     outcome = outcome_of(TrialProcess(server, stub_trials.killed, JOB))
     assert (outcome.ending, "signal 9" in outcome.reason) == ("lost", True)
+
+
+def test_a_trial_that_the_system_killed_for_its_memory_ran_out_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vmstat = tmp_path / "vmstat"
+    vmstat.write_text("oom_kill 0")
+    monkeypatch.setattr("pipeline.hardware.control_groups.VMSTAT", vmstat)
+    monkeypatch.setattr("pipeline.trial.server.own_groups", list)
+    with trial_server() as server:
+        process = TrialProcess(server, stub_trials.endless, tmp_path / "pid")  # pyright: ignore[reportArgumentType]
+        victim = pid_in(tmp_path / "pid")
+        vmstat.write_text("oom_kill 1")
+        os.kill(victim, signal.SIGKILL)
+        assert outcome_of(process).ending == "memory"
 
 
 def test_a_trial_without_an_outcome_is_reported_with_its_exit_code(server: str) -> None:
