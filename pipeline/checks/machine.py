@@ -39,7 +39,9 @@ RESULTS_GB = 0.2
 LARGEST_SWEEP = 24
 # Adam stores two moments per weight.
 MOMENTS = 2
-# A new checkpoint is written before the old one is deleted. At most this many trials share a GPU.
+# The last one and the one before.
+CHECKPOINTS_KEPT = 2
+# A new checkpoint is written before the oldest one is deleted. At most this many trials share a GPU.
 WRITTEN_AT_ONCE = 4
 _ASK_FOR_LOCK = "import sys, filelock; filelock.FileLock(sys.argv[1]).acquire(timeout=0)"
 
@@ -138,7 +140,7 @@ def sweep_folders(config: Config, trials: int) -> list[tuple[str, Path, float]]:
     if isinstance(data, FolderConfig) and data.expected_images is not None:
         images = sum(data.expected_images) * 3 * data.load_size[0] * data.load_size[1] / GB
     needed = {
-        "trials": checkpoint_gb(config) * (trials + WRITTEN_AT_ONCE) + RESULTS_GB,
+        "trials": checkpoint_gb(config) * (CHECKPOINTS_KEPT * trials + WRITTEN_AT_ONCE) + RESULTS_GB,
         "results": RESULTS_GB,
         "logs": RESULTS_GB,
         "cache": CACHE_GB + images,
