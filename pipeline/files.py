@@ -1,5 +1,6 @@
 """Write files and folders atomically: other processes see the old content or the new one, never a part."""
 
+import errno
 import hashlib
 import os
 import re
@@ -14,13 +15,15 @@ from pathlib import Path
 
 # A partial file of another host, whose processes cannot be asked for, is a leftover after this time without a write.
 ABANDONED_SECONDS = 24 * 3600.0
+# What the system says if there is no room on a disk, or none left for this user.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target` for a file or a folder; rename it to `target` if the body succeeds.
 
-    If the body fails, what it wrote is removed.
+    If the body fails, what it wrote is removed. If the disk is full, the OSError has the name of `target`.
     The temporary name is unique, so several processes may write one file; the last one to finish wins. A folder must
     not exist yet. A killed process leaves its temporary path: see `remove_leftovers`.
     """
@@ -30,6 +33,12 @@ def replacing(target: Path) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(target)
+    except OSError as error:
+        # numpy reports that it could not write all in words of its own, without an error number.
+        if error.errno in FULL or re.fullmatch(r"\d+ requested and \d+ written", str(error)):
+            number = error.errno or errno.ENOSPC
+            raise OSError(number, os.strerror(number), str(target)) from error
+        raise
     finally:
         remove(partial)
 

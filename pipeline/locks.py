@@ -27,12 +27,12 @@ WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 def file_lock(
     path: Path, *, reentrant: bool = False, on_loss: Callable[[LeaseCompromise], None] | None = None
 ) -> BaseFileLock:
-    """Return the lock at a path, whose folder must exist.
+    """Return the lock at a path. `acquire` creates it and its folder.
 
     reentrant: the thread that holds the lock may take it again. on_loss: called in another thread if the lock is lost
     while it is held, which cannot happen with flock.
     """
-    if has_file_locks(path.parent.absolute()):
+    if has_file_locks(next(folder for folder in path.absolute().parents if folder.is_dir())):
         return FileLock(path, is_singleton=reentrant, fallback_to_soft=False)
     lease = path.with_suffix(".lease")
     if _age(lease) > LEASE_SECONDS and not lease.read_bytes():
@@ -57,14 +57,12 @@ def is_left_behind(lock: BaseFileLock) -> bool:
 
 @cache
 def has_file_locks(folder: Path) -> bool:
-    """Return whether the file system of a folder has file locks."""
-    with tempfile.TemporaryFile(dir=folder) as file:
-        try:
+    """Return whether the file system of a folder has file locks. Yes if that cannot be tried; `acquire` says why."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in WITHOUT_LOCKS:
-                raise
-            return False
+    except OSError as error:
+        return error.errno not in WITHOUT_LOCKS
     return True
 
 

@@ -17,7 +17,7 @@ import torch
 
 from pipeline.config.schema import TrainConfig
 from pipeline.errors import UserError, first_line
-from pipeline.files import remove_leftovers, replacing
+from pipeline.files import FULL, remove_leftovers, replacing
 from pipeline.hardware.memory import is_out_of_memory
 from pipeline.training.background_writer import Writer
 
@@ -94,7 +94,7 @@ def save_checkpoint(path: Path, state: dict[str, Any], keep: Path | None = None)
             if keep and path.exists():
                 path.replace(keep)
     except OSError as error:
-        advice = " Free space on that disk." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        advice = " Free space on that disk." if error.errno in FULL else ""
         raise StorageError(f"{error.strerror or error}: {path}. What was there before is intact.{advice}") from error
 
 

@@ -25,10 +25,12 @@ class TakenError(UserError):
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Hold the lock of a trial's folder. Raises TakenError if another process holds it."""
-    _locks(folder).mkdir(parents=True, exist_ok=True)
     lock = _lock(folder)
-    # A lock of another host is taken over only after that host had this time for a sign of life.
-    seconds = 2 * LEASE_SECONDS if is_left_behind(lock) else WAIT_SECONDS
+    seconds = WAIT_SECONDS
+    if is_left_behind(lock):
+        seconds = 2 * LEASE_SECONDS
+        waiting = f"{lock.lock_file} is of another host. Waiting {LEASE_SECONDS:g} s for a sign of life from there."
+        print(waiting, file=sys.stderr, flush=True)
     try:
         lock.acquire(timeout=seconds)
     except Timeout:
@@ -41,8 +43,6 @@ def claimed(folder: Path) -> Iterator[None]:
 
 def is_claimed(folder: Path) -> bool:
     """Return whether a process trains in this folder now."""
-    if not _locks(folder).exists():
-        return False
     lock = _lock(folder)
     if not Path(lock.lock_file).exists() or is_left_behind(lock):
         return False
@@ -54,12 +54,8 @@ def is_claimed(folder: Path) -> bool:
     return False
 
 
-def _locks(folder: Path) -> Path:
-    return folder.parent / ".locks"
-
-
 def _lock(folder: Path) -> BaseFileLock:
-    return file_lock(_locks(folder) / f"{folder.name}.lock", on_loss=_end_process)
+    return file_lock(folder.parent / ".locks" / f"{folder.name}.lock", on_loss=_end_process)
 
 
 def _end_process(loss: LeaseCompromise) -> None:
