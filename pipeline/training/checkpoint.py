@@ -5,13 +5,14 @@ A file is a ZIP archive of torch. Its comment is the checksum of all that stands
 
 import errno
 import hashlib
+import io
 import os
 import pickle
 import time
 import zipfile
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
@@ -89,9 +90,9 @@ def save_checkpoint(path: Path, state: dict[str, Any], keep: Path | None = None)
     try:
         remove_leftovers(path)
         with replacing(path) as partial:
-            with partial.open("wb") as file:
+            with _HashedFile(partial) as file:
                 _write(state, file)
-            if keep and path.exists():
+            if keep and path.is_file():
                 path.replace(keep)
     except OSError as error:
         advice = " Free space on that disk." if error.errno in FULL else ""
@@ -123,34 +124,31 @@ def load_checkpoint(path: Path, advice: str = "") -> dict[str, Any]:
     return content
 
 
-class _Hashed:
+class _HashedFile(io.BufferedWriter):
     """A file that computes the checksum of what is written. It keeps an error, which torch replaces by its own."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.digest = file, hashlib.sha256()
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path, "wb"))
+        self.digest = hashlib.sha256()
         self.error: OSError | None = None
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: Any) -> int:
         self.digest.update(data)
         try:
-            return self.file.write(data)
+            return super().write(data)
         except OSError as error:
             self.error = error
             raise
 
-    def flush(self) -> None:
-        self.file.flush()
 
-
-def _write(state: dict[str, Any], file: BinaryIO) -> None:
-    hashed = _Hashed(file)
+def _write(state: dict[str, Any], file: _HashedFile) -> None:
     try:
-        torch.save(state, hashed)
+        torch.save(state, file)
     except RuntimeError:
-        if hashed.error:
-            raise hashed.error from None
+        if file.error:
+            raise file.error from None
         raise
-    comment = CHECKSUM + hashed.digest.hexdigest().encode()
+    comment = CHECKSUM + file.digest.hexdigest().encode()
     # An archive ends with the length of its comment, in two bytes, and the comment. torch writes none.
     file.seek(-2, os.SEEK_END)
     file.write(len(comment).to_bytes(2, "little") + comment)

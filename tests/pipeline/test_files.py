@@ -1,4 +1,6 @@
+import errno
 import os
+import resource
 import secrets
 import stat
 import subprocess
@@ -6,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.files import remove_leftovers, replacing
@@ -49,6 +52,21 @@ def test_other_users_can_read_a_replaced_file(tmp_path: Path) -> None:
         partial.write_text("text")
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "file")]
     assert modes[0] == modes[1]
+
+
+def test_an_error_of_a_full_disk_has_the_name_of_the_file(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # numpy then writes a part, as on a full disk
+    try:
+        with pytest.raises(OSError) as of_numpy, replacing(tmp_path / "images.npy") as partial:
+            np.save(partial.with_name(f"{partial.name}.npy"), np.zeros(1000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with pytest.raises(OSError) as of_the_system, replacing(tmp_path / "images.npy"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    for caught in (of_numpy, of_the_system):
+        assert caught.value.errno == errno.ENOSPC
+        assert caught.value.filename == str(tmp_path / "images.npy")
 
 
 WRITE = """

@@ -20,27 +20,14 @@ from pipeline.trial.run import run_trial
 LOGGED = 100
 
 
-@pytest.fixture(scope="module")
-def two_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trial's folder with checkpoints of the steps 6 and 12."""
-    from conftest import TINY
-
-    from pipeline.config.compose import compose_config
-
-    folder = tmp_path_factory.mktemp("trials") / "0123456789abcdef"
-    config = compose_config(TINY)
+@pytest.fixture
+def last(tmp_path: Path, tiny: Callable[..., Config]) -> Path:
+    """The last checkpoint of a trial, of step 12. The one before is of step 6."""
+    path, config = tmp_path / "0123456789abcdef/last.pt", tiny()
     state = build_state(config, torch.device("cpu"))
     for state.step in (6, 12):
-        content = checkpoint_content(config, state, {}, {})
-        save_checkpoint(folder / "last.pt", content, keep=folder / "previous.pt")
-    return folder
-
-
-@pytest.fixture
-def last(two_checkpoints: Path, tmp_path: Path) -> Path:
-    for file in two_checkpoints.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    return tmp_path / "last.pt"
+        save_checkpoint(path, checkpoint_content(config, state, {}, {}), keep=path.with_name("previous.pt"))
+    return path
 
 
 def truncate(file: Path, _: Config) -> None:
@@ -166,8 +153,8 @@ def test_a_trial_with_a_damaged_checkpoint_ends_as_an_undisturbed_one(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 300 kB. Mounting needs the rights of the superuser."""
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small file system in memory. Mounting needs the rights of the superuser."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "none", folder], capture_output=True)
@@ -177,17 +164,25 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", folder], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_a_trial_in_one_line_and_it_goes_on_when_there_is_room(
-    project: Path, tiny_overrides: tuple[str, ...], small_disk: Path, capsys: pytest.CaptureFixture[str]
+    project: Path, tiny_overrides: tuple[str, ...], disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train = ["train", *tiny_overrides, f"paths.trials={small_disk}"]
+    def resize(kilobytes: float) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={kilobytes:.0f}k", disk], check=True)
+
+    assert main(["train", *tiny_overrides, "seed=1"]) == 0
+    resize(1.5 * next(Path("trials").glob("*/last.pt")).stat().st_size / 1024)  # one checkpoint has room, not two
+    capsys.readouterr()
+    train = ["train", *tiny_overrides, f"paths.trials={disk}"]
     assert main(train) == 2
+    (folder,) = disk.glob("[0-9a-f]*")
     (line,) = capsys.readouterr().err.splitlines()
-    (folder,) = small_disk.glob("[0-9a-f]*")
-    assert line == (
-        f"error: No space left on device: {folder}/last.pt. What was there before is intact. Free space on that disk."
-    )
-    assert not list(folder.iterdir())
-    subprocess.run(["mount", "-o", "remount,size=50m", small_disk], check=True)
+    assert line.startswith(f"error: No space left on device: {folder}/last.pt.")
+    assert [file.name for file in folder.iterdir()] == ["last.pt"]
+    assert load_checkpoint(folder / "last.pt")["step"] == 6
+
+    resize(50_000)
     assert main(train) == 0
-    assert load_checkpoint(folder / "last.pt")["step"] == 12
+    assert f"{folder}/last.pt, step 6" in capsys.readouterr().err
+    assert {file.name: load_checkpoint(file)["step"] for file in folder.iterdir()} == {"last.pt": 12, "previous.pt": 6}
