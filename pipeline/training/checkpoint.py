@@ -61,7 +61,7 @@ class Checkpoints:
         """Write the state as it is now."""
         snapshot = self._writer.snapshot(state)
         self._saved = time.monotonic()
-        self._saving = self._writer.write(lambda: save_checkpoint(self._path, snapshot(), keep=previous(self._path)))
+        self._saving = self._writer.write(lambda: save_checkpoint(self._path, snapshot(), previous(self._path)))
 
 
 def previous(path: Path) -> Path:
