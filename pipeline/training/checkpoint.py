@@ -12,7 +12,7 @@ import time
 import zipfile
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -105,9 +105,11 @@ def load_checkpoint(path: Path, advice: str = "") -> dict[str, Any]:
     Raises UserError, with the advice, if the file is damaged, and StorageError if it cannot be read.
     """
     try:
-        # Files of torch before 1.6 are no archives and have no checksums.
-        damage = _damage(path) if zipfile.is_zipfile(path) else ""
-        content = None if damage else torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # opened once: a trial may replace it meanwhile
+            # Files of torch before 1.6 are no archives and have no checksums.
+            damage = _damage(file) if zipfile.is_zipfile(file) else ""
+            file.seek(0)
+            content = None if damage else torch.load(file, map_location="cpu", weights_only=True)
         reason = damage or f"it holds a {type(content).__name__}"
     except pickle.UnpicklingError:
         # torch's message advises to run whatever code the file holds.
@@ -156,18 +158,19 @@ def _write(state: dict[str, Any], file: _HashedFile) -> None:
     os.fsync(file.fileno())
 
 
-def _damage(path: Path) -> str:
+def _damage(file: BinaryIO) -> str:
     """Return what is wrong with an archive, or ''."""
-    with zipfile.ZipFile(path) as archive:
-        if not archive.comment.startswith(CHECKSUM):
+    with zipfile.ZipFile(file) as archive:
+        comment = archive.comment
+        if not comment.startswith(CHECKSUM):
             # Written by an earlier version or by other code. Each entry has its own checksum.
             torn = archive.testzip()
             return f"the checksum of {torn} differs" if torn else ""
-        comment = archive.comment
-    with path.open("rb") as file:
-        digest, left = hashlib.sha256(), path.stat().st_size - len(comment) - 2
-        while left and (part := file.read(min(left, READ_BYTES))):
-            digest.update(part)
-            left -= len(part)
+    left = file.seek(0, os.SEEK_END) - len(comment) - 2
+    file.seek(0)
+    digest = hashlib.sha256()
+    while left and (part := file.read(min(left, READ_BYTES))):
+        digest.update(part)
+        left -= len(part)
     digest.update(b"\0\0")
     return "" if comment == CHECKSUM + digest.hexdigest().encode() else "its checksum differs"

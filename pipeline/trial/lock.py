@@ -29,8 +29,8 @@ def claimed(folder: Path) -> Iterator[None]:
     seconds = WAIT_SECONDS
     if is_left_behind(lock):
         seconds = 2 * LEASE_SECONDS
-        waiting = f"{lock.lock_file} is of another host. Waiting {LEASE_SECONDS:g} s for a sign of life from there."
-        print(waiting, file=sys.stderr, flush=True)
+        told = f"{lock.lock_file} was not renewed for {LEASE_SECONDS:g} s. After as long again it is taken over."
+        print(told, file=sys.stderr, flush=True)
     try:
         lock.acquire(timeout=seconds)
     except Timeout:
