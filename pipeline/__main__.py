@@ -8,11 +8,13 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from analysis.records.schema import RecordsError
 from pipeline.command_line import parse
 from pipeline.errors import UserError, first_line
+from pipeline.signals import at_first_signal, interrupt
 
 RESUMABLE = ("sweep", "train", "data")
 WHAT_TO_DO = {
@@ -48,7 +50,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def script() -> NoReturn:
     """Run the command in sys.argv and end the process."""
-    code = main(sys.argv[1:])
+    with at_first_signal(interrupt):
+        code = main(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
     # A normal exit destroys the objects of torch, MLflow and Ray one by one, which takes one to two seconds.
@@ -81,7 +84,11 @@ def run(given: argparse.Namespace) -> int:
             return promote(given.name, given.overrides, count=given.count, target=given.to)
         case "tables":
             from analysis.cli.tables import tables
+            from analysis.records.mlflow_reader import default_store
+            from pipeline.config.schema import PathsConfig
+            from pipeline.trial.waiting_records import send_waiting_records
 
+            send_waiting_records(Path(PathsConfig().trials), default_store())
             return tables(given.name, given.task, given.results, given.price_per_hour)
         case "compare":
             from analysis.cli.compare import compare

@@ -11,7 +11,7 @@ class UserError(Exception):
     """A fault that the user can correct. Commands print only its text and exit with code 2."""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of a library's error, or its type if it has no text."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 

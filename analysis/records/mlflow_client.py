@@ -1,11 +1,19 @@
 """What the writer and the reader of records use of MLflow. Import it from here, so that its variables are set first."""
 
+import logging
 import os
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# MLflow's own retries last minutes without a word. Who writes records asks again itself: `pipeline.tracking.outage`.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
@@ -14,19 +22,79 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils import get_results_from_paginated_fn
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
+from analysis.records.names import Tag
+
 __all__ = [
     "MLFLOW_RUN_NOTE",
+    "SQLITE",
     "Metric",
     "MlflowClient",
     "MlflowException",
     "Param",
     "Run",
     "RunTag",
+    "database_fault",
+    "database_file",
     "download_artifacts",
+    "run_by_key",
     "search_runs",
+    "without_password",
 ]
 
 PAGE = 1000
+SQLITE = "sqlite:///"
+
+# The first use of a database creates its tables, which Alembic would report. Errors of the database are raised as well
+# as logged, with a traceback.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def without_password(uri: str) -> str:
+    """Return a store's address without the password."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
+
+
+def database_file(uri: str) -> Path | None:
+    """Return the file of a SQLite store; None for a server or another database."""
+    return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+
+
+def database_fault(path: Path) -> str:
+    """Return why MLflow cannot use an existing SQLite file as its store, and what to do; '' if it can.
+
+    MLflow would try to change the tables of a database of another version, and fail half-way.
+    """
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            query = "SELECT version_num FROM alembic_version"
+            revisions = {found for (found,) in database.execute(query)} if "alembic_version" in tables else set()
+    except sqlite3.OperationalError:
+        return ""  # locked, or not recovered from a crash yet: MLflow can wait, and recovers it
+    except sqlite3.DatabaseError as error:
+        return f"it is no SQLite database ({error}). Give another tracking.uri"
+    if not tables or revisions == {_get_latest_schema_revision()}:
+        return ""
+    if "experiments" not in tables:
+        return "its tables are not those of MLflow. Give another tracking.uri"
+    found = ", ".join(sorted(revisions)) or "none"
+    return (
+        f"it was written by another version of MLflow (its revision is {found}). If that MLflow was older, copy the "
+        f"file, then run: .venv/bin/mlflow db upgrade {SQLITE}{path}"
+    )
+
+
+def run_by_key(trials: Sequence[Run]) -> dict[str, Run]:
+    """Return one run of each trial by the trial's key: a finished one, else the first.
+
+    Machines that share a store but no disk can create two runs of one trial at the same moment.
+    """
+    first = sorted(trials, key=lambda run: (run.info.status != "FINISHED", run.info.start_time, run.info.run_id))
+    return {run.data.tags[Tag.TRIAL_KEY]: run for run in reversed(first)}
 
 
 def search_runs(client: MlflowClient, experiment_ids: Sequence[str], condition: str) -> list[Run]:

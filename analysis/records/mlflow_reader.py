@@ -9,14 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from analysis.records.mlflow_client import MlflowClient, Run, download_artifacts, search_runs
+from analysis.records.mlflow_client import (
+    MlflowClient,
+    Run,
+    database_fault,
+    database_file,
+    download_artifacts,
+    run_by_key,
+    search_runs,
+    without_password,
+)
 from analysis.records.names import (
     FINAL_GROUPS,
     IS_SWEEP,
@@ -24,6 +32,7 @@ from analysis.records.names import (
     PROGRESS_STEP,
     RESULT_TAGS,
     Tag,
+    cost_metric,
     eval_metric,
     last_metric,
     row_tag,
@@ -60,20 +69,18 @@ def read_sweep(uri: str, sweep: str, task: str, result_version: str = "") -> Swe
         # A trial has a tag of each sweep that it belongs to, whichever of them trained it.
         of_sweep = f"{IS_TRIAL} and tags.`{row_tag(sweep)}` LIKE '%'"
         trials = search_runs(client, [experiment.experiment_id], of_sweep)
-        by_key = {run.data.tags[Tag.TRIAL_KEY]: run for run in trials}
+        by_key = run_by_key(trials)
         lines = [_line(row.row, seed, key, by_key.get(key)) for row in manifest.rows for seed, key in row.keys.items()]
+        runs = pd.DataFrame(lines).set_index(["row", "seed"])
+        if (repeated := cost_metric("steps_repeated")) in runs:
+            # Recorded only where there were some.
+            runs[repeated] = runs[repeated].where(runs["status"] != "FINISHED", runs[repeated].fillna(0))
         return SweepRecord(
             **vars(replace(manifest, sweep=sweep, task=task)),
-            runs=pd.DataFrame(lines).set_index(["row", "seed"]),
+            runs=runs,
             store=without_password(uri),
             experiment_id=experiment.experiment_id,
         )
-
-
-def without_password(uri: str) -> str:
-    """Return a store's address without the password."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
 
 
 def recorded_tasks(uri: str, sweep: str) -> list[str]:
@@ -128,10 +135,11 @@ def read_grids(uri: str, run_ids: Sequence[str]) -> Mapping[str, NDArray[np.uint
 
 def _open(uri: str) -> MlflowClient:
     """Open a store that exists. MLflow would create a missing database."""
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
-        raise RecordsError(
-            f"{without_password(uri)}: no such database. The first trial creates it, or name another store."
-        )
+    file = database_file(uri)
+    if file and not file.is_file():
+        raise RecordsError(f"{uri}: no such database. The first trial creates it, or name another store.")
+    if file and (fault := database_fault(file)):
+        raise RecordsError(f"{uri}: {fault}.")
     return MlflowClient(uri)
 
 

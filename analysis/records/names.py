@@ -23,6 +23,7 @@ class Tag:
     TRIAL_KEY = "trial_key"
     WORK = "work"  # `StepCost.work`: trials with the same work have steps of the same cost
     ERROR, STOPPED = "error", "stopped"
+    LOSSES = "losses"  # how often a sweep has lost the trial and let it go on
     OUT_OF_MEMORY_GB = "out_of_memory_gb"
     COMMIT, RESULT_VERSION, DATA_FINGERPRINT = "commit", "result_version", "data_fingerprint"
     # What times and memory depend on. TIMED has all of it in words.
@@ -72,6 +73,8 @@ settings_tag = "set.{}".format
 FINAL_GROUPS = ("last/", "best/", "source/", "cost/")
 # The steps that are done.
 PROGRESS_STEP = "progress/step"
+# Steps that were trained again, since a process was lost after its last checkpoint.
+STEPS_REPEATED = "progress/steps_repeated"
 
 # Recorded names, from the name of the loss, score or cost.
 train_metric = "train/{}".format
@@ -113,6 +116,7 @@ class Metric:
 _LAST, _LAST_AND_BEST, _COST = {"last": "last"}, {"last": "last", "best": "best"}, {"cost": ""}
 _SECONDS = "Seconds per iteration: median after warm-up, one pair of images, without waiting for data."
 _MEMORY = "Peak memory: the most bytes of live tensors in a training step."
+_REPEATED = "Steps trained again: after a loss, those since the last checkpoint. Mean over trials."
 
 # Pairs of a Fréchet distance and the kernel distance of the same features. Rows are compared by the first Fréchet
 # distance that is recorded.
@@ -143,6 +147,7 @@ COSTS: tuple[Metric, ...] = (
     Metric("training_peak_allocated_gb", "peak CUDA memory allocated", "lower", 2, _COST, "GB", compared=True),
     Metric("training_peak_reserved_gb", "peak CUDA memory reserved", "lower", 2, _COST, "GB"),
     Metric("joules_per_1000_iterations", "joules per 1000 iterations", "lower", 0, _COST, timed=True),
+    Metric("steps_repeated", "steps trained again", "lower", 0, _COST, note=_REPEATED),
     Metric("training_process_peak_gb", "process in training", "lower", 2, {}, "peak GB"),
     Metric("evaluation_peak_live_gb", "live tensors in evaluation", "lower", 3, {}, "peak GB"),
     Metric("evaluation_peak_allocated_gb", "CUDA allocated in evaluation", "lower", 2, {}, "peak GB"),

@@ -9,12 +9,13 @@ from pathlib import Path
 from pipeline.benchmarks.idle_trial import idle
 from pipeline.benchmarks.report import Report, make_report
 from pipeline.config.sweep_file import Row, Sweep
+from pipeline.orchestration.job_queue import JobQueue
 from pipeline.orchestration.planner import plan_sweep
 from pipeline.orchestration.ray_tune import Events, cluster, run_jobs
 from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import estimate_requirements
 from pipeline.trial.job import Outcome
-from pipeline.trial.process import trial_server
+from pipeline.trial.server import trial_server
 
 # Preparing so little data takes no measurable time.
 TINY = ["data.train_count=4", "data.test_count=4", "data.size=32", "model.generator.channels=4"]
@@ -34,7 +35,11 @@ def time_sweep(trials: int) -> dict[str, float]:
     rows = tuple(Row(f"row {number}", {"model.temperature": 1.0 + number}) for number in range(trials))
     sweep = Sweep("bench", "What does a sweep cost apart from training?", (0,), rows)
     outcomes: list[Outcome] = []
-    events = Events(lambda key: None, lambda key, at: None, lambda key, outcome: outcomes.append(outcome))
+
+    def end(key: str, outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        queue.end(key, outcome)
+
     with trial_server() as server:
         # Creates the database, which is not measured.
         plan_sweep(Sweep("first", "", (0,), rows[:1]), [*TINY, "tracking.uri=sqlite:///mlflow.db"])
@@ -46,7 +51,9 @@ def time_sweep(trials: int) -> dict[str, float]:
         times.append(time.perf_counter())
         with cluster(plan.machine.cores, plan.machine.gpus, plan.machine.memory_gb):
             times.append(time.perf_counter())
-            run_jobs(iter(jobs), len(jobs), requirements[0].share.slots, events, Path("ray"), server, target=idle)
+            queue = JobQueue(jobs, plan.machine)
+            events = Events(lambda key: None, lambda key, at: None, end)
+            run_jobs(queue, requirements[0].share.slots, events, Path("ray"), server, target=idle)
             times.append(time.perf_counter())
     assert outcomes == [Outcome("done")] * trials, outcomes
     return {part: end - start for part, (start, end) in zip(PARTS, pairwise(times), strict=True)}

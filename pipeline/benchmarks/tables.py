@@ -51,7 +51,7 @@ def fill_store(uri: str, folder: Path, trials: int) -> None:
     run_id = tracker.create_trial("key 0", "row 0, seed 0")
     described = {f"tag{number}": "as long as such a tag mostly is" for number in range(20)}
     tracker.log_settings(run_id, keyed_fields(config), {row_tag("many"): "row 0", **described})
-    record = TrialRun(uri, run_id)
+    record = TrialRun(uri, run_id, folder)
     names = [last_metric("fd_small_conv"), best_metric("fd_small_conv"), SECONDS_PER_ITERATION, PEAK_LIVE_GB]
     names += [last_metric(f"score{number}") for number in range(METRICS - len(names) - 1)]  # and progress/step
     record.log(1536, {})

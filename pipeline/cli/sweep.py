@@ -1,24 +1,32 @@
 """just sweep: train what is not trained yet, and write the tables."""
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 
+from analysis.records.mlflow_client import without_password
 from analysis.records.names import last_metric
 from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.config.trial_key import keyed_fields
 from pipeline.hardware.device import describe_devices
 from pipeline.hardware.mps import mps_for_packed_trials
 from pipeline.metrics.names import further_scores
-from pipeline.orchestration.planner import Plan, plan_sweep
+from pipeline.orchestration.leftovers import clear_leftovers
+from pipeline.orchestration.planner import Plan, plan_sweep, with_records
 from pipeline.orchestration.registration import make_manifest, register_trials
 from pipeline.orchestration.requirements import Requirement, check_readiness, estimate_requirements
+from pipeline.signals import at_first_signal
 from pipeline.tracking.ui_views import saved_views, view_address
-from pipeline.trial.process import trial_server
+from pipeline.trial.process import save_trials
+from pipeline.trial.server import trial_server
+from pipeline.trial.waiting_records import send_waiting_records
 
 # Where `just ui` serves MLflow by default.
 LOCAL_UI = "http://127.0.0.1:5000"
@@ -30,9 +38,12 @@ def sweep(name: str, overrides: list[str], *, quiet: bool) -> int:
     with trial_server() as server:
         retry_failed, overrides = retries_failed(overrides)
         plan = plan_sweep(load_sweep(name), overrides)
+        if send_waiting_records(Path(plan.config.paths.trials), plan.tracker.uri):
+            plan = with_records(plan, plan.tracker.find_trials())
         if plan.to_train(retry_failed=retry_failed) or plan.samples_to_draw:
             console.print(describe_devices(plan.machine, plan.config.compute), highlight=False, soft_wrap=True)
             check_readiness(plan)
+            clear_leftovers(Path(plan.config.paths.cache))
             plan = _train(plan, console, server, retry_failed=retry_failed)
         else:
             register_trials(plan)
@@ -45,7 +56,9 @@ def sweep(name: str, overrides: list[str], *, quiet: bool) -> int:
 
 def _train(plan: Plan, console: Console, server: str, *, retry_failed: bool) -> Plan:
     """Train all that is left under Ray; return the plan as it is then."""
-    from pipeline.orchestration.ray_tune import cluster, require_offer  # Ray, which takes a second to import
+    # Ray, which takes a second to import
+    from pipeline.orchestration.ray_guard import guarded
+    from pipeline.orchestration.ray_tune import cluster, joins_a_cluster, require_offer
     from pipeline.orchestration.runner import run_trials
 
     machine = plan.machine
@@ -55,11 +68,19 @@ def _train(plan: Plan, console: Console, server: str, *, retry_failed: bool) -> 
         if machine.device == "cuda" and plan.config.compute.mps == "auto":
             # Before Ray starts, because its workers copy the environment at that moment.
             held.enter_context(_mps(estimate.result(), console))
-        with cluster(machine.cores, machine.gpus, machine.memory_gb):
+        with cluster(machine.cores, machine.gpus, machine.memory_gb) as address:
             requirements = estimate.result()
             for share in {requirement.share for requirement in requirements}:
                 require_offer(share)
-            return run_trials(plan, requirements, console, server, retry_failed=retry_failed)
+            own = not joins_a_cluster()
+            with at_first_signal(partial(_save_and_end, server)), guarded(server, address, own=own):
+                return run_trials(plan, requirements, console, server, retry_failed=retry_failed)
+
+
+def _save_and_end(server: str) -> NoReturn:
+    print("Ending: the running trials save their checkpoints. A second Ctrl-C ends at once.", file=sys.stderr)
+    save_trials(server)
+    raise KeyboardInterrupt
 
 
 def _mps(requirements: Sequence[Requirement], console: Console) -> AbstractContextManager[None]:
@@ -77,7 +98,6 @@ def _mps(requirements: Sequence[Requirement], console: Console) -> AbstractConte
 def _write_results(plan: Plan, console: Console) -> None:
     """Write tables, figures and the report from the records, to the results folder and to MLflow."""
     # pandas and matplotlib, which a trial's process does not need.
-    from analysis.records.mlflow_reader import without_password
     from analysis.report.write import write_results
 
     uri, name = plan.tracker.uri, plan.sweep.name

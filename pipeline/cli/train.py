@@ -1,5 +1,7 @@
 """just train: one trial in this process, recorded like any other."""
 
+import threading
+
 from pipeline.cli.sweep import print_missing_scores
 from pipeline.config.compose import take_options
 from pipeline.config.sweep_file import Row, Sweep
@@ -8,6 +10,7 @@ from pipeline.hardware.device import describe_devices
 from pipeline.orchestration.planner import plan_sweep
 from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import check_readiness, estimate_requirements
+from pipeline.signals import at_first_signal
 
 
 def train(overrides: list[str]) -> int:
@@ -26,12 +29,18 @@ def train(overrides: list[str]) -> int:
     print(describe_devices(plan.machine, plan.config.compute), flush=True)
     check_readiness(plan)
     (job,) = register_trials(plan, estimate_requirements(plan), retry_failed=True)
-    from pipeline.trial.run import run_trial  # torch-fidelity, which takes a second to import
+    # torch-fidelity, which takes a second to import
+    from pipeline.trial.run import InterruptedTrialError, run_trial
 
-    key, score = job.key[:8], ""
-    for at in run_trial(job):
-        score = f", {plan.metric} {at.score:.2f}" if at.score is not None else ""
-        print(f"{key}: step {at.step}/{at.steps}, {at.seconds_per_step:.3f} s/step{score}", flush=True)
+    key, score, asked_to_stop = job.key[:8], "", threading.Event()
+    try:
+        with at_first_signal(asked_to_stop.set):
+            for at in run_trial(job, asked_to_stop.is_set):
+                score = f", {plan.metric} {at.score:.2f}" if at.score is not None else ""
+                print(f"{key}: step {at.step}/{at.steps}, {at.seconds_per_step:.3f} s/step{score}", flush=True)
+    except InterruptedTrialError as error:
+        print(error)
+        raise KeyboardInterrupt from None
     print(f"Done: trial {key}, seed {seed}{score}. Checkpoint: {plan.config.paths.trials}/{job.key}/last.pt")
     print(f"Next: just translate {key} INPUT OUTPUT")
     return 0

@@ -164,7 +164,8 @@ class ComputeConfig:
     whole GPU (1) or a part of one. most_per_gpu: the largest number of trials that 'auto' puts on one GPU. mps: 'auto'
     starts NVIDIA's Multi-Process Service if the trials of a sweep share a GPU (`pipeline.hardware.mps`). memory_gb: the
     main memory (10^9 bytes) for all trials on a CPU together. price_per_hour: of one GPU, or of a machine without GPU,
-    in any currency. It adds a column with the price of a trial to the tables.
+    in any currency. It adds a column with the price of a trial to the tables. stall_minutes: a trial that reports no
+    progress for so long is killed, and goes on from its checkpoint.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -174,6 +175,7 @@ class ComputeConfig:
     mps: Literal["off", "auto"] = "off"
     memory_gb: Positive | Auto = "auto"
     price_per_hour: Positive | None = None
+    stall_minutes: Positive = 120.0
 
     def __post_init__(self) -> None:
         gpus = self.gpus_per_trial

@@ -18,6 +18,7 @@ from pipeline.orchestration.forecast import wall_seconds
 from pipeline.trial.job import Outcome, Progress
 
 PLAIN_LINE_SECONDS = 30.0
+RUNS_AGAIN = {"lost": "lost, and will run again", "memory": "out of memory, and will run again with more of it"}
 # Lines of the terminal for the table's head, its foot and the prompt.
 MARGIN = 8
 
@@ -32,6 +33,7 @@ class Line:
     weight: float
     tries: int = 0
     progress: Progress | None = None
+    reported: float = 0.0
     began: float = 0.0
     took: float = 0.0
 
@@ -53,6 +55,7 @@ class LiveView:
         self.title, self.metric, self.lines, self.slots = title, metric, lines, slots
         self.console, self.log = console, log
         self.started = time.monotonic()
+        self._silent_since: float | None = None
         self._plain_due = self.started + PLAIN_LINE_SECONDS
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2)
 
@@ -83,7 +86,7 @@ class LiveView:
         line = self.lines[key]
         if progress.scored_now:
             self.log.info("%s, seed %d: %s", line.row, line.seed, self._position(progress))
-        line.progress = progress
+        line.progress, line.reported = progress, time.monotonic()
         if not self.console.is_terminal and time.monotonic() >= self._plain_due:
             self._plain_due = time.monotonic() + PLAIN_LINE_SECONDS
             parts = [
@@ -93,13 +96,23 @@ class LiveView:
             ]
             self._print("; ".join([self._counts(), *parts, self._remaining_text()]))
 
-    def end(self, key: str, outcome: Outcome) -> None:
-        """A trial has ended, or is found to run in another process."""
+    def end(self, key: str, outcome: Outcome, *, again: bool = False) -> None:
+        """A trial has ended, or is found to run in another process. again: it will run again."""
         line = self.lines[key]
-        line.state = {"memory": "failed", "died": "failed", "taken": "elsewhere"}.get(outcome.ending, outcome.ending)
+        states = {"memory": "failed", "lost": "failed", "taken": "elsewhere"}
+        line.state = "waiting" if again else states.get(outcome.ending, outcome.ending)
         line.took = time.monotonic() - line.began if line.progress and line.state in ("done", "stopped") else 0.0
         score = f", {self._position(line.progress)}" if line.progress else ""
-        self._say(line, f"{line.state}{score}{f': {outcome.reason}' if outcome.reason else ''}")
+        state = RUNS_AGAIN[outcome.ending] if again else line.state
+        self._say(line, f"{state}{score}{f': {outcome.reason}' if outcome.reason else ''}")
+
+    def store_is_silent(self, seconds: float) -> None:
+        """The tracking store has not answered this process for so long; 0: it answers again."""
+        self._silent_since = time.monotonic() - seconds if seconds else None
+        text = f"The tracking store {f'has not answered for {_clock(seconds)}' if seconds else 'answers again'}"
+        self.log.info(text)
+        if not self.console.is_terminal:
+            self._print(text)
 
     def _say(self, line: Line, text: str) -> None:
         self.log.info("%s, seed %d: %s", line.row, line.seed, text)
@@ -134,7 +147,20 @@ class LiveView:
         waiting = [pace * line.weight for line in self.lines.values() if line.state == "waiting"]
         return wall_seconds(running, waiting, self.slots)
 
+    def _silent_seconds(self) -> float:
+        """For how long the tracking store has not answered this process or a running trial; 0 if it answers."""
+        now = time.monotonic()
+        silent = [now - self._silent_since] if self._silent_since else []
+        silent += [
+            line.progress.store_silent_seconds + now - line.reported
+            for line in self.lines.values()
+            if line.state == "running" and line.progress and line.progress.store_silent_seconds
+        ]
+        return max(silent, default=0.0)
+
     def _remaining_text(self) -> str:
+        if silent := self._silent_seconds():
+            return f"the tracking store has not answered for {_clock(silent)}"
         left = self.remaining_seconds()
         return "remaining time unknown" if left is None else f"about {_clock(left)} left"
 

@@ -5,10 +5,10 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 # Ray reads these when it is imported: no telemetry, no loggers beside MLflow, relative paths stay valid.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -29,8 +29,10 @@ from ray.tune.search import Searcher
 
 from pipeline.errors import UserError, first_line
 from pipeline.hardware.share import Share
+from pipeline.orchestration.leftovers import ray_sessions
 from pipeline.trial.job import Outcome, Progress, Rungs, TrialJob
-from pipeline.trial.process import SERVER_ENDED, Target, TrialProcess, train, trial_server
+from pipeline.trial.process import SERVER_ENDED, Target, TrialProcess, last_output, train
+from pipeline.trial.server import trial_server
 
 # A trial passes a few numbers through Ray's object store. Ray's default reserves 30 % of the memory.
 OBJECT_STORE_BYTES = 100 * 2**20
@@ -44,16 +46,17 @@ def joins_a_cluster() -> bool:
 
 
 @contextmanager
-def cluster(cores: int, gpus: int, memory_gb: float) -> Iterator[None]:
+def cluster(cores: int, gpus: int, memory_gb: float) -> Iterator[str]:
     """Connect to the Ray cluster of RAY_ADDRESS, or start one on this machine that offers these resources.
 
-    The arguments apply only to a cluster that is started here.
+    Yields the address of the cluster's control service, HOST:PORT. The arguments apply only to a cluster that is
+    started here.
     """
     own: dict[str, Any] = {"address": "local", "num_cpus": cores, "num_gpus": gpus, "_memory": int(memory_gb * 1e9)}
-    own |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    own |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": str(ray_sessions())}
     ray.init(**({} if joins_a_cluster() else own), log_to_driver=False, logging_level=logging.ERROR)
     try:
-        yield
+        yield ray.get_runtime_context().gcs_address
     finally:
         ray.shutdown()
 
@@ -102,13 +105,20 @@ class Events(tune.Callback):
         self.ended(str(trial), Outcome(**outcome) if outcome else Outcome("stopped"))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        reason = "The Ray worker of this trial ended. Run the same command again to resume."
-        self.ended(str(trial), Outcome("died", reason))
+        self.ended(str(trial), Outcome("lost", "Its Ray worker ended."))
+
+
+class Jobs(Protocol):
+    """Where the jobs of a run come from. `finished`: whether none will come any more."""
+
+    @property
+    def finished(self) -> bool: ...
+
+    def next(self) -> TrialJob | None: ...
 
 
 def run_jobs(
-    jobs: Iterator[TrialJob],
-    at_most: int,
+    jobs: Jobs,
     slots: int,
     events: Events,
     storage: Path,
@@ -120,8 +130,7 @@ def run_jobs(
     """Run the jobs in order, as many at once as fit. A trial that fails does not stop the others.
 
     Args:
-        jobs: Read one by one, each when there is room for it, so that a sampler can use the results so far.
-        at_most: Upper bound of the number of jobs.
+        jobs: Asked for another job when there is room for it, so that a sampler can use the results so far.
         slots: How many trials run at once.
         events: Called as trials start, progress and end.
         storage: A folder for Tune's own files.
@@ -135,7 +144,7 @@ def run_jobs(
         tune.with_resources(tune.with_parameters(_Worker, target=target, server=server), _placement),
         tune_config=tune.TuneConfig(
             search_alg=_JobSearcher(jobs),
-            num_samples=at_most,
+            num_samples=-1,  # as many as there are jobs
             scheduler=_asha_scheduler(rungs) if rungs and rungs.first_epoch < rungs.epochs else None,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
@@ -169,12 +178,15 @@ class _Worker(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         # Not in `setup`: Tune drops a new worker if another one has become free for its trial.
+        minutes = self.job.config.compute.stall_minutes
         try:
             self.process = self.process or TrialProcess(self.server, self.target, self.job)
-            message = self.process.receive()
+            message = self.process.receive(60 * minutes)
         except OSError:
-            message = Outcome("died", SERVER_ENDED)
+            message = Outcome("lost", SERVER_ENDED)
         if isinstance(message, Outcome):
+            if message.ending == "lost":
+                message = replace(message, reason=message.reason + last_output(Path(self.job.checkpoint).parent))
             return {"done": True, "outcome": asdict(message)}
         # The scheduler gets each score once, and not that of the last step, where there is nothing left to stop.
         stoppable = message.scored_now and message.step < message.steps
@@ -199,7 +211,7 @@ class _Worker(tune.Trainable):
 class _JobSearcher(Searcher):
     """Give Tune the jobs one by one. A job is an object, since Tune evaluates or expands some dicts."""
 
-    def __init__(self, jobs: Iterator[TrialJob]) -> None:
+    def __init__(self, jobs: Jobs) -> None:
         super().__init__(metric="score", mode="min")
         self.jobs = jobs
 
@@ -208,8 +220,10 @@ class _JobSearcher(Searcher):
         return {}
 
     def suggest(self, trial_id: str) -> Any:
-        job = next(self.jobs, None)
-        return Searcher.FINISHED if job is None else {"job": job}
+        job = self.jobs.next()
+        if job is None:
+            return Searcher.FINISHED if self.jobs.finished else None  # None: Tune asks again
+        return {"job": job}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         pass

@@ -1,8 +1,8 @@
-"""Train what is left of a sweep under Ray, round by round."""
+"""Train what is left of a sweep under Ray."""
 
-import os
 import shutil
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -13,24 +13,29 @@ from analysis.records.names import Tag
 from analysis.records.schema import RecordsError
 from analysis.tables.write import write_tables
 from pipeline.errors import UserError
+from pipeline.orchestration.job_queue import JobQueue
+from pipeline.orchestration.leftovers import tune_storage
 from pipeline.orchestration.live_table import Line, LiveView, open_log
 from pipeline.orchestration.planner import Plan, PlannedTrial, replan, with_records
 from pipeline.orchestration.ray_tune import Events, run_jobs
 from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import Requirement, estimate_requirements
-from pipeline.orchestration.retry import next_round, wait_for_others
 from pipeline.orchestration.sampler import add_sample, halving_rungs
-from pipeline.trial.job import Outcome, TrialJob
+from pipeline.tracking.store import Tracker
+from pipeline.trial.job import Ending, Outcome, TrialJob
+from pipeline.trial.lock import is_claimed
+
+# How often to look whether another process has ended a trial.
+POLL_SECONDS = 2.0
+_ENDINGS: dict[str, Ending] = {"FINISHED": "done", "FAILED": "failed", "KILLED": "stopped"}
+# The sweep ends after so long a time without an answer of the tracking store. Its trials can be resumed.
+MOST_OUTAGE_SECONDS = 3600.0
 
 
 def run_trials(
     plan: Plan, requirements: Sequence[Requirement], console: Console, server: str, *, retry_failed: bool
 ) -> Plan:
-    """Train until nothing is left that can be trained now; return the plan as it is then.
-
-    There are rounds, because a trial that ran out of memory is retried with more memory, and because another process
-    may leave unfinished what it was training.
-    """
+    """Train until nothing is left that can be trained now; return the plan as it is then."""
     jobs = register_trials(plan, requirements, retry_failed=retry_failed)
     lines = {
         planned.key: _line(plan, planned, requirement)
@@ -39,69 +44,71 @@ def run_trials(
     slots = max((job.share.slots for job in jobs), default=requirements[0].share.slots)
     log = open_log(Path(plan.config.paths.logs) / f"{plan.sweep.name}-{plan.task}.log")
     view = LiveView(f"{plan.sweep.name} on {plan.task}", plan.metric, lines, slots, console, log)
-    storage = Path(plan.config.paths.cache) / "ray" / str(os.getpid())
-    queue = JobQueue(plan, jobs, view)
+    storage = tune_storage(Path(plan.config.paths.cache))
+    jobs_left = SweepJobs(plan, jobs, view)
     with ThreadPoolExecutor(max_workers=1) as background:
         rewriting: Future[None] | None = None
 
         def end(key: str, outcome: Outcome) -> None:
             nonlocal rewriting
-            queue.end(key, outcome)
+            jobs_left.end(key, outcome)
             # If many short trials end, several share one rewrite.
             if rewriting is None or rewriting.done():
-                rewriting = background.submit(_rewrite_tables, queue.plan)
+                rewriting = background.submit(_rewrite_tables, jobs_left.plan)
 
         try:
             with view:
+                plan.tracker.ask_through_outages(MOST_OUTAGE_SECONDS, view.store_is_silent)
                 events = Events(view.start, view.follow, end)
-                source, count = queue.first_round(), len(jobs) + plan.samples_to_draw
-                while count:
-                    queue.outcomes.clear()
-                    run_jobs(source, count, slots, events, storage, server, rungs=halving_rungs(queue.plan))
-                    following = queue.next_round()
-                    source, count = iter(following), len(following)
+                run_jobs(jobs_left, slots, events, storage, server, rungs=halving_rungs(plan))
         finally:
             shutil.rmtree(storage, ignore_errors=True)  # Tune's state for a restore that this project never makes
-    return with_records(queue.plan, plan.tracker.find_trials())
+    return with_records(jobs_left.plan, plan.tracker.find_trials())
 
 
-class JobQueue:
-    """The jobs of a sweep, round by round, and how those of the present round ended."""
+class SweepJobs:
+    """The jobs of a sweep, and what is recorded of those that end."""
 
     def __init__(self, plan: Plan, jobs: Sequence[TrialJob], view: LiveView) -> None:
         self.plan, self.view = plan, view
-        self.jobs: dict[str, TrialJob] = {}
-        self.outcomes: dict[str, Outcome] = {}
         # Trials of other processes come last: most of them are done by then.
         elsewhere = {planned.key for planned in plan.trials if planned.state == "training"}
-        self._enqueue(sorted(jobs, key=lambda job: job.key in elsewhere))
+        self.queue = JobQueue(sorted(jobs, key=lambda job: job.key in elsewhere), plan.machine)
+        self._taken: list[TrialJob] = []
 
-    def first_round(self) -> Iterator[TrialJob]:
-        """The jobs of the plan, then those of a search's samples. Each is sampled only when there is room for it."""
-        yield from list(self.jobs.values())
-        while sampled := self._sample():
-            yield from sampled
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left that can be trained now."""
+        return self.queue.finished
+
+    def next(self) -> TrialJob | None:
+        """Return the next job: one that waits, a search's next sample, or what another process leaves unfinished."""
+        if self.queue.empty:
+            self._add(self._sample())
+        if self.queue.finished and self._taken:
+            left, self._taken = _wait_for_others(self._taken, self.plan.tracker, self.view), []
+            self._add(left)
+        return self.queue.next()
 
     def end(self, key: str, outcome: Outcome) -> None:
-        """A job of this round has ended. Record how."""
-        run_id, progress = self.jobs[key].run_id, self.view.lines[key].progress
-        self.outcomes[key] = outcome
-        self.view.end(key, outcome)
+        """A job has ended. Record how, unless it runs again."""
+        job, progress = self.queue.jobs[key], self.view.lines[key].progress
+        again = self.queue.end(key, outcome)
+        self.view.end(key, outcome, again=again)
+        if outcome.ending == "taken":
+            self._taken.append(job)
+        tracker = self.plan.tracker
         try:
-            # The trial could not end its run itself if it died, or if the search stopped it.
+            if outcome.ending == "lost":
+                tracker.tag_trial(job.run_id, {Tag.LOSSES: self.queue.lost[key]})
+            # The trial could not end its run itself if it was lost, or if the search stopped it.
             if outcome == Outcome("stopped"):
                 stopped = f"by the search after epoch {progress.epoch if progress else 0}"
-                self.plan.tracker.end_trial(run_id, "KILLED", {Tag.STOPPED: stopped})
-            elif outcome.ending in ("died", "failed", "memory"):
-                self.plan.tracker.end_trial(run_id, "FAILED", {Tag.ERROR: outcome.reason})
+                tracker.end_trial(job.run_id, "KILLED", {Tag.STOPPED: stopped})
+            elif outcome.ending in ("lost", "failed", "memory") and not again:
+                tracker.end_trial(job.run_id, "FAILED", {Tag.ERROR: outcome.reason})
         except UserError as error:
             self.view.log.info("%s: %s", key, error)
-
-    def next_round(self) -> list[TrialJob]:
-        """The jobs to run after a round. If only other processes' jobs are left, wait for those processes."""
-        retries, elsewhere = next_round([self.jobs[key] for key in self.outcomes], self.outcomes, self.plan.machine)
-        left = elsewhere if retries else wait_for_others(elsewhere, self.plan.tracker, self.view)
-        return self._enqueue([*retries, *left])
 
     def _sample(self) -> list[TrialJob]:
         """The job of a search's next sample, and those of samples that another process has recorded meanwhile."""
@@ -114,13 +121,12 @@ class JobQueue:
             jobs = register_trials(self.plan, requirements)
         for planned, requirement in zip(self.plan.trials, requirements, strict=True):
             self.view.lines.setdefault(planned.key, _line(self.plan, planned, requirement))
-        return self._enqueue([job for job in jobs if job.key not in self.jobs])
+        return [job for job in jobs if job.key not in self.queue.jobs]
 
-    def _enqueue(self, jobs: list[TrialJob]) -> list[TrialJob]:
+    def _add(self, jobs: Sequence[TrialJob]) -> None:
         for job in jobs:
-            self.jobs[job.key] = job
             self.view.lines[job.key].state = "waiting"
-        return jobs
+        self.queue.add(jobs)
 
 
 def _rewrite_tables(plan: Plan) -> None:
@@ -133,3 +139,24 @@ def _line(plan: Plan, planned: PlannedTrial, requirement: Requirement) -> Line:
     weight = max(1.0, plan.remaining_operations(planned, requirement.cost))
     state = planned.state if planned.state in ("done", "stopped", "failed") else "waiting"
     return Line(planned.trial.row, planned.trial.seed, state, weight)
+
+
+def _wait_for_others(jobs: list[TrialJob], tracker: Tracker, view: LiveView) -> list[TrialJob]:
+    """Wait until another process leaves one of these jobs unfinished, or all have ended; return those left."""
+    while jobs:
+        unlocked = {job.key for job in jobs if not is_claimed(Path(job.checkpoint).parent)}
+        records = tracker.find_trials()
+        left: list[TrialJob] = []
+        for job in jobs:
+            record = records.get(job.key)
+            if job.key in unlocked and record is None:
+                view.end(job.key, Outcome("failed", "it was dropped"))
+            elif job.key in unlocked and record and record.status in job.final_statuses:
+                view.end(job.key, Outcome(_ENDINGS[record.status], "by another process"))
+            else:
+                left.append(job)
+        if not left or any(job.key in unlocked for job in left):
+            return left
+        jobs = left
+        time.sleep(POLL_SECONDS)
+    return []

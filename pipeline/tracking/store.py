@@ -4,7 +4,6 @@ An experiment is a task. A run is a trial, which is found again by its key; an e
 sweep, which holds the list of its trials. `analysis.records.names` has the names of all tags and metrics.
 """
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,31 +13,35 @@ from typing import Any, Literal, cast
 
 import numpy as np
 from filelock import FileLock
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from numpy.typing import NDArray
 
 from analysis.records.mlflow_client import (
     MLFLOW_RUN_NOTE,
+    SQLITE,
     Metric,
     MlflowClient,
     MlflowException,
     Param,
     Run,
     RunTag,
+    database_fault,
+    database_file,
+    run_by_key,
     search_runs,
+    without_password,
 )
 from analysis.records.names import IS_SWEEP, IS_TRIAL, PROGRESS_STEP, Tag, eval_metric
 from analysis.records.schema import MANIFEST_FILE, Manifest
 from pipeline.errors import UserError, first_line
+from pipeline.files import remove_leftovers, replacing
+from pipeline.tracking.outage import ask_through_outage
 
 # Enough for a median, and the latest trials are of the present code.
 MOST_SAME_COST = 20
 # MLflow accepts tags of 5000 characters. A reason is shown in one line.
 TAG_LENGTH = 500
 NOTE_LENGTH = 5000
-
-# The first use of a database creates its tables, which Alembic would report.
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True)
@@ -74,30 +77,45 @@ def key_of_run(uri: str, run_id: str) -> str | None:
 
 def store_lock(uri: str, trials: Path) -> FileLock:
     """Return a store's lock among this machine's processes: beside a SQLite file, else in the folder of trials."""
-    path = Path(f"{uri.removeprefix('sqlite:///')}.lock") if uri.startswith("sqlite:///") else trials / "store.lock"
-    return FileLock(path, is_singleton=True)
-
-
-def run_status(uri: str, run_id: str) -> str:
-    """Return MLflow's status of a trial's run: SCHEDULED, RUNNING, FINISHED, FAILED, or KILLED (by a search)."""
-    return MlflowClient(uri).get_run(run_id).info.status
+    file = database_file(uri)
+    return FileLock(f"{file}.lock" if file else trials / "store.lock", is_singleton=True)
 
 
 class _Client:
-    """MLflow's client. Faults of MLflow, of the database and of the network are raised as UserError."""
+    """MLflow's client. Faults of MLflow, of the database and of the network are raised as UserError.
+
+    outage: for how many seconds to ask again while the store does not answer, and whom to tell.
+    """
 
     def __init__(self, uri: str) -> None:
+        self.outage: tuple[float, Callable[[float], None]] = (0.0, lambda seconds: None)
         self._uri = uri
-        self._client = self._call(MlflowClient, uri)
+        self._client = self._call(_open_store, uri)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return partial(self._call, getattr(self._client, name))
 
     def _call(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         try:
-            return function(*arguments, **options)
+            return ask_through_outage(partial(function, *arguments, **options), *self.outage)
+        except UserError:
+            raise
         except Exception as error:
             raise _store_error(self._uri, error) from None
+
+
+def _open_store(uri: str) -> MlflowClient:
+    """Return a client. A SQLite database that does not exist yet is created. The caller holds the store's lock."""
+    file = database_file(uri)
+    if file and not file.exists():
+        # Under another name until it is whole: MLflow cannot use a database whose creation was interrupted.
+        remove_leftovers(file)
+        with replacing(file) as partial_file:
+            # As a URI, because MLflow writes the root into SQL as it is; a folder's name may hold a quote.
+            SqlAlchemyStore(f"{SQLITE}{partial_file}", (file.parent / "mlruns").as_uri()).engine.dispose()
+    elif file and (fault := database_fault(file)):
+        raise UserError(f"tracking.uri={uri}: {fault}")
+    return MlflowClient(uri)
 
 
 class Tracker:
@@ -120,22 +138,35 @@ class Tracker:
         with self.lock:
             # A server has its own path for artefacts. A database needs one.
             location = f"{self.artifact_root}/{self.experiment}" if self.uri.startswith("sqlite:") else None
-            return self._existing_experiment() or self.client.create_experiment(self.experiment, location)
+            if found := self._existing_experiment():
+                return found
+            try:
+                return self.client.create_experiment(self.experiment, location)
+            except UserError:
+                # On another machine, a sweep may have created it meanwhile.
+                if found := self._existing_experiment():
+                    return found
+                raise
 
     def _existing_experiment(self) -> str | None:
         found = self.client.get_experiment_by_name(self.experiment)
         if found and found.lifecycle_stage != "active":
             raise UserError(
-                f"tracking.uri={self.uri}: experiment {self.experiment!r} is deleted. Restore it in MLflow, or set "
-                "another data.name."
+                f"tracking.uri={without_password(self.uri)}: experiment {self.experiment!r} is deleted. Restore it in "
+                "MLflow, or set another data.name."
             )
         return found.experiment_id if found else None
+
+    def ask_through_outages(self, most_seconds: float, silent: Callable[[float], None]) -> None:
+        """From now on, ask again for so long while the store does not answer. silent: see `ask_through_outage`."""
+        cast(_Client, self.client).outage = (most_seconds, silent)
 
     def find_trials(self) -> dict[str, TrialRecord]:
         """Return every trial of the experiment by its key; none if there is no store yet."""
         if _is_missing(self.uri) or self._existing_experiment() is None:
             return {}
-        return {run.data.tags[Tag.TRIAL_KEY]: _record(run) for run in self._search(IS_TRIAL)}
+        found = self._search(IS_TRIAL)
+        return {key: _record(run) for key, run in run_by_key(found).items()}
 
     def find_trials_of_same_cost(self, work: str) -> list[TrialRecord]:
         """Return the latest trials, of all tasks, with steps of the same cost (`StepCost.work`)."""
@@ -150,16 +181,26 @@ class Tracker:
         return [(found.step, found.value) for found in self.client.get_metric_history(run_id, eval_metric(score))]
 
     def create_trial(self, key: str, name: str) -> str:
-        """Create a scheduled run for a trial. Return its id."""
+        """Create a scheduled run for a trial. Return its id.
+
+        If another run of the trial exists by then, created on a machine without a common disk, return that run's id.
+        """
         run = self.client.create_run(self.experiment_id, run_name=name, tags={Tag.KIND: "trial", Tag.TRIAL_KEY: key})
         self.client.update_run(run.info.run_id, status="SCHEDULED")
-        return run.info.run_id
+        chosen = run_by_key(self._search(f"{IS_TRIAL} and tags.{Tag.TRIAL_KEY} = '{key}'"))[key].info.run_id
+        if chosen != run.info.run_id:
+            self.client.delete_run(run.info.run_id)
+        return chosen
 
     def log_settings(self, run_id: str, settings: Mapping[str, object], tags: Mapping[str, str]) -> None:
         """Log a trial's settings as parameters, and tags. A second call with the same values changes nothing."""
         # MLflow's limits are 6000 characters a parameter and 100 parameters a batch. Settings stay far below.
         parameters = [Param(field, str(value)) for field, value in settings.items()]
         self.client.log_batch(run_id, params=parameters, tags=run_tags(tags))
+
+    def tag_trial(self, run_id: str, tags: Mapping[str, object]) -> None:
+        """Set tags of a trial's run."""
+        self.client.log_batch(run_id, tags=cut_tags(tags))
 
     def end_trial(self, run_id: str, status: Literal["FAILED", "KILLED"], tags: Mapping[str, str]) -> None:
         """End the run of a trial that died or was stopped by a search. A run that has ended is not changed."""
@@ -235,8 +276,9 @@ def log_evaluation(
     grid: NDArray[np.uint8],
 ) -> None:
     """Log an evaluation's image grid, and a file of its scores with what they were made with."""
-    client.log_image(run_id, np.ascontiguousarray(grid), key="grid", step=step)
     client.log_dict(run_id, {"scores": dict(scores), **made_with}, f"evaluations/step_{step:08d}.json")
+    # Last, because an image that is logged again after an error would be a second one.
+    client.log_image(run_id, np.ascontiguousarray(grid), key="grid", step=step)
 
 
 def _record(run: Run) -> TrialRecord:
@@ -246,8 +288,9 @@ def _record(run: Run) -> TrialRecord:
 
 def _is_missing(uri: str) -> bool:
     """Return whether the store is a SQLite database that does not exist. A client would create it."""
-    return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
+    file = database_file(uri)
+    return file is not None and not file.exists()
 
 
 def _store_error(uri: str, error: Exception) -> UserError:
-    return UserError(f"tracking.uri={uri}: the MLflow store does not answer ({first_line(error)})")
+    return UserError(f"tracking.uri={without_password(uri)}: the MLflow store does not answer ({first_line(error)})")

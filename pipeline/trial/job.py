@@ -6,9 +6,9 @@ from typing import Literal
 from pipeline.config.schema import Config
 from pipeline.hardware.share import Share
 
-# done; stopped: early, by the search; failed: see the MLflow run; memory: out of memory; died: killed or crashed;
-# taken: another process trains this trial.
-Ending = Literal["done", "stopped", "failed", "memory", "died", "taken"]
+# done; stopped: early, by the search; failed: see the MLflow run; memory: out of memory; lost: its process, worker or
+# node ended; interrupted: saved by request of the sweep, which ends; taken: another process trains this trial.
+Ending = Literal["done", "stopped", "failed", "memory", "lost", "interrupted", "taken"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Progress:
 
     step, steps: done, and in all. first_step: where this process began. seconds: since this process began. epoch:
     finished epochs. score: the latest of the trial's metric. scored_now: whether it is of this step. peak_live_gb:
-    peak of live tensors in training (10^9 bytes), once it is known.
+    peak of live tensors in training (10^9 bytes), once it is known. store_silent_seconds: for how long the tracking
+    store has not answered.
     """
 
     step: int
@@ -48,6 +49,7 @@ class Progress:
     score: float | None
     scored_now: bool
     peak_live_gb: float | None
+    store_silent_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

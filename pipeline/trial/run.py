@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -18,7 +18,6 @@ from pipeline.hardware.device import resolve_device, use_threads
 from pipeline.hardware.memory import is_out_of_memory, keep_freed_memory, limit_cuda
 from pipeline.metrics.evaluator import Evaluator
 from pipeline.metrics.names import metric_names
-from pipeline.tracking.store import run_status
 from pipeline.tracking.trial_run import TrialRun
 from pipeline.training.background_writer import Writer
 from pipeline.training.checkpoint import Checkpoints
@@ -32,19 +31,42 @@ from pipeline.trial.lock import claimed
 from pipeline.trial.record import device_tags, final_values, log_step
 
 
-def run_trial(job: TrialJob) -> Iterator[Progress]:
+class EndedElsewhereError(UserError):
+    """Another process has brought the trial to its end."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"The trial was ended by another process ({status}).")
+        self.status = status
+
+
+class InterruptedTrialError(UserError):
+    """The trial was asked to end early, and has saved a checkpoint."""
+
+
+def never() -> bool:
+    """Ask no trial to end early."""
+    return False
+
+
+def run_trial(job: TrialJob, asked_to_stop: Callable[[], bool] = never) -> Iterator[Progress]:
     """Train from the last checkpoint, if there is one, to the end. Yield the progress; finish the MLflow run.
+
+    asked_to_stop: asked after every step. If it returns True, a checkpoint is saved, and InterruptedTrialError raised.
 
     An error is written into the MLflow run and raised again. The run of a killed trial stays RUNNING, and the trial
     resumes from its checkpoint the next time. Raises TakenError, and writes nothing, if another process trains this
-    trial.
+    trial; raises EndedElsewhereError if one has ended it.
     """
-    with claimed(Path(job.checkpoint).parent):
-        if run_status(job.tracking_uri, job.run_id) in job.final_statuses:
-            return  # another process has finished it
-        run = TrialRun(job.tracking_uri, job.run_id)
+    folder = Path(job.checkpoint).parent
+    with claimed(folder):
+        run = TrialRun(job.tracking_uri, job.run_id, folder)
+        if run.status in job.final_statuses:
+            raise EndedElsewhereError(run.status)
+        run.begin()
         try:
-            yield from _train(job, run)
+            yield from _train(job, run, asked_to_stop)
+        except InterruptedTrialError:
+            raise
         except UserError as error:
             run.fail(str(error), traceback.format_exc(), {})
             raise
@@ -56,22 +78,26 @@ def run_trial(job: TrialJob) -> Iterator[Progress]:
             raise
 
 
-def _train(job: TrialJob, run: TrialRun) -> Iterator[Progress]:
+def _train(job: TrialJob, run: TrialRun, asked_to_stop: Callable[[], bool]) -> Iterator[Progress]:
     """Train and record. Yield every `log_every_steps` steps and at the end of each epoch."""
-    training = _Training(job, run)
+    training = _Training(job, run, asked_to_stop)
     with training.writer:
         for step in training.steps():
             scores = training.evaluate_if_due(step)
             training.log(step, scores)
             training.save_if_due(step)
             yield training.progress(step, scores)
+            if training.stopping:
+                break
+    if training.state.step < training.total:
+        raise InterruptedTrialError(f"Saved at step {training.state.step} of {training.total}.")
     training.finish()
 
 
 class _Training:
     """A trial while it trains. `_train` calls its methods in the order in which they stand here."""
 
-    def __init__(self, job: TrialJob, run: TrialRun) -> None:
+    def __init__(self, job: TrialJob, run: TrialRun, asked_to_stop: Callable[[], bool]) -> None:
         self.started, self.job, self.run, self.config = time.perf_counter(), job, run, job.config
         self.device, self.tags = resolve_device(self.config.compute.device), device_tags(job)
         limit_cuda(self.device, tensors_gb(job.share))
@@ -85,6 +111,7 @@ class _Training:
         if saved:
             self.state.load_state_dict(saved)
         self.first_step = self.state.step
+        run.note_start(self.first_step)
         self.evaluations: dict[int, dict[str, float]] = saved.get("evaluations", {})
         self.meter = CostMeter(self.device, job.share, train.batch_size, self.tags[Tag.TIMED], saved.get("meter"))
         with self.meter.evaluation(self.state):
@@ -94,15 +121,18 @@ class _Training:
         self.checkpoints = Checkpoints(Path(job.checkpoint), train, self.writer)
         # Since the last call of `log`.
         self.unlogged: list[StepReport] = []
+        self.asked_to_stop, self.stopping = asked_to_stop, False
 
     def steps(self) -> Iterator[int]:
-        """Train to the end. Yield every `log_every_steps` steps and at the end of each epoch."""
+        """Train to the end. Yield every `log_every_steps` steps, at the end of each epoch, and when asked to stop."""
         reports = fit(self.state, self.batches, self.config.train, self.config.seed)
         if self.state.execution.compile:
             reports = _first_under(use_compile_cache(Path(self.job.cache), self.job.share.cpus), reports)
         for report in self.meter.training(reports, self.state, self.total - self.first_step):
             self.unlogged.append(report)
-            if self._epoch_ends(report.step) or report.step % self.config.train.log_every_steps == 0:
+            self.stopping = self.asked_to_stop()
+            due = self._epoch_ends(report.step) or report.step % self.config.train.log_every_steps == 0
+            if due or self.stopping:
                 yield report.step
 
     def evaluate_if_due(self, step: int) -> dict[str, float]:
@@ -127,8 +157,9 @@ class _Training:
             self.writer.write(self.run.flush).result()
 
     def save_if_due(self, step: int) -> None:
-        """Save a checkpoint if `Checkpoints` says so."""
-        if self.checkpoints.due(self._epochs_done(step), epoch_ends=self._epoch_ends(step), last=step == self.total):
+        """Save a checkpoint if `Checkpoints` says so, or before the trial stops."""
+        last = self.stopping or step == self.total
+        if self.checkpoints.due(self._epochs_done(step), epoch_ends=self._epoch_ends(step), last=last):
             # A checkpoint ahead of its MLflow run would not be used.
             self.writer.write(self.run.flush)
             meter = self.meter.state_dict()
@@ -146,6 +177,7 @@ class _Training:
             score=self.evaluations[max(self.evaluations)][self.metric] if self.evaluations else None,
             scored_now=bool(scores),
             peak_live_gb=self.meter.peaks.get("training_peak_live_gb"),
+            store_silent_seconds=self.run.silent_seconds,
         )
 
     def finish(self) -> None:

@@ -18,13 +18,13 @@ from pipeline.metrics.distances import frechet_distance, statistics_of
 from pipeline.metrics.extractors import load_extractor
 from pipeline.metrics.feature_cache import extract, in_batches
 from pipeline.metrics.names import INCEPTION
+from pipeline.orchestration.job_queue import JobQueue
 from pipeline.orchestration.planner import plan_sweep
 from pipeline.orchestration.ray_tune import Events, cluster, run_jobs
 from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import estimate_requirements
-from pipeline.orchestration.retry import next_round
 from pipeline.trial.job import Outcome
-from pipeline.trial.process import trial_server
+from pipeline.trial.server import trial_server
 
 pytestmark = pytest.mark.gpu
 
@@ -62,11 +62,10 @@ def test_trials_side_by_side_stay_within_their_shares(count: int, project: Path,
 def test_what_runs_out_of_its_share_ends_alone_is_given_more_and_finishes(project: Path, cuda: torch.device) -> None:
     sweep = Sweep("greedy", "Does more memory help?", (0, 1), (Row("CUT", {}),))
     outcomes: dict[str, list[str]] = {}
-    last: dict[str, Outcome] = {}
 
     def ended(key: str, outcome: Outcome) -> None:
         outcomes.setdefault(key, []).append(outcome.ending)
-        last[key] = outcome
+        queue.end(key, outcome)
 
     with trial_server() as server:
         plan = plan_sweep(sweep, [*SMALL, "compute.device=cuda"])
@@ -74,11 +73,10 @@ def test_what_runs_out_of_its_share_ends_alone_is_given_more_and_finishes(projec
         # 20 MB of tensors. torch's allocator reserves more than this at once.
         eighth = replace(starved.share, gpus=0.125, memory_gb=CUDA_ALLOWANCE_GB + 0.02, slots=8, cpus=1)
         jobs = [replace(enough, share=replace(enough.share, gpus=0.5, slots=2, cpus=1)), replace(starved, share=eighth)]
+        queue = JobQueue(jobs, plan.machine)
         events = Events(lambda key: None, lambda key, progress: None, ended)
         with cluster(2, 1, 8.0):
-            run_jobs(iter(jobs), 2, 2, events, Path("ray"), server)
-            again, _ = next_round(jobs, last, plan.machine)
-            run_jobs(iter(again), len(again), 2, events, Path("ray"), server)
+            run_jobs(queue, 2, events, Path("ray"), server)
     assert outcomes == {enough.key: ["done"], starved.key: ["memory", "done"]}
     assert {run.info.status for run in trials()} == {"FINISHED"}
 

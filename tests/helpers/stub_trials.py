@@ -9,7 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from pipeline.trial.job import Outcome, Progress, TrialJob
-from pipeline.trial.process import PRELOAD, Report
+from pipeline.trial.process import Report
+from pipeline.trial.server import PRELOAD
 
 # As much of a job as `steady` needs.
 JOB = SimpleNamespace(config=SimpleNamespace(seed=7))
@@ -43,6 +44,13 @@ def killed(job: object, report: Report) -> Outcome:
     """A trial that ends as the system ends processes when memory runs out."""
     os.kill(os.getpid(), signal.SIGKILL)
     return Outcome("done")
+
+
+def killed_each_time(job: TrialJob, report: Report) -> Outcome:
+    """A trial that is killed, and first adds a letter to kills.txt."""
+    with Path("kills.txt").open("a") as file:
+        file.write("k")
+    return killed(job, report)
 
 
 def endless(job: Path, report: Report) -> Outcome:

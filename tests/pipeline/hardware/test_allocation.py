@@ -8,8 +8,8 @@ from pipeline.errors import UserError
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, needed_gb, share_of, tensors_gb
 from pipeline.hardware.device import Machine
 from pipeline.hardware.share import Share
-from pipeline.orchestration.retry import next_round, retried
-from pipeline.trial.job import Outcome, TrialJob
+from pipeline.orchestration.job_queue import retried
+from pipeline.trial.job import TrialJob
 
 AUTO = ComputeConfig()
 GPU = Machine("cuda", "H100", cores=16, gpus=1, memory_gb=80.0)
@@ -179,20 +179,3 @@ def test_what_ran_out_of_memory_is_not_held_back_by_its_own_failure(
     again = retried(replace(job("k", GPU, 10.0), final_statuses=("FINISHED", "KILLED", "FAILED")), GPU)
     assert again is not None
     assert again.final_statuses == ("FINISHED", "KILLED")
-
-
-def test_the_next_round_has_what_ran_out_of_memory_and_what_others_were_training(
-    job: Callable[[str, Machine, float], TrialJob],
-) -> None:
-    endings = {"a": "done", "b": "memory", "c": "taken", "d": "failed", "e": "died", "f": "stopped"}
-    jobs = [job(key, GPU, 10.0) for key in endings]
-    outcomes = {key: Outcome(ending) for key, ending in endings.items()}  # pyright: ignore
-    again, taken = next_round(jobs, outcomes, GPU)
-    assert [found.key for found in again] == ["b"]
-    assert again[0].share.gpus == 2 * jobs[1].share.gpus
-    assert [found.key for found in taken] == ["c"]
-
-
-def test_what_ran_out_of_a_whole_device_is_not_tried_again(job: Callable[[str, Machine, float], TrialJob]) -> None:
-    whole = job("a", GPU, 80.0)
-    assert next_round([whole], {"a": Outcome("memory")}, GPU) == ([], [])

@@ -229,7 +229,7 @@ from pipeline.cli import sweep as conduct
 from pipeline.hardware.device import Machine
 from pipeline.orchestration.planner import plan_sweep
 from pipeline.config.sweep_file import load_sweep
-from pipeline.trial.process import trial_server
+from pipeline.trial.server import trial_server
 
 with trial_server() as server:
     planned = plan_sweep(load_sweep("pair"), [sys.argv[1]])

@@ -11,10 +11,10 @@ from stub_shares import Held, Holding, held_by_all
 from pipeline.config.compose import compose_config
 from pipeline.hardware.device import Machine
 from pipeline.hardware.share import Share
+from pipeline.orchestration.job_queue import JobQueue
 from pipeline.orchestration.ray_tune import Events, cluster, run_jobs
-from pipeline.orchestration.retry import next_round
 from pipeline.trial.job import Outcome, TrialJob
-from pipeline.trial.process import trial_server
+from pipeline.trial.server import trial_server
 
 pytestmark = pytest.mark.slow
 
@@ -51,11 +51,15 @@ def train(server: str, tmp_path: Path) -> Train:
             for n, share in enumerate(shares)
         ]
         outcomes: dict[str, Outcome] = {}
-        events = Events(lambda key: None, lambda key, progress: None, outcomes.__setitem__)
-        while jobs:
-            slots = max(job.share.slots for job in jobs)
-            run_jobs(iter(jobs), len(jobs), slots, events, tmp_path / "ray", server, target=Holding())
-            jobs, _ = next_round(jobs, {job.key: outcomes[job.key] for job in jobs}, MACHINE)
+        queue = JobQueue(jobs, MACHINE)
+
+        def end(key: str, outcome: Outcome) -> None:
+            outcomes[key] = outcome
+            queue.end(key, outcome)
+
+        events = Events(lambda key: None, lambda key, progress: None, end)
+        slots = max(job.share.slots for job in jobs)
+        run_jobs(queue, slots, events, tmp_path / "ray", server, target=Holding())
         return outcomes
 
     return run

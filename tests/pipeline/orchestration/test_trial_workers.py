@@ -13,10 +13,11 @@ from pipeline.config.schema import Config
 from pipeline.errors import UserError
 from pipeline.hardware.device import Machine
 from pipeline.hardware.share import Share
+from pipeline.orchestration.job_queue import MOST_LOSSES, JobQueue
 from pipeline.orchestration.ray_tune import Events, cluster, require_offer, run_jobs
-from pipeline.orchestration.retry import next_round
 from pipeline.trial.job import Outcome, TrialJob
-from pipeline.trial.process import Target, trial_server
+from pipeline.trial.process import Target
+from pipeline.trial.server import trial_server
 
 pytestmark = pytest.mark.slow
 
@@ -29,15 +30,17 @@ def stubs(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run_stubs(target: Target, jobs: list[TrialJob], other_node: bool = False) -> dict[str, Outcome]:
-    """Run the jobs, then those to retry. On another node, the path of the sweep's trial server does not exist."""
+    """Run the jobs, and again those that may. On another node, the path of the sweep's trial server does not exist."""
     outcomes: dict[str, Outcome] = {}
-    events = Events(lambda key: None, lambda key, progress: None, outcomes.__setitem__)
+    queue = JobQueue(jobs, MACHINE)
+
+    def end(key: str, outcome: Outcome) -> None:
+        outcomes[key] = outcome
+        queue.end(key, outcome)
+
+    events = Events(lambda key: None, lambda key, progress: None, end)
     with trial_server() as server, cluster(2, 0, 8.0):
-        server = "/not/here" if other_node else server
-        run_jobs(iter(jobs), len(jobs), 2, events, Path("ray"), server, target=target)
-        again, _ = next_round(jobs, outcomes, MACHINE)
-        if again:
-            run_jobs(iter(again), len(again), 2, events, Path("ray"), server, target=target)
+        run_jobs(queue, 2, events, Path("ray"), "/not/here" if other_node else server, target=target)
     return outcomes
 
 
@@ -60,9 +63,11 @@ def test_what_runs_out_of_memory_is_tried_again_with_twice_as_much(stubs: Path, 
 
 
 def test_a_trial_whose_process_is_killed_takes_no_other_with_it(stubs: Path, tiny: Callable[..., Config]) -> None:
-    outcomes = run_stubs(stub_trials.killed, jobs_of(tiny(), 3))
-    assert [outcome.ending for outcome in outcomes.values()] == ["died"] * 3
+    outcomes = run_stubs(stub_trials.killed_each_time, jobs_of(tiny(), 3))
+    assert [outcome.ending for outcome in outcomes.values()] == ["lost"] * 3
     assert all("signal 9" in outcome.reason for outcome in outcomes.values())
+    # Each at once runs again, as often as it may without a newer checkpoint.
+    assert len(Path("kills.txt").read_text()) == 3 * (1 + MOST_LOSSES)
 
 
 def test_a_node_without_the_sweeps_trial_server_starts_its_own(stubs: Path, tiny: Callable[..., Config]) -> None:

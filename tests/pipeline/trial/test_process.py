@@ -16,7 +16,8 @@ import stub_trials
 from stub_trials import JOB
 
 from pipeline.trial.job import Outcome, Progress
-from pipeline.trial.process import TrialProcess, trial_server
+from pipeline.trial.process import TrialProcess
+from pipeline.trial.server import trial_server
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +54,10 @@ def outcome_of(process: TrialProcess) -> Outcome:
 NO_PRELOAD = """
 import pathlib
 import stub_trials
-from pipeline.trial import process
-from pipeline.trial.process import TrialProcess, trial_server
-process.PRELOAD.clear()
+from pipeline.trial import server as module
+from pipeline.trial.process import TrialProcess
+from pipeline.trial.server import trial_server
+module.PRELOAD.clear()
 """
 
 
@@ -91,12 +93,12 @@ def test_a_trial_starts_with_all_imports_done(server: str) -> None:
 
 def test_a_killed_trial_is_reported_with_its_signal(server: str) -> None:
     outcome = outcome_of(TrialProcess(server, stub_trials.killed, JOB))
-    assert (outcome.ending, "signal 9" in outcome.reason) == ("died", True)
+    assert (outcome.ending, "signal 9" in outcome.reason) == ("lost", True)
 
 
 def test_a_trial_without_an_outcome_is_reported_with_its_exit_code(server: str) -> None:
     outcome = outcome_of(TrialProcess(server, stub_trials.silent, JOB))
-    assert (outcome.ending, "code 3" in outcome.reason) == ("died", True)
+    assert (outcome.ending, "code 3" in outcome.reason) == ("lost", True)
 
 
 def test_an_exception_in_a_trial_is_its_outcome_and_is_printed(tmp_path: Path) -> None:
@@ -156,7 +158,8 @@ def test_ctrl_c_reaches_neither_the_imports_nor_a_trial() -> None:
     code = """
 import os, signal
 import stub_trials
-from pipeline.trial.process import TrialProcess, trial_server
+from pipeline.trial.process import TrialProcess
+from pipeline.trial.server import trial_server
 with trial_server() as server:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.killpg(0, signal.SIGINT)
@@ -177,7 +180,7 @@ def test_at_the_end_of_the_server_its_trials_are_gone(tmp_path: Path) -> None:
         pid = pid_in(tmp_path / "pid")
     assert is_gone(pid)
     assert not Path(address).exists()
-    assert outcome_of(process).ending == "died"
+    assert outcome_of(process).ending == "lost"
     with pytest.raises(OSError):
         TrialProcess(address, stub_trials.steady, JOB)
 
@@ -197,7 +200,7 @@ with trial_server() as server:
     print([trial.receive() for _ in range(4)][-1].ending)
 """
     output, _ = start_python(code, stdout=subprocess.PIPE).communicate(timeout=120)
-    assert output.split() == ["died", "done"]
+    assert output.split() == ["lost", "done"]
     assert is_gone(pid_in(tmp_path / "pid"))
 
 
@@ -208,7 +211,7 @@ def test_a_failed_start_is_an_outcome_and_the_server_goes_on(server: str, monkey
     with monkeypatch.context() as patch:
         patch.setattr(forkserver, "connect_to_new_process", refuse)
         outcome = outcome_of(TrialProcess(server, stub_trials.steady, JOB))
-    assert outcome.ending == "died" and "too many open files" in outcome.reason
+    assert outcome.ending == "lost" and "too many open files" in outcome.reason
     assert outcome_of(TrialProcess(server, stub_trials.steady, JOB)) == Outcome("done")
 
 

@@ -1,0 +1,49 @@
+"""Clear what killed sweeps of this user have left here: Ray's processes and sessions, sockets, Tune's files."""
+
+import os
+import platform
+import shutil
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+from pipeline.environment import runtime_folder
+
+
+def ray_sessions() -> Path:
+    """The folder for the sessions of the Ray clusters that sweeps start."""
+    return runtime_folder() / "ray"
+
+
+def tune_storage(cache: Path) -> Path:
+    """The folder for Tune's files of this process."""
+    return cache / "ray" / f"{platform.node()}-{os.getpid()}"
+
+
+def clear_leftovers(cache: Path) -> None:
+    """Remove what processes that are gone have left, and end what they had started."""
+    for session in ray_sessions().glob("session_*_*"):
+        _clear(session, session.name.rpartition("_")[2])
+    for sockets in (runtime_folder() / "sockets").glob("*"):
+        _clear(sockets, sockets.name.partition("-")[0])
+    for storage in (cache / "ray").glob(f"{platform.node()}-*"):
+        _clear(storage, storage.name.rpartition("-")[2])
+
+
+def _clear(folder: Path, pid: str) -> None:
+    if folder.is_symlink() or not pid.isdigit() or Path("/proc", pid).exists():
+        return
+    for process in _with_open_files(folder):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _with_open_files(folder: Path) -> list[int]:
+    """Return the processes of this user that have a file of the folder open, as Ray's have their logs."""
+    found: list[int] = []
+    for descriptors in Path("/proc").glob("[0-9]*/fd"):
+        with suppress(OSError):  # of another user, or gone
+            if any(file.readlink().is_relative_to(folder) for file in descriptors.iterdir()):
+                found.append(int(descriptors.parent.name))
+    return found

@@ -1,0 +1,93 @@
+"""What a trial has recorded and the store has not taken yet: sent in order, or kept in a file beside the checkpoint."""
+
+import base64
+import json
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from analysis.records.mlflow_client import Metric, MlflowClient
+from pipeline.files import replacing
+from pipeline.tracking.store import log_evaluation, run_tags
+
+JOURNAL = "unsent.json"
+# MLflow's limit is 1000 metrics a batch.
+BATCH_METRICS = 500
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing to record. content: the arguments for MLflow, of plain values and image arrays."""
+
+    kind: Literal["metric", "tags", "evaluation", "text", "status"]
+    content: Mapping[str, Any]
+
+
+def metrics(step: int, values: Mapping[str, float]) -> list[Entry]:
+    """Return the entries for values of one step, with the present time."""
+    now = int(time.time() * 1000)
+    return [
+        Entry("metric", {"key": name, "value": value, "timestamp": now, "step": step}) for name, value in values.items()
+    ]
+
+
+def send(client: MlflowClient, run_id: str, unsent: deque[Entry]) -> None:
+    """Send the entries in order. Each is removed once the store has it; after an error the others stay.
+
+    An entry may be sent twice, if its answer is lost. MLflow keeps equal values once.
+    """
+    while unsent:
+        entries = list(unsent)[:BATCH_METRICS]
+        batch = list(takewhile(lambda entry: entry.kind == "metric", entries)) or entries[:1]
+        content = batch[0].content
+        match batch[0].kind:
+            case "metric":
+                client.log_batch(run_id, metrics=[Metric(**entry.content) for entry in batch])
+            case "tags":
+                client.log_batch(run_id, tags=run_tags(content))
+            case "evaluation":
+                log_evaluation(client, run_id, **content)
+            case "text":
+                client.log_text(run_id, **content)
+            case "status" if content["status"] == "RUNNING":
+                client.update_run(run_id, **content)
+            case "status":
+                client.set_terminated(run_id, **content)
+        for _ in batch:
+            unsent.popleft()
+
+
+def write_journal(file: Path, store: str, run_id: str, unsent: deque[Entry]) -> None:
+    """Write the entries of a run. store: the address of its store, without a password."""
+    entries = [[entry.kind, dict(entry.content)] for entry in list(unsent)]
+    with replacing(file) as partial:
+        partial.write_text(json.dumps({"store": store, "run": run_id, "entries": entries}, default=_encode_image))
+
+
+def read_journal(file: Path, store: str) -> tuple[str, deque[Entry]]:
+    """Return the run and its entries; no entries if the file is of another store, or if there is none."""
+    if not file.exists():
+        return "", deque()
+    found = json.loads(file.read_text(), object_hook=_decode_image)
+    entries = found["entries"] if found["store"] == store else []
+    return found["run"], deque(Entry(kind, content) for kind, content in entries)
+
+
+def _encode_image(image: Any) -> dict[str, str]:
+    _, encoded = cv2.imencode(".png", image[..., ::-1])
+    return {"png": base64.b64encode(encoded.tobytes()).decode()}
+
+
+def _decode_image(found: dict[str, Any]) -> Any:
+    if found.keys() != {"png"}:
+        return found
+    encoded = np.frombuffer(base64.b64decode(found["png"]), np.uint8)
+    image: Any = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+    return image[..., ::-1]

@@ -1,0 +1,42 @@
+"""Outages of the MLflow store: a server that is away, a database that another process keeps locked, a full disk."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from analysis.records.mlflow_client import MlflowException
+
+Answer = TypeVar("Answer")
+
+ASK_AGAIN_SECONDS = 5.0
+# The store has answered, and would answer the same again.
+_REFUSALS = ("RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_PARAMETER_VALUE", "INVALID_STATE")
+
+
+def is_outage(error: Exception) -> bool:
+    """Return whether the same call may succeed later: the store did not answer, or could not write."""
+    if isinstance(error, MlflowException):
+        return error.error_code not in _REFUSALS
+    # Of requests and of file systems; MLflow wraps those of databases.
+    return isinstance(error, OSError)
+
+
+def ask_through_outage(ask: Callable[[], Answer], most_seconds: float, silent: Callable[[float], None]) -> Answer:
+    """Return what `ask` returns. In an outage, ask again for at most so many seconds, then raise the last error.
+
+    silent: called after each try that fails with the seconds since the first one, and with 0 once there is an answer.
+    """
+    began, failed = time.monotonic(), False
+    while True:
+        try:
+            answer = ask()
+        except Exception as error:
+            seconds, failed = time.monotonic() - began, True
+            if not is_outage(error) or seconds >= most_seconds:
+                raise
+            silent(seconds)
+        else:
+            if failed:
+                silent(0.0)
+            return answer
+        time.sleep(ASK_AGAIN_SECONDS)

@@ -1,0 +1,38 @@
+"""Send the records that trials left in their folders while the tracking store did not answer."""
+
+from pathlib import Path
+
+from analysis.records.mlflow_client import MlflowClient, without_password
+from pipeline.errors import UserError, first_line
+from pipeline.tracking.journal import JOURNAL, read_journal, send, write_journal
+from pipeline.tracking.outage import is_outage
+from pipeline.trial.lock import TakenError, claimed
+
+
+def send_waiting_records(trials: Path, uri: str) -> int:
+    """Send what waits for this store in the folders of trials that no process trains. Return of how many trials.
+
+    Raises UserError if the store does not answer, or refuses the records. They stay in the folder then.
+    """
+    store, sent = without_password(uri), 0
+    for file in sorted(trials.glob(f"*/{JOURNAL}")):
+        try:
+            with claimed(file.parent):
+                run_id, unsent = read_journal(file, store)
+                if not unsent:
+                    continue
+                try:
+                    send(MlflowClient(uri), run_id, unsent)
+                except Exception as error:
+                    write_journal(file, store, run_id, unsent)
+                    why = (
+                        "does not answer" if is_outage(error) else "refuses it. If its run was deleted, remove the file"
+                    )
+                    raise UserError(
+                        f"{file}: holds records of a trial for {store}, which {why} ({first_line(error)})"
+                    ) from None
+                file.unlink()
+                sent += 1
+        except TakenError:
+            continue  # that process sends them
+    return sent
