@@ -7,9 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock
-
 from pipeline.files import remove, remove_leftovers, replacing
+from pipeline.locks import file_lock
 
 Result = TypeVar("Result")
 
@@ -30,7 +29,7 @@ def cached(entry: Path, make: Callable[[Path], None], read: Callable[[Path], Res
     DamagedEntryError is reported on stderr and made again.
     """
     entry.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(entry.with_suffix(".lock")):
+    with file_lock(entry.with_suffix(".lock")):
         if entry.exists():
             try:
                 return read(entry)

@@ -23,9 +23,16 @@ def tables_of(record: SweepRecord, made: Table) -> Mapping[str, str]:
 
 
 def write_files(folder: Path, files: Mapping[str, str | bytes]) -> None:
-    """Write each file atomically, since others may read results while they are rebuilt."""
+    """Write each file atomically, since others may read results while they are rebuilt.
+
+    Raises OSError with the name of the file that cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         partial = folder / f"{name}.{os.getpid()}.partial"
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
-        partial.rename(folder / name)
+        try:
+            partial.write_bytes(content.encode() if isinstance(content, str) else content)
+            partial.rename(folder / name)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(folder / name)) from error

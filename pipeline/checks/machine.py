@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from filelock import FileLock
 
 from models.build import build_objective
 from pipeline.config.schema import Config, FolderConfig
 from pipeline.errors import first_line
 from pipeline.hardware.control_groups import cpu_limit, own_groups
 from pipeline.hardware.device import main_memory_bytes
+from pipeline.locks import LEASE_SECONDS, file_lock, has_file_locks
 from pipeline.rng import rng_for
 
 Status = Literal["ok", "note", "fault"]
@@ -40,9 +40,15 @@ RESULTS_GB = 0.2
 LARGEST_SWEEP = 24
 # Adam stores two moments per weight.
 MOMENTS = 2
-# A new checkpoint is written before the old one is deleted. At most this many trials share a GPU.
+# The last one and the one before.
+CHECKPOINTS_KEPT = 2
+# A new checkpoint is written before the oldest one is deleted. At most this many trials share a GPU.
 WRITTEN_AT_ONCE = 4
-_ASK_FOR_LOCK = "import sys, filelock; filelock.FileLock(sys.argv[1]).acquire(timeout=0)"
+_ASK_FOR_LOCK = """
+import pathlib, sys
+from pipeline.locks import file_lock
+file_lock(pathlib.Path(sys.argv[1])).acquire(timeout=0)
+"""
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,7 @@ def sweep_folders(config: Config, trials: int) -> list[tuple[str, Path, float]]:
     if isinstance(data, FolderConfig) and data.expected_images is not None:
         images = sum(data.expected_images) * 3 * data.load_size[0] * data.load_size[1] / GB
     needed = {
-        "trials": checkpoint_gb(config) * (trials + WRITTEN_AT_ONCE) + RESULTS_GB,
+        "trials": checkpoint_gb(config) * (CHECKPOINTS_KEPT * trials + WRITTEN_AT_ONCE) + RESULTS_GB,
         "results": RESULTS_GB,
         "logs": RESULTS_GB,
         "cache": CACHE_GB + images,
@@ -175,13 +181,15 @@ def check_locks(folder: Path) -> Check:
     """Check that a second process cannot take a lock that this one holds. Else two sweeps could train one trial."""
     path = folder / f".lock-check-{os.getpid()}"
     try:
-        with FileLock(path, timeout=1.0):  # no other process uses this file
-            asked = run_python("-c", _ASK_FOR_LOCK, str(path), seconds=LOCK_SECONDS)
+        with file_lock(path).acquire(timeout=1.0):  # no other process uses this file
+            root = Path(__file__).parents[2]
+            asked = run_python("-c", _ASK_FOR_LOCK, str(path.absolute()), seconds=LOCK_SECONDS, cwd=root)
     except (OSError, NotImplementedError) as error:
         found = f"cannot lock a file in {folder} ({error})"
     else:
         if "Timeout:" in last_line(asked):
-            return Check("file locks", "ok", f"file locks work in {folder}")
+            without = "" if has_file_locks(folder) else f", by leases of {LEASE_SECONDS:g} s: there is no flock"
+            return Check("file locks", "ok", f"file locks work in {folder}{without}")
         found = f"a second process could not ask for a lock in {folder} ({last_line(asked)})"
         if asked.returncode == 0:
             found = f"two processes got the same lock in {folder}"

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from analysis.records.names import ROW_TAGS
@@ -30,12 +31,15 @@ def drop(name: str, row: str, overrides: list[str], *, yes: bool) -> int:
     if not yes and not _confirmed(f"Delete {count} and the checkpoints?"):
         print("Nothing was dropped.")
         return 1
-    for found in trials:
-        assert found.record is not None, "trials without a record were left out above"
-        folder = Path(found.trial.config.paths.trials) / found.key
-        with claimed(folder):  # so that no other process starts the trial meanwhile
+    folders = {found.key: Path(found.trial.config.paths.trials) / found.key for found in trials}
+    with ExitStack() as locks:
+        for folder in folders.values():  # all of them before the first is deleted
+            locks.enter_context(claimed(folder))
+        for found in trials:
+            assert found.record is not None, "trials without a record were left out above"
             planned.tracker.delete_trial(found.record.run_id)
-            shutil.rmtree(folder, ignore_errors=True)
+            if folders[found.key].exists():
+                shutil.rmtree(folders[found.key])
     print(f"Dropped {count}. The next run of the sweep trains {'them' if len(trials) > 1 else 'it'} again.")
     print(f"The report is not changed. Rebuild it with: just tables {sweep.name}")
     return 0

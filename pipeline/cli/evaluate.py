@@ -23,6 +23,7 @@ from pipeline.metrics.evaluator import Evaluation, Evaluator
 from pipeline.metrics.names import INCEPTION, metric_names
 from pipeline.metrics.other_fid import DIFFERENCES, require_installed, their_fid
 from pipeline.tracking.store import Tracker, store_lock
+from pipeline.training.checkpoint import LAST, two_newest
 
 # The settings that can be changed for a trained trial.
 AFTER_TRAINING = ("data", "metric", "compute", *STORE_PARTS)
@@ -36,7 +37,7 @@ def evaluate(what: str, overrides: list[str]) -> int:
         raise UserError(f"command line: resize is {resizing!r}. It must be yes or no.")
     if "compare" in options:
         require_installed(other)
-    if Path(what).is_dir() and not (Path(what) / "last.pt").exists():
+    if Path(what).is_dir() and not two_newest(Path(what) / LAST):
         return _evaluate_folder(Path(what), compose_surroundings(overrides), other, resizing=resizing == "yes")
     trained = load_trained(find_checkpoint(what, overrides))
     if resizing == "yes":

@@ -1,10 +1,12 @@
 """Find the checkpoint that a command line names."""
 
+import sys
 from pathlib import Path
 
 from pipeline.config.compose import compose_surroundings, only_parts, tracking_uri
 from pipeline.errors import UserError
 from pipeline.tracking.store import key_of_run
+from pipeline.training.checkpoint import LAST, two_newest
 
 # The parts of the settings that say where checkpoints and records are.
 STORE_PARTS = ("paths", "tracking")
@@ -17,21 +19,31 @@ def find_checkpoint(run: str, overrides: list[str]) -> Path:
     """
     config = compose_surroundings(only_parts(overrides, STORE_PARTS))
     trials, uri = Path(config.paths.trials), tracking_uri(config)
-    for file in (Path(run), Path(run) / "last.pt"):
-        if file.is_file():
-            return file
-    matching = sorted(trials.glob(f"{run}*/last.pt")) if run.isalnum() else []
+    if Path(run).is_file():
+        return Path(run)
+    if two_newest(Path(run) / LAST):
+        return _newest(Path(run))
+    matching = (
+        [folder for folder in sorted(trials.glob(f"{run}*")) if two_newest(folder / LAST)] if run.isalnum() else []
+    )
     if len(matching) > 1:
-        keys = ", ".join(path.parent.name for path in matching)
+        keys = ", ".join(folder.name for folder in matching)
         raise UserError(f"{run}: {len(matching)} trials begin with this ({keys}). Give more digits of the key")
     if matching:
-        return matching[0]
+        return _newest(matching[0])
     key = key_of_run(uri, run) if run.isalnum() else None
     if key is None:
         raise UserError(
             f"{run}: no such file, no such trial in {trials}/ and no such run in {uri}. `just plan NAME` lists the keys"
         )
-    checkpoint = trials / key / "last.pt"
-    if not checkpoint.is_file():
-        raise UserError(f"{run}: its trial has no checkpoint at {checkpoint}. Train it, or set paths.trials")
-    return checkpoint
+    if not two_newest(trials / key / LAST):
+        raise UserError(f"{run}: its trial has no checkpoint at {trials / key / LAST}. Train it, or set paths.trials")
+    return _newest(trials / key)
+
+
+def _newest(folder: Path) -> Path:
+    """Return the last checkpoint in a trial's folder. Say so if it is not there, and the one before serves."""
+    newest = two_newest(folder / LAST)[0]
+    if newest.name != LAST:
+        print(f"{folder / LAST} is missing. Using {newest}.", file=sys.stderr)
+    return newest

@@ -1,5 +1,6 @@
 """Load trained networks from a checkpoint of this project or of the reference code."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from models.networks.weights import load_weights, named_tensors
 from models.reference_checkpoint import read_generator, reference_tensors
 from pipeline.config.schema import Config
 from pipeline.errors import UserError, first_line
-from pipeline.training.checkpoint import load_checkpoint
+from pipeline.training.checkpoint import LAST, StorageError, load_checkpoint, previous
 from pipeline.training.checkpoint_format import config_in, is_trial, migrate
 
 GIVE_ANOTHER = "Give another file."
@@ -31,7 +32,22 @@ class Trained:
 
 
 def load_trained(file: Path) -> Trained:
-    """Load the generator from a checkpoint of either kind. Raises UserError for any other file."""
+    """Load the generator from a checkpoint of either kind. Raises UserError for any other file.
+
+    If a trial's last checkpoint cannot be used, the one before it serves, and a line on stderr says so.
+    """
+    before = previous(file)
+    try:
+        return _load(file)
+    except UserError as error:
+        if isinstance(error, StorageError) or file.name != LAST or not before.is_file():
+            raise
+        trained = _load(before)
+        print(f"{error} Using {before} (step {trained.step}).", file=sys.stderr)
+        return trained
+
+
+def _load(file: Path) -> Trained:
     content = load_checkpoint(file, GIVE_ANOTHER)
     try:
         if is_trial(content):

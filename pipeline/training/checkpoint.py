@@ -1,24 +1,38 @@
-"""Checkpoint files: when one is due, written atomically, verified when read, never unpickled."""
+"""Checkpoint files: when one is due, written atomically, verified when read, never unpickled.
 
+A file is a ZIP archive of torch. Its comment is the checksum of all that stands before it.
+"""
+
+import errno
+import hashlib
+import io
 import os
 import pickle
 import time
 import zipfile
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from pipeline.config.schema import TrainConfig
 from pipeline.errors import UserError, first_line
-from pipeline.files import remove_leftovers, replacing
+from pipeline.files import FULL, remove_leftovers, replacing
+from pipeline.hardware.memory import is_out_of_memory
 from pipeline.training.background_writer import Writer
 
 # Between checkpoints written in the background. On a GPU an epoch may take seconds, and a checkpoint has up to
 # hundreds of megabytes.
 SECONDS_APART = 60.0
-RETRAIN = "Remove the file to train this trial from the start."
+# A trial keeps two checkpoints. The one before serves if the last one is damaged.
+LAST, PREVIOUS = "last.pt", "previous.pt"
+CHECKSUM = b"sha256 "
+READ_BYTES = 2**20
+
+
+class StorageError(UserError):
+    """A file could not be written or read: the disk is full, away or faulty. Nothing else is wrong."""
 
 
 class Checkpoints:
@@ -47,35 +61,116 @@ class Checkpoints:
         """Write the state as it is now."""
         snapshot = self._writer.snapshot(state)
         self._saved = time.monotonic()
-        self._saving = self._writer.write(lambda: save_checkpoint(self._path, snapshot()))
+        self._saving = self._writer.write(lambda: save_checkpoint(self._path, snapshot(), previous(self._path)))
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors in nested dicts and lists. A crash at any moment leaves the old file or the new one."""
-    remove_leftovers(path)
-    with replacing(path) as partial, partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
+def previous(path: Path) -> Path:
+    """Return the path of the checkpoint before the last one."""
+    return path.with_name(PREVIOUS)
 
 
-def load_checkpoint(path: Path, advice: str = RETRAIN) -> dict[str, Any]:
-    """Read a checkpoint of any kind, on the CPU. Raises UserError, with the advice, if the file is damaged."""
+def two_newest(path: Path) -> list[Path]:
+    """Return a trial's last checkpoint and the one before, as far as they are there."""
+    return [file for file in (path, previous(path)) if file.is_file()]
+
+
+def set_aside(file: Path) -> Path:
+    """Rename a checkpoint that cannot be used, so that it stays for inspection. Return its new path."""
+    aside = file.with_name(f"{file.name}.unusable")
+    file.replace(aside)
+    return aside
+
+
+def save_checkpoint(path: Path, state: dict[str, Any], keep: Path | None = None) -> None:
+    """Write tensors in nested dicts and lists. A crash at any moment leaves the old file, or the new one, or `keep`.
+
+    keep: the name that the old file gets, if there is one. Raises StorageError if the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # Files of torch before 1.6 are no archives and have no checksums.
-        torn = _torn_part(path) if zipfile.is_zipfile(path) else None
-        content = None if torn else torch.load(path, map_location="cpu", weights_only=True)
-        reason = f"the checksum of {torn} differs" if torn else f"it holds a {type(content).__name__}"
+        remove_leftovers(path)
+        with replacing(path) as partial:
+            with _HashedFile(partial) as file:
+                _write(state, file)
+            if keep and path.is_file():
+                path.replace(keep)
+    except OSError as error:
+        advice = " Free space on that disk." if error.errno in FULL else ""
+        raise StorageError(f"{error.strerror or error}: {path}. What was there before is intact.{advice}") from error
+
+
+def load_checkpoint(path: Path, advice: str = "") -> dict[str, Any]:
+    """Read a checkpoint of any kind, on the CPU.
+
+    Raises UserError, with the advice, if the file is damaged, and StorageError if it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:  # opened once: a trial may replace it meanwhile
+            # Files of torch before 1.6 are no archives and have no checksums.
+            damage = _damage(file) if zipfile.is_zipfile(file) else ""
+            file.seek(0)
+            content = None if damage else torch.load(file, map_location="cpu", weights_only=True)
+        reason = damage or f"it holds a {type(content).__name__}"
     except pickle.UnpicklingError:
         # torch's message advises to run whatever code the file holds.
         content, reason = None, "it holds more than tensors and plain values"
     except Exception as error:  # foreign bytes fail in many ways
+        # zipfile asks for an impossible place (EINVAL) in a damaged file. Other errors of the system are the disk's.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise StorageError(f"{error.strerror or error}: {path}.") from None
+        if is_out_of_memory(error):
+            raise
         content, reason = None, first_line(error).partition(". ")[0]
     if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged or not a checkpoint: {reason}. {advice}")
+        raise UserError(f"{path} is damaged or not a checkpoint: {reason}. {advice}".rstrip())
     return content
 
 
-def _torn_part(path: Path) -> str | None:
-    with zipfile.ZipFile(path) as archive:
-        return archive.testzip()
+class _HashedFile(io.BufferedWriter):
+    """A file that computes the checksum of what is written. It keeps an error, which torch replaces by its own."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path, "wb"))
+        self.digest = hashlib.sha256()
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+
+def _write(state: dict[str, Any], file: _HashedFile) -> None:
+    try:
+        torch.save(state, file)
+    except RuntimeError:
+        if file.error:
+            raise file.error from None
+        raise
+    comment = CHECKSUM + file.digest.hexdigest().encode()
+    # An archive ends with the length of its comment, in two bytes, and the comment. torch writes none.
+    file.seek(-2, os.SEEK_END)
+    file.write(len(comment).to_bytes(2, "little") + comment)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _damage(file: BinaryIO) -> str:
+    """Return what is wrong with an archive, or ''."""
+    with zipfile.ZipFile(file) as archive:
+        comment = archive.comment
+        if not comment.startswith(CHECKSUM):
+            # Written by an earlier version or by other code. Each entry has its own checksum.
+            torn = archive.testzip()
+            return f"the checksum of {torn} differs" if torn else ""
+    left = file.seek(0, os.SEEK_END) - len(comment) - 2
+    file.seek(0)
+    digest = hashlib.sha256()
+    while left and (part := file.read(min(left, READ_BYTES))):
+        digest.update(part)
+        left -= len(part)
+    digest.update(b"\0\0")
+    return "" if comment == CHECKSUM + digest.hexdigest().encode() else "its checksum differs"

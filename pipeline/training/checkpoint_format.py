@@ -5,6 +5,7 @@ checkpoints get the default.
 """
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipeline.config.schema import Config, from_json, to_json, violation
+from pipeline.config.trial_key import keyed_fields
 from pipeline.errors import UserError
-from pipeline.training.checkpoint import RETRAIN
+from pipeline.training.checkpoint import StorageError, load_checkpoint, set_aside, two_newest
 from pipeline.training.state import TrainState
 
 FORMAT = 2
@@ -33,7 +35,49 @@ def is_trial(content: Mapping[str, Any]) -> bool:
     return "objective" in content
 
 
-def migrate(saved: Mapping[str, Any], file: Path, advice: str = RETRAIN) -> dict[str, Any]:
+def load_newest(path: Path, config: Config, logged_step: int) -> dict[str, Any]:
+    """Return what a trial's newest usable checkpoint holds; nothing if there is none. path: of the last one.
+
+    Prints on stderr why another one is not used. A checkpoint ahead of `logged_step`, the last step in the MLflow run,
+    belongs to an earlier run and stays: the new run must hold the whole trial. Any other is set aside. Raises
+    StorageError if a file cannot be read.
+    """
+    files = two_newest(path)
+    for file in files:
+        try:
+            saved = load_trial(file, config)
+        except StorageError:
+            raise
+        except UserError as error:
+            print(f"{error} It is kept as {set_aside(file).name}.", file=sys.stderr)
+            continue
+        if saved["step"] <= logged_step:
+            print(f"Training goes on from {file}, step {saved['step']}.", file=sys.stderr)
+            return saved
+        print(f"{file}, step {saved['step']}, is ahead of the MLflow run, step {logged_step}.", file=sys.stderr)
+    if files:
+        print("No checkpoint can be used. Training starts from the beginning.", file=sys.stderr)
+    return {}
+
+
+def load_trial(file: Path, config: Config) -> dict[str, Any]:
+    """Return the content of a checkpoint, in the current format, of a trial with this configuration.
+
+    Raises UserError if the file is damaged, of a format that is not known, or of another trial.
+    """
+    saved = migrate(load_checkpoint(file), file)
+    if not is_trial(saved):
+        raise UserError(f"{file} is not a trial's checkpoint.")
+    if "config" in saved:  # the first versions wrote none
+        ours, theirs = keyed_fields(config), keyed_fields(config_in(saved, file))
+        for name in sorted({*ours, *theirs}):
+            if ours.get(name) != theirs.get(name):
+                values = f"its {name} is {theirs.get(name)}, not {ours.get(name)}"
+                raise UserError(f"{file} belongs to another trial: {values}.")
+    return saved
+
+
+def migrate(saved: Mapping[str, Any], file: Path, advice: str = "") -> dict[str, Any]:
     """Return the content of a trial's checkpoint in the current format.
 
     Raises UserError, which ends with the advice, for a format that this version does not know.
@@ -42,7 +86,7 @@ def migrate(saved: Mapping[str, Any], file: Path, advice: str = RETRAIN) -> dict
     if found not in range(1, FORMAT + 1):
         raise UserError(
             f"{file} has checkpoint format {found!r}. This version of the project reads formats 1 to {FORMAT}. Use the "
-            f"version that wrote the file. {advice}"
+            f"version that wrote the file. {advice}".rstrip()
         )
     content = dict(saved)
     if found < 2:

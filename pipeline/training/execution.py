@@ -4,11 +4,12 @@ import os
 import shutil
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import BaseFileLock
 
 from models.execution import Execution
 from pipeline.config.schema import TrainConfig
 from pipeline.errors import UserError
+from pipeline.locks import file_lock
 
 
 def resolve_execution(train: TrainConfig, device: str) -> Execution:
@@ -26,7 +27,7 @@ def resolve_execution(train: TrainConfig, device: str) -> Execution:
     return Execution(train.precision, channels_last, train.recompute, train.compile, train.cuda_graphs)
 
 
-def use_compile_cache(cache: Path, threads: int) -> FileLock:
+def use_compile_cache(cache: Path, threads: int) -> BaseFileLock:
     """Let torch.compile store its results in the cache, for all trials of this machine, and compile with `threads`.
 
     Return a lock. Hold it while compiling: then other trials wait for the result and do not compile the same.
@@ -35,4 +36,4 @@ def use_compile_cache(cache: Path, threads: int) -> FileLock:
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder.resolve())
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = str(threads)
-    return FileLock(folder / "compiling.lock")
+    return file_lock(folder / "compiling.lock")

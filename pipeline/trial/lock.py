@@ -1,14 +1,19 @@
-"""The lock of a trial: held by the process that trains it. The system frees it however that process ends."""
+"""The lock of a trial: held by the process that trains it, and free when that process has ended.
 
+It lies in trials/.locks, beside the folders of the trials, so that a folder can be deleted while its lock is held.
+"""
+
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, LeaseCompromise, Timeout
 
 from pipeline.errors import UserError
+from pipeline.locks import LEASE_SECONDS, file_lock, is_left_behind
 
-LOCK = "training.lock"
 # `is_claimed` holds the lock for a moment; a trial that starts then waits this long.
 WAIT_SECONDS = 0.5
 
@@ -20,10 +25,14 @@ class TakenError(UserError):
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Hold the lock of a trial's folder. Raises TakenError if another process holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK)
+    lock = _lock(folder)
+    seconds = WAIT_SECONDS
+    if is_left_behind(lock):
+        seconds = 2 * LEASE_SECONDS
+        told = f"{lock.lock_file} was not renewed for {LEASE_SECONDS:g} s. After as long again it is taken over."
+        print(told, file=sys.stderr, flush=True)
     try:
-        lock.acquire(timeout=WAIT_SECONDS)
+        lock.acquire(timeout=seconds)
     except Timeout:
         raise TakenError(f"Trial {folder.name} is running in another process. Wait for it or stop it.") from None
     try:
@@ -34,10 +43,22 @@ def claimed(folder: Path) -> Iterator[None]:
 
 def is_claimed(folder: Path) -> bool:
     """Return whether a process trains in this folder now."""
-    if not (folder / LOCK).exists():
+    lock = _lock(folder)
+    if not Path(lock.lock_file).exists() or is_left_behind(lock):
         return False
     try:
-        with claimed(folder):
-            return False
-    except TakenError:
+        lock.acquire(timeout=WAIT_SECONDS)
+    except Timeout:
         return True
+    lock.release()
+    return False
+
+
+def _lock(folder: Path) -> BaseFileLock:
+    return file_lock(folder.parent / ".locks" / f"{folder.name}.lock", on_loss=_end_process)
+
+
+def _end_process(loss: LeaseCompromise) -> None:
+    """End this process before it writes into the folder of a trial that another process trains now."""
+    print(f"{loss.lock_file}: this lock was lost ({loss.reason}). The process ends.", file=sys.stderr, flush=True)
+    os._exit(1)

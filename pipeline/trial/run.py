@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
-from filelock import FileLock
+from filelock import BaseFileLock
 
 from analysis.records.names import Tag
 from pipeline.data.batches import UnpairedBatches
@@ -21,8 +20,8 @@ from pipeline.metrics.evaluator import Evaluator
 from pipeline.metrics.names import metric_names
 from pipeline.tracking.trial_run import TrialRun
 from pipeline.training.background_writer import Writer
-from pipeline.training.checkpoint import Checkpoints, load_checkpoint
-from pipeline.training.checkpoint_format import checkpoint_content, migrate
+from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.checkpoint_format import checkpoint_content, load_newest
 from pipeline.training.cost_meter import CostMeter
 from pipeline.training.execution import use_compile_cache
 from pipeline.training.loop import StepReport, fit, loss_history
@@ -108,7 +107,7 @@ class _Training:
         self.batches = UnpairedBatches(dataset, self.config.data.size, train.batch_size, self.config.seed)
         self.total = train.epochs * self.batches.steps_per_epoch
         self.state = build_state(self.config, self.device)
-        saved = _load_saved(Path(job.checkpoint), run)
+        saved = load_newest(Path(job.checkpoint), self.config, run.last_step)
         if saved:
             self.state.load_state_dict(saved)
         self.first_step = self.state.step
@@ -196,16 +195,7 @@ class _Training:
         return step % self.batches.steps_per_epoch == 0
 
 
-def _load_saved(file: Path, run: TrialRun) -> dict[str, Any]:
-    """Return what the checkpoint holds; nothing if there is none, or if it is ahead of the MLflow run.
-
-    It then belongs to an earlier run. The new run must hold the whole trial, so training starts again.
-    """
-    saved = migrate(load_checkpoint(file), file) if file.exists() else {}
-    return saved if saved and saved["step"] <= run.last_step else {}
-
-
-def _first_under(lock: FileLock, reports: Iterator[StepReport]) -> Iterator[StepReport]:
+def _first_under(lock: BaseFileLock, reports: Iterator[StepReport]) -> Iterator[StepReport]:
     """Hold the lock during the first step, which compiles."""
     with lock:
         first = list(islice(reports, 1))

@@ -1,5 +1,6 @@
 """Each fault of folders, locks, disks, cores and the compiler is provoked."""
 
+import errno
 import subprocess
 import threading
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from pipeline.checks.machine import (
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.hardware.control_groups import cpu_limit, memory_limit, own_groups
+from pipeline.locks import has_file_locks
 from pipeline.rng import rng_for
 from pipeline.training.checkpoint import save_checkpoint
 from pipeline.training.loop import StepRunner
@@ -57,7 +59,20 @@ def test_two_processes_are_not_given_one_lock(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_system_without_locks_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_flock_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    patched = "import fcntl\ndef refuse(*_): raise OSError(37, 'No locks available')\nfcntl.flock = refuse\n"
+    monkeypatch.setattr(machine, "_ASK_FOR_LOCK", patched + machine._ASK_FOR_LOCK)
+    monkeypatch.setattr("fcntl.flock", refuse)
+    found = check_locks(tmp_path)
+    has_file_locks.cache_clear()
+    assert found.status == "ok" and "leases of 120 s" in found.found
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_whose_locks_lock_nothing_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("filelock._unix.fcntl.flock", lambda *_: None)
     # The second process takes a lock that the first one only seems to have.
     found = check_locks(tmp_path)
@@ -90,7 +105,7 @@ def test_the_room_that_is_needed_follows_from_trials_and_images() -> None:
         return {name: needed for name, _, needed in sweep_folders(compose_config(overrides), trials)}
 
     few, many = (needs(trials, "task=horse2zebra") for trials in (1, 24))
-    assert many["paths.trials"] - few["paths.trials"] == pytest.approx(23 * 0.18, rel=0.05)
+    assert many["paths.trials"] - few["paths.trials"] == pytest.approx(23 * 2 * 0.18, rel=0.05)
     assert few["paths.cache"] - needs(24)["paths.cache"] == pytest.approx(2661 * 3 * 286 * 286 / 1e9)
 
 

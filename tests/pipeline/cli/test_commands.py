@@ -200,6 +200,17 @@ def test_dropping_a_row_asks_first_and_forgets_its_trials_alone(
     assert "no row is called 'CTU'; did you mean CUT" in capsys.readouterr().err
 
 
+def test_a_trial_whose_lock_is_held_is_not_dropped(trained: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    (checkpoint,) = Path("trials").glob("*/last.pt")
+    before = recorded_runs()
+    with claimed(checkpoint.parent):
+        assert pipeline(["drop", "mine", "CUT", *trained[2:], "--yes"]) == 2
+        assert f"Trial {checkpoint.parent.name} is running in another process" in capsys.readouterr().err
+    assert checkpoint.exists() and recorded_runs() == before
+    assert pipeline(["drop", "mine", "CUT", *trained[2:], "--yes"]) == 0
+    assert not checkpoint.parent.exists()
+
+
 SEARCH = (
     SWEEP.replace("seeds: [0, 1]", "seeds: [1]")
     + """

@@ -97,6 +97,32 @@ def test_a_trials_folder_stands_for_its_checkpoint(project: Path, tiny_overrides
     assert main(["evaluate", f"trials/{key}"]) == 0
 
 
+def test_if_the_last_checkpoint_is_damaged_the_one_before_serves_and_a_line_says_so(
+    project: Path, tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    key, run_id, _ = train(*tiny_overrides)
+    last, before = Path(f"trials/{key}/last.pt"), Path(f"trials/{key}/previous.pt")
+    expected = scores(capsys, str(before))
+    last.write_bytes(last.read_bytes()[:-100])
+    for named in (key, run_id, str(last), str(last.parent)):
+        capsys.readouterr()
+        assert main(["evaluate", named]) == 0
+        said = capsys.readouterr()
+        (line,) = (found for found in said.err.splitlines() if "last.pt" in found)
+        assert "is damaged" in line and f"Using {before} (step 6)" in line
+        assert f"translated by {before} (step 6)" in said.out
+    last.unlink()
+    for named in (key, run_id, str(last.parent)):
+        assert scores(capsys, named) == expected
+    assert main(["export", key, "exported"]) == 0
+    assert f"{last} is missing. Using {before}." in capsys.readouterr().err
+    last.write_bytes(b"damaged")
+    before.write_bytes(b"damaged")
+    assert main(["export", key, "exported"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(before) in line and "damaged" in line
+
+
 def test_asking_for_a_run_lays_out_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["evaluate", "nothing"]) == 2

@@ -133,22 +133,22 @@ def test_a_failing_trial_stops_no_other_and_is_tried_again(pair: Path) -> None:
     whole = run("sweep", "pair", "seeds=[5]")
     assert whole.returncode == 0, whole.stdout + whole.stderr
     keys = {trial.data.tags["row.pair"]: trial.data.tags["trial_key"] for trial in trials()}
-    # The same trials before an empty store, one of them with a torn checkpoint.
+    # The same trials before an empty store. One of them cannot write its checkpoint.
     (pair / "mlflow.db").unlink()
-    torn = pair / "trials" / keys["external"] / "last.pt"
-    torn.write_bytes(torn.read_bytes()[:1000])
+    blocked = pair / "trials" / keys["external"] / "last.pt"
+    blocked.unlink()
+    blocked.mkdir()
 
     failed = run("sweep", "pair", "seeds=[5]")
     assert failed.returncode == 1
-    assert f"external, seed 5 is not done: {torn} is damaged" in failed.stdout
-    assert "Remove the file to train this trial from the start" in failed.stdout
+    assert f"external, seed 5 is not done: Is a directory: {blocked}." in failed.stdout
     assert "Traceback" not in failed.stdout + failed.stderr
     table = (pair / "results/pair/stripes/table.md").read_text()
     (footnote,) = (line for line in table.splitlines() if "external, seed 5" in line)
-    assert "failed" in footnote and "damaged" in footnote
+    assert "failed" in footnote and "Is a directory" in footnote
     assert "| internal " in table
 
-    torn.unlink()
+    blocked.rmdir()
     unasked = run("sweep", "pair", "seeds=[5]")
     assert unasked.returncode == 1
     assert "nothing to train" in unasked.stdout and "retry=failed" in unasked.stdout

@@ -74,7 +74,7 @@ def test_a_format_that_is_not_known_is_refused(tiny: Callable[..., Config], numb
     with pytest.raises(UserError) as caught:
         migrate({**format_1(tiny()), "format": number}, FILE)
     said = str(caught.value)
-    assert all(fact in said for fact in (str(FILE), f"format {number!r}", f"1 to {FORMAT}", "Remove the file"))
+    assert all(fact in said for fact in (str(FILE), f"format {number!r}", f"1 to {FORMAT}", "Use the version"))
     assert "\n" not in said
 
 

@@ -213,15 +213,6 @@ def test_a_checkpoint_of_the_first_format_resumes_and_keeps_its_sums(
     assert 0.5 < costs["cost/device_hours"] < 0.55  # of a machine that carries two
 
 
-def test_a_checkpoint_of_a_later_format_ends_the_trial_and_stays(project: Path, tiny: Callable[..., Config]) -> None:
-    job = job_of(tiny())
-    save_checkpoint(Path(job.checkpoint), {"format": 99, "step": 6})
-    with pytest.raises(UserError, match="format 99"):
-        list(run_trial(job))
-    assert read(job).info.status == "FAILED"
-    assert load_checkpoint(Path(job.checkpoint))["format"] == 99
-
-
 def test_a_trial_stopped_before_its_record_was_closed_is_closed_without_training(
     project: Path, tiny: Callable[..., Config]
 ) -> None:
