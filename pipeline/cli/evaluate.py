@@ -12,7 +12,8 @@ from analysis.records.names import Tag
 from analysis.tables.caption import bias_sentence
 from pipeline.config.compose import change_config, compose_surroundings, take_options, tracking_uri
 from pipeline.config.schema import Config
-from pipeline.data.dataset_cache import decode, list_images, open_dataset, prepare
+from pipeline.data.dataset_cache import list_images, open_dataset, prepare
+from pipeline.data.decoding import decode
 from pipeline.errors import UserError
 from pipeline.files import file_digest
 from pipeline.hardware.device import device_name, resolve_device, use_threads
