@@ -22,9 +22,9 @@ from pipeline.config.trial_key import RESULT_VERSION
 from pipeline.data import stripes
 from pipeline.data.decoding import write_arrays
 from pipeline.data.fingerprints import combined_digest, file_digests
-from pipeline.data.image_io import SUFFIXES, Picture, image_files, read_image, shown, with_channels
+from pipeline.data.image_io import SUFFIXES, Picture, image_files, read_image, with_channels
 from pipeline.data.in_threads import in_threads
-from pipeline.errors import UserError, first_line
+from pipeline.errors import UserError, first_line, shown
 
 SPLITS = ("trainA", "trainB", "testA", "testB")
 DataConfig = StripesConfig | FolderConfig

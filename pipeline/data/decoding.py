@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.data.image_io import Picture, has_16_bits, read_image, resize, shown, to_16_bits, with_channels
+from pipeline.data.image_io import Picture, has_16_bits, read_image, resize, to_16_bits, with_channels
 from pipeline.data.in_threads import in_threads
-from pipeline.errors import UserError
+from pipeline.errors import UserError, shown
 
 Size = tuple[int, int]
 

@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT, TiffImageFile
 
 from models.images import LUMA
-from pipeline.errors import UserError, first_line
+from pipeline.errors import UserError, first_line, shown
 from pipeline.files import replacing
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
@@ -44,12 +44,6 @@ def image_files(folder: Path) -> list[Path]:
 def is_hidden(path: Path) -> bool:
     """Return whether the name begins with a dot."""
     return path.name.startswith(".")
-
-
-def shown(path: Path | str) -> str:
-    """Return a file's name as it can be printed anywhere: bytes that are no UTF-8 and control characters escaped."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def file_status(path: Path) -> os.stat_result:

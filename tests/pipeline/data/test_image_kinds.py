@@ -11,8 +11,8 @@ from PIL import Image, ImageCms
 
 from pipeline.config.schema import FolderConfig
 from pipeline.data.dataset_cache import SPLITS, open_dataset, prepare
-from pipeline.data.image_io import image_files, read_image, shown, write_png
-from pipeline.errors import UserError
+from pipeline.data.image_io import image_files, read_image, write_png
+from pipeline.errors import UserError, shown
 
 Save = Callable[[Path], object]
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
@@ -178,6 +178,7 @@ def test_every_name_is_printed_in_one_line_of_plain_characters(data: FolderConfi
 def test_bytes_and_control_characters_are_shown_by_their_codes() -> None:
     assert shown(Path(os.fsdecode(b"caf\xe9.png"))) == r"caf\xe9.png"
     assert shown("a\nb\x1b.png") == r"a\nb\x1b.png"
+    assert shown("\ud800\u2028") == r"\ud800\u2028"
     assert shown("猫 кот'\".png") == "猫 кот'\".png"
 
 
