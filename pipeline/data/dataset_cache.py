@@ -118,7 +118,8 @@ def _prepare_folder(config: FolderConfig, cache: Path) -> PreparedData:
         _require_two(root / split, left)
     if bad:
         shortened = [*map(shown, sorted(bad)[:SHOWN_NAMES]), *(["…"] if len(bad) > SHOWN_NAMES else [])]
-        print(f"{shown(root)}: {len(bad)} bad files are left out: {', '.join(shortened)}", file=sys.stderr)
+        files_are = "file is" if len(bad) == 1 else "files are"
+        print(f"{shown(root)}: {len(bad)} bad {files_are} left out: {', '.join(shortened)}", file=sys.stderr)
     stored = _store(cache, combined_digest(digests), config, lambda folder: _decode_folder(folder, by_split, config))
     return replace(stored, left_out=tuple(sorted(bad)))
 

@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # How many results a thread may be ahead of their use. More would only take memory.
-AHEAD = 4
+AHEAD = 2
 
 
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item], title: str) -> Iterator[Result]:
