@@ -224,6 +224,14 @@ def test_each_direction_has_its_own_anti_aliasing(antialias: tuple[bool, bool]) 
     assert list(reference_weights(ours)) == list(theirs.state_dict())
 
 
+def test_a_generator_does_not_share_memory_with_the_weights_it_was_read_from() -> None:
+    weights = {name: tensor.clone() for name, tensor in WEIGHTS.items()}
+    generator = read_generator(weights, "G.pth")
+    for tensor in weights.values():
+        tensor.zero_()
+    assert all(torch.equal(tensor, WEIGHTS[name]) for name, tensor in reference_weights(generator).items())
+
+
 def prefixed(prefix: str) -> dict[str, Tensor]:
     return {prefix + name: tensor for name, tensor in WEIGHTS.items()}
 
