@@ -3,11 +3,16 @@
 CUT saves G, D and F. CycleGAN saves G_A, G_B, D_A and D_B. Each network has its file (latest_net_G.pth): a dict of
 tensors such as 'model.4.weight', numbered by position in a Sequential. Our networks run the same modules in the same
 order, so counting the modules gives the names. `path` is the file's name in errors.
+
+Others save the same networks with a prefix before every name (DataParallel's 'module.', the compiler's '_orig_mod.'),
+or as one entry of a dict ('state_dict', 'netG'). `reference_tensors` takes both away.
 """
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from models.configs import DiscriminatorConfig, GeneratorConfig
@@ -21,6 +26,8 @@ from models.networks.weights import load_weights, named_tensors
 Weights = Mapping[str, Tensor]
 Network = Generator | Discriminator | Projector
 RESIDUAL_BLOCK = r"model\.(\d+)\.conv_block\."
+# Where the reference code's name begins in a name with a prefix.
+NAME = re.compile(r"(?:^|\.)(model\.\d|mlp_\d)")
 
 # Files of torch 0.3 hold these for instance norms, which never used them. The reference code drops them too.
 UNUSED_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -52,8 +59,12 @@ def load_reference_weights(network: Network, weights: Weights, path: str) -> Non
 
 
 def reference_tensors(content: object, path: str) -> dict[str, Tensor]:
-    """Return one network's tensors from what torch.load gave. Raises ValueError for anything else."""
-    tensors = named_tensors(content, path)
+    """Return one network's tensors from what torch.load gave. Raises ValueError for anything else.
+
+    Of several networks in the file, the only generator is meant.
+    """
+    tensors = _without_shared_prefix(_network_in(content, path))
+    _refuse_other_norms(tensors, path)
     return {name: tensor for name, tensor in tensors.items() if not name.endswith(UNUSED_STATISTICS)}
 
 
@@ -62,9 +73,13 @@ def read_generator(weights: Weights, path: str) -> Generator:
     _require_kind("a generator", weights, path)
     stem = _tensor(weights, "model.1.weight", path)
     image = _tensor(weights, f"model.{_last_number(weights)}.weight", path)
-    blocks = {found[1] for name in weights if (found := re.match(RESIDUAL_BLOCK, name))}
-    config = GeneratorConfig(stem.shape[0], len(blocks), _is_antialiased(weights))
-    generator = Generator(config, stem.shape[1], image.shape[0])
+    blocks = {int(found[1]) for name in weights if (found := re.match(RESIDUAL_BLOCK, name))}
+    filters = [int(name.split(".")[1]) for name in weights if re.fullmatch(r"model\.\d+\.filt", name)]
+    down, up = any(number < min(blocks) for number in filters), any(number > max(blocks) for number in filters)
+    config = GeneratorConfig(stem.shape[0], len(blocks), down)
+    # Takes no memory until the weights are known to fit, since a file of few bytes may ask for any size.
+    with torch.device("meta"):
+        generator = Generator(config, stem.shape[1], image.shape[0], antialias_up=up)
     load_reference_weights(generator, weights, path)
     return generator
 
@@ -105,6 +120,53 @@ def layers_of(nce_layers: str, generator: Generator) -> tuple[str, ...]:
         )
     # In running order, because the reference code numbers its heads so in any case.
     return tuple(layer for number, layer in layers.items() if number in asked)
+
+
+def _network_in(content: object, path: str) -> dict[str, Tensor]:
+    """Return the named tensors of the file, or those of its only entry that holds a network."""
+    found = {str(name): entry for name, entry in _entries(content).items() if _is_network(entry)}
+    networks = {name: named_tensors(entry, path) for name, entry in found.items()} or {"": named_tensors(content, path)}
+    if len(networks) > 1:
+        generators = [name for name, tensors in networks.items() if _holds_generator(tensors)]
+        if len(generators) != 1:
+            names = ", ".join(generators or networks)
+            raise ValueError(f"{path}: holds several networks ({names}); save the one that is meant in its own file")
+        return networks[generators[0]]
+    return next(iter(networks.values()))
+
+
+def _entries(content: object) -> dict[object, object]:
+    return cast(dict[object, object], content) if isinstance(content, dict) else {}
+
+
+def _is_network(entry: object) -> bool:
+    return any(isinstance(name, str) and NAME.search(name) for name in _entries(entry))
+
+
+def _holds_generator(tensors: Weights) -> bool:
+    return any(re.search(RESIDUAL_BLOCK, name) for name in tensors)
+
+
+def _without_shared_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Take away what stands before 'model.4.weight' in all names, such as 'module._orig_mod.'."""
+    found = NAME.search(next(iter(tensors)))
+    prefix = found.string[: found.start(1)] if found else ""
+    if not all(name.startswith(prefix) for name in tensors):
+        return tensors
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+
+
+def _refuse_other_norms(tensors: Weights, path: str) -> None:
+    """Raise ValueError for norms with weights, which our networks have not. All other weights are matrices."""
+    norms = [name.removesuffix(".weight") for name, tensor in tensors.items() if _is_norms_weight(name, tensor)]
+    if norms:
+        batch = f"{norms[0]}.running_mean" in tensors
+        kind = "batch norms (--normG batch)" if batch else "instance norms with weights (affine)"
+        raise ValueError(f"{path}: holds {kind}, such as {norms[0]}; expected instance norms without weights")
+
+
+def _is_norms_weight(name: str, tensor: Tensor) -> bool:
+    return re.fullmatch(r"model\..*\.weight", name) is not None and tensor.dim() == 1
 
 
 def _names(network: Network) -> dict[str, str]:
@@ -153,7 +215,7 @@ def _stage_numbers(generator: Generator) -> dict[str, range]:
 
 
 def _require_kind(wanted: str, weights: Weights, path: str) -> None:
-    if any(re.match(RESIDUAL_BLOCK, name) for name in weights):
+    if _holds_generator(weights):
         found = "a generator"
     elif any(name.startswith("mlp_") for name in weights):
         found = "heads"

@@ -35,14 +35,23 @@ class Generator(nn.Module):
     """Translates (B, in_channels, H, W) in [-1, 1] to (B, out_channels, H, W). H and W are multiples of 4.
 
     It is a chain of named stages. `GeneratorConfig.layer_channels` lists those that PatchNCE can use: the layers.
-    Source: Johnson et al. (ECCV 2016), with anti-aliasing as in CUT. recompute: see `run_layers`.
+    Source: Johnson et al. (ECCV 2016), with anti-aliasing as in CUT. recompute: see `run_layers`. antialias_up: only
+    for checkpoints of the reference code, which has a flag for each direction; by default as the configuration says.
     """
 
     recompute = False
 
-    def __init__(self, config: GeneratorConfig, in_channels: int = 3, out_channels: int = 3) -> None:
+    def __init__(
+        self,
+        config: GeneratorConfig,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        *,
+        antialias_up: bool | None = None,
+    ) -> None:
         super().__init__()
         self.config, self.in_channels, self.out_channels = config, in_channels, out_channels
+        blurred_up = config.antialias if antialias_up is None else antialias_up
         thin, middle, deep = config.channels, 2 * config.channels, 4 * config.channels
         blocks = {f"res{number}": ResidualBlock(deep) for number in range(1, config.blocks + 1)}
         self.stages = nn.ModuleDict(
@@ -54,8 +63,8 @@ class Generator(nn.Module):
                 "down2": _halving(middle, deep, config.antialias),
                 "halve2": nn.Sequential(*_normalised(), *([BlurDown(deep)] if config.antialias else [])),
                 **blocks,
-                "up1": nn.Sequential(*_doubling(deep, middle, config.antialias), *_normalised()),
-                "up2": nn.Sequential(*_doubling(middle, thin, config.antialias), *_normalised()),
+                "up1": nn.Sequential(*_doubling(deep, middle, blurred_up), *_normalised()),
+                "up2": nn.Sequential(*_doubling(middle, thin, blurred_up), *_normalised()),
                 "image": nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(thin, out_channels, 7), nn.Tanh()),
             }
         )

@@ -22,7 +22,8 @@ def load_weights(
     """Copy every tensor of the network from `weights`.
 
     names: the name in `weights` of each tensor of the network's state, if it differs. Raises ValueError with `path`,
-    the tensor's name in `weights`, what was expected and what was found. The network is then unchanged.
+    the tensor's name in `weights`, what was expected and what was found. The network is then unchanged. A network on
+    the device 'meta' gets its memory only when all weights fit.
     """
     state = network.state_dict()
     called = names or {name: name for name in state}
@@ -31,6 +32,8 @@ def load_weights(
     for name, tensor in weights.items():
         if name not in known:
             raise ValueError(f"{path}: {name} of {tuple(tensor.shape)} is not expected; the network has no such tensor")
+    if any(tensor.is_meta for tensor in state.values()):
+        network.to_empty(device="cpu")
     network.load_state_dict(fitting)
 
 
@@ -43,6 +46,8 @@ def _fitting(weights: Mapping[str, Tensor], name: str, expected: Tensor, path: s
         raise ValueError(f"{path}: {name} is {tuple(found.shape)}; expected {tuple(expected.shape)}")
     if found.layout != torch.strided or found.is_meta or found.is_floating_point() != expected.is_floating_point():
         raise ValueError(f"{path}: {name} holds {found.dtype} ({found.layout}); expected plain {expected.dtype}")
+    if found.numel() * found.element_size() > found.untyped_storage().nbytes():
+        raise ValueError(f"{path}: {name} repeats its values; expected a value for each of {tuple(expected.shape)}")
     converted = found.to(expected.dtype)
     if not bool(torch.isfinite(converted).all()):
         raise ValueError(f"{path}: {name} holds values that are not finite; expected none")

@@ -12,8 +12,9 @@ from analysis.records.names import Tag
 from analysis.tables.caption import bias_sentence
 from pipeline.config.compose import change_config, compose_surroundings, take_options, tracking_uri
 from pipeline.config.schema import Config
-from pipeline.data.dataset_cache import decode, list_images, open_dataset, prepare
-from pipeline.errors import UserError
+from pipeline.data.dataset_cache import list_images, open_dataset, prepare
+from pipeline.data.decoding import decode
+from pipeline.errors import UserError, shown
 from pipeline.files import file_digest
 from pipeline.hardware.device import device_name, resolve_device, use_threads
 from pipeline.inference.find import STORE_PARTS, find_checkpoint
@@ -77,9 +78,9 @@ def _evaluate_folder(folder: Path, config: Config, other: str, *, resizing: bool
     tracker, evaluator = _tracker(config), _evaluator(config)
     evaluation = evaluator.evaluate_images(images)
     resized = f", resized to {evaluation.provenance['image_size']}" if resizing else ""
-    print(f"{config.data.name}: {len(images)} images of {folder}{resized}")
+    print(f"{config.data.name}: {len(images)} images of {shown(folder)}{resized}")
     digest = hashlib.sha256(evaluation.outputs.tobytes())
-    made_with = {"evaluated": f"{folder}{resized}", "evaluated_hash": digest.hexdigest()[:16]}
+    made_with = {"evaluated": f"{shown(folder)}{resized}", "evaluated_hash": digest.hexdigest()[:16]}
     return _report(evaluation, evaluator, tracker, made_with, other, calibrates=True)
 
 

@@ -75,7 +75,8 @@ class FolderConfig:
     """Images in root/trainA, trainB, testA, testB: resized to load_size, then cropped at random to size.
 
     channels: 3, or 1 to read that domain in gray. expected_images: the number of images in trainA, trainB, testA and
-    testB of the published data set. A plan uses these numbers while the images are not on this machine.
+    testB of the published data set. A plan uses these numbers while the images are not on this machine. on_bad: whether
+    a file that cannot be read as an image stops the command, or is left out and counted.
     """
 
     kind: Literal["folder"]
@@ -86,6 +87,7 @@ class FolderConfig:
     channels_a: Channels
     channels_b: Channels
     expected_images: tuple[ImageCount, ImageCount, ImageCount, ImageCount] | None = None
+    on_bad: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self) -> None:
         require(

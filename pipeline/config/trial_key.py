@@ -18,6 +18,7 @@ NOT_IN_KEY = (
     "data.name",
     "data.root",
     "data.expected_images",
+    "data.on_bad",
     "metric.batch_size",
     "metric.grid_images",
     "metric.weights",

@@ -13,8 +13,17 @@ from rich.progress import track
 
 from pipeline.data.dataset_cache import SPLITS
 from pipeline.data.download import AGAIN, download, unpack
-from pipeline.data.image_io import SUFFIXES, image_files, read_image, resize, with_channels, write_png
-from pipeline.errors import UserError, nearest
+from pipeline.data.image_io import (
+    SUFFIXES,
+    file_status,
+    image_files,
+    is_hidden,
+    read_image,
+    resize,
+    with_channels,
+    write_png,
+)
+from pipeline.errors import UserError, nearest, shown
 from pipeline.files import file_digest, remove_leftovers, replacing
 
 CITYSCAPES_SIZE = (256, 256)
@@ -112,6 +121,7 @@ def _copy(dataset: Manual, target: Path, source: Path) -> None:
     _remark(source, _counts(files), dataset, f"--from must point to {dataset.folder}")
     with _new_folder(target) as folder:
         for path, file in track(files.items(), target.name):
+            file_status(file)  # refuses pipes and devices
             (folder / path).parent.mkdir(exist_ok=True)
             dataset.write(file, folder / path)
 
@@ -140,12 +150,16 @@ def _cityscapes(source: Path) -> dict[PurePosixPath, Path]:
     found: dict[PurePosixPath, Path] = {}
     for phase, split in (("train", "train"), ("val", "test")):
         labels, photographs = (
-            {file.name.removesuffix(end): file for file in sorted(_below(source, f"{kind}/{phase}").glob(f"*/*{end}"))}
+            {
+                file.name.removesuffix(end): file
+                for file in sorted(_below(source, f"{kind}/{phase}").glob(f"*/*{end}"))
+                if not is_hidden(file)
+            }
             for kind, end in (("gtFine", LABELS_END), ("leftImg8bit", PHOTOGRAPHS_END))
         )
         for key in sorted(labels.keys() ^ photographs.keys()):
             file, missing = (labels[key], PHOTOGRAPHS_END) if key in labels else (photographs[key], LABELS_END)
-            raise UserError(f"{file}: has no partner {key}{missing}. Unpack all of both archives")
+            raise UserError(f"{shown(file)}: has no partner {shown(key + missing)}. Unpack all of both archives")
         for domain, files in (("A", labels), ("B", photographs)):
             found |= {PurePosixPath(f"{split}{domain}", f"{key}.png"): file for key, file in files.items()}
     return found

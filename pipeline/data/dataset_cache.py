@@ -6,8 +6,10 @@ its source files and of the settings. It is opened as a memory map.
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,16 @@ from pipeline.cache import DamagedEntryError, cached, content_key
 from pipeline.config.schema import FolderConfig, StripesConfig
 from pipeline.config.trial_key import RESULT_VERSION
 from pipeline.data import stripes
-from pipeline.data.image_io import SUFFIXES, Picture, image_files, read_image, resize, to_16_bits, with_channels
-from pipeline.errors import UserError, first_line
+from pipeline.data.decoding import write_arrays
+from pipeline.data.fingerprints import combined_digest, file_digests
+from pipeline.data.image_io import SUFFIXES, Picture, image_files, read_image, with_channels
+from pipeline.data.in_threads import in_threads
+from pipeline.errors import UserError, first_line, shown
 
 SPLITS = ("trainA", "trainB", "testA", "testB")
 DataConfig = StripesConfig | FolderConfig
+# Of the files that are left out, so many are named.
+SHOWN_NAMES = 5
 
 
 @dataclass(frozen=True)
@@ -45,10 +52,14 @@ class Dataset:
 
 @dataclass(frozen=True)
 class PreparedData:
-    """The folder of a data set's cache entry, and the hash of the content it was made from."""
+    """The folder of a data set's cache entry, and the hash of the content it was made from.
+
+    left_out: the files that `data.on_bad=skip` left out, such as 'trainA/1.png'.
+    """
 
     folder: Path
     fingerprint: str
+    left_out: tuple[str, ...] = ()
 
 
 def prepare(config: DataConfig, cache: Path) -> PreparedData:
@@ -57,8 +68,7 @@ def prepare(config: DataConfig, cache: Path) -> PreparedData:
         case StripesConfig():
             return _prepare_stripes(config, cache)
         case FolderConfig():
-            files = {split: list_images(Path(config.root) / split) for split in SPLITS}
-            return _store(cache, _digest(_contents(files)), config, lambda: _decode_folder(files, config))
+            return _prepare_folder(config, cache)
 
 
 def open_dataset(folder: Path) -> Dataset:
@@ -71,11 +81,72 @@ def open_dataset(folder: Path) -> Dataset:
 def list_images(folder: Path) -> list[Path]:
     """Return the image files of a folder, sorted by name. Raises UserError if there are fewer than two."""
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder. data.root must contain {', '.join(SPLITS)}")
+        raise UserError(f"{shown(folder)}: no such folder. data.root must contain {', '.join(SPLITS)}")
     files = image_files(folder)
-    if len(files) < 2:
-        raise UserError(f"{folder}: {len(files)} images found, at least 2 are needed ({' '.join(sorted(SUFFIXES))})")
+    _require_two(folder, files)
     return files
+
+
+def _require_two(folder: Path, files: Sequence[Path]) -> None:
+    if len(files) < 2:
+        found = f"{len(files)} images found, at least 2 are needed ({' '.join(sorted(SUFFIXES))})"
+        raise UserError(f"{shown(folder)}: {found}")
+
+
+def _prepare_folder(config: FolderConfig, cache: Path) -> PreparedData:
+    root = Path(config.root)
+    files = {f"{split}/{path.name}": path for split in SPLITS for path in list_images(root / split)}
+    memory = cache / "data" / f"{content_key(str(root.absolute()))}.files"
+    digests: dict[str, str] = {}
+    bad: list[str] = []
+    for name, found in file_digests(files, memory).items():
+        if isinstance(found, str):
+            digests[name] = found
+        elif config.on_bad == "stop":
+            raise found
+        else:
+            bad.append(name)
+    if config.on_bad == "skip":
+        bad += _undecodable({name: files[name] for name in digests}, combined_digest(digests), cache)
+    for name in bad:
+        digests.pop(name, None)
+    by_split = {
+        split: [path for name, path in files.items() if path.parent.name == split and name in digests]
+        for split in SPLITS
+    }
+    for split, left in by_split.items():
+        _require_two(root / split, left)
+    if bad:
+        shortened = [*map(shown, sorted(bad)[:SHOWN_NAMES]), *(["…"] if len(bad) > SHOWN_NAMES else [])]
+        files_are = "file is" if len(bad) == 1 else "files are"
+        print(f"{shown(root)}: {len(bad)} bad {files_are} left out: {', '.join(shortened)}", file=sys.stderr)
+    stored = _store(cache, combined_digest(digests), config, lambda folder: _decode_folder(folder, by_split, config))
+    return replace(stored, left_out=tuple(sorted(bad)))
+
+
+def _undecodable(files: dict[str, Path], fingerprint: str, cache: Path) -> list[str]:
+    """Return the names of the files that are no images, from the cache if their contents were looked at before."""
+
+    def make(note: Path) -> None:
+        are_images = in_threads(_is_image, list(files.values()), "looking for bad files")
+        bad = [name for name, is_image in zip(files, are_images, strict=True) if not is_image]
+        note.write_text(json.dumps(bad), encoding="ascii")
+
+    def read(note: Path) -> list[str]:
+        try:
+            return json.loads(note.read_bytes())
+        except ValueError:
+            raise DamagedEntryError("the list of bad files is damaged") from None
+
+    return cached(cache / "data" / f"{fingerprint}.bad", make, read)
+
+
+def _is_image(path: Path) -> bool:
+    try:
+        read_image(path)
+    except UserError:
+        return False
+    return True
 
 
 def _draw_stripes(config: StripesConfig) -> dict[str, NDArray[np.generic]]:
@@ -90,36 +161,14 @@ def _draw_stripes(config: StripesConfig) -> dict[str, NDArray[np.generic]]:
     return arrays
 
 
-def _decode_folder(files: dict[str, list[Path]], config: FolderConfig) -> dict[str, NDArray[np.generic]]:
-    arrays: dict[str, NDArray[np.generic]] = {}
+def _decode_folder(folder: Path, files: dict[str, list[Path]], config: FolderConfig) -> None:
+    count = sum(len(paths) for paths in files.values())
+    print(f"{shown(config.root)}: decoding {count} images, once for this cache", file=sys.stderr)
     for domain, channels in (("A", config.channels_a), ("B", config.channels_b)):
-        train, test = files[f"train{domain}"], files[f"test{domain}"]
-        arrays[f"train_{domain.lower()}"] = decode(train, config.load_size, channels)
-        if config.load_size != config.size:
-            arrays[f"decay_{domain.lower()}"] = decode(train, config.size, channels)
-        arrays[f"test_{domain.lower()}"] = decode(test, config.size, channels)
-    return arrays
-
-
-def decode(files: list[Path], size: tuple[int, int], channels: int, *, resizing: bool = True) -> Picture:
-    """Return the images (N, channels, H, W), resized to one size. They have 16 bits if one of the files has 16.
-
-    Raises UserError for a file that cannot be read, and without `resizing` for one of another size.
-    """
-    images: Picture = np.zeros((len(files), channels, *size), dtype=np.uint8)
-    for number, path in enumerate(files):
-        picture = read_image(path)
-        if not resizing and picture.shape[:2] != size:
-            found, wanted = (f"{height} x {width}" for height, width in (picture.shape[:2], size))
-            raise UserError(
-                f"{path}: {found} pixels, but the task's images have {wanted}. resize=yes resizes with Pillow's "
-                "bicubic filter, which changes the distances"
-            )
-        picture = resize(with_channels(picture, channels), size)
-        if picture.dtype == np.uint16:
-            images = to_16_bits(images)
-        images[number] = (to_16_bits(picture) if images.dtype == np.uint16 else picture).transpose(2, 0, 1)
-    return images
+        train, decay, test = (f"{part}_{domain.lower()}" for part in ("train", "decay", "test"))
+        sizes = {train: config.load_size} | ({decay: config.size} if config.load_size != config.size else {})
+        write_arrays(folder, files[f"train{domain}"], sizes, channels, f"train{domain}")
+        write_arrays(folder, files[f"test{domain}"], {test: config.size}, channels, f"test{domain}")
 
 
 def _prepare_stripes(config: StripesConfig, cache: Path) -> PreparedData:
@@ -128,8 +177,15 @@ def _prepare_stripes(config: StripesConfig, cache: Path) -> PreparedData:
 
     def make(note: Path) -> None:
         arrays = _draw_stripes(config)
-        fingerprint = _digest((name, arrays[name].tobytes()) for name in sorted(arrays))
-        note.write_text(_store(cache, fingerprint, config, lambda: arrays).fingerprint, encoding="ascii")
+        fingerprint = combined_digest(
+            {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in arrays.items()}
+        )
+
+        def save(folder: Path) -> None:
+            for name, array in arrays.items():
+                np.save(folder / f"{name}.npy", array)
+
+        note.write_text(_store(cache, fingerprint, config, save).fingerprint, encoding="ascii")
 
     def read(note: Path) -> PreparedData:
         fingerprint = note.read_text(encoding="ascii")
@@ -138,15 +194,12 @@ def _prepare_stripes(config: StripesConfig, cache: Path) -> PreparedData:
     return cached(cache / "data" / f"{content_key(drawn_from)}.drawn", make, read)
 
 
-def _store(
-    cache: Path, fingerprint: str, config: DataConfig, arrays: Callable[[], dict[str, NDArray[np.generic]]]
-) -> PreparedData:
-    """Put the arrays into the cache unless they are in it."""
+def _store(cache: Path, fingerprint: str, config: DataConfig, fill: Callable[[Path], None]) -> PreparedData:
+    """Put the arrays into the cache unless they are in it. fill: writes them into a new folder."""
 
     def make(folder: Path) -> None:
         folder.mkdir()
-        for name, array in arrays().items():
-            np.save(folder / f"{name}.npy", array)
+        fill(folder)
 
     return cached(_entry(cache, fingerprint, config), make, lambda folder: _read_entry(folder, fingerprint))
 
@@ -166,21 +219,5 @@ def _entry(cache: Path, fingerprint: str, config: DataConfig) -> Path:
 
 def _settings_of_entry(config: DataConfig) -> dict[str, Any]:
     """The settings that a cache entry depends on."""
-    elsewhere = ("name", "root", "expected_images")
+    elsewhere = ("name", "root", "expected_images", "on_bad")
     return {name: value for name, value in asdict(config).items() if name not in elsewhere}
-
-
-def _contents(files: dict[str, list[Path]]) -> Iterator[tuple[str, bytes]]:
-    for split in sorted(files):
-        for path in files[split]:
-            try:
-                yield f"{split}/{path.name}", path.read_bytes()
-            except OSError as error:
-                raise UserError(f"{path}: cannot be read ({error.strerror}). Repair or remove it") from None
-
-
-def _digest(parts: Iterable[tuple[str, bytes]]) -> str:
-    whole = hashlib.sha256()
-    for name, content in parts:
-        whole.update(hashlib.sha256(name.encode()).digest() + hashlib.sha256(content).digest())
-    return whole.hexdigest()[:16]

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 
 from models.images import MIN_SIDE, to_bits, to_model_range
 from models.networks.generator import Generator
-from pipeline.data.image_io import SUFFIXES, Picture, image_files, read_image, with_channels, write_png
-from pipeline.errors import UserError
+from pipeline.data.image_io import SUFFIXES, Picture, file_status, image_files, read_image, with_channels, write_png
+from pipeline.errors import UserError, shown
 
 
 def plan_files(source: Path, target: Path) -> dict[Path, Path]:
@@ -22,21 +22,27 @@ def plan_files(source: Path, target: Path) -> dict[Path, Path]:
     if source.is_dir():
         files = {path: target / f"{path.stem}.png" for path in image_files(source)}
         if not files:
-            raise UserError(f"{source}: no images in it. These formats can be read: {' '.join(sorted(SUFFIXES))}")
+            raise UserError(
+                f"{shown(source)}: no images in it. These formats can be read: {' '.join(sorted(SUFFIXES))}"
+            )
     elif source.is_file() and target.suffix.lower() in SUFFIXES - {".png"}:
-        raise UserError(f"{target}: outputs are PNG files. Give a name that ends in .png, or a folder")
+        raise UserError(f"{shown(target)}: outputs are PNG files. Give a name that ends in .png, or a folder")
     elif source.is_file():
         files = {source: target if target.suffix.lower() == ".png" else target / f"{source.stem}.png"}
     else:
-        raise UserError(f"{source}: no such file or folder. Give images to translate")
+        raise UserError(f"{shown(source)}: no such file or folder. Give images to translate")
+    for path in files:
+        file_status(path)  # refuses links in circles, pipes and devices
     sources = {path.resolve() for path in files}
     written: dict[Path, Path] = {}
     for path, output in files.items():
         if output.resolve() in sources:
-            raise UserError(f"{output}: is an input and would be overwritten. Choose another OUTPUT")
+            raise UserError(f"{shown(output)}: is an input and would be overwritten. Choose another OUTPUT")
         twin = written.setdefault(output, path)
         if twin != path:
-            raise UserError(f"{path}: becomes {output}, and so does {twin.name}. Rename one of them")
+            raise UserError(
+                f"{shown(path)}: becomes {shown(output)}, and so does {shown(twin.name)}. Rename one of them"
+            )
     return files
 
 
@@ -46,11 +52,11 @@ def translate_files(generator: Generator, files: dict[Path, Path], device: torch
         picture = read_image(source)
         if min(picture.shape[:2]) < MIN_SIDE:
             height, width = picture.shape[:2]
-            raise UserError(f"{source}: {height} x {width} pixels. Each side must be at least {MIN_SIDE}")
+            raise UserError(f"{shown(source)}: {height} x {width} pixels. Each side must be at least {MIN_SIDE}")
         try:
             write_png(target, translate_picture(generator, picture, device))
         except OSError as error:
-            raise UserError(f"{target}: cannot be written ({error.strerror}). Choose another OUTPUT") from None
+            raise UserError(f"{shown(target)}: cannot be written ({error.strerror}). Choose another OUTPUT") from None
         yield target
 
 

@@ -61,8 +61,11 @@ class Reference(nn.Module):
         return self.model(x)
 
 
-def reference_generator(config: GeneratorConfig, inputs: int, outputs: int) -> Reference:
+def reference_generator(
+    config: GeneratorConfig, inputs: int, outputs: int, *, antialias_up: bool | None = None
+) -> Reference:
     """Johnson's generator in the order in which the reference code lists its modules."""
+    up = config.antialias if antialias_up is None else antialias_up
     width = config.channels
     layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(inputs, width, 7), nn.InstanceNorm2d(width), nn.ReLU()]
     for factor in (1, 2):
@@ -73,7 +76,7 @@ def reference_generator(config: GeneratorConfig, inputs: int, outputs: int) -> R
     layers += [ReferenceBlock(4 * width) for _ in range(config.blocks)]
     for factor in (4, 2):
         wide, thin = factor * width, factor * width // 2
-        if config.antialias:
+        if up:
             layers += [BlurUp(wide), nn.Conv2d(wide, thin, 3, 1, 1)]
         else:
             layers += [nn.ConvTranspose2d(wide, thin, 3, 2, 1, 1)]
@@ -168,6 +171,8 @@ def test_statistics_that_old_instance_norms_never_used_are_dropped() -> None:
 
 
 WEIGHTS = reference_weights(Generator(GeneratorConfig(4, 1)))
+DISCRIMINATOR = reference_weights(Discriminator(DiscriminatorConfig(4)))
+HEADS = reference_weights(Projector({"pixels": 3}, 4))
 
 
 @pytest.mark.parametrize(
@@ -175,18 +180,24 @@ WEIGHTS = reference_weights(Generator(GeneratorConfig(4, 1)))
     [
         ([1, 2], "does not hold named tensors"),
         ({}, "does not hold named tensors"),
-        ({"epoch": 3, "model": WEIGHTS}, "does not hold named tensors"),
+        ({"epoch": 3, "model": {"model.1.weight": 3}}, "does not hold named tensors"),
+        ({"netG_A": WEIGHTS, "netG_B": WEIGHTS}, "holds several networks (netG_A, netG_B)"),
+        ({"netD": DISCRIMINATOR, "netF": HEADS}, "holds several networks (netD, netF)"),
+        ({"netD": DISCRIMINATOR}, "holds a discriminator; expected a generator"),
         ({"layers.0.weight": torch.zeros(1)}, "networks have not (layers.0.weight, …); expected a generator"),
-        (reference_weights(Discriminator(DiscriminatorConfig(4))), "holds a discriminator; expected a generator"),
-        (reference_weights(Projector({"pixels": 3}, 4)), "holds heads; expected a generator"),
+        (DISCRIMINATOR, "holds a discriminator; expected a generator"),
+        (HEADS, "holds heads; expected a generator"),
         (
             {name: tensor for name, tensor in WEIGHTS.items() if name != "model.8.bias"},
             "model.8.bias is missing; expected (16,)",
         ),
         ({**WEIGHTS, "model.8.bias": torch.zeros(5)}, "model.8.bias is (5,); expected (16,)"),
-        ({**WEIGHTS, "model.2.weight": torch.ones(4)}, "model.2.weight of (4,) is not expected"),
+        ({**WEIGHTS, "model.2.more": torch.ones(4)}, "model.2.more of (4,) is not expected"),
+        ({**WEIGHTS, "model.8.bias": torch.zeros(1).expand(16)}, "model.8.bias repeats its values"),
+        # A network of 500 GB, asked for by 17 MB.
+        ({**WEIGHTS, "model.1.weight": torch.zeros(30_000, 3, 7, 7)}, "model.1.bias is (4,); expected (30000,)"),
         ({**WEIGHTS, "model.4.bias": torch.full((8,), torch.nan)}, "model.4.bias holds values that are not finite"),
-        ({**WEIGHTS, "model.1.weight": torch.zeros(4)}, "model.1.weight is missing or no matrix"),
+        ({**WEIGHTS, "model.1.weight": torch.tensor(4.0)}, "model.1.weight is missing or no matrix"),
         ({**WEIGHTS, "model.1.weight": torch.zeros(0, 3, 7, 7)}, "model.1.weight is missing or no matrix"),
         (
             {**WEIGHTS, "model.4.bias": torch.zeros(8).to_sparse()},
@@ -200,6 +211,69 @@ def test_weights_that_do_not_fit_are_refused_by_the_tensors_name(weights: Any, s
     with pytest.raises(ValueError, match=re.escape(said)) as caught:
         read_generator(reference_tensors(weights, "G.pth"), "G.pth")
     assert str(caught.value).startswith("G.pth: ")
+
+
+@pytest.mark.parametrize("antialias", [(True, False), (False, True)])
+def test_each_direction_has_its_own_anti_aliasing(antialias: tuple[bool, bool]) -> None:
+    config, up = GeneratorConfig(4, 2, antialias[0]), antialias[1]
+    theirs = initialised(reference_generator(config, 3, 3, antialias_up=up))
+    ours = read_generator(reference_tensors(theirs.state_dict(), "G.pth"), "G.pth")
+    image = torch.rand(1, 3, 16, 24)
+    assert ours.config == config
+    torch.testing.assert_close(ours(image)[0], theirs(image), rtol=1e-4, atol=1e-5)
+    assert list(reference_weights(ours)) == list(theirs.state_dict())
+
+
+def test_a_generator_does_not_share_memory_with_the_weights_it_was_read_from() -> None:
+    weights = {name: tensor.clone() for name, tensor in WEIGHTS.items()}
+    generator = read_generator(weights, "G.pth")
+    for tensor in weights.values():
+        tensor.zero_()
+    assert all(torch.equal(tensor, WEIGHTS[name]) for name, tensor in reference_weights(generator).items())
+
+
+def prefixed(prefix: str) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in WEIGHTS.items()}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        prefixed("module."),
+        prefixed("_orig_mod."),
+        prefixed("module._orig_mod."),
+        prefixed("model."),
+        {"state_dict": WEIGHTS, "epoch": 3, "optimizer": {"state": {}, "param_groups": []}},
+        {"netG": WEIGHTS},
+        {"model": prefixed("module.netG.")},
+        {"netG": WEIGHTS, "netD": DISCRIMINATOR, "netF": HEADS},
+    ],
+)
+def test_a_generator_is_found_behind_prefixes_and_one_level_down(content: dict[str, Any]) -> None:
+    again = reference_weights(read_generator(reference_tensors(content, "G.pth"), "G.pth"))
+    assert all(torch.equal(again[name], tensor) for name, tensor in WEIGHTS.items())
+
+
+def with_norms(norm: type[nn.Module], **options: Any) -> dict[str, Tensor]:
+    """A generator of the reference code whose norms are others."""
+    network = reference_generator(GeneratorConfig(4, 1), 3, 3)
+    for parent in list(network.modules()):
+        for name, module in list(parent.named_children()):
+            if isinstance(module, nn.InstanceNorm2d):
+                setattr(parent, name, norm(module.num_features, **options))
+    return network.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        (with_norms(nn.BatchNorm2d), "holds batch norms (--normG batch), such as model.2; expected instance norms"),
+        (with_norms(nn.InstanceNorm2d, affine=True), "holds instance norms with weights (affine), such as model.2"),
+    ],
+)
+def test_generators_with_other_norms_are_named_for_what_they_are(weights: dict[str, Tensor], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"G.pth: {said}")):
+        reference_tensors(weights, "G.pth")
 
 
 def test_refused_weights_leave_the_network_as_it_was() -> None:

@@ -170,6 +170,29 @@ def test_cats_and_dogs_are_copied_as_they_are(tmp_path: Path, inside: str, tests
         assert copied == {file.name: file.read_bytes() for file in (source / place).iterdir()}
 
 
+@pytest.mark.parametrize("name", [".hidden.jpg", "._0.jpg"])
+def test_hidden_files_of_afhq_are_left_out(tmp_path: Path, publish: Publish, name: str) -> None:
+    source = make_afhq(tmp_path / "got")
+    (source / "train/cat" / name).write_bytes(b"\0\5\x16\7")
+    publish("cat2dog", (3, 2, 2, 2))
+    assert "trainA 3" in fetch_dataset("cat2dog", tmp_path, source)
+
+
+def test_an_endless_device_among_the_files_is_refused_by_name(tmp_path: Path, publish: Publish) -> None:
+    source = make_afhq(tmp_path / "got")
+    (source / "train/cat/endless.jpg").symlink_to("/dev/zero")
+    publish("cat2dog", (4, 2, 2, 2))
+    assert "endless.jpg: cannot be read (no regular file)" in refused("cat2dog", tmp_path, source)
+    assert not (tmp_path / "cat2dog").exists()
+
+
+def test_hidden_files_of_cityscapes_are_left_out(tmp_path: Path, publish: Publish) -> None:
+    source = make_cityscapes(tmp_path / "got", {"train": 3, "val": 2, "test": 1})
+    (source / "gtFine/train/aachen/._aachen_0_gtFine_color.png").write_bytes(b"\0\5\x16\7")
+    publish("cityscapes", (3, 3, 2, 2))
+    assert "trainA 3" in fetch_dataset("cityscapes", tmp_path, source)
+
+
 def test_the_second_afhq_is_told_from_the_papers(tmp_path: Path, publish: Publish) -> None:
     make_afhq(tmp_path / "got", "test", (2, 2, 2, 1))
     publish("cat2dog", (3, 2, 2, 2), (2, 2, 2, 1))

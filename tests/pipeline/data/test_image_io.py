@@ -143,12 +143,3 @@ def test_16_bits_are_resized_as_8_bits_are(channels: int) -> None:
     assert deep.dtype == np.uint16
     assert deep.shape == (20, 24, channels)
     assert np.abs(deep / 257 - expected).max() <= 1
-
-
-def test_pictures_are_turned_as_their_file_says(tmp_path: Path) -> None:
-    shown = np.zeros((16, 8, 3), dtype=np.uint8)
-    shown[:8] = 255
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter, clockwise
-    Image.fromarray(np.rot90(shown)).save(tmp_path / "a.jpg", exif=exif, quality=100)
-    assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - shown).max() <= 2

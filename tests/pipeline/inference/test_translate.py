@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,24 @@ def test_what_cannot_be_translated_is_refused_in_one_line(
         translated(Generator(GeneratorConfig(4, 1)), Path(source), Path(target))
     assert said in str(caught.value)
     assert Path("good/a.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.png", b"two\nlines.png", "猫.png".encode(), b"quo'te\"s.png"])
+def test_every_name_is_translated_and_kept(tmp_path: Path, name: bytes) -> None:
+    (tmp_path / "in").mkdir()
+    write_png(tmp_path / "in" / os.fsdecode(name), picture(8, 8, 3))
+    (tmp_path / "in/._0.png").write_bytes(b"hidden")
+    translated(Generator(GeneratorConfig(4, 1)), tmp_path / "in", tmp_path / "out")
+    assert [os.fsencode(path.name) for path in (tmp_path / "out").iterdir()] == [name]
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "a.png", "nowhere"])
+def test_what_is_no_file_is_refused_before_anything_is_translated(tmp_path: Path, target: str) -> None:
+    write_png(tmp_path / "0.png", picture(8, 8, 3))
+    (tmp_path / "a.png").symlink_to(target)
+    with pytest.raises(UserError, match=r"a\.png: cannot be read"):
+        translated(Generator(GeneratorConfig(4, 1)), tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_sides_that_are_no_multiple_of_4_are_continued_by_reflection_and_cut() -> None:

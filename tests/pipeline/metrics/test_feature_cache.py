@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
-from pipeline.data.dataset_cache import decode, list_images
+from pipeline.data.dataset_cache import list_images
+from pipeline.data.decoding import decode
 from pipeline.data.image_io import resize, write_png
 from pipeline.errors import UserError
 from pipeline.metrics import feature_cache as features
