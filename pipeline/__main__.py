@@ -10,9 +10,14 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from analysis.records.address import without_password
 from analysis.records.schema import RecordsError
-from pipeline.command_line import parse
+from pipeline.command_line import hide_password, parse
+from pipeline.environment import environment
 from pipeline.errors import UserError, first_line
+
+# torch reads tensors alone, in this process and its children, also where a library asks torch.load for everything.
+os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
 
 RESUMABLE = ("sweep", "train", "data")
 WHAT_TO_DO = {
@@ -27,8 +32,10 @@ def main(arguments: Sequence[str]) -> int:
 
     Returns 0 for success, 1 if a trial or a check failed, 2 for an error that the user can fix, 130 after Ctrl-C.
     """
+    arguments, password = hide_password(arguments)
     try:
-        return run(parse(arguments))
+        with environment(password):
+            return run(parse(arguments))
     except (UserError, RecordsError) as error:
         return _fail(str(error))
     except OSError as error:
@@ -130,7 +137,7 @@ def describe_os_error(error: OSError) -> str:
 
 def _fail(message: str) -> int:
     """Print a message as one line, even if a file name in it has line breaks. Return the exit code 2."""
-    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
+    print(f"error: {without_password(' '.join(message.splitlines()))}", file=sys.stderr)
     return 2
 
 

@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+from analysis.records.address import without_password
+
 # Longer lists are shortened to the first parts of the names.
 SHORT_LIST = 20
 
@@ -10,10 +12,13 @@ SHORT_LIST = 20
 class UserError(Exception):
     """A fault that the user can correct. Commands print only its text and exit with code 2."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(without_password(message))
+
 
 def first_line(error: Exception) -> str:
-    """Return the first line of a library's error, or its type if it has no text."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """Return the first line of a library's error, or its type if it has no text. Passwords are left out."""
+    return without_password((str(error).strip() or type(error).__name__).splitlines()[0])
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

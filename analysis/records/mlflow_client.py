@@ -7,12 +7,14 @@ from functools import partial
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
-from mlflow import MlflowClient
+import mlflow
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils import get_results_from_paginated_fn
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+
+from analysis.records.address import with_password
 
 __all__ = [
     "MLFLOW_RUN_NOTE",
@@ -27,6 +29,13 @@ __all__ = [
 ]
 
 PAGE = 1000
+
+
+class MlflowClient(mlflow.MlflowClient):
+    """MLflow's client. It takes an address whose password is in the environment: see `records.address`."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(with_password(uri))
 
 
 def search_runs(client: MlflowClient, experiment_ids: Sequence[str], condition: str) -> list[Run]:

@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from analysis.records.address import with_password, without_password
 from analysis.records.mlflow_client import MlflowClient, Run, download_artifacts, search_runs
 from analysis.records.names import (
     FINAL_GROUPS,
@@ -68,12 +68,6 @@ def read_sweep(uri: str, sweep: str, task: str, result_version: str = "") -> Swe
             store=without_password(uri),
             experiment_id=experiment.experiment_id,
         )
-
-
-def without_password(uri: str) -> str:
-    """Return a store's address without the password."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
 
 
 def recorded_tasks(uri: str, sweep: str) -> list[str]:
@@ -157,7 +151,7 @@ def _manifest(uri: str, started: Sequence[Run], sweep: str, result_version: str)
             f"{without_password(uri)}: sweep {sweep!r} has no result version {result_version!r}. It has {known}."
         )
     newest = max(matching, key=lambda run: run.info.start_time)
-    path = download_artifacts(run_id=newest.info.run_id, artifact_path=MANIFEST_FILE, tracking_uri=uri)
+    path = download_artifacts(run_id=newest.info.run_id, artifact_path=MANIFEST_FILE, tracking_uri=with_password(uri))
     return read_manifest(json.loads(Path(path).read_text(encoding="utf-8")))
 
 
@@ -170,6 +164,7 @@ def _line(row: str, seed: int, key: str, run: Run | None) -> dict[str, Any]:
     return {
         **{"row": row, "seed": seed, "status": status, "key": key, "run_id": run.info.run_id if run else ""},
         **{name: tags.get(name, "") for name in RESULT_TAGS},
+        Tag.ERROR: without_password(tags.get(Tag.ERROR, "")),
         "not_finite": ", ".join(not_finite) if status == "FINISHED" else "",
         "step": int(metrics.get(PROGRESS_STEP, 0)),
         **(ended if status == "FINISHED" else {}),

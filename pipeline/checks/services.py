@@ -7,6 +7,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from analysis.records.address import without_password
 from pipeline.checks.machine import Check, last_line, run_python, within
 from pipeline.config.schema import MetricConfig
 from pipeline.errors import UserError, first_line
@@ -35,8 +36,7 @@ def service_checks(uri: str, metric: MetricConfig) -> list[Check]:
 
 def check_tracking(uri: str) -> Check:
     """Check that the store answers and has the right schema. Probe the port of a server first."""
-    from analysis.records.mlflow_reader import without_password  # MLflow, which takes seconds
-    from pipeline.checks.store import ANOTHER, check_store
+    from pipeline.checks.store import ANOTHER, check_store  # MLflow, which takes seconds
 
     parts = urlsplit(uri)
     port = {"http": 80, "https": 443}.get(parts.scheme)

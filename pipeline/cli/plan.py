@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from analysis.records.address import without_password
 from analysis.records.names import Tag
 from pipeline.config.schema import FolderConfig
 from pipeline.config.sweep_file import load_sweep, retries_failed
@@ -95,7 +96,8 @@ def _state(entry: Entry) -> str:
         case "interrupted":
             return f"resumable at step {record.step}"
         case "failed":
-            return f"failed ({record.error}){', will retry' if trained else '; to retry, add retry=failed'}"
+            error = without_password(record.error)
+            return f"failed ({error}){', will retry' if trained else '; to retry, add retry=failed'}"
         case "stopped":
             resumable = f", resumable at step {record.step}" if trained else ""
             return f"stopped {record.tags.get(Tag.STOPPED, '')}".strip() + resumable
@@ -206,7 +208,7 @@ def _entry_as_json(entry: Entry) -> dict[str, Any]:
         "key": planned.key,
         "state": planned.state,
         "step": planned.record.step if planned.record else 0,
-        "error": planned.record.error if planned.record else "",
+        "error": without_password(planned.record.error) if planned.record else "",
         "cpus": requirement.share.cpus,
         "gpus": requirement.share.gpus,
         "side_by_side": requirement.share.slots,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from analysis.records.address import without_password
 from analysis.records.names import last_metric
 from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.config.trial_key import keyed_fields
@@ -77,7 +78,6 @@ def _mps(requirements: Sequence[Requirement], console: Console) -> AbstractConte
 def _write_results(plan: Plan, console: Console) -> None:
     """Write tables, figures and the report from the records, to the results folder and to MLflow."""
     # pandas and matplotlib, which a trial's process does not need.
-    from analysis.records.mlflow_reader import without_password
     from analysis.report.write import write_results
 
     uri, name = plan.tracker.uri, plan.sweep.name
