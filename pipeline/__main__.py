@@ -8,16 +8,18 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from analysis.records.address import without_password
 from analysis.records.schema import RecordsError
 from pipeline.command_line import hide_password, parse
-from pipeline.environment import environment
+from pipeline.environment import environment, library_settings
 from pipeline.errors import UserError, first_line
 
-# torch reads tensors alone, in this process and its children, also where a library asks torch.load for everything.
-os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+# Before any library is imported. Child processes inherit it.
+for variable, value in library_settings(Path(".cache").absolute()).items():
+    os.environ.setdefault(variable, value)
 
 RESUMABLE = ("sweep", "train", "data")
 WHAT_TO_DO = {

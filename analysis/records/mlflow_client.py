@@ -8,7 +8,6 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
-from mlflow.artifacts import download_artifacts
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils import get_results_from_paginated_fn
@@ -24,7 +23,6 @@ __all__ = [
     "Param",
     "Run",
     "RunTag",
-    "download_artifacts",
     "search_runs",
 ]
 

@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from analysis.records.address import with_password, without_password
-from analysis.records.mlflow_client import MlflowClient, Run, download_artifacts, search_runs
+from analysis.records.address import without_password
+from analysis.records.mlflow_client import MlflowClient, Run, search_runs
 from analysis.records.names import (
     FINAL_GROUPS,
     IS_SWEEP,
@@ -151,8 +151,9 @@ def _manifest(uri: str, started: Sequence[Run], sweep: str, result_version: str)
             f"{without_password(uri)}: sweep {sweep!r} has no result version {result_version!r}. It has {known}."
         )
     newest = max(matching, key=lambda run: run.info.start_time)
-    path = download_artifacts(run_id=newest.info.run_id, artifact_path=MANIFEST_FILE, tracking_uri=with_password(uri))
-    return read_manifest(json.loads(Path(path).read_text(encoding="utf-8")))
+    with TemporaryDirectory() as folder:
+        path = MlflowClient(uri).download_artifacts(newest.info.run_id, MANIFEST_FILE, folder)
+        return read_manifest(json.loads(Path(path).read_text(encoding="utf-8")))
 
 
 def _line(row: str, seed: int, key: str, run: Run | None) -> dict[str, Any]:

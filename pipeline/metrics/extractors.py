@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -203,7 +204,7 @@ def _create_dinov2() -> nn.Module:
         torch.hub.load = load
 
 
-def _load_commit(load: Callable[..., nn.Module], repository: str, model: str) -> nn.Module:
+def _load_commit(load: Callable[..., Any], repository: str, model: str) -> Any:
     return load(f"{repository}:{DINOV2_COMMIT}", model, trust_repo=True, skip_validation=True)
 
 
