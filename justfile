@@ -100,6 +100,11 @@ check: _setup
     .venv/bin/codespell
     {{ python }} -m pyright
 
+# known vulnerabilities of the packages (needs the network), and ruff's rules on unsafe code
+audit: _setup
+    {{ python }} -m ruff check .
+    @{{ python }} .ci/audit
+
 # just test [option of pytest …]: run the fast tests; just test -m slow runs the slow ones
 [no-exit-message]
 test *options: _setup
