@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from analysis.records.address import without_password
+from analysis.records.printable import printable
 from analysis.records.schema import RecordsError
 from pipeline.command_line import hide_password, parse
 from pipeline.environment import environment, library_settings
@@ -139,7 +140,7 @@ def describe_os_error(error: OSError) -> str:
 
 def _fail(message: str) -> int:
     """Print a message as one line, even if a file name in it has line breaks. Return the exit code 2."""
-    print(f"error: {without_password(' '.join(message.splitlines()))}", file=sys.stderr)
+    print(f"error: {without_password(printable(' '.join(message.splitlines())))}", file=sys.stderr)
     return 2
 
 

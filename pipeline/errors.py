@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 from analysis.records.address import without_password
+from analysis.records.printable import printable
 
 # Longer lists are shortened to the first parts of the names.
 SHORT_LIST = 20
@@ -18,7 +19,7 @@ class UserError(Exception):
 
 def first_line(error: Exception) -> str:
     """Return the first line of a library's error, or its type if it has no text. Passwords are left out."""
-    return without_password((str(error).strip() or type(error).__name__).splitlines()[0])
+    return without_password(printable((str(error).strip() or type(error).__name__).splitlines()[0]))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
-from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils import get_results_from_paginated_fn
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
@@ -23,6 +23,7 @@ __all__ = [
     "Param",
     "Run",
     "RunTag",
+    "search_experiments",
     "search_runs",
 ]
 
@@ -34,6 +35,13 @@ class MlflowClient(mlflow.MlflowClient):
 
     def __init__(self, uri: str) -> None:
         super().__init__(with_password(uri))
+
+
+def search_experiments(client: MlflowClient) -> list[Experiment]:
+    """Return all active experiments."""
+    return get_results_from_paginated_fn(
+        lambda most, token: client.search_experiments(max_results=most, page_token=token), PAGE
+    )
 
 
 def search_runs(client: MlflowClient, experiment_ids: Sequence[str], condition: str) -> list[Run]:

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from analysis.records.address import without_password
-from analysis.records.mlflow_client import MlflowClient, Run, search_runs
+from analysis.records.mlflow_client import MlflowClient, Run, search_experiments, search_runs
 from analysis.records.names import (
     FINAL_GROUPS,
     IS_SWEEP,
     IS_TRIAL,
+    PLAIN_NAME,
     PROGRESS_STEP,
     RESULT_TAGS,
     Tag,
@@ -28,6 +29,7 @@ from analysis.records.names import (
     last_metric,
     row_tag,
 )
+from analysis.records.printable import printable
 from analysis.records.schema import MANIFEST_FILE, Manifest, RecordsError, SweepRecord, read_manifest
 
 # Values are smaller, unless the training diverged. MLflow stores infinity as the largest number of its database.
@@ -46,6 +48,11 @@ def read_sweep(uri: str, sweep: str, task: str, result_version: str = "") -> Swe
 
     Raises RecordsError if there is none.
     """
+    for name in (sweep, task):
+        if not re.fullmatch(PLAIN_NAME, name):
+            raise RecordsError(
+                f"{name!r} names no sweep and no task: use letters, digits, '_', '-', '.', '+' and spaces."
+            )
     with _readable(uri):
         client = _open(uri)
         experiment = client.get_experiment_by_name(task)
@@ -74,7 +81,12 @@ def recorded_tasks(uri: str, sweep: str) -> list[str]:
     """Return the tasks on which a sweep was run. Raises RecordsError if there is no such sweep or no readable store."""
     with _readable(uri):
         client = _open(uri)
-        experiments = {found.experiment_id: found.name for found in client.search_experiments()}
+        # Others may have named theirs so that it would be a folder elsewhere.
+        experiments = {
+            found.experiment_id: found.name
+            for found in search_experiments(client)
+            if re.fullmatch(PLAIN_NAME, found.name)
+        }
         found = search_runs(client, list(experiments), IS_SWEEP)
     tasks = {experiments[run.info.experiment_id] for run in found if run.data.tags[Tag.SWEEP] == sweep}
     if not tasks:
@@ -164,8 +176,7 @@ def _line(row: str, seed: int, key: str, run: Run | None) -> dict[str, Any]:
     ended = {name: value for name, value in ended.items() if name not in not_finite}
     return {
         **{"row": row, "seed": seed, "status": status, "key": key, "run_id": run.info.run_id if run else ""},
-        **{name: tags.get(name, "") for name in RESULT_TAGS},
-        Tag.ERROR: without_password(tags.get(Tag.ERROR, "")),
+        **{name: without_password(printable(tags.get(name, ""))) for name in RESULT_TAGS},
         "not_finite": ", ".join(not_finite) if status == "FINISHED" else "",
         "step": int(metrics.get(PROGRESS_STEP, 0)),
         **(ended if status == "FINISHED" else {}),
