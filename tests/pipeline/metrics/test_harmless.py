@@ -37,6 +37,12 @@ class Touches:
         return Path.touch, (self.file,)
 
 
+@pytest.fixture(autouse=True)
+def as_torch_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands' process refuses pickles as a whole. Here the loader alone must do it."""
+    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)
+
+
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The members of an exported program."""
