@@ -52,10 +52,10 @@ compare *arguments: _setup
 # just ui [PORT]: serve the MLflow UI on 127.0.0.1
 [no-exit-message]
 ui port="5000": _setup
-    @case "$MLFLOW_TRACKING_URI" in http*) echo "The records are on a server: $MLFLOW_TRACKING_URI" && exit 1 ;; esac
+    @case "$MLFLOW_TRACKING_URI" in http*) echo "The records are on the server of MLFLOW_TRACKING_URI. Open its address." && exit 1 ;; esac
     @echo "http://127.0.0.1:{{ port }} (stop with Ctrl-C)"
-    @MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {{ python }} -m mlflow server \
-        --backend-store-uri "$MLFLOW_TRACKING_URI" --host 127.0.0.1 --port {{ port }} --workers 1
+    @MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
+        MLFLOW_BACKEND_STORE_URI="$MLFLOW_TRACKING_URI" {{ python }} -m mlflow server --host 127.0.0.1 --port {{ port }} --workers 1
 
 # just data NAME [--from FOLDER]: download a data set, or make it from your copy
 [no-exit-message]
@@ -99,6 +99,11 @@ check: _setup
     .venv/bin/lint-imports
     .venv/bin/codespell
     {{ python }} -m pyright
+
+# known vulnerabilities of the packages (needs the network), and ruff's rules on unsafe code
+audit: _setup
+    {{ python }} -m ruff check .
+    @{{ python }} .ci/audit
 
 # just test [option of pytest …]: run the fast tests; just test -m slow runs the slow ones
 [no-exit-message]

@@ -11,10 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from analysis.records.address import without_password
+from analysis.records.printable import printable
 from analysis.records.schema import RecordsError
-from pipeline.command_line import parse
+from pipeline.command_line import hide_password, parse
+from pipeline.environment import environment, library_settings
 from pipeline.errors import UserError, first_line
 from pipeline.signals import at_first_signal, interrupt
+
+# Before any library is imported. Child processes inherit it.
+for variable, value in library_settings(Path(".cache").absolute()).items():
+    os.environ.setdefault(variable, value)
 
 RESUMABLE = ("sweep", "train", "data")
 WHAT_TO_DO = {
@@ -29,8 +36,10 @@ def main(arguments: Sequence[str]) -> int:
 
     Returns 0 for success, 1 if a trial or a check failed, 2 for an error that the user can fix, 130 after Ctrl-C.
     """
+    arguments, password = hide_password(arguments)
     try:
-        return run(parse(arguments))
+        with environment(password):
+            return run(parse(arguments))
     except (UserError, RecordsError) as error:
         return _fail(str(error))
     except OSError as error:
@@ -137,7 +146,7 @@ def describe_os_error(error: OSError) -> str:
 
 def _fail(message: str) -> int:
     """Print a message as one line, even if a file name in it has line breaks. Return the exit code 2."""
-    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
+    print(f"error: {without_password(printable(' '.join(message.splitlines())))}", file=sys.stderr)
     return 2
 
 

@@ -5,12 +5,14 @@ A new command is a line in COMMANDS, its arguments in `build_parser`, and a call
 
 import argparse
 import math
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
+from analysis.records.address import split_password
 from pipeline.errors import UserError, nearest
 
 RUN = "key of a trial, id of its MLflow run, or path of a checkpoint"
@@ -33,6 +35,7 @@ COMMANDS = {
     "bench": "Measure what a part of the work costs on this machine.",
     "docs": "Write the generated tables of README.md and docs/performance.md from docs/results/.",
 }
+TRACKING = "tracking.uri="
 WITHOUT_OVERRIDES = ("tables", "compare", "data", "bench", "docs")
 # What the overrides of a command can say besides settings.
 ALSO = {
@@ -41,6 +44,24 @@ ALSO = {
     "train": "; seed=1 sets the seed (0)",
     "evaluate": "; compare=pytorch-fid or clean-fid adds its FID; resize=yes resizes the images of a folder",
 }
+
+
+def hide_password(arguments: Sequence[str]) -> tuple[list[str], Mapping[str, str]]:
+    """Take the password of the MLflow store out of the arguments and of MLFLOW_TRACKING_URI.
+
+    Returns the arguments without it, and the variables from which this process and its children get it. What does not
+    know the password cannot write it into a record or a message.
+    """
+    hidden, shown, password = list(arguments), "", {}
+    for number, text in enumerate(arguments):
+        if text.startswith(TRACKING):
+            address = text.removeprefix(TRACKING).strip("'\"")
+            shown, password = split_password(address)
+            hidden[number] = text.replace(address, shown)
+    address, of_variable = split_password(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    # The password of one store is not for another.
+    password = password or (of_variable if shown in ("", address) else {})
+    return hidden, {**({"MLFLOW_TRACKING_URI": address} if of_variable else {}), **password}
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -34,7 +34,8 @@ def runtime_folder() -> Path:
     Processes that do not see each other's process ids, as in containers, have different folders.
     """
     temporary = tempfile.gettempdir()
-    base = Path(temporary if len(os.fsencode(temporary)) <= LONGEST_TEMPORARY else "/tmp")
+    # The folder below is checked to be of this user alone.
+    base = Path(temporary if len(os.fsencode(temporary)) <= LONGEST_TEMPORARY else "/tmp")  # noqa: S108
     space = Path("/proc/self/ns/pid")
     number = "".join(filter(str.isdigit, str(space.readlink()))) if space.is_symlink() else "0"
     folder = base / f"cut-ablation-{os.getuid()}-{number}"
@@ -43,3 +44,21 @@ def runtime_folder() -> Path:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise UserError(f"{folder}: is not a folder of this user alone. Remove it, or set TMPDIR to another folder.")
     return folder
+
+
+def library_settings(cache: Path) -> dict[str, str]:
+    """Return variables that make torch read nothing but tensors, and libraries write only into a folder.
+
+    Their defaults are the home folder, which may be absent, and the folder for temporary files, where others can put
+    code. Weights that torch has already downloaded for this user are used where they are.
+    """
+    settings = {
+        "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
+        "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
+        "CUDA_CACHE_PATH": str(cache / "cuda"),
+        "MPLCONFIGDIR": str(cache / "matplotlib"),
+    }
+    of_user = os.environ.get("XDG_CACHE_HOME") or f"{os.environ.get('HOME', '')}/.cache"
+    if not Path(of_user, "torch/hub").is_dir():
+        settings["TORCH_HOME"] = str(cache / "torch")
+    return settings

@@ -2,7 +2,9 @@
 
 import difflib
 from collections.abc import Iterable
-from pathlib import Path
+
+from analysis.records.address import without_password
+from analysis.records.printable import printable
 
 # Longer lists are shortened to the first parts of the names.
 SHORT_LIST = 20
@@ -11,24 +13,13 @@ SHORT_LIST = 20
 class UserError(Exception):
     """A fault that the user can correct. Commands print only its text and exit with code 2."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(without_password(message))
+
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of a library's error, or its type if it has no text."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def shown(text: Path | str) -> str:
-    """Return a name from outside as one line that can be printed anywhere.
-
-    Control characters, and the bytes of a file's name that are no UTF-8, become codes such as \\n and \\xe9.
-    """
-    return "".join(char if char.isprintable() else _code(char) for char in str(text))
-
-
-def _code(char: str) -> str:
-    # Python reads a byte that is no UTF-8 as one of these (PEP 383).
-    byte = ord(char) - 0xDC00
-    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else char.encode("unicode_escape").decode()
+    """Return the first line of a library's error, or its type if it has no text. Passwords are left out."""
+    return without_password(printable((str(error).strip() or type(error).__name__).splitlines()[0]))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

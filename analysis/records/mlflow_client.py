@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -15,13 +14,13 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
-from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
-from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+import mlflow
+from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils import get_results_from_paginated_fn
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
+from analysis.records.address import with_password
 from analysis.records.names import Tag
 
 __all__ = [
@@ -35,10 +34,9 @@ __all__ = [
     "RunTag",
     "database_fault",
     "database_file",
-    "download_artifacts",
     "run_by_key",
+    "search_experiments",
     "search_runs",
-    "without_password",
 ]
 
 PAGE = 1000
@@ -48,12 +46,6 @@ SQLITE = "sqlite:///"
 # as logged, with a traceback.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 logging.getLogger("alembic").setLevel(logging.WARNING)
-
-
-def without_password(uri: str) -> str:
-    """Return a store's address without the password."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
 
 
 def database_file(uri: str) -> Path | None:
@@ -95,6 +87,20 @@ def run_by_key(trials: Sequence[Run]) -> dict[str, Run]:
     """
     first = sorted(trials, key=lambda run: (run.info.status != "FINISHED", run.info.start_time, run.info.run_id))
     return {run.data.tags[Tag.TRIAL_KEY]: run for run in reversed(first)}
+
+
+class MlflowClient(mlflow.MlflowClient):
+    """MLflow's client. It takes an address whose password is in the environment: see `records.address`."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(with_password(uri))
+
+
+def search_experiments(client: MlflowClient) -> list[Experiment]:
+    """Return all active experiments."""
+    return get_results_from_paginated_fn(
+        lambda most, token: client.search_experiments(max_results=most, page_token=token), PAGE
+    )
 
 
 def search_runs(client: MlflowClient, experiment_ids: Sequence[str], condition: str) -> list[Run]:

@@ -15,20 +15,21 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from analysis.records.address import without_password
 from analysis.records.mlflow_client import (
     MlflowClient,
     Run,
     database_fault,
     database_file,
-    download_artifacts,
     run_by_key,
+    search_experiments,
     search_runs,
-    without_password,
 )
 from analysis.records.names import (
     FINAL_GROUPS,
     IS_SWEEP,
     IS_TRIAL,
+    PLAIN_NAME,
     PROGRESS_STEP,
     RESULT_TAGS,
     Tag,
@@ -37,6 +38,7 @@ from analysis.records.names import (
     last_metric,
     row_tag,
 )
+from analysis.records.printable import printable
 from analysis.records.schema import MANIFEST_FILE, Manifest, RecordsError, SweepRecord, read_manifest
 
 # Values are smaller, unless the training diverged. MLflow stores infinity as the largest number of its database.
@@ -55,6 +57,11 @@ def read_sweep(uri: str, sweep: str, task: str, result_version: str = "") -> Swe
 
     Raises RecordsError if there is none.
     """
+    for name in (sweep, task):
+        if not re.fullmatch(PLAIN_NAME, name):
+            raise RecordsError(
+                f"{name!r} names no sweep and no task: use letters, digits, '_', '-', '.', '+' and spaces."
+            )
     with _readable(uri):
         client = _open(uri)
         experiment = client.get_experiment_by_name(task)
@@ -87,7 +94,12 @@ def recorded_tasks(uri: str, sweep: str) -> list[str]:
     """Return the tasks on which a sweep was run. Raises RecordsError if there is no such sweep or no readable store."""
     with _readable(uri):
         client = _open(uri)
-        experiments = {found.experiment_id: found.name for found in client.search_experiments()}
+        # Others may have named theirs so that it would be a folder elsewhere.
+        experiments = {
+            found.experiment_id: found.name
+            for found in search_experiments(client)
+            if re.fullmatch(PLAIN_NAME, found.name)
+        }
         found = search_runs(client, list(experiments), IS_SWEEP)
     tasks = {experiments[run.info.experiment_id] for run in found if run.data.tags[Tag.SWEEP] == sweep}
     if not tasks:
@@ -165,8 +177,9 @@ def _manifest(uri: str, started: Sequence[Run], sweep: str, result_version: str)
             f"{without_password(uri)}: sweep {sweep!r} has no result version {result_version!r}. It has {known}."
         )
     newest = max(matching, key=lambda run: run.info.start_time)
-    path = download_artifacts(run_id=newest.info.run_id, artifact_path=MANIFEST_FILE, tracking_uri=uri)
-    return read_manifest(json.loads(Path(path).read_text(encoding="utf-8")))
+    with TemporaryDirectory() as folder:
+        path = MlflowClient(uri).download_artifacts(newest.info.run_id, MANIFEST_FILE, folder)
+        return read_manifest(json.loads(Path(path).read_text(encoding="utf-8")))
 
 
 def _line(row: str, seed: int, key: str, run: Run | None) -> dict[str, Any]:
@@ -177,7 +190,7 @@ def _line(row: str, seed: int, key: str, run: Run | None) -> dict[str, Any]:
     ended = {name: value for name, value in ended.items() if name not in not_finite}
     return {
         **{"row": row, "seed": seed, "status": status, "key": key, "run_id": run.info.run_id if run else ""},
-        **{name: tags.get(name, "") for name in RESULT_TAGS},
+        **{name: without_password(printable(tags.get(name, ""))) for name in RESULT_TAGS},
         "not_finite": ", ".join(not_finite) if status == "FINISHED" else "",
         "step": int(metrics.get(PROGRESS_STEP, 0)),
         **(ended if status == "FINISHED" else {}),

@@ -37,9 +37,11 @@ class Tag:
     VGG16, LPIPS_VGG16, DINOV2, SEGMENTER = "vgg16", "lpips-vgg16", "dinov2-vit-l-14", "segmenter"
 
 
-# Filters of MLflow's search.
-IS_TRIAL = f"tags.{Tag.KIND} = 'trial'"
-IS_SWEEP = f"tags.{Tag.KIND} = 'sweep'"
+# Filters of MLflow's search. Runs of other projects in the same store may have a tag 'kind' too.
+IS_TRIAL = f"tags.{Tag.KIND} = 'trial' and tags.{Tag.TRIAL_KEY} LIKE '%'"
+IS_SWEEP = f"tags.{Tag.KIND} = 'sweep' and tags.{Tag.SWEEP} LIKE '%'"
+# The names of sweeps and tasks, which are names of folders too.
+PLAIN_NAME = r"\w[\w .+-]*"
 
 # The tags that scores must share to be comparable, and what a reader calls them.
 SCORE_TAGS: Mapping[str, str] = {

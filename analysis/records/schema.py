@@ -9,6 +9,8 @@ from typing import Any, cast
 import pandas as pd
 from pydantic import TypeAdapter
 
+from analysis.records.address import without_password
+
 MANIFEST_FILE = "sweep.json"
 
 Setting = str | int | float | bool | None
@@ -16,6 +18,9 @@ Setting = str | int | float | bool | None
 
 class RecordsError(Exception):
     """The records do not hold what was asked for; the text is one line for the user."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_password(message))
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,10 @@ class Manifest:
 def read_manifest(content: Mapping[str, Any]) -> Manifest:
     """Return the manifest of a file's content. Older files lack fields, which are then empty."""
     older = {"sweep": "", "task": "", "default": content["rows"][0]["row"]}
-    return TypeAdapter(Manifest).validate_python({**older, **content})
+    # Sweeps that were recorded before passwords were left out.
+    typed = {name: content[name] for name in ("base", "overrides", "command") if name in content}
+    typed = {name: [without_password(text) for text in texts] for name, texts in typed.items()}
+    return TypeAdapter(Manifest).validate_python({**older, **content, **typed})
 
 
 @dataclass(frozen=True, kw_only=True)

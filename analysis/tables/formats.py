@@ -6,6 +6,7 @@ from textwrap import wrap
 
 import pandas as pd
 
+from analysis.records.printable import printable
 from analysis.records.schema import SweepRecord
 from analysis.tables.caption import caption
 from analysis.tables.table import Table
@@ -97,7 +98,7 @@ def question(record: SweepRecord) -> str:
 
 def in_markdown(text: str) -> str:
     """Escape a text so that Markdown shows it literally, also in a table."""
-    return " ".join(text.split()).translate(_MARKDOWN)
+    return printable(" ".join(text.split())).translate(_MARKDOWN)
 
 
 def in_latex(text: str) -> str:

@@ -9,11 +9,11 @@ import sqlalchemy
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from mlflow import MlflowClient
 from mlflow.store import db_migrations
 from mlflow.version import VERSION
 
-from analysis.records.mlflow_reader import without_password
+from analysis.records.address import with_password, without_password
+from analysis.records.mlflow_client import MlflowClient
 from pipeline.checks.machine import Check
 from pipeline.environment import environment
 from pipeline.errors import first_line
@@ -37,7 +37,7 @@ def check_store(uri: str) -> Check:
         with environment(REQUEST_LIMITS):
             MlflowClient(uri).search_experiments(max_results=1)
     except Exception as error:  # databases, the network and MLflow raise many types
-        why = first_line(error).replace(uri, shown).partition(". ")[0]
+        why = first_line(error).partition(". ")[0]
         return Check(NAME, "fault", f"{shown} does not answer ({why})", ANOTHER)
     return Check(NAME, "ok", f"{shown} answers")
 
@@ -46,7 +46,7 @@ def _check_database(uri: str, shown: str) -> Check:
     """Compare the revision of the schema of a database with that of this MLflow. Open a file read-only."""
     if uri.startswith(SQLITE):
         uri = f"sqlite:///file:{uri.removeprefix(SQLITE)}?mode=ro&uri=true"
-    engine = sqlalchemy.create_engine(uri)
+    engine = sqlalchemy.create_engine(with_password(uri))
     try:
         with engine.connect() as connection:
             revision = MigrationContext.configure(connection).get_current_revision()

@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from analysis.records.names import Tag
+from analysis.records.printable import printable
 from analysis.tables.caption import bias_sentence
 from pipeline.config.compose import change_config, compose_surroundings, take_options, tracking_uri
 from pipeline.config.schema import Config
 from pipeline.data.dataset_cache import list_images, open_dataset, prepare
 from pipeline.data.decoding import decode
-from pipeline.errors import UserError, shown
+from pipeline.errors import UserError
 from pipeline.files import file_digest
 from pipeline.hardware.device import device_name, resolve_device, use_threads
 from pipeline.inference.find import STORE_PARTS, find_checkpoint
@@ -78,9 +79,9 @@ def _evaluate_folder(folder: Path, config: Config, other: str, *, resizing: bool
     tracker, evaluator = _tracker(config), _evaluator(config)
     evaluation = evaluator.evaluate_images(images)
     resized = f", resized to {evaluation.provenance['image_size']}" if resizing else ""
-    print(f"{config.data.name}: {len(images)} images of {shown(folder)}{resized}")
+    print(f"{config.data.name}: {len(images)} images of {printable(folder)}{resized}")
     digest = hashlib.sha256(evaluation.outputs.tobytes())
-    made_with = {"evaluated": f"{shown(folder)}{resized}", "evaluated_hash": digest.hexdigest()[:16]}
+    made_with = {"evaluated": f"{printable(folder)}{resized}", "evaluated_hash": digest.hexdigest()[:16]}
     return _report(evaluation, evaluator, tracker, made_with, other, calibrates=True)
 
 

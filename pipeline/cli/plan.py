@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from analysis.records.address import without_password
 from analysis.records.names import Tag
+from analysis.records.printable import printable
 from pipeline.config.schema import FolderConfig
 from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, PROCESS_ALLOWANCE_GB, WORKSPACE_FACTOR
@@ -95,7 +97,8 @@ def _state(entry: Entry) -> str:
         case "interrupted":
             return f"resumable at step {record.step}"
         case "failed":
-            return f"failed ({record.error}){', will retry' if trained else '; to retry, add retry=failed'}"
+            error = without_password(printable(record.error))
+            return f"failed ({error}){', will retry' if trained else '; to retry, add retry=failed'}"
         case "stopped":
             resumable = f", resumable at step {record.step}" if trained else ""
             return f"stopped {record.tags.get(Tag.STOPPED, '')}".strip() + resumable
@@ -112,7 +115,7 @@ def _table(plan: Plan, entries: list[Entry], *, verbose: bool) -> Table:
         "state",
         Column("on", no_wrap=True),
         *(Column(name, justify="right", no_wrap=True) for name in numbers),
-        title=f"{plan.sweep.name} on {plan.task}: {plan.sweep.question}",
+        title=Text(f"{plan.sweep.name} on {plan.task}: {printable(plan.sweep.question)}"),
         title_justify="left",
     )
     for entry in entries:
@@ -206,7 +209,7 @@ def _entry_as_json(entry: Entry) -> dict[str, Any]:
         "key": planned.key,
         "state": planned.state,
         "step": planned.record.step if planned.record else 0,
-        "error": planned.record.error if planned.record else "",
+        "error": without_password(planned.record.error) if planned.record else "",
         "cpus": requirement.share.cpus,
         "gpus": requirement.share.gpus,
         "side_by_side": requirement.share.slots,

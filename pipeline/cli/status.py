@@ -28,7 +28,9 @@ def status(name: str, overrides: list[str], *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(lines, indent=2))
         return 0
-    table = Table("task", "row", Column("seed", justify="right"), "key", "state", title=name, title_justify="left")
+    table = Table(
+        "task", "row", Column("seed", justify="right"), "key", "state", title=Text(name), title_justify="left"
+    )
     for line in lines:
         table.add_row(line["task"], Text(line["row"]), str(line["seed"]), line["key"], Text(line["state"]))
     console = wide_console()

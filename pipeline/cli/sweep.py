@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from analysis.records.mlflow_client import without_password
+from analysis.records.address import without_password
 from analysis.records.names import last_metric
 from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.config.trial_key import keyed_fields

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from analysis.records.printable import printable
 from pipeline.config.compose import compose_surroundings, refuse_other_parts
-from pipeline.errors import shown
 from pipeline.hardware.device import resolve_device
 from pipeline.inference.find import STORE_PARTS, find_checkpoint
 from pipeline.inference.load import load_trained
@@ -17,5 +17,5 @@ def translate(run: str, source: Path, target: Path, overrides: list[str]) -> int
     trained = load_trained(find_checkpoint(run, overrides))
     files = plan_files(source, target)
     for number, written in enumerate(translate_files(trained.generator.to(device), files, device), start=1):
-        print(f"{number}/{len(files)} {shown(written)}", flush=True)
+        print(f"{number}/{len(files)} {printable(written)}", flush=True)
     return 0

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock, Timeout
 from rich.progress import track
 
+from analysis.records.printable import printable
 from pipeline.data.dataset_cache import SPLITS
 from pipeline.data.download import AGAIN, download, unpack
 from pipeline.data.image_io import (
@@ -23,7 +24,7 @@ from pipeline.data.image_io import (
     with_channels,
     write_png,
 )
-from pipeline.errors import UserError, nearest, shown
+from pipeline.errors import UserError, nearest
 from pipeline.files import file_digest, remove_leftovers, replacing
 
 CITYSCAPES_SIZE = (256, 256)
@@ -159,7 +160,9 @@ def _cityscapes(source: Path) -> dict[PurePosixPath, Path]:
         )
         for key in sorted(labels.keys() ^ photographs.keys()):
             file, missing = (labels[key], PHOTOGRAPHS_END) if key in labels else (photographs[key], LABELS_END)
-            raise UserError(f"{shown(file)}: has no partner {shown(key + missing)}. Unpack all of both archives")
+            raise UserError(
+                f"{printable(file)}: has no partner {printable(key + missing)}. Unpack all of both archives"
+            )
         for domain, files in (("A", labels), ("B", photographs)):
             found |= {PurePosixPath(f"{split}{domain}", f"{key}.png"): file for key, file in files.items()}
     return found

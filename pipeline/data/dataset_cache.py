@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.records.printable import printable
 from pipeline.cache import DamagedEntryError, cached, content_key
 from pipeline.config.schema import FolderConfig, StripesConfig
 from pipeline.config.trial_key import RESULT_VERSION
@@ -24,7 +25,7 @@ from pipeline.data.decoding import write_arrays
 from pipeline.data.fingerprints import combined_digest, file_digests
 from pipeline.data.image_io import SUFFIXES, Picture, image_files, read_image, with_channels
 from pipeline.data.in_threads import in_threads
-from pipeline.errors import UserError, first_line, shown
+from pipeline.errors import UserError, first_line
 
 SPLITS = ("trainA", "trainB", "testA", "testB")
 DataConfig = StripesConfig | FolderConfig
@@ -81,7 +82,7 @@ def open_dataset(folder: Path) -> Dataset:
 def list_images(folder: Path) -> list[Path]:
     """Return the image files of a folder, sorted by name. Raises UserError if there are fewer than two."""
     if not folder.is_dir():
-        raise UserError(f"{shown(folder)}: no such folder. data.root must contain {', '.join(SPLITS)}")
+        raise UserError(f"{printable(folder)}: no such folder. data.root must contain {', '.join(SPLITS)}")
     files = image_files(folder)
     _require_two(folder, files)
     return files
@@ -90,7 +91,7 @@ def list_images(folder: Path) -> list[Path]:
 def _require_two(folder: Path, files: Sequence[Path]) -> None:
     if len(files) < 2:
         found = f"{len(files)} images found, at least 2 are needed ({' '.join(sorted(SUFFIXES))})"
-        raise UserError(f"{shown(folder)}: {found}")
+        raise UserError(f"{printable(folder)}: {found}")
 
 
 def _prepare_folder(config: FolderConfig, cache: Path) -> PreparedData:
@@ -117,9 +118,9 @@ def _prepare_folder(config: FolderConfig, cache: Path) -> PreparedData:
     for split, left in by_split.items():
         _require_two(root / split, left)
     if bad:
-        shortened = [*map(shown, sorted(bad)[:SHOWN_NAMES]), *(["…"] if len(bad) > SHOWN_NAMES else [])]
+        shortened = [*map(printable, sorted(bad)[:SHOWN_NAMES]), *(["…"] if len(bad) > SHOWN_NAMES else [])]
         files_are = "file is" if len(bad) == 1 else "files are"
-        print(f"{shown(root)}: {len(bad)} bad {files_are} left out: {', '.join(shortened)}", file=sys.stderr)
+        print(f"{printable(root)}: {len(bad)} bad {files_are} left out: {', '.join(shortened)}", file=sys.stderr)
     stored = _store(cache, combined_digest(digests), config, lambda folder: _decode_folder(folder, by_split, config))
     return replace(stored, left_out=tuple(sorted(bad)))
 
@@ -163,7 +164,7 @@ def _draw_stripes(config: StripesConfig) -> dict[str, NDArray[np.generic]]:
 
 def _decode_folder(folder: Path, files: dict[str, list[Path]], config: FolderConfig) -> None:
     count = sum(len(paths) for paths in files.values())
-    print(f"{shown(config.root)}: decoding {count} images, once for this cache", file=sys.stderr)
+    print(f"{printable(config.root)}: decoding {count} images, once for this cache", file=sys.stderr)
     for domain, channels in (("A", config.channels_a), ("B", config.channels_b)):
         train, decay, test = (f"{part}_{domain.lower()}" for part in ("train", "decay", "test"))
         sizes = {train: config.load_size} | ({decay: config.size} if config.load_size != config.size else {})

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.records.printable import printable
 from pipeline.data.image_io import Picture, has_16_bits, read_image, resize, to_16_bits, with_channels
 from pipeline.data.in_threads import in_threads
-from pipeline.errors import UserError, shown
+from pipeline.errors import UserError
 
 Size = tuple[int, int]
 
@@ -66,7 +67,7 @@ def _pictures(
         if required and picture.shape[:2] != required:
             found, wanted = (f"{height} x {width}" for height, width in (picture.shape[:2], required))
             raise UserError(
-                f"{shown(path)}: {found} pixels, but the task's images have {wanted}. resize=yes resizes with "
+                f"{printable(path)}: {found} pixels, but the task's images have {wanted}. resize=yes resizes with "
                 "Pillow's bicubic filter, which changes the distances"
             )
         picture = with_channels(picture, channels)

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT, TiffImageFile
 
+from analysis.records.printable import printable
 from models.images import LUMA
-from pipeline.errors import UserError, first_line, shown
+from pipeline.errors import UserError, first_line
 from pipeline.files import replacing
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
@@ -53,13 +54,13 @@ def file_status(path: Path) -> os.stat_result:
     except OSError as error:
         raise unreadable(path, error) from None
     if not stat.S_ISREG(status.st_mode):
-        raise UserError(f"{shown(path)}: cannot be read (no regular file). Remove it")
+        raise UserError(f"{printable(path)}: cannot be read (no regular file). Remove it")
     return status
 
 
 def unreadable(path: Path, error: OSError) -> UserError:
     """Return the error for a file that the system does not open or read."""
-    return UserError(f"{shown(path)}: cannot be read ({error.strerror}). Repair or remove it")
+    return UserError(f"{printable(path)}: cannot be read ({error.strerror}). Repair or remove it")
 
 
 def read_image(path: Path) -> Picture:
@@ -129,8 +130,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise
     except Exception as error:  # decoders of many formats raise many kinds
         unknown = isinstance(error, UnidentifiedImageError)
-        reason = f"it is none of {', '.join(FORMATS)}" if unknown else shown(first_line(error))
-        raise UserError(f"{shown(path)}: cannot be read as an image ({reason}). Repair or remove it") from None
+        reason = f"it is none of {', '.join(FORMATS)}" if unknown else printable(first_line(error))
+        raise UserError(f"{printable(path)}: cannot be read as an image ({reason}). Repair or remove it") from None
 
 
 def _is_16_bit(path: Path, image: Image.Image) -> bool:
@@ -140,7 +141,7 @@ def _is_16_bit(path: Path, image: Image.Image) -> bool:
     """
     # Cameras add previews to a JPEG, whose format Pillow then calls MPO. The first picture is the one that is meant.
     if image.format != "MPO" and (pages := getattr(image, "n_frames", 1)) > 1:
-        raise UserError(f"{shown(path)}: has {pages} pages. Save each one in its own file")
+        raise UserError(f"{printable(path)}: has {pages} pages. Save each one in its own file")
     if image.format == "PNG":
         # A PNG begins with signature, then length, name, width and height of the first chunk, then the depth.
         with path.open("rb") as file:
@@ -151,16 +152,16 @@ def _is_16_bit(path: Path, image: Image.Image) -> bool:
     bits, formats = set(tags.get(BITSPERSAMPLE, (1,))), set(tags.get(SAMPLEFORMAT, (UNSIGNED,)))
     if formats != {UNSIGNED} or not (bits <= {1, 2, 4, 8} or bits == {16}):
         found = f"{'- or '.join(map(str, sorted(bits)))}-bit"
-        raise UserError(f"{shown(path)}: {found} or signed values are not supported. {SAVE_AS}")
+        raise UserError(f"{printable(path)}: {found} or signed values are not supported. {SAVE_AS}")
     if bits == {16} and tags.get(PHOTOMETRIC_INTERPRETATION) not in (BLACK_IS_ZERO, RGB):
-        raise UserError(f"{shown(path)}: 16 bits, but neither gray with black at zero nor RGB. {SAVE_AS}")
+        raise UserError(f"{printable(path)}: 16 bits, but neither gray with black at zero nor RGB. {SAVE_AS}")
     return bits == {16}
 
 
 def _read_16_bits(path: Path, image: Image.Image) -> Picture:
     pixels = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
-        raise UserError(f"{shown(path)}: its 16 bits cannot be read. {SAVE_AS}, uncompressed or LZW")
+        raise UserError(f"{printable(path)}: its 16 bits cannot be read. {SAVE_AS}, uncompressed or LZW")
     deep = pixels.astype(np.uint16, copy=False)
     # OpenCV's channels are blue, green, red and perhaps alpha.
     deep = deep[..., None] if deep.ndim == 2 else deep[..., 2::-1]

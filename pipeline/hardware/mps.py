@@ -20,9 +20,9 @@ from pipeline.errors import UserError
 CONTROL = "nvidia-cuda-mps-control"
 PIPE_FOLDER, LOG_FOLDER = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"
 # NVIDIA's default. The daemon removes its pid file when it ends; its socket stays.
-DEFAULT_PIPES, PID_FILE = "/tmp/nvidia-mps", "nvidia-cuda-mps-control.pid"
+DEFAULT_PIPES, PID_FILE = "/tmp/nvidia-mps", "nvidia-cuda-mps-control.pid"  # noqa: S108 (only looked at)
 # Paths of Unix sockets are limited to 107 bytes, and TMPDIR may be long.
-SHORT_PARENT = "/tmp"
+SHORT_PARENT = "/tmp"  # noqa: S108 (a folder of one's own is made in it)
 # How long the daemon may take to start or to end.
 LIMIT_SECONDS = 20.0
 

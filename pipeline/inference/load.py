@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from analysis.records.printable import printable
 from models.build import build_objective
 from models.cut import CUTObjective
 from models.cyclegan import CycleGANObjective
@@ -13,7 +14,7 @@ from models.networks.generator import Generator
 from models.networks.weights import load_weights, named_tensors
 from models.reference_checkpoint import read_generator, reference_tensors
 from pipeline.config.schema import Config
-from pipeline.errors import UserError, first_line, shown
+from pipeline.errors import UserError, first_line
 from pipeline.training.checkpoint import LAST, StorageError, load_checkpoint, previous
 from pipeline.training.checkpoint_format import config_in, is_trial, migrate
 
@@ -58,7 +59,7 @@ def _load(file: Path) -> Trained:
             return Trained(objective.translator, file, objective, config, content.get("step"))
         generator = read_generator(reference_tensors(content, str(file)), str(file))
     except ValueError as error:
-        raise UserError(shown(str(error))) from None  # it may name tensors as the file does
+        raise UserError(printable(str(error))) from None  # it may name tensors as the file does
     except RuntimeError as error:  # from torch, for sizes that fit into no memory
         raise UserError(f"{file}: its network cannot be built ({first_line(error)}). {GIVE_ANOTHER}") from None
     if not {generator.in_channels, generator.out_channels} <= {1, 3}:

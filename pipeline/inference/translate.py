@@ -7,10 +7,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from analysis.records.printable import printable
 from models.images import MIN_SIDE, to_bits, to_model_range
 from models.networks.generator import Generator
 from pipeline.data.image_io import SUFFIXES, Picture, file_status, image_files, read_image, with_channels, write_png
-from pipeline.errors import UserError, shown
+from pipeline.errors import UserError
 
 
 def plan_files(source: Path, target: Path) -> dict[Path, Path]:
@@ -23,25 +24,26 @@ def plan_files(source: Path, target: Path) -> dict[Path, Path]:
         files = {path: target / f"{path.stem}.png" for path in image_files(source)}
         if not files:
             raise UserError(
-                f"{shown(source)}: no images in it. These formats can be read: {' '.join(sorted(SUFFIXES))}"
+                f"{printable(source)}: no images in it. These formats can be read: {' '.join(sorted(SUFFIXES))}"
             )
     elif source.is_file() and target.suffix.lower() in SUFFIXES - {".png"}:
-        raise UserError(f"{shown(target)}: outputs are PNG files. Give a name that ends in .png, or a folder")
+        raise UserError(f"{printable(target)}: outputs are PNG files. Give a name that ends in .png, or a folder")
     elif source.is_file():
         files = {source: target if target.suffix.lower() == ".png" else target / f"{source.stem}.png"}
     else:
-        raise UserError(f"{shown(source)}: no such file or folder. Give images to translate")
+        raise UserError(f"{printable(source)}: no such file or folder. Give images to translate")
     for path in files:
         file_status(path)  # refuses links in circles, pipes and devices
     sources = {path.resolve() for path in files}
     written: dict[Path, Path] = {}
     for path, output in files.items():
         if output.resolve() in sources:
-            raise UserError(f"{shown(output)}: is an input and would be overwritten. Choose another OUTPUT")
+            raise UserError(f"{printable(output)}: is an input and would be overwritten. Choose another OUTPUT")
         twin = written.setdefault(output, path)
         if twin != path:
             raise UserError(
-                f"{shown(path)}: becomes {shown(output)}, and so does {shown(twin.name)}. Rename one of them"
+                f"{printable(path)}: becomes {printable(output)}, and so does {printable(twin.name)}. "
+                "Rename one of them"
             )
     return files
 
@@ -52,11 +54,13 @@ def translate_files(generator: Generator, files: dict[Path, Path], device: torch
         picture = read_image(source)
         if min(picture.shape[:2]) < MIN_SIDE:
             height, width = picture.shape[:2]
-            raise UserError(f"{shown(source)}: {height} x {width} pixels. Each side must be at least {MIN_SIDE}")
+            raise UserError(f"{printable(source)}: {height} x {width} pixels. Each side must be at least {MIN_SIDE}")
         try:
             write_png(target, translate_picture(generator, picture, device))
         except OSError as error:
-            raise UserError(f"{shown(target)}: cannot be written ({error.strerror}). Choose another OUTPUT") from None
+            raise UserError(
+                f"{printable(target)}: cannot be written ({error.strerror}). Choose another OUTPUT"
+            ) from None
         yield target
 
 

@@ -4,9 +4,10 @@ import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,9 @@ from torch_fidelity.utils import create_feature_extractor, create_sample_similar
 
 from pipeline.errors import UserError, first_line
 from pipeline.files import file_digest
+from pipeline.metrics.harmless import weights_only
 from pipeline.metrics.names import DINOV2, INCEPTION, LPIPS, PUBLISHED_WEIGHTS, SMALL_CONV, VGG, has_weights
+from pipeline.metrics.published_files import published_file, require_own
 
 LIBRARY = f"torch-fidelity {torch_fidelity.__version__}"
 TENSORFLOW_RESIZE = "bilinearly as TensorFlow 1 does, not antialiased"
@@ -28,10 +31,14 @@ LAYERS = {
     VGG: ("fc2_relu", 4096, f"to 224 x 224, {TENSORFLOW_RESIZE}"),
     DINOV2: ("dinov2", 1024, f"to 224 x 224, {TENSORFLOW_RESIZE}"),
 }
+# The last change of DINOv2's code in the years after its paper. torch-fidelity runs whatever its branch main holds.
+DINOV2_COMMIT = "e1277af2ba9496fbadf7aec6eba56e8d882d1e35"
+DINOV2_URL = "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth"
+DINOV2_SHA256 = "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428"
 # Files in torch's folder, for a machine that cannot download them.
 HUB_FILES = {
     VGG: "checkpoints/vgg16-397923af.pth",
-    DINOV2: "checkpoints/dinov2_vitl14_pretrain.pth and the code facebookresearch_dinov2_main",
+    DINOV2: f"checkpoints/dinov2_vitl14_pretrain.pth and the code facebookresearch_dinov2_{DINOV2_COMMIT}",
     LPIPS: "checkpoints/weights-vgg16-lpips.pth and checkpoints/vgg16-397923af.pth",
 }
 
@@ -90,7 +97,7 @@ def load_extractor(name: str, weights: str | None) -> Extractor:
     elif name == INCEPTION:
         network = _load_inception(inception_weights(weights))
     else:
-        network = _from_hub(name, lambda: _create(name))
+        network = _from_hub(name, _create_dinov2 if name == DINOV2 else lambda: _create(name))
     found = weights_fingerprint(name, weights) if name == INCEPTION else weights_digest(network)
     return Extractor(name, layer, dimensions, found, resize, network)
 
@@ -174,12 +181,31 @@ def _load_inception(file: Path) -> nn.Module:
 
 def _from_hub(name: str, create: Callable[[], nn.Module]) -> nn.Module:
     try:
-        return create()
+        with weights_only():
+            return create()
+    except UserError:
+        raise
     except Exception as error:  # torch's hub, the network and damaged files raise many kinds
         raise UserError(
             f"{name}: its weights cannot be loaded or downloaded ({first_line(error)}). On a machine without network, "
             f"put {HUB_FILES[name]} into {torch.hub.get_dir()}"
         ) from None
+
+
+def _create_dinov2() -> nn.Module:
+    published_file(DINOV2_URL, DINOV2_SHA256)
+    require_own(Path(torch.hub.get_dir()) / f"facebookresearch_dinov2_{DINOV2_COMMIT}")
+    load = torch.hub.load
+    # The name of a commit is a hash of its content, so it needs no other proof of its origin.
+    torch.hub.load = partial(_load_commit, load)
+    try:
+        return _create(DINOV2)
+    finally:
+        torch.hub.load = load
+
+
+def _load_commit(load: Callable[..., Any], repository: str, model: str) -> Any:
+    return load(f"{repository}:{DINOV2_COMMIT}", model, trust_repo=True, skip_validation=True)
 
 
 def _create(name: str, **options: str | None) -> nn.Module:

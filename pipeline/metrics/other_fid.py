@@ -4,7 +4,6 @@ This project uses torch-fidelity: 8-bit images in memory, TensorFlow 1's bilinea
 """
 
 import io
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
@@ -17,6 +16,9 @@ from numpy.typing import NDArray
 
 from pipeline.data.image_io import write_png
 from pipeline.errors import UserError, first_line, nearest
+from pipeline.metrics.harmless import weights_only
+from pipeline.metrics.names import PUBLISHED_WEIGHTS
+from pipeline.metrics.published_files import published_file, published_path
 
 MODULES = {"pytorch-fid": "pytorch_fid", "clean-fid": "cleanfid"}
 # How each implementation differs from this project's.
@@ -31,8 +33,11 @@ DIFFERENCES = {
         "TorchScript version of the same Inception, and computes the covariances' root with scipy's sqrtm."
     ),
 }
-# The folder of clean-fid's network, which is a constant in its code.
-CLEAN_FID_FOLDER = Path("." if platform.system() == "Windows" else "/tmp")
+# Of the files of their networks; the first digits stand in the name of the first one.
+SHA256 = {
+    "pytorch-fid": PUBLISHED_WEIGHTS,
+    "clean-fid": "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4",
+}
 
 
 def require_installed(name: str) -> None:
@@ -74,11 +79,12 @@ def _pytorch_fid(folders: list[str], batch_size: int, device: torch.device) -> f
     from pytorch_fid.fid_score import calculate_fid_given_paths
     from pytorch_fid.inception import FID_WEIGHTS_URL, fid_inception_v3
 
-    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(FID_WEIGHTS_URL).name
-    with _weights("pytorch-fid", file, FID_WEIGHTS_URL):
-        # Only for their errors. The next call loads them again.
-        fid_inception_v3()
-    return float(calculate_fid_given_paths(folders, batch_size, device, dims=2048, num_workers=0))
+    with weights_only():
+        with _weights("pytorch-fid", FID_WEIGHTS_URL):
+            published_file(FID_WEIGHTS_URL, SHA256["pytorch-fid"])
+            # Only for their errors. The next call loads them again.
+            fid_inception_v3()
+        return float(calculate_fid_given_paths(folders, batch_size, device, dims=2048, num_workers=0))
 
 
 def _clean_fid(folders: list[str], batch_size: int, device: torch.device) -> float:
@@ -86,11 +92,9 @@ def _clean_fid(folders: list[str], batch_size: int, device: torch.device) -> flo
     from cleanfid.fid import compute_fid
     from cleanfid.inception_torchscript import InceptionV3W
 
-    file = CLEAN_FID_FOLDER / Path(inception_url).name
-    with _weights("clean-fid", file, inception_url):
-        if not file.exists():
-            # clean-fid does not download atomically. A broken download would be used as the network from then on.
-            torch.hub.download_url_to_file(inception_url, str(file), progress=False)
+    with _weights("clean-fid", inception_url):
+        # clean-fid itself takes its network from the folder for temporary files, where anybody can put one.
+        file = published_file(inception_url, SHA256["clean-fid"])
         network = InceptionV3W(str(file.parent), download=False).to(device).eval()
     one, two = folders
     fid = compute_fid(
@@ -100,10 +104,13 @@ def _clean_fid(folders: list[str], batch_size: int, device: torch.device) -> flo
 
 
 @contextmanager
-def _weights(name: str, file: Path, url: str) -> Iterator[None]:
+def _weights(name: str, url: str) -> Iterator[None]:
     """Turn errors of downloading and loading weights into a UserError that names the file."""
+    file = published_path(url)
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:  # urllib and torch raise many kinds
         if file.exists():
             raise UserError(

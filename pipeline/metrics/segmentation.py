@@ -19,6 +19,7 @@ from torch.export.passes import move_to_device_pass
 from pipeline.errors import UserError, first_line
 from pipeline.files import file_digest
 from pipeline.hardware.memory import is_out_of_memory
+from pipeline.metrics.harmless import require_plain_program, require_plain_script, weights_only
 
 IGNORED = 255
 # At least half of a label image's pixels are far from any edge. JPEG or resizing changes them by less than this.
@@ -120,7 +121,9 @@ def load_segmenter(path: str, device: torch.device) -> Segmenter:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`torch.jit.load` is deprecated", FutureWarning)
-            saved = torch.export.load(path) if exported else torch.jit.load(path, map_location=device)
+            (require_plain_program if exported else require_plain_script)(Path(path))
+            with weights_only():
+                saved = torch.export.load(path) if exported else torch.jit.load(path, map_location=device)
     except Exception as error:  # zip, JSON, pickle and TorchScript raise many kinds
         kind, save = ("an exported program", "torch.export") if exported else ("TorchScript", "torch.jit")
         raise UserError(

@@ -165,7 +165,7 @@ class LiveView:
         return "remaining time unknown" if left is None else f"about {_clock(left)} left"
 
     def _render(self) -> Group:
-        table = Table(title=self.title, title_justify="left")
+        table = Table(title=Text(self.title), title_justify="left")
         for name in ("row", "seed", "state", "step", self.metric, "s/step", "live GB"):
             table.add_column(name, justify="left" if name in ("row", "state") else "right")
         lines = list(self.lines.values())

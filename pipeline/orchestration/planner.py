@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from analysis.records.address import without_password
 from analysis.records.names import eval_metric, last_metric, row_tag, settings_tag
 from pipeline.config.compose import tracking_uri
 from pipeline.config.schema import Config, FolderConfig
@@ -108,6 +109,10 @@ def plan_sweep(sweep: Sweep, overrides: Sequence[str], *, without_data: bool = F
     sweep, overrides = with_seeds(sweep, overrides)
     trials = _compose(sweep, overrides)
     config = trials[0].config
+    if without_password(config.tracking.uri) != config.tracking.uri:
+        raise UserError(
+            f"{sweep.place}: tracking.uri holds a password. Give the address as MLFLOW_TRACKING_URI instead."
+        )
     uri = tracking_uri(config)
     lock = store_lock(uri, Path(config.paths.trials).absolute())
     tracker = Tracker(uri, config.data.name, Path("mlartifacts").absolute().as_uri(), lock)

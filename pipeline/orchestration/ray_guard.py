@@ -63,7 +63,7 @@ def _start_anew(ended: str, processes: dict[int, str]) -> NoReturn:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
     # No thread of Ray survives this, and no file that it has open.
-    os.execve(sys.executable, sys.orig_argv, {**os.environ, STARTS: str(starts)})
+    os.execve(sys.executable, sys.orig_argv, {**os.environ, STARTS: str(starts)})  # noqa: S606 (this command itself)
 
 
 def _end(address: str) -> NoReturn:

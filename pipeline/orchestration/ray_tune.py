@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,6 +21,10 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
 # Only reports that follow an evaluation have a score for the scheduler.
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+
+# A cluster of the sweep's own listens on loopback alone. Ray has this one variable for it, whatever the system.
+if not os.environ.get("RAY_ADDRESS"):
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
 from ray import tune
@@ -54,6 +59,9 @@ def cluster(cores: int, gpus: int, memory_gb: float) -> Iterator[str]:
     """
     own: dict[str, Any] = {"address": "local", "num_cpus": cores, "num_gpus": gpus, "_memory": int(memory_gb * 1e9)}
     own |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": str(ray_sessions())}
+    if not joins_a_cluster():
+        # Only who knows this token gets in. It is in the environment alone; Ray would keep one in the home folder.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray.init(**({} if joins_a_cluster() else own), log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield ray.get_runtime_context().gcs_address

@@ -16,6 +16,7 @@ from filelock import FileLock
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from numpy.typing import NDArray
 
+from analysis.records.address import without_password
 from analysis.records.mlflow_client import (
     MLFLOW_RUN_NOTE,
     SQLITE,
@@ -29,7 +30,6 @@ from analysis.records.mlflow_client import (
     database_file,
     run_by_key,
     search_runs,
-    without_password,
 )
 from analysis.records.names import IS_SWEEP, IS_TRIAL, PROGRESS_STEP, Tag, eval_metric
 from analysis.records.schema import MANIFEST_FILE, Manifest

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.records.mlflow_client import MlflowClient, Run, without_password
+from analysis.records.address import without_password
+from analysis.records.mlflow_client import MlflowClient, Run
 from analysis.records.names import PROGRESS_STEP, STEPS_REPEATED, Tag, cost_metric
 from pipeline.tracking.journal import JOURNAL, Entry, metrics, read_journal, send, write_journal
 from pipeline.tracking.outage import ask_through_outage, is_outage

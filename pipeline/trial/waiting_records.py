@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from analysis.records.mlflow_client import MlflowClient, without_password
+from analysis.records.address import without_password
+from analysis.records.mlflow_client import MlflowClient
 from pipeline.errors import UserError, first_line
 from pipeline.tracking.journal import JOURNAL, read_journal, send, write_journal
 from pipeline.tracking.outage import is_outage

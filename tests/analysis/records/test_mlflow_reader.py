@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from analysis.records.mlflow_reader import read_course, read_grids, read_sweep, without_password
+from analysis.records.mlflow_reader import read_course, read_grids, read_sweep
 from analysis.records.names import RESULT_TAGS
 from pipeline.__main__ import main
 
@@ -126,18 +126,6 @@ def test_what_cannot_be_had_is_refused_in_one_line(
     line = error_line(capsys)
     assert [fact for fact in facts if fact not in line] == []
     assert not (here / "results").exists()
-
-
-@pytest.mark.parametrize(
-    ("uri", "shown"),
-    [
-        ("https://me:s3cret@tracking.example/api?x=1", "https://tracking.example/api?x=1"),
-        ("postgresql+psycopg2://u:p@ss@db:5432/mlflow", "postgresql+psycopg2://db:5432/mlflow"),
-        ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
-    ],
-)
-def test_no_password_is_shown(uri: str, shown: str) -> None:
-    assert without_password(uri) == shown
 
 
 def test_a_price_becomes_a_column(here: Path) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from analysis.records.printable import printable
 from pipeline.config.schema import FolderConfig
 from pipeline.data.dataset_cache import SPLITS, open_dataset, prepare
 from pipeline.data.image_io import image_files, read_image, write_png
-from pipeline.errors import UserError, shown
+from pipeline.errors import UserError
 
 Save = Callable[[Path], object]
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
@@ -170,16 +171,16 @@ def test_every_name_is_printed_in_one_line_of_plain_characters(data: FolderConfi
     for act in (lambda: read_image(path), lambda: prepare(data, tmp_path / "cache")):
         with pytest.raises(UserError) as caught:
             act()
-        assert str(caught.value).startswith(f"{shown(path)}: ")
+        assert str(caught.value).startswith(f"{printable(path)}: ")
         assert str(caught.value).isprintable()
         str(caught.value).encode()
 
 
 def test_bytes_and_control_characters_are_shown_by_their_codes() -> None:
-    assert shown(Path(os.fsdecode(b"caf\xe9.png"))) == r"caf\xe9.png"
-    assert shown("a\nb\x1b.png") == r"a\nb\x1b.png"
-    assert shown("\ud800\u2028") == r"\ud800\u2028"
-    assert shown("猫 кот'\".png") == "猫 кот'\".png"
+    assert printable(Path(os.fsdecode(b"caf\xe9.png"))) == r"caf\xe9.png"
+    assert printable("a\nb\x1b.png") == r"a\nb\x1b.png"
+    assert printable("\ud800\u2028") == r"\ud800\u2028"
+    assert printable("猫 кот'\".png") == "猫 кот'\".png"
 
 
 def test_two_names_that_differ_in_bytes_alone_are_two_images(data: FolderConfig, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from pipeline.errors import UserError
 from pipeline.metrics import extractors
 from pipeline.metrics.distances import frechet_distance, statistics_of
-from pipeline.metrics.extractors import inception_weights, load_extractor, weights_fingerprint
+from pipeline.metrics.extractors import inception_weights, load_extractor, load_lpips, weights_fingerprint
 from pipeline.metrics.feature_cache import extract, in_batches
 from pipeline.metrics.names import DINOV2, INCEPTION, SMALL_CONV, VGG, metric_names, precision_recall_names
 
@@ -101,7 +101,7 @@ def test_unreachable_weights_name_the_file_and_where_to_put_it(offline: Path) ->
     ("name", "files"),
     [
         pytest.param(VGG, ["vgg16-397923af.pth"], marks=pytest.mark.slow),  # drawing its 138 million weights
-        (DINOV2, ["dinov2_vitl14_pretrain.pth", "facebookresearch_dinov2_main"]),
+        (DINOV2, ["dinov2_vitl14_pretrain.pth", f"facebookresearch_dinov2_{extractors.DINOV2_COMMIT}"]),
     ],
 )
 def test_optional_networks_that_cannot_be_had_name_their_files(offline: Path, name: str, files: list[str]) -> None:
@@ -121,13 +121,59 @@ def dinov2_vitl14():
 """
 
 
-def test_dinov2_is_taken_from_torchs_folder_without_network(offline: Path, pictures: Draw) -> None:
-    (offline.parent / "facebookresearch_dinov2_main").mkdir()
-    (offline.parent / "facebookresearch_dinov2_main/hubconf.py").write_text(HUBCONF)
+@pytest.fixture
+def dinov2(offline: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small network in the place of DINOv2, in torch's folder. Returns the folder of its code."""
+    (offline / "dinov2_vitl14_pretrain.pth").write_bytes(b"weights")
+    monkeypatch.setattr(extractors, "DINOV2_SHA256", hashlib.sha256(b"weights").hexdigest())
+    code = offline.parent / f"facebookresearch_dinov2_{extractors.DINOV2_COMMIT}"
+    code.mkdir()
+    (code / "hubconf.py").write_text(HUBCONF)
+    return code
+
+
+def test_dinov2_is_taken_from_torchs_folder_without_network(dinov2: Path, pictures: Draw) -> None:
     extractor = load_extractor(DINOV2, None)
     features = extract(extractor, in_batches(pictures(0, striped=True, count=3), 2), CPU)
     assert features.shape == (3, extractor.dimensions)
     assert features.dtype == torch.float32
+
+
+def test_the_code_of_a_moving_branch_is_never_run(dinov2: Path) -> None:
+    dinov2.rename(dinov2.with_name("facebookresearch_dinov2_main"))
+    with pytest.raises(UserError, match=f"facebookresearch_dinov2_{extractors.DINOV2_COMMIT}"):
+        load_extractor(DINOV2, None)
+
+
+def test_code_that_others_can_change_is_not_run(dinov2: Path) -> None:
+    (dinov2 / "hubconf.py").chmod(0o666)
+    with pytest.raises(UserError, match=r"hubconf\.py: others can change this code"):
+        load_extractor(DINOV2, None)
+
+
+def test_other_weights_than_the_published_are_refused(dinov2: Path, offline: Path) -> None:
+    (offline / "dinov2_vitl14_pretrain.pth").write_bytes(b"other")
+    with pytest.raises(UserError, match=r"dinov2_vitl14_pretrain\.pth: its SHA-256 is not the published"):
+        load_extractor(DINOV2, None)
+
+
+@pytest.mark.parametrize("name", ["weights-vgg16-lpips.pth", "vgg16-397923af.pth"])
+def test_a_pickle_in_torchs_folder_is_not_run(
+    offline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # The commands' process refuses pickles as a whole. Here the loader alone must do it.
+    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)
+
+    class Touches:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (tmp_path / "touched",)
+
+    torch.save({"a": Touches()}, offline / name)
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load_lpips()
+    assert not (tmp_path / "touched").exists()
+    torch.hub.load_state_dict_from_url(f"http://127.0.0.1:9/{name}")
+    assert (tmp_path / "touched").exists(), "the crafted file does nothing, so this test shows nothing"
 
 
 @pytest.mark.slow

@@ -1,3 +1,4 @@
+import hashlib
 import importlib.util
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from pipeline.metrics import other_fid as compare
 from pipeline.metrics.extractors import untrained_inception
 from pipeline.metrics.other_fid import DIFFERENCES, MODULES, require_installed, their_fid
 
+PUBLISHED = dict(compare.SHA256)
 CPU = torch.device("cpu")
 BLACK = np.zeros((2, 3, 8, 8), np.uint8)
 WEIGHTS = {
     "pytorch-fid": "hub/checkpoints/pt_inception-2015-12-05-6726825d.pth",
-    "clean-fid": "inception-2015-12-05.pt",
+    "clean-fid": "hub/checkpoints/inception-2015-12-05.pt",
 }
 
 
@@ -62,7 +64,8 @@ def too_few_features() -> nn.Module:
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """Where each package looks for its weights: nothing is there, and nothing can be fetched."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(compare, "CLEAN_FID_FOLDER", tmp_path)
+    # Nobody has the published weights here, so any content will do.
+    monkeypatch.setattr(compare, "SHA256", dict.fromkeys(WEIGHTS, ""))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     (tmp_path / "hub/checkpoints").mkdir(parents=True)
     return {name: tmp_path / file for name, file in WEIGHTS.items()}
@@ -120,11 +123,20 @@ def test_clean_fid_of_equal_sets_is_zero_and_of_others_more(weights, pictures, c
     assert capfd.readouterr() == ("", "")
 
 
-def test_clean_fids_folder_is_the_one_its_code_names(monkeypatch) -> None:
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_a_file_by_the_published_name_must_have_the_published_content(weights, monkeypatch, name) -> None:
+    monkeypatch.setattr(compare, "SHA256", {**compare.SHA256, name: PUBLISHED[name]})
+    weights[name].write_bytes(b"other")
+    assert f"{weights[name]}: its SHA-256 is not the published" in one_line(name)
+
+
+def test_clean_fids_network_in_the_folder_for_temporary_files_is_not_run(weights, tmp_path, monkeypatch) -> None:
+    """clean-fid's own code looks there."""
     asked = []
     monkeypatch.setattr(cleanfid.features, "InceptionV3W", lambda path, **_: asked.append(Path(path)) or nn.Identity())
     cleanfid.features.build_feature_extractor("clean", CPU, use_dataparallel=False)
-    assert asked == [compare.CLEAN_FID_FOLDER]
+    assert asked == [Path("/tmp")]
+    assert str(weights["clean-fid"]) in one_line("clean-fid")
 
 
 def test_each_implementation_says_what_it_does_otherwise() -> None:
@@ -175,16 +187,17 @@ def test_one_image_is_too_few(name) -> None:
     assert f"compare={name}: 1 and 2 images" in one_line(name, BLACK[:1])
 
 
-def test_clean_fids_weights_are_fetched_and_torn_ones_are_named(weights, tmp_path, monkeypatch) -> None:
+def test_clean_fids_weights_are_fetched_and_a_torn_download_is_not_kept(weights, tmp_path, monkeypatch) -> None:
     served = tmp_path / "served" / WEIGHTS["clean-fid"]
-    served.parent.mkdir()
+    served.parent.mkdir(parents=True)
     monkeypatch.setattr("cleanfid.downloads_helper.inception_url", served.as_uri())
     torch.jit.script(too_few_features()).save(served)
     whole = served.read_bytes()
 
+    monkeypatch.setitem(compare.SHA256, "clean-fid", hashlib.sha256(whole).hexdigest())
     served.write_bytes(whole[:1000])
-    assert one_line("clean-fid").startswith(f"{weights['clean-fid']}: not the Inception of clean-fid (")
-    weights["clean-fid"].unlink()
+    assert "cannot be downloaded (invalid hash value" in one_line("clean-fid")
+    assert list(weights["clean-fid"].parent.iterdir()) == []
 
     served.write_bytes(whole)
     assert one_line("clean-fid").startswith("compare=clean-fid: the package fails (")

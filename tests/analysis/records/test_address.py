@@ -1,0 +1,87 @@
+"""No text shows a password, and every process that needs it can find it."""
+
+import pytest
+
+from analysis.records.address import (
+    PASSWORD,
+    TOKEN,
+    USER,
+    WHOLE_ADDRESS,
+    split_password,
+    with_password,
+    without_password,
+)
+from analysis.records.mlflow_client import MlflowClient
+from analysis.records.schema import RecordsError, read_manifest
+from pipeline.errors import UserError, first_line
+
+
+@pytest.fixture(autouse=True)
+def no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (USER, PASSWORD, TOKEN, WHOLE_ADDRESS):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://me:s3cret@tracking.example/api?x=1", "https://tracking.example/api?x=1"),
+        ("postgresql+psycopg2://u:p@ss@db:5432/mlflow", "postgresql+psycopg2://db:5432/mlflow"),
+        ("postgresql://u:s3/cr?t#x@db/ml", "postgresql://db/ml"),
+        ("postgresql://db/ml?user=me&password=s3cret&x=1", "postgresql://db/ml?user=me&password=***&x=1"),
+        ("http://host/?access_token=s3cret", "http://host/?access_token=***"),
+        ("API request to http://me:s3cret@h:5000/api/2.0 failed", "API request to http://h:5000/api/2.0 failed"),
+        ("tracking.uri='mysql://me:s3cret@h/x'", "tracking.uri='mysql://h/x'"),
+        ("two: http://a:b@c and http://d:e@f.", "two: http://c and http://f."),
+    ],
+)
+def test_passwords_are_left_out_of_texts(text: str, shown: str) -> None:
+    assert without_password(text) == shown
+    assert str(UserError(text)) == str(RecordsError(text)) == first_line(ValueError(text)) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sqlite:////home/a@b/mlflow.db",
+        "http://host:5000/path@home",
+        "s3://bucket/a@b?versionId=1",
+        "write to me@example.org",
+        "see http://host/#/experiments/1/runs?viewStateShareKey=mine",
+    ],
+)
+def test_other_texts_stay_as_they_are(text: str) -> None:
+    assert without_password(text) == text
+    assert split_password(text) == (text, {})
+
+
+@pytest.mark.parametrize("name", [PASSWORD, TOKEN])
+def test_the_values_of_mlflows_variables_are_left_out(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "s3cret\n" if name == TOKEN else "s3cret")
+    assert "s3cret" not in first_line(ValueError("Invalid header value: 'Bearer s3cret\\n'"))
+
+
+def test_a_server_gets_its_password_from_mlflows_own_variables() -> None:
+    assert split_password("https://me:s%3Acret@host/x") == ("https://host/x", {USER: "me", PASSWORD: "s:cret"})
+
+
+def test_a_database_gets_its_password_back_only_for_the_same_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = "postgresql://me:s3cret@db/ml"
+    shown, variables = split_password(whole)
+    assert (shown, variables) == ("postgresql://db/ml", {WHOLE_ADDRESS: whole})
+    monkeypatch.setenv(WHOLE_ADDRESS, whole)
+    assert with_password(shown) == whole
+    assert with_password("postgresql://other/ml") == "postgresql://other/ml"
+
+
+def test_the_client_uses_the_whole_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WHOLE_ADDRESS, "http://me:s3cret@127.0.0.1:9")
+    assert MlflowClient("http://127.0.0.1:9").tracking_uri == "http://me:s3cret@127.0.0.1:9"
+
+
+def test_a_manifest_of_older_code_is_read_without_its_password() -> None:
+    row = {"row": "CUT", "paper": "", "keys": {"0": "k"}}
+    content = {"question": "?", "rows": [row], "base": ["tracking.uri=postgresql://me:s3cret@db/ml"]}
+    manifest = read_manifest({**content, "command": ["seeds=[0]", "tracking.uri=http://me:s3cret@h"]})
+    assert manifest.base == ("tracking.uri=postgresql://db/ml",)
+    assert manifest.command == ("seeds=[0]", "tracking.uri=http://h")

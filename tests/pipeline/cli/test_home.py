@@ -1,0 +1,69 @@
+"""Nothing is written into the home folder, which may be absent."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.environment import library_settings
+
+ROOT = Path(__file__).parents[3]
+SWEEP = """
+name: mini
+question: Does it run?
+base: [model=cut, model.generator.channels=4, model.discriminator.channels=4, train.constant_epochs=1,
+       train.decay_epochs=0, train.log_every_steps=4, data.size=32, data.train_count=8, data.test_count=8]
+seeds: [0]
+rows: [{row: CUT, set: {model.temperature: 0.07}}]
+"""
+SMALL = [
+    *("model.generator.channels=4", "model.discriminator.channels=4", "train.constant_epochs=1"),
+    *("train.decay_epochs=0", "data.size=32", "data.train_count=8", "data.test_count=8"),
+]
+LIBRARIES = ("TORCH_HOME", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR", "CUDA_CACHE_PATH")
+# What else says where libraries write, and the user's name.
+ELSEWHERE = (
+    *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"),
+    *("MLFLOW_TRACKING_URI", "USER", "LOGNAME", *LIBRARIES),
+)
+
+
+def run(folder: Path, home: str, *arguments: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**environment, "HOME": home, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [["plan", "mini.yaml"], ["train", *SMALL], ["sweep", "mini.yaml"]])
+@pytest.mark.parametrize("absent", [False, True])
+def test_the_home_folder_stays_empty_and_may_be_absent(tmp_path: Path, command: list[str], absent: bool) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/mini.yaml").write_text(SWEEP)
+    home = tmp_path / "home"
+    home.mkdir()
+    # Nobody can make a folder there, not even root.
+    said = run(tmp_path / "here", "/proc/none" if absent else str(home), *command)
+    assert list(home.iterdir()) == []
+    assert "/proc/none" not in said
+
+
+def test_libraries_write_into_the_projects_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    (tmp_path / "full/.cache/torch/hub").mkdir(parents=True)
+    for home, torch_home in (("empty", [str(tmp_path / "torch")]), ("full", [])):
+        monkeypatch.setenv("HOME", str(tmp_path / home))
+        found = library_settings(tmp_path)
+        assert [found.pop(name) for name in ("TORCH_HOME",) if name in found] == torch_home
+        assert found.pop("TORCH_FORCE_WEIGHTS_ONLY_LOAD") == "1"
+        assert set(found) | {"TORCH_HOME"} == set(LIBRARIES)
+        assert {Path(folder).parent for folder in found.values()} == {tmp_path}
