@@ -1,10 +1,15 @@
 """The error that a user sees: one line with what was found, where, and what to do."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 # Longer lists are shortened to the first parts of the names.
 SHORT_LIST = 20
+
+# The repr of long values keeps its beginning and its end.
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 100
 
 
 class UserError(Exception):
@@ -14,6 +19,11 @@ class UserError(Exception):
 def first_line(error: Exception) -> str:
     """Return the first line of a library's error, or its type if it has no text."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def brief(value: object) -> str:
+    """Return a value as errors quote it: its repr, shortened if it is long."""
+    return _BRIEF.repr(value)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
