@@ -9,7 +9,7 @@ NegativeSource = Literal["internal", "external", "minibatch"]
 # Upper bounds refuse slips, such as a zero too many, before they cost memory and time. The paper's networks have 64
 # channels, 9 blocks, 256 patches and 256 units.
 MOST_CHANNELS = 1024
-MOST_BLOCKS = 200
+MOST_BLOCKS = 100
 MOST_DISCRIMINATOR_LAYERS = 12
 # Similarities grow with the square of the patches: 16384 patches of one image have 1 GB of them.
 MOST_PATCHES = MOST_UNITS = 16_384

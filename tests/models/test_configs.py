@@ -60,7 +60,7 @@ def test_settings_that_cannot_work_are_refused(change: dict[str, object], said: 
         (replace(CUT, num_patches=4), 16, 1, "too small for discriminator.layers=3"),
         (CYCLEGAN, 16, 1, "too small for discriminator.layers=3"),
         # Each number is within its bounds, and their product is not.
-        (replace(CUT, generator=GeneratorConfig(1024, 200)), 64, 1, "242.*GB.*lower generator.channels"),
+        (replace(CUT, generator=GeneratorConfig(1024, 100)), 64, 1, "121.*GB.*lower generator.channels"),
         (replace(CUT, discriminator=DiscriminatorConfig(1024, 4)), 64, 1, "lower discriminator.channels"),
         (
             replace(CUT, negatives=("external",), external=replace(CUT.external, queue_size=10**7)),
