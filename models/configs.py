@@ -15,8 +15,8 @@ MOST_DISCRIMINATOR_LAYERS = 12
 MOST_PATCHES = MOST_UNITS = 16_384
 MOST_QUEUED = 10_000_000
 MOST_POOLED = 100_000
-HIGHEST_TEMPERATURE = 1000
-HEAVIEST = 1_000_000
+# Of temperatures and weights of losses.
+HIGHEST = 1_000_000
 # Of all weights, queues and pools together: 2 GB in float32. CUT stores 15 million, 64 million with external negatives.
 MOST_STORED = 500_000_000
 
@@ -123,11 +123,11 @@ class CUTConfig:
 
     def __post_init__(self) -> None:
         require(self.temperature > 0, f"temperature is {self.temperature}; it must be above 0")
-        require_between("temperature", self.temperature, 0, HIGHEST_TEMPERATURE)
+        require_between("temperature", self.temperature, 0, HIGHEST)
         require_between("num_patches", self.num_patches, 1, MOST_PATCHES)
         require_between("projection_units", self.projection_units, 1, MOST_UNITS)
-        require_between("nce_weight", self.nce_weight, 0, HEAVIEST)
-        require_between("identity_weight", self.identity_weight, 0, HEAVIEST)
+        require_between("nce_weight", self.nce_weight, 0, HIGHEST)
+        require_between("identity_weight", self.identity_weight, 0, HIGHEST)
         known = self.generator.layer_channels()
         unknown = [layer for layer in self.places if layer not in known]
         require(
@@ -163,8 +163,8 @@ class CycleGANConfig:
     pool_size: int = 50
 
     def __post_init__(self) -> None:
-        require_between("cycle_weight", self.cycle_weight, 0, HEAVIEST)
-        require_between("identity_weight", self.identity_weight, 0, HEAVIEST)
+        require_between("cycle_weight", self.cycle_weight, 0, HIGHEST)
+        require_between("identity_weight", self.identity_weight, 0, HIGHEST)
         require_between("pool_size", self.pool_size, 0, MOST_POOLED)
 
 

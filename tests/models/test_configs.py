@@ -43,7 +43,7 @@ def test_presets_are_the_papers() -> None:
         ({"num_patches": 0}, "num_patches"),
         ({"num_patches": 10**9}, "num_patches is 1000000000; it must be 1 to 16384"),
         ({"projection_units": 10**9}, "projection_units.*16384"),
-        ({"temperature": 1e9}, "temperature.*1000"),
+        ({"temperature": 1e9}, "temperature.*1000000"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(change: dict[str, object], said: str) -> None:
