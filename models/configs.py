@@ -1,9 +1,24 @@
 """Settings of models: frozen, and checked when they are made. A variant is a `replace`."""
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Literal
 
 NegativeSource = Literal["internal", "external", "minibatch"]
+
+# Upper bounds refuse slips, such as a zero too many, before they cost memory and time. The paper's networks have 64
+# channels, 9 blocks, 256 patches and 256 units.
+MOST_CHANNELS = 1024
+MOST_BLOCKS = 100
+MOST_DISCRIMINATOR_LAYERS = 12
+# Similarities grow with the square of the patches: 16384 patches of one image have 1 GB of them.
+MOST_PATCHES = MOST_UNITS = 16_384
+MOST_QUEUED = 10_000_000
+MOST_POOLED = 100_000
+# Of temperatures and weights of losses.
+HIGHEST = 1_000_000
+# Of all weights, queues and pools together: 2 GB in float32. CUT stores 15 million, 64 million with external negatives.
+MOST_STORED = 500_000_000
 
 
 @dataclass(frozen=True)
@@ -22,6 +37,11 @@ def require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def require_between(name: str, value: float, low: float, high: float) -> None:
+    """Raise ValueError, unless low <= value <= high."""
+    require(low <= value <= high, f"{name} is {value}; it must be {low} to {high}")
+
+
 @dataclass(frozen=True)
 class GeneratorConfig:
     """The ResNet generator. The defaults are the paper's 'resnet_9blocks'."""
@@ -31,8 +51,8 @@ class GeneratorConfig:
     antialias: bool = True
 
     def __post_init__(self) -> None:
-        require(self.channels >= 1, f"generator.channels is {self.channels}; it must be at least 1")
-        require(self.blocks >= 1, f"generator.blocks is {self.blocks}; it must be at least 1")
+        require_between("generator.channels", self.channels, 1, MOST_CHANNELS)
+        require_between("generator.blocks", self.blocks, 1, MOST_BLOCKS)
 
     def layer_channels(self, image_channels: int = 3) -> dict[str, int]:
         """Return the channels of each encoder layer that PatchNCE can use, in running order."""
@@ -55,8 +75,8 @@ class DiscriminatorConfig:
     antialias: bool = True
 
     def __post_init__(self) -> None:
-        require(self.channels >= 1, f"discriminator.channels is {self.channels}; it must be at least 1")
-        require(self.layers >= 1, f"discriminator.layers is {self.layers}; it must be at least 1")
+        require_between("discriminator.channels", self.channels, 1, MOST_CHANNELS)
+        require_between("discriminator.layers", self.layers, 1, MOST_DISCRIMINATOR_LAYERS)
 
 
 @dataclass(frozen=True)
@@ -81,6 +101,7 @@ class ExternalConfig:
             "external negatives need 1 <= num_negatives <= warmup <= queue_size; found "
             f"num_negatives={self.num_negatives}, warmup={self.warmup}, queue_size={self.queue_size}",
         )
+        require_between("external.queue_size", self.queue_size, 1, MOST_QUEUED)
 
 
 @dataclass(frozen=True)
@@ -102,26 +123,27 @@ class CUTConfig:
 
     def __post_init__(self) -> None:
         require(self.temperature > 0, f"temperature is {self.temperature}; it must be above 0")
-        require(self.num_patches >= 1, f"num_patches is {self.num_patches}; it must be at least 1")
-        require(self.projection_units >= 1, f"projection_units is {self.projection_units}; it must be at least 1")
-        require(self.nce_weight >= 0, f"nce_weight is {self.nce_weight}; it must not be negative")
-        require(self.identity_weight >= 0, f"identity_weight is {self.identity_weight}; it must not be negative")
+        require_between("temperature", self.temperature, 0, HIGHEST)
+        require_between("num_patches", self.num_patches, 1, MOST_PATCHES)
+        require_between("projection_units", self.projection_units, 1, MOST_UNITS)
+        require_between("nce_weight", self.nce_weight, 0, HIGHEST)
+        require_between("identity_weight", self.identity_weight, 0, HIGHEST)
         known = self.generator.layer_channels()
         unknown = [layer for layer in self.places if layer not in known]
         require(
             not unknown,
-            f"places names {', '.join(unknown)}; this generator of {self.generator.blocks} blocks has "
-            f"{', '.join(known)}",
+            f"places names {', '.join(unknown)[:100]}; this generator has pixels, stem, down1, down2 and "
+            f"res1 to res{self.generator.blocks}",
         )
         require(len(self.places) > 0, "places is empty; name at least one, or set nce_weight=0 for a plain GAN")
-        require(len(set(self.places)) == len(self.places), f"places names one twice: {', '.join(self.places)}")
+        require(len(set(self.places)) == len(self.places), f"places names one twice: {', '.join(self.places)[:100]}")
         require(
             len(self.negatives) > 0,
             "negatives is empty; name internal, external or both, or set nce_weight=0 for a plain GAN",
         )
         require(
             len(set(self.negatives)) == len(self.negatives),
-            f"negatives names one source twice: {', '.join(self.negatives)}",
+            f"negatives names one source twice: {', '.join(self.negatives)[:100]}",
         )
         require(
             not {"internal", "minibatch"} <= set(self.negatives),
@@ -141,9 +163,9 @@ class CycleGANConfig:
     pool_size: int = 50
 
     def __post_init__(self) -> None:
-        require(self.cycle_weight >= 0, f"cycle_weight is {self.cycle_weight}; it must not be negative")
-        require(self.identity_weight >= 0, f"identity_weight is {self.identity_weight}; it must not be negative")
-        require(self.pool_size >= 0, f"pool_size is {self.pool_size}; it must not be negative")
+        require_between("cycle_weight", self.cycle_weight, 0, HIGHEST)
+        require_between("identity_weight", self.identity_weight, 0, HIGHEST)
+        require_between("pool_size", self.pool_size, 0, MOST_POOLED)
 
 
 ModelConfig = CUTConfig | CycleGANConfig
@@ -183,12 +205,49 @@ def score_map_size(config: DiscriminatorConfig, size: int) -> int:
     return size - 2
 
 
+def stored_numbers(config: ModelConfig, shape: ImageShape) -> dict[str, int]:
+    """Return how many numbers each part of a model stores at most, by the settings that decide on it.
+
+    Biases are left out.
+    """
+    thin, layers = config.generator.channels, config.discriminator.layers
+    # Two convolutions of 7 x 7, two that halve and two that double the size, and two of 3 x 3 in each block.
+    generator = 2 * 49 * 3 * thin + 9 * 20 * thin**2 + 2 * 9 * (4 * thin) ** 2 * config.generator.blocks
+    widths = [3, *(config.discriminator.channels * min(2**layer, 8) for layer in range(layers + 1)), 1]
+    discriminator = 16 * sum(inputs * outputs for inputs, outputs in pairwise(widths))
+    match config:
+        case CUTConfig():
+            channels, units = config.generator.layer_channels(), config.projection_units
+            heads = sum(units * (channels[place] + units) for place in config.places)
+            # Momentum copies of encoder and heads, and a queue for each domain and layer.
+            external = "external" in config.negatives
+            queues = len(domain_weights(config)) * len(config.places) * config.external.queue_size
+            return {
+                "generator.channels or generator.blocks": generator * (1 + external),
+                "discriminator.channels or discriminator.layers": discriminator,
+                "projection_units": heads * (1 + external),
+                "external.queue_size or projection_units": queues * units * external,
+            }
+        case CycleGANConfig():
+            return {
+                "generator.channels or generator.blocks": 2 * generator,
+                "discriminator.channels or discriminator.layers": 2 * discriminator,
+                "pool_size": config.pool_size * shape.height * shape.width * (shape.channels_a + shape.channels_b),
+            }
+
+
 def check_model_fits(config: ModelConfig, shape: ImageShape, batch_size: int) -> None:
     """Raise ValueError if this model cannot train on batches of images of this shape. It says what to change."""
     height, width = shape.height, shape.width
     require(
         height % 4 == 0 and width % 4 == 0,
         f"images are {height} x {width}; height and width must be multiples of 4",
+    )
+    stored = stored_numbers(config, shape)
+    require(
+        (total := sum(stored.values())) <= MOST_STORED,
+        f"the model would store {total:,} numbers ({4 * total / 1e9:.1f} GB), and at most {MOST_STORED:,} are allowed; "
+        f"lower {max(stored, key=lambda part: stored[part])}",
     )
     scores = score_map_size(config.discriminator, min(height, width))
     require(

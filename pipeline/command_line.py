@@ -4,7 +4,6 @@ A new command is a line in COMMANDS, its arguments in `build_parser`, and a call
 """
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from analysis.records.address import split_password
-from pipeline.errors import UserError, nearest
+from pipeline.errors import UserError, brief, nearest
 
 RUN = "key of a trial, id of its MLflow run, or path of a checkpoint"
 SWEEP = "name of a file in sweeps/ without .yaml, or path of a sweep file"
@@ -37,6 +36,8 @@ COMMANDS = {
 }
 TRACKING = "tracking.uri="
 WITHOUT_OVERRIDES = ("tables", "compare", "data", "bench", "docs")
+# Of a number in an option, whatever it counts.
+MOST = 1_000_000
 # What the overrides of a command can say besides settings.
 ALSO = {
     "sweep": "; retry=failed also trains failed trials",
@@ -112,7 +113,7 @@ def build_parser() -> _Parser:
 
     tables = added["tables"]
     tables.add_argument("--task", help="only this task (all tasks with records of the sweep)")
-    tables.add_argument("--results", metavar="FOLDER", type=Path, default="results", help="where to write (results)")
+    tables.add_argument("--results", metavar="FOLDER", type=_path, default="results", help="where to write (results)")
     price = "price of an hour of the GPU or machine (as recorded)"
     tables.add_argument("--price-per-hour", metavar="PRICE", type=_positive_number, help=price)
 
@@ -123,20 +124,20 @@ def build_parser() -> _Parser:
 
     data = added["data"]
     data.add_argument("name", metavar="NAME", help="a data set of docs/data.md, such as horse2zebra")
-    data.add_argument("--from", dest="source", metavar="FOLDER", type=Path, help="your copy of cat2dog or cityscapes")
+    data.add_argument("--from", dest="source", metavar="FOLDER", type=_path, help="your copy of cat2dog or cityscapes")
     data.add_argument("--url", help="another address of the archive")
-    data.add_argument("--to", metavar="FOLDER", type=Path, default="datasets", help="where to write (datasets)")
+    data.add_argument("--to", metavar="FOLDER", type=_path, default="datasets", help="where to write (datasets)")
 
     what = f"{RUN} (also one of the reference code), or a folder of images"
     added["evaluate"].add_argument("what", metavar="WHAT", help=what)
 
     translate = added["translate"]
     translate.add_argument("run", metavar="RUN", help=f"{RUN} (also one of the reference code)")
-    translate.add_argument("input", metavar="INPUT", type=Path, help="an image, or a folder of images")
-    translate.add_argument("output", metavar="OUTPUT", type=Path, help="a folder, or the name of a PNG file")
+    translate.add_argument("input", metavar="INPUT", type=_path, help="an image, or a folder of images")
+    translate.add_argument("output", metavar="OUTPUT", type=_path, help="a folder, or the name of a PNG file")
 
     added["export"].add_argument("run", metavar="RUN", help=RUN)
-    added["export"].add_argument("folder", metavar="FOLDER", type=Path, help="where to write")
+    added["export"].add_argument("folder", metavar="FOLDER", type=_path, help="where to write")
 
     _add_benchmarks(added["bench"])
     # Last, since argparse takes positional arguments in the order in which they were added.
@@ -180,13 +181,20 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive_int(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
+    # Python reads no number of more than 4300 digits.
+    if len(text) <= len(str(MOST)) and text.isdecimal() and 1 <= int(text) <= MOST:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{brief(text)} is not a whole number above 0 and at most {MOST}")
 
 
 def _positive_number(text: str) -> float:
     with suppress(ValueError):
-        if 0 < float(text) < math.inf:
+        if 0 < float(text) <= MOST:
             return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a finite number above 0")
+    raise argparse.ArgumentTypeError(f"{brief(text)} is not a finite number above 0 and at most {MOST}")
+
+
+def _path(text: str) -> Path:
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{brief(text)} is an address. Write a local path")
+    return Path(text)

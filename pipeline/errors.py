@@ -1,6 +1,7 @@
 """The error that a user sees: one line with what was found, where, and what to do."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 from analysis.records.address import without_password
@@ -8,6 +9,10 @@ from analysis.records.printable import printable
 
 # Longer lists are shortened to the first parts of the names.
 SHORT_LIST = 20
+
+# The repr of long values keeps its beginning and its end.
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 100
 
 
 class UserError(Exception):
@@ -20,6 +25,11 @@ class UserError(Exception):
 def first_line(error: BaseException) -> str:
     """Return the first line of a library's error, or its type if it has no text. Passwords are left out."""
     return without_password(printable((str(error).strip() or type(error).__name__).splitlines()[0]))
+
+
+def brief(value: object) -> str:
+    """Return a value as errors quote it: its repr, shortened if it is long."""
+    return _BRIEF.repr(value)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -21,9 +21,18 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from models.configs import CUT, CYCLEGAN, FASTCUT, check_model_fits
-from pipeline.config.schema import Config, from_json, violation
+from pipeline.config.plain_yaml import refuse_control_characters
+from pipeline.config.schema import (
+    PATH_FIELDS,
+    TEXT_FIELDS,
+    Config,
+    FolderConfig,
+    StripesConfig,
+    from_json,
+    violation,
+)
 from pipeline.config.trial_key import leaves
-from pipeline.errors import UserError, first_line, nearest
+from pipeline.errors import UserError, brief, first_line, nearest
 
 # Options of the groups. Each is a preset or a file of pipeline/config/groups.
 MODELS = {"cut": CUT, "fastcut": FASTCUT, "cyclegan": CYCLEGAN}
@@ -31,7 +40,12 @@ TASKS = tuple(sorted(file.stem for file in Path(__file__).parent.glob("groups/ta
 GROUPS: dict[str, tuple[str, ...]] = {"model": tuple(MODELS), "schedule": tuple(MODELS), "task": TASKS}
 # These fields choose the class of the fields beside them, so they change only together with their group.
 CHOSEN_BY_GROUP = {"model.method": "model", "data.kind": "task"}
+# All fields of data and models, though no task or model has all of them.
+OF_SOME_OPTIONS = {f"data.{part.name}" for kind in (StripesConfig, FolderConfig) for part in fields(kind)}
+OF_SOME_OPTIONS |= {f"model.{name}" for preset in MODELS.values() for name, _ in leaves(asdict(preset))}
 COMMAND_LINE = "command line"
+# Of an override in characters. Hydra reads a thousand in 0.03 s.
+LONGEST_OVERRIDE = 10_000
 
 # What a group leaves to the user, in Hydra's words.
 MISSING = "???"
@@ -81,7 +95,7 @@ def refuse_other_parts(overrides: Sequence[str], parts: Sequence[str]) -> None:
         if _part_of(text) not in parts:
             allowed = ", ".join(f"{part}.…" for part in parts)
             raise UserError(
-                f"{COMMAND_LINE}: {text!r}. The model of a trained trial is fixed. Only {allowed} can be set"
+                f"{COMMAND_LINE}: {brief(text)}. The model of a trained trial is fixed. Only {allowed} can be set"
             )
 
 
@@ -112,7 +126,7 @@ def _composed(settings: Sequence[Setting]) -> Config:
     for group in groups:
         if group.value not in (options := GROUPS[group.name]):
             found = str(group.value)
-            raise UserError(f"{group.source}: no {group.name} is called {found!r}; {nearest(found, options)}")
+            raise UserError(f"{group.source}: no {group.name} is called {brief(found)}; {nearest(found, options)}")
     try:
         composed = _composed_groups(tuple(f"{group.name}={group.value}" for group in groups))
     except (HydraException, OmegaConfBaseException) as error:
@@ -145,18 +159,22 @@ def _with_fields(values: dict[str, Any], settings: Sequence[Setting]) -> Config:
     known, changed = {name for name, _ in leaves(values)}, copy.deepcopy(values)
     for setting in settings:
         name, source = setting.name, setting.source
-        if "${" in str(setting.value):
-            raise UserError(f"{source}: {name} is {setting.value!r}. Interpolations are not allowed. Write the value")
         if name in GROUPS:
             continue
         if inner := min((field_name for field_name in known if field_name.startswith(f"{name}.")), default=""):
             raise UserError(f"{source}: {name} is a group of fields. Set one of them, as in {inner}=…")
         if name not in known:
-            raise UserError(f"{source}: no field is called {name!r}; {nearest(name, {*known, *GROUPS})}")
+            if name in OF_SOME_OPTIONS:
+                others = "tasks" if name.startswith("data.") else "models"
+                raise UserError(f"{source}: {name} is a field of other {others}, not of this one. Leave it out")
+            raise UserError(f"{source}: no field is called {brief(name)}; {nearest(name, {*known, *GROUPS})}")
         if group := CHOSEN_BY_GROUP.get(name):
             raise UserError(f"{source}: {name} cannot be set by itself. Set {group}=…, which includes it")
+        if "${" in str(setting.value):
+            value = brief(setting.value)
+            raise UserError(f"{source}: {name} is {value}. Interpolations are not allowed. Write the value")
         *groups, field_name = name.split(".")
-        reduce(getitem, groups, changed)[field_name] = setting.value
+        reduce(getitem, groups, changed)[field_name] = _expanded(setting)
     for name, value in leaves(changed):
         if value == MISSING:
             raise UserError(f"{_last_source(settings)}: {name} must be given, as in {name}=…")
@@ -170,6 +188,13 @@ def _with_fields(values: dict[str, Any], settings: Sequence[Setting]) -> Config:
         related = [set_ for set_ in sources if f"{name}.".startswith(f"{set_}.") or f"{set_}.".startswith(f"{name}.")]
         source = sources[related[-1]] if name and related else _last_source(settings)
         raise UserError(f"{source}: {message}") from None
+
+
+def _expanded(setting: Setting) -> Any:
+    """Return a setting's value; in a path, `~/` becomes the home folder."""
+    if setting.name in PATH_FIELDS and isinstance(setting.value, str) and setting.value.startswith("~/"):
+        return os.path.expanduser(setting.value)  # noqa: PTH111 (pathlib would drop a final slash, and raise without home)
+    return setting.value
 
 
 def _last_source(settings: Sequence[Setting]) -> str:
@@ -186,13 +211,27 @@ def tracking_uri(config: Config) -> str:
 
 
 def parse_setting(text: str, source: str) -> Setting:
-    """Parse one 'name=value'. Raises UserError for additions, deletions and Hydra's own sweeps."""
+    """Parse one 'name=value'. Raises UserError for additions, deletions and Hydra's own sweeps.
+
+    A field of text takes what stands behind the equals sign, also where Hydra reads no text there: commas, brackets,
+    accents, a number. Quotes around it are removed, and null stands for none.
+    """
+    refuse_control_characters(text, source)
+    if len(text) > LONGEST_OVERRIDE:
+        raise UserError(f"{source}: {brief(text)} has {len(text)} characters. At most {LONGEST_OVERRIDE} are allowed")
+    name, _, rest = text.partition("=")
     try:
         override = OverridesParser.create().parse_override(text)
-    except HydraException:
-        raise UserError(f"{source}: cannot read {text!r}. Write name=value, as in model.temperature=0.1") from None
+        value = None if override.is_sweep_override() else override.value()
+    except (HydraException, ValueError, OverflowError, RecursionError):
+        if name in TEXT_FIELDS:
+            return Setting(name, rest, source)
+        raise UserError(f"{source}: cannot read {brief(text)}. Write name=value, as in model.temperature=0.1") from None
+    if name in TEXT_FIELDS:
+        return Setting(name, value if isinstance(value, str) or rest == "null" else rest, source)
     if override.is_add() or override.is_delete() or override.is_force_add() or override.package:
-        raise UserError(f"{source}: {text!r} adds or deletes a field, or names a package. Write name=value")
+        raise UserError(f"{source}: {brief(text)} adds or deletes a field, or names a package. Write name=value")
     if override.is_sweep_override():
-        raise UserError(f"{source}: {text!r} gives several values. Write them as rows of a sweep file")
-    return Setting(override.key_or_group, override.value(), source)
+        instead = "seeds=[0,1]" if name in ("seed", "seeds") else "them as rows of a sweep file"
+        raise UserError(f"{source}: {brief(text)} gives several values. Write {instead}")
+    return Setting(override.key_or_group, value, source)

@@ -6,46 +6,29 @@
 import json
 import re
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from models.configs import CUTConfig, CycleGANConfig, ImageShape, require
+from pipeline.config.fields import (
+    Auto,
+    BatchSize,
+    Channels,
+    Count,
+    Decay,
+    Epochs,
+    ImageCount,
+    LocalPath,
+    Name,
+    Positive,
+    Seed,
+    Size,
+)
+from pipeline.errors import brief
 
-Channels = Literal[1, 3]
-Auto = Literal["auto"]
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
-Decay = Annotated[float, Field(ge=0, lt=1)]
-# A Fréchet distance needs two images.
-ImageCount = Annotated[int, Field(ge=2)]
-
-
-def _checked_name(name: str) -> str:
-    """Return a task's name if it can also name an experiment and a folder."""
-    require(
-        re.fullmatch(r"\w[\w .+-]*", name) is not None,
-        f"{name!r} is no name. Use letters, digits, '_', '-', '.', '+' and spaces",
-    )
-    return name
-
-
-Name = Annotated[str, AfterValidator(_checked_name)]
-
-
-def _as_pair(value: Any) -> Any:
-    match value:
-        case int() if not isinstance(value, bool):
-            return value, value
-        case [int(), int()]:
-            return tuple(cast(list[int], value))
-        case _:
-            raise ValueError(f"{value!r} is no size. Write one number for a square, or [height, width]")
-
-
-# Height and width in pixels. One number stands for a square.
-Side = Annotated[int, Field(ge=16)]
-Size = Annotated[tuple[Side, Side], BeforeValidator(_as_pair)]
+# Drawn images are kept in memory (10^9 bytes).
+MOST_DRAWN_GB = 4
 
 
 @dataclass(frozen=True)
@@ -60,9 +43,19 @@ class StripesConfig:
     size: Size
     train_count: ImageCount
     test_count: ImageCount
-    drawing_seed: Annotated[int, Field(ge=0)]
+    drawing_seed: Annotated[int, Field(ge=0, lt=2**63)]
     channels_a: Channels
     channels_b: Channels
+
+    def __post_init__(self) -> None:
+        height, width = self.size
+        images = self.train_count + self.test_count
+        gb = images * height * width * (self.channels_a + self.channels_b) / 1e9
+        require(
+            gb <= MOST_DRAWN_GB,
+            f"{images} images of {height} x {width} in each domain take {gb:.1f} GB of memory, and at most "
+            f"{MOST_DRAWN_GB} are allowed. Lower train_count, test_count or size",
+        )
 
     @property
     def shape(self) -> ImageShape:
@@ -81,7 +74,7 @@ class FolderConfig:
 
     kind: Literal["folder"]
     name: Name
-    root: str
+    root: LocalPath
     load_size: Size
     size: Size
     channels_a: Channels
@@ -114,9 +107,9 @@ class TrainConfig:
     `models.execution.Execution`; `pipeline.training.execution` resolves 'auto'.
     """
 
-    constant_epochs: Annotated[int, Field(ge=0)] = 200
-    decay_epochs: Annotated[int, Field(ge=0)] = 200
-    batch_size: Count = 1
+    constant_epochs: Epochs = 200
+    decay_epochs: Epochs = 200
+    batch_size: BatchSize = 1
     learning_rate: Positive = 2e-4
     beta1: Decay = 0.5
     beta2: Decay = 0.999
@@ -149,13 +142,13 @@ class MetricConfig:
     """
 
     extractor: Literal["inception-v3-compat", "small-conv"] = "inception-v3-compat"
-    weights: str | None = None
+    weights: LocalPath | None = None
     also: tuple[Literal["precision_recall", "lpips", "fd_dinov2"], ...] = ()
-    segmentation: str | None = None
+    segmentation: LocalPath | None = None
     every_epochs: Count = 20
-    batch_size: Count = 16
+    batch_size: BatchSize = 16
     kid_subset_size: ImageCount = 100
-    grid_images: Count = 8
+    grid_images: Annotated[int, Field(ge=1, le=1000)] = 8
 
 
 @dataclass(frozen=True)
@@ -204,10 +197,10 @@ class TrackingConfig:
 class PathsConfig:
     """The folders for checkpoints, tables, logs and cached data."""
 
-    trials: str = "trials"
-    results: str = "results"
-    logs: str = "logs"
-    cache: str = ".cache"
+    trials: LocalPath = "trials"
+    results: LocalPath = "results"
+    logs: LocalPath = "logs"
+    cache: LocalPath = ".cache"
 
 
 @dataclass(frozen=True)
@@ -217,7 +210,7 @@ class Config:
     # Holds for the classes inside, too.
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    seed: int
+    seed: Seed
     data: Annotated[StripesConfig | FolderConfig, Field(discriminator="kind")]
     model: Annotated[CUTConfig | CycleGANConfig, Field(discriminator="method")]
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -225,6 +218,19 @@ class Config:
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+# Fields of text. `~/` is expanded in those that are paths.
+PATH_FIELDS = (
+    "data.root",
+    "metric.weights",
+    "metric.segmentation",
+    "paths.trials",
+    "paths.results",
+    "paths.logs",
+    "paths.cache",
+)
+TEXT_FIELDS = ("data.name", "tracking.uri", *PATH_FIELDS)
 
 
 def to_json(config: Config) -> str:
@@ -246,12 +252,14 @@ def violation(error: ValidationError) -> tuple[str, str]:
             return path, f"{path}: {message}" if path else message
         case "missing":
             return path, f"{path} must be given"
+        case "too_long" | "string_too_long":
+            return path, f"{path} is longer than {found[0].get('ctx', {})['max_length']}. Shorten it"
     # A field of several types has an error for each of them.
     messages = [details["msg"] for details in found if _path(details["loc"]) == path]
     allowed = " or ".join(message.removeprefix("Input should be ") for message in dict.fromkeys(messages))
     for phrase, short in _SHORTER.items():
         allowed = allowed.replace(phrase, short)
-    return path, f"{path} is {found[0]['input']!r}. It must be {allowed}"
+    return path, f"{path} is {brief(found[0]['input'])}. It must be {allowed}"
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from models.configs import require
+from pipeline.config.fields import MOST_SETTINGS, Seed
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Halving:
     """
 
     first_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
-    reduction: Annotated[int, Field(ge=2)] = 2
+    reduction: Annotated[int, Field(ge=2, le=1000)] = 2
 
     def first_epoch(self, epochs: int, every_epochs: int) -> int:
         """Return the first epoch of halving: the first with an evaluation at or after `first_share` of the epochs."""
@@ -67,10 +68,10 @@ class Search:
     """
 
     samples: Annotated[int, Field(ge=1, le=1000)]
-    space: dict[str, Distribution]
+    space: Annotated[dict[str, Distribution], Field(max_length=MOST_SETTINGS)]
     halving: Halving = Halving()
     sampler: Literal["random", "optuna"] = "random"
-    sampler_seed: int = 0
+    sampler_seed: Seed = 0
 
     def __post_init__(self) -> None:
         require(len(self.space) > 0, "space is empty. Give at least one field, as in model.temperature: {…}")

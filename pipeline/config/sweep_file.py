@@ -17,31 +17,38 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from pipeline.config.compose import COMMAND_LINE, Setting, compose_settings, parse_setting, take_options
+from pipeline.config.fields import LONGEST_NAME, LONGEST_TEXT, MOST_SETTINGS
+from pipeline.config.plain_yaml import read_plain_yaml, refuse_control_characters
 from pipeline.config.schema import Config, violation
 from pipeline.config.search_space import Distribution, Halving, Sample, Search, random_samples
 from pipeline.config.trial_key import trial_key
-from pipeline.errors import UserError, nearest
+from pipeline.errors import UserError, brief, nearest
 
 SWEEPS = Path("sweeps")
 # A larger sweep is most likely a mistake, since each trial takes minutes.
-MOST_ROWS = 1000
+MOST_ROWS = MOST_SEEDS = 1000
+MOST_TRIALS = 10_000
+# A table compares rows on the same data, scored in the same way, from one store.
+OF_ALL_ROWS = ("task", "data", "metric", "compute", "tracking", "paths")
 # The names of a search's rows are this and a number.
 SAMPLE = "sample "
+
+Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
+Label = Annotated[str, Field(max_length=LONGEST_NAME)]
 
 
 @dataclass(frozen=True)
 class Row:
     """One row of the table: its name, its settings, and where the paper has the same row."""
 
-    row: str
-    set: dict[str, Any]
-    paper: str = ""
+    row: Label
+    set: Annotated[dict[str, Any], Field(max_length=MOST_SETTINGS)]
+    paper: Text = ""
 
 
 @dataclass(frozen=True)
@@ -54,11 +61,11 @@ class Sweep:
     # Holds for the classes inside, too.
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    name: str
-    question: str
+    name: Label
+    question: Text
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
-    base: tuple[str, ...] = ()
+    base: Annotated[tuple[str, ...], Field(max_length=MOST_SETTINGS)] = ()
     default: str = ""
     search: Search | None = None
     place: str = COMMAND_LINE
@@ -84,9 +91,10 @@ def sampled_row(number: int, sample: Sample) -> Row:
 
 def load_sweep(name: str) -> Sweep:
     """Read the sweep of that name in sweeps/, or of the file at that path. Raises UserError for a faulty file."""
+    refuse_control_characters(name, COMMAND_LINE)
     is_path = name.endswith((".yaml", ".yml")) or "/" in name
     path = Path(name) if is_path else SWEEPS / f"{name}.yaml"
-    if path.is_file():
+    if path.exists():
         return read_sweep(path)
     if is_path:
         raise UserError(f"{name}: no such file. Give a sweep's name, or the path of its file")
@@ -96,17 +104,7 @@ def load_sweep(name: str) -> Sweep:
 
 def read_sweep(path: Path) -> Sweep:
     """Read the sweep in a file and check everything except the settings of its rows, which `expand` checks."""
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
-    except RecursionError:
-        raise UserError(
-            f"{path}: nested too deeply. A sweep is a mapping with name, question, seeds and rows"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: {getattr(error, 'problem', None) or 'not a YAML file'}") from None
-    sweep = replace(_validated(content, path), place=str(path))
+    sweep = replace(_validated(read_plain_yaml(path), path), place=str(path))
     _refuse_unusable(sweep, path)
     if sweep.search and sweep.search.sampler == "random":
         return sweep.with_rows(
@@ -121,10 +119,11 @@ def with_seeds(sweep: Sweep, overrides: Sequence[str]) -> tuple[Sweep, list[str]
     if not values:
         return sweep, others
     seeds = values["seeds"]
-    if not (isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds)):
-        raise UserError(f"{COMMAND_LINE}: seeds is {seeds!r}. It must be a list of whole numbers, as in seeds=[0,1,2]")
-    if len(set(seeds)) != len(seeds):
-        raise UserError(f"{COMMAND_LINE}: seeds is {seeds!r}. Each seed may appear only once")
+    if not (isinstance(seeds, list) and all(type(seed) is int for seed in seeds)):
+        raise UserError(
+            f"{COMMAND_LINE}: seeds is {brief(seeds)}. It must be a list of whole numbers, as in seeds=[0,1,2]"
+        )
+    _refuse_seeds(seeds, COMMAND_LINE)
     return replace(sweep, seeds=tuple(seeds)), others
 
 
@@ -133,7 +132,7 @@ def retries_failed(overrides: Sequence[str]) -> tuple[bool, list[str]]:
     values, others = take_options(overrides, ["retry"])
     if values and values["retry"] != "failed":
         raise UserError(
-            f"{COMMAND_LINE}: retry is {values['retry']!r}. Only failed trials can be retried: retry=failed"
+            f"{COMMAND_LINE}: retry is {brief(values['retry'])}. Only failed trials can be retried: retry=failed"
         )
     return bool(values), others
 
@@ -141,9 +140,15 @@ def retries_failed(overrides: Sequence[str]) -> tuple[bool, list[str]]:
 def expand(sweep: Sweep, overrides: Sequence[str]) -> list[Trial]:
     """Return every trial in the order of seeds, then of rows, so that each row has its first seed early.
 
-    Overrides apply to all rows. Raises UserError for an override of a field that a row sets, for several seeds of a
-    search, and for two rows that are the same trial.
+    Overrides apply to all rows. Raises UserError for an override of a field that a row sets, for a row that sets what
+    all rows share, for several seeds of a search, and for two rows that are the same trial.
     """
+    _refuse_seeds(sweep.seeds, sweep.place)
+    if len(sweep.rows) * len(sweep.seeds) > MOST_TRIALS:
+        raise UserError(
+            f"{sweep.place}: {len(sweep.rows)} rows and {len(sweep.seeds)} seeds are "
+            f"{len(sweep.rows) * len(sweep.seeds)} trials. A sweep has at most {MOST_TRIALS}"
+        )
     if sweep.search and len(sweep.seeds) > 1:
         raise UserError(
             f"{sweep.place}: a search has one seed. Promote its best rows and train them with several seeds"
@@ -153,20 +158,10 @@ def expand(sweep: Sweep, overrides: Sequence[str]) -> list[Trial]:
     composed: dict[str, Config] = {}
     for row in sweep.rows:
         place = f"{sweep.place}, row {row.row!r}"
-        settings = [*shared, *(Setting(name, value, place) for name, value in row.set.items())]
-        for setting in settings:
-            if setting.name == "seed":
-                raise UserError(f"{setting.source}: sets seed. A sweep needs seeds: [0, 1, 2], or seeds=[0,1,2]")
-            if setting.source == COMMAND_LINE and setting.name in row.set:
-                raise UserError(
-                    f"{COMMAND_LINE}: {setting.name} would override row {row.row!r} of sweep {sweep.name}. "
-                    f"Change the row in {sweep.place}, or override another field"
-                )
-            if isinstance(setting.value, dict):
-                raise UserError(
-                    f"{setting.source}: {setting.name} is a dict. Set single fields, as in model.temperature: 0.1"
-                )
-        composed[row.row] = compose_settings(settings)
+        own = [Setting(name, value, place) for name, value in row.set.items()]
+        for setting in (*shared, *own):
+            _refuse_setting(setting, row, sweep)
+        composed[row.row] = compose_settings([*shared, *own])
     first_with: dict[str, str] = {}
     for name, config in composed.items():
         twin = first_with.setdefault(trial_key(config, data="", weights=""), name)
@@ -175,19 +170,23 @@ def expand(sweep: Sweep, overrides: Sequence[str]) -> list[Trial]:
     return [Trial(name, seed, replace(config, seed=seed)) for seed in sweep.seeds for name, config in composed.items()]
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML, but with an error for a key that appears twice. Usually the later one would count."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(problem="a key must be plain text", problem_mark=key_node.start_mark)
-            key = self.construct_object(key_node)
-            if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key!r} appears twice", problem_mark=key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+def _refuse_setting(setting: Setting, row: Row, sweep: Sweep) -> None:
+    """Raise UserError for what can be set elsewhere, but not there."""
+    name, source = setting.name, setting.source
+    if name == "seed":
+        raise UserError(f"{source}: sets seed. A sweep needs seeds: [0, 1, 2], or seeds=[0,1,2]")
+    if name in row.set and source == COMMAND_LINE:
+        raise UserError(
+            f"{COMMAND_LINE}: {name} would override row {row.row!r} of sweep {sweep.name}. "
+            f"Change the row in {sweep.place}, or override another field"
+        )
+    if name in row.set and name.split(".")[0] in OF_ALL_ROWS:
+        raise UserError(
+            f"{source}: sets {brief(name)}, which all rows of a table share. Set it for the whole sweep, in base or on "
+            f"the command line, as in {name[:LONGEST_NAME]}=…"
+        )
+    if isinstance(setting.value, dict):
+        raise UserError(f"{source}: {name[:LONGEST_NAME]} is a dict. Set single fields, as in model.temperature: 0.1")
 
 
 def _validated(content: Any, path: Path) -> Sweep:
@@ -197,7 +196,7 @@ def _validated(content: Any, path: Path) -> Sweep:
         raise _unknown_key(path, [], "place")
     try:
         # As JSON, since strict JSON takes a list for a tuple, but neither 2.0 nor "2" for 2.
-        return TypeAdapter(Sweep).validate_json(json.dumps(content, default=str), strict=True)
+        return TypeAdapter(Sweep).validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
         for details in error.errors():
             # First, since a misspelt key explains a missing one.
@@ -212,26 +211,37 @@ def _unknown_key(path: Path, around: Sequence[int | str], key: int | str) -> Use
     inside = next((name for name in reversed(around) if isinstance(name, str)), "")
     found = {"": Sweep, "rows": Row, "search": Search, "halving": Halving}.get(inside, Distribution)
     known = [name for name in found.__dataclass_fields__ if name != "place"]
-    return UserError(f"{place}: no key is called {key!r}; {nearest(str(key), known)}")
+    return UserError(f"{place}: no key is called {brief(key)}; {nearest(str(key), known)}")
 
 
 def require_name(name: str, place: str) -> None:
     """Raise UserError for a name that cannot name a sweep, its file and its folder."""
     if not re.fullmatch(r"[\w][\w.-]*", name, re.ASCII):
-        raise UserError(f"{place}: its name is {name!r}. Use letters, digits, '_', '-' and '.'")
+        raise UserError(f"{place}: its name is {brief(name)}. Use letters, digits, '_', '-' and '.'")
+    if len(name) > LONGEST_NAME:
+        raise UserError(f"{place}: its name has {len(name)} characters. At most {LONGEST_NAME} are allowed")
+
+
+def _refuse_seeds(seeds: Sequence[int], place: str) -> None:
+    if not 1 <= len(seeds) <= MOST_SEEDS:
+        raise UserError(f"{place}: seeds has {len(seeds)} entries. It must have 1 to {MOST_SEEDS}, as in [0, 1, 2]")
+    if len(set(seeds)) != len(seeds):
+        raise UserError(f"{place}: seeds is {brief(list(seeds))}. Each seed may appear only once")
+    if large := [seed for seed in seeds if seed.bit_length() > 63]:
+        raise UserError(f"{place}: seeds contains {brief(large[0])}. A seed must be below 2^63")
 
 
 def _refuse_unusable(sweep: Sweep, path: Path) -> None:
     require_name(sweep.name, str(path))
     if sweep.name != path.stem:
-        raise UserError(f"{path}: its name is {sweep.name!r}. It must be the name of the file, {path.stem!r}")
+        raise UserError(f"{path}: its name is {brief(sweep.name)}. It must be the name of the file, {path.stem!r}")
     if not 1 <= len(sweep.rows) <= MOST_ROWS:
         raise UserError(f"{path}: rows has {len(sweep.rows)} entries. It must have 1 to {MOST_ROWS}")
-    if not sweep.seeds or len(set(sweep.seeds)) != len(sweep.seeds):
-        raise UserError(f"{path}: seeds is empty or contains one twice. Write it as seeds: [0, 1, 2]")
+    _refuse_seeds(sweep.seeds, str(path))
     names = [row.row for row in sweep.rows]
     if sweep.default and sweep.default not in names:
-        raise UserError(f"{path}: default is {sweep.default!r}, which is not a row; {nearest(sweep.default, names)}")
+        near = nearest(sweep.default, names)
+        raise UserError(f"{path}: default is {brief(sweep.default)}, which is not a row; {near}")
     for number, name in enumerate(names, start=1):
         if sweep.search and name.startswith(SAMPLE):
             raise UserError(f"{path}: row {name!r} begins like the search's samples. Give it another name")

@@ -107,7 +107,7 @@ def plan_sweep(sweep: Sweep, overrides: Sequence[str], *, without_data: bool = F
     without_data: plan also if the images are not here, provided that the configuration states how many there are.
     """
     sweep, overrides = with_seeds(sweep, overrides)
-    trials = _compose(sweep, overrides)
+    trials = expand(sweep, overrides)
     config = trials[0].config
     if without_password(config.tracking.uri) != config.tracking.uri:
         raise UserError(
@@ -134,7 +134,7 @@ def replan(plan: Plan, sweep: Sweep, records: Records) -> Plan:
         names = {row.row for row in sweep.rows}
         recorded = tuple(row for row in _recorded_samples(sweep.name, records) if row.row not in names)
         sweep = replace(sweep, rows=(*sweep.rows, *recorded))
-    return _look_up(replace(plan, sweep=sweep), _compose(sweep, plan.overrides), records)
+    return _look_up(replace(plan, sweep=sweep), expand(sweep, plan.overrides), records)
 
 
 def with_records(plan: Plan, records: Records) -> Plan:
@@ -153,19 +153,6 @@ def score_of(record: TrialRecord | None, metric: str) -> float | None:
 def checkpoint_path(config: Config, key: str) -> Path:
     """The path of a trial's last checkpoint."""
     return Path(config.paths.trials).absolute() / key / "last.pt"
-
-
-def _compose(sweep: Sweep, overrides: Sequence[str]) -> list[Trial]:
-    """Every trial of the sweep. Raises UserError if trials differ in what a table must share."""
-    trials = expand(sweep, overrides)
-    for trial in trials:
-        for part in ("data", "metric", "compute", "tracking", "paths"):
-            if getattr(trial.config, part) != getattr(trials[0].config, part):
-                raise UserError(
-                    f"{sweep.place}: rows {trials[0].row!r} and {trial.row!r} differ in {part}. All rows of a table "
-                    f"must have the same {part}. Set {part} for the whole sweep, in base."
-                )
-    return trials
 
 
 def _look_up(plan: Plan, trials: Sequence[Trial], records: Records) -> Plan:

@@ -1,8 +1,10 @@
 from dataclasses import replace
+from itertools import chain
 
 import pytest
 import torch
 
+from models.build import build_objective
 from models.configs import (
     CUT,
     CYCLEGAN,
@@ -11,8 +13,10 @@ from models.configs import (
     DiscriminatorConfig,
     GeneratorConfig,
     ImageShape,
+    ModelConfig,
     check_model_fits,
     score_map_size,
+    stored_numbers,
 )
 from models.networks.discriminator import Discriminator
 
@@ -37,6 +41,9 @@ def test_presets_are_the_papers() -> None:
         ({"negatives": ("internal", "minibatch")}, "contain"),
         ({"nce_weight": -1.0}, "nce_weight"),
         ({"num_patches": 0}, "num_patches"),
+        ({"num_patches": 10**9}, "num_patches is 1000000000; it must be 1 to 16384"),
+        ({"projection_units": 10**9}, "projection_units.*16384"),
+        ({"temperature": 1e9}, "temperature.*1000000"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(change: dict[str, object], said: str) -> None:
@@ -52,11 +59,34 @@ def test_settings_that_cannot_work_are_refused(change: dict[str, object], said: 
         (replace(CUT, num_patches=100), 32, 1, "res1 has 64 positions"),
         (replace(CUT, num_patches=4), 16, 1, "too small for discriminator.layers=3"),
         (CYCLEGAN, 16, 1, "too small for discriminator.layers=3"),
+        # Each number is within its bounds, and their product is not.
+        (replace(CUT, generator=GeneratorConfig(1024, 100)), 64, 1, "121.*GB.*lower generator.channels"),
+        (replace(CUT, discriminator=DiscriminatorConfig(1024, 4)), 64, 1, "lower discriminator.channels"),
+        (
+            replace(CUT, negatives=("external",), external=replace(CUT.external, queue_size=10**7)),
+            64,
+            1,
+            "lower external.queue_size",
+        ),
+        (replace(CYCLEGAN, pool_size=100_000), 256, 1, "lower pool_size"),
     ],
 )
 def test_models_that_do_not_fit_the_images_are_refused(config: CUTConfig, size: int, batch: int, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         check_model_fits(config, ImageShape(size, size), batch)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [CUT, replace(CUT, negatives=("internal", "external")), replace(FASTCUT, negatives=("external",)), CYCLEGAN],
+    ids=["CUT", "external", "FastCUT", "CycleGAN"],
+)
+def test_the_numbers_that_a_model_stores_are_counted_before_it_is_built(config: ModelConfig) -> None:
+    shape = ImageShape(64, 64)
+    objective = build_objective(config, shape, torch.Generator().manual_seed(0))
+    stored = sum(tensor.numel() for tensor in chain(objective.parameters(), objective.buffers()))
+    # Biases are left out. The momentum encoder is counted whole, though it ends at the last layer of PatchNCE.
+    assert 0.97 * stored <= sum(stored_numbers(config, shape).values()) <= 1.15 * stored
 
 
 @pytest.mark.parametrize("antialias", [True, False])

@@ -91,6 +91,11 @@ def test_overrides_and_options_may_stand_in_any_order(text: str) -> None:
         ("tables smoke stripes", ("just tables", "stripes")),
         ("promote smoke --count 0", ("--count", "'0'", "above 0")),
         ("tables smoke --price-per-hour=inf", ("--price-per-hour", "'inf'", "finite")),
+        ("tables smoke --price-per-hour=1e300", ("--price-per-hour", "'1e300'", "at most 1000000")),
+        ("tables smoke --results=s3://b/results", ("--results", "'s3://b/results'", "local path")),
+        ("translate KEY in.png s3://b/out", ("OUTPUT", "'s3://b/out'", "local path")),
+        (f"promote smoke --count {'9' * 5000}", ("--count", "'9999", "at most 1000000")),
+        ("bench tables --trials 1000000000000", ("--trials", "at most 1000000")),
         ("swep smoke", ("'swep'", "sweep")),
     ],
 )

@@ -249,12 +249,12 @@ def test_a_trained_trial_is_not_trained_again(
     assert "nothing to train" in capsys.readouterr().out
 
 
-def test_rows_that_differ_in_metric_are_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_share_the_metric(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "sweeps/mine.yaml").write_text(
         SWEEP.replace("{model: cyclegan}", "{metric.extractor: inception-v3-compat}")
     )
     assert pipeline(["plan", "mine"]) == 2
-    assert "sweeps/mine.yaml: rows 'CUT' and 'CycleGAN' differ in metric" in capsys.readouterr().err
+    assert "sweeps/mine.yaml, row 'CycleGAN': sets 'metric.extractor', which all rows" in capsys.readouterr().err
 
 
 def test_a_store_that_cannot_be_read_is_said_in_one_line(

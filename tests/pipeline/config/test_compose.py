@@ -1,11 +1,12 @@
 from dataclasses import asdict, replace
 
 import pytest
+from pydantic import TypeAdapter
 
 from models.configs import CUT, FASTCUT
 from pipeline.config import trial_key as identity
 from pipeline.config.compose import TASKS, Setting, compose_config, compose_settings
-from pipeline.config.schema import Config, from_json, to_json
+from pipeline.config.schema import PATH_FIELDS, TEXT_FIELDS, Config, from_json, to_json
 from pipeline.config.trial_key import leaves, trial_key
 from pipeline.errors import UserError
 
@@ -84,6 +85,18 @@ def test_json_brings_back_the_same_configuration() -> None:
         ("compute.gpus_per_trial=0.00001", "At most four decimals are allowed. Write 0.0001"),
         ("compute.mps=on", "compute.mps is 'on'. It must be 'off' or 'auto'"),
         ("compute.gpus_per_trial=0", "gpus_per_trial is 0"),
+        ("data.name=../up", "data.name: '../up' is no name"),
+        ("data.name=..", "data.name: '..' is no name"),
+        ("data.name=null", "data.name is None. It must be a string"),
+        (f"data.name={'x' * 101}", "longer than 100 bytes"),
+        (f"data.name={'é' * 51}", "longer than 100 bytes"),
+        ("data.name=a\x1b[31m", "contains '\\x1b'. Control characters"),
+        ("paths.trials=s3://b/trials", "paths.trials: 's3://b/trials' is an address. Write a local path"),
+        ("paths.cache=file:///tmp/x", "paths.cache: 'file:///tmp/x' is an address"),
+        ("metric.weights=https://x/y", "metric.weights: 'https://x/y' is an address"),
+        (f"seed={'9' * 5000}", "cannot read 'seed=9999"),
+        (f"model.places={'[' * 2000}{']' * 2000}", "cannot read 'model.places=[[["),
+        (f"model.places=[{'res1,' * 3000}res1]", "At most 10000 are allowed"),
         ("model.temperature=${seed}", "model.temperature is '${seed}'. Interpolations are not allowed"),
     ],
 )
@@ -93,6 +106,74 @@ def test_faulty_overrides_are_refused_in_one_line(override: str, said: str) -> N
     assert str(caught.value).startswith("here: ")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+EVERY_FIELD = [
+    (options, name)
+    for options in ((), PAPER, ("model=cyclegan",))
+    for name, _ in leaves(asdict(compose_config(options)))
+    if name not in TEXT_FIELDS
+]
+
+
+@pytest.mark.parametrize(("options", "name"), EVERY_FIELD)
+def test_every_number_has_an_upper_bound(options: tuple[str, ...], name: str) -> None:
+    """Fields that are no numbers refuse one, too."""
+    with pytest.raises(UserError, match=name.rpartition(".")[2]):
+        compose_config([*options, f"{name}={10**25}"])
+
+
+def test_the_lists_of_text_fields_and_paths_are_complete() -> None:
+    schema = TypeAdapter(Config).json_schema()
+    found: set[str] = set()
+    parts = {"data": ("StripesConfig", "FolderConfig"), "model": ("CUTConfig", "CycleGANConfig")}
+    for part in schema["properties"]:
+        for definition in parts.get(part, (f"{part.capitalize()}Config",)):
+            for name, field in schema["$defs"].get(definition, {}).get("properties", {}).items():
+                kinds = [field, *field.get("anyOf", [])]
+                if any(kind.get("type") == "string" and not {"enum", "const"} & set(kind) for kind in kinds):
+                    found.add(f"{part}.{name}")
+    assert found == set(TEXT_FIELDS)
+    assert set(PATH_FIELDS) == found - {"data.name", "tracking.uri"}
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("/d/set (v2)", "/d/set (v2)"),
+        ("/d/été", "/d/été"),
+        ("/d/a,b", "/d/a,b"),
+        ("/d/{a}[b]=c", "/d/{a}[b]=c"),
+        ("2024", "2024"),
+        ("true", "true"),
+        ("it's", "it's"),
+        ("choice(a,b)", "choice(a,b)"),
+        # As Hydra reads them.
+        ("'/d/a,b'", "/d/a,b"),
+        ('"/d/x y"', "/d/x y"),
+        (r"/d/a\,b", "/d/a,b"),
+        ("/d/plain", "/d/plain"),
+    ],
+)
+def test_a_field_of_text_takes_text_that_hydra_cannot_read(written: str, value: str) -> None:
+    assert compose_config(["task=folder", f"data.root={written}"]).data.root == value
+
+
+@pytest.mark.parametrize("name", ["été", "2024", "1e5", "true", "a b"])
+def test_a_name_need_not_be_ascii_nor_letters(name: str) -> None:
+    assert compose_config([f"data.name={name}"]).data.name == name
+
+
+def test_null_stands_for_no_file() -> None:
+    assert compose_config(["metric.weights=null"]).metric.weights is None
+
+
+def test_the_home_folder_is_written_with_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert compose_config(["task=folder", "data.root=~/d"]).data.root == "/home/me/d"
+    assert compose_config(["paths.trials=~/t"]).paths.trials == "/home/me/t"
+    assert compose_settings([Setting("paths.cache", "~/c", "here")]).paths.cache == "/home/me/c"
+    assert compose_config(["paths.trials=~tmp"]).paths.trials == "~tmp"
 
 
 def test_a_field_under_another_name_is_recognised() -> None:

@@ -5,7 +5,7 @@ import yaml
 
 from analysis.statistics.paper_values import REFERENCE
 from pipeline.config.compose import TASKS, compose_config
-from pipeline.config.sweep_file import expand, load_sweep, read_sweep, retries_failed, with_seeds
+from pipeline.config.sweep_file import expand, load_sweep, read_sweep, require_name, retries_failed, with_seeds
 from pipeline.config.trial_key import trial_key
 from pipeline.errors import UserError
 
@@ -41,7 +41,7 @@ def test_the_row_that_others_are_compared_with_must_be_one(tmp_path: Path) -> No
 
 def test_a_rows_name_is_one_line_of_what_can_be_printed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="contains a line break"):
-        read_sweep(sweep_file(tmp_path, GOOD.replace("row: cold", 'row: "co\\rld"')))
+        read_sweep(sweep_file(tmp_path, GOOD.replace("row: cold", 'row: "co\\nld"')))
 
 
 def test_overrides_reach_every_row(tmp_path: Path) -> None:
@@ -105,9 +105,9 @@ def test_a_sweep_file_may_lie_anywhere(tmp_path: Path) -> None:
         load_sweep("nowhere/mine.yaml")
 
 
-def test_ten_thousand_rows_are_refused_before_any_is_composed(tmp_path: Path) -> None:
-    rows = "".join(f"  - {{row: r{number}, set: {{model.temperature: {number + 1}.0}}}}\n" for number in range(10_000))
-    with pytest.raises(UserError, match=r"mine\.yaml: rows has 10000 entries.* 1000"):
+def test_more_than_a_thousand_rows_are_refused_before_any_is_composed(tmp_path: Path) -> None:
+    rows = "".join(f"  - {{row: r{number}, set: {{model.temperature: {number}}}}}\n" for number in range(1001))
+    with pytest.raises(UserError, match=r"mine\.yaml: rows has 1001 entries.* 1000"):
         read_sweep(sweep_file(tmp_path, GOOD[: GOOD.index("  - ")] + rows))
 
 
@@ -129,8 +129,8 @@ def test_failed_trials_are_tried_again_when_asked() -> None:
     [
         ("warm", "cold", "row 'cold' appears 2 times"),
         ("row: warm", "row: ' '", "row 2 has an empty name"),
-        ("seeds: [0, 1]", "seeds: []", "seeds is empty"),
-        ("seeds: [0, 1]", "seeds: [0, 0]", "contains one twice"),
+        ("seeds: [0, 1]", "seeds: []", "seeds has 0 entries"),
+        ("seeds: [0, 1]", "seeds: [0, 0]", "Each seed may appear only once"),
         ("seeds: [0, 1]", "seeds: [a]", "seeds"),
         ("seeds: [0, 1]", "seeds: [0, 2.0]", "seeds.1 is 2.0. It must be a whole number"),
         ("seeds: [0, 1]", "seeds: [true, 1]", "seeds.0 is True. It must be a whole number"),
@@ -178,6 +178,32 @@ def test_failed_trials_are_tried_again_when_asked() -> None:
         ("rows:\n", "rows:\n  - {row: nothing}\n", "mine.yaml: rows.0.set"),
         ("name: mine", "name: 'mi ne'", "its name is 'mi ne'. Use letters"),
         ("model.temperature: 0.01", "model: {temperature: 0.01}", "row 'cold': model is a dict"),
+        ("model.temperature: 0.01", "task: stripes", "row 'cold': sets 'task', which all rows of a table share"),
+        ("model.temperature: 0.01", "tracking.uri: 'http://127.0.0.1:9'", "row 'cold': sets 'tracking.uri'"),
+        ("model.temperature: 0.01", "paths.trials: elsewhere", "row 'cold': sets 'paths.trials'"),
+        ("model.temperature: 0.01", "compute.device: cpu", "row 'cold': sets 'compute.device'"),
+        ("model.temperature: 0.01", "metric.every_epochs: 2", "row 'cold': sets 'metric.every_epochs'"),
+        ("model.temperature: 0.01", "data.size: 32", "row 'cold': sets 'data.size'"),
+        ("model.temperature: 0.01", "data.root: x", "row 'cold': sets 'data.root'"),
+        ("[model=cut]", "[data.root=x]", "base: data.root is a field of other tasks"),
+        ("[model=cut]", "[model=cyclegan]", "row 'cold': model.temperature is a field of other models"),
+        ("[model=cut]", "['model.external.queue_size=100000000']", "external.queue_size is 100000000; it must be 1 to"),
+        (
+            "model.temperature: 0.01",
+            "model.generator.channels: 1000000000",
+            "generator.channels is 1000000000; it must",
+        ),
+        ("model.temperature: 0.01", "model.generator.blocks: 1000000000", "generator.blocks is 1000000000; it must"),
+        ("model.temperature: 0.01", "model.generator.channels: 500, model.generator.blocks: 100", "GB"),
+        ("[model=cut]", "[data.train_count=1000000000000]", "data.train_count is 1000000000000. It must be at most"),
+        ("[model=cut]", "[data.train_count=10000000]", "GB of memory, and at most 4 are allowed. Lower train_count"),
+        ("seeds: [0, 1]", f"seeds: {list(range(1001))}", "seeds has 1001 entries. It must have 1 to 1000"),
+        ("seeds: [0, 1]", f"seeds: [{2**63}]", "A seed must be below 2^63"),
+        ("[model=cut]", str(["seed=1"] * 101), "base is longer than 100"),
+        ("question: Does it work?", f"question: {'why ' * 300}", "question is longer than 1000"),
+        ("row: cold", f"row: {'cold' * 100}", "rows.0.row is longer than 100"),
+        ("row: cold", "row: &r cold", "mine.yaml:7: anchors and aliases"),
+        ("question: Does it work?", "question: !!binary aGVsbG8=", "mine.yaml:3: the tag '!!binary'"),
         ("[model=cut]", "[model=cute]", "mine.yaml, base: no model is called 'cute'"),
         ("[model=cut]", "[train.batch_size=many]", "mine.yaml, base: train.batch_size is 'many'"),
         (
@@ -226,6 +252,25 @@ def test_unknown_sweep_names_the_near_ones() -> None:
 def test_faulty_overrides_are_not_blamed_on_a_row(tmp_path: Path, override: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         expand(read_sweep(sweep_file(tmp_path, GOOD)), [override])
+
+
+def test_more_than_ten_thousand_trials_are_refused(tmp_path: Path) -> None:
+    rows = "".join(f"  - {{row: r{number}, set: {{model.temperature: {number + 1}}}}}\n" for number in range(101))
+    sweep = read_sweep(sweep_file(tmp_path, GOOD[: GOOD.index("  - ")].replace("[0, 1]", str(list(range(100)))) + rows))
+    with pytest.raises(UserError, match="101 rows and 100 seeds are 10100 trials"):
+        expand(sweep, [])
+
+
+@pytest.mark.parametrize("override", ["seeds=0,1", "seeds=range(0,3)", "seed=0,1"])
+def test_several_seeds_are_written_as_a_list(tmp_path: Path, override: str) -> None:
+    with pytest.raises(UserError, match=r"Write seeds=\[0,1\]"):
+        expand(*with_seeds(read_sweep(sweep_file(tmp_path, GOOD)), [override]))
+
+
+@pytest.mark.parametrize("name", ["../mine", "a/b", "..", "a b", "x" * 101, "mine\n", "café", ""])
+def test_a_sweeps_name_can_name_a_folder(name: str) -> None:
+    with pytest.raises(UserError, match=r"^here: its name "):
+        require_name(name, "here")
 
 
 @pytest.mark.parametrize("override", ["seeds=3", "seeds=[]", "seeds=[a]", "seeds=[1,1]", "seeds=[1.5]", "seeds=1,2"])
