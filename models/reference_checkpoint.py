@@ -9,7 +9,8 @@ or as one entry of a dict ('state_dict', 'netG'). `reference_tensors` takes both
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -76,7 +77,8 @@ def read_generator(weights: Weights, path: str) -> Generator:
     blocks = {int(found[1]) for name in weights if (found := re.match(RESIDUAL_BLOCK, name))}
     filters = [int(name.split(".")[1]) for name in weights if re.fullmatch(r"model\.\d+\.filt", name)]
     down, up = any(number < min(blocks) for number in filters), any(number > max(blocks) for number in filters)
-    config = GeneratorConfig(stem.shape[0], len(blocks), down)
+    with _named(path):
+        config = GeneratorConfig(stem.shape[0], len(blocks), down)
     # Takes no memory until the weights are known to fit, since a file of few bytes may ask for any size.
     with torch.device("meta"):
         generator = Generator(config, stem.shape[1], image.shape[0], antialias_up=up)
@@ -84,12 +86,22 @@ def read_generator(weights: Weights, path: str) -> Generator:
     return generator
 
 
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Put the file's path before the error of a size that no network may have."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
 def read_discriminator(weights: Weights, path: str) -> Discriminator:
     """Build the PatchGAN of the weights. They give its channels, layers and anti-aliasing."""
     _require_kind("a discriminator", weights, path)
     first = _tensor(weights, "model.0.weight", path)
     convolutions = sum(name.endswith(".weight") for name in weights)
-    config = DiscriminatorConfig(first.shape[0], max(1, convolutions - 2), _is_antialiased(weights))
+    with _named(path):
+        config = DiscriminatorConfig(first.shape[0], max(1, convolutions - 2), _is_antialiased(weights))
     discriminator = Discriminator(config, first.shape[1])
     load_reference_weights(discriminator, weights, path)
     return discriminator

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from analysis.records.address import without_password
+from analysis.records.database import is_missing, refused_schema
 from analysis.records.mlflow_client import (
     MlflowClient,
     Run,
-    database_fault,
-    database_file,
     run_by_key,
     search_experiments,
     search_runs,
@@ -147,11 +146,10 @@ def read_grids(uri: str, run_ids: Sequence[str]) -> Mapping[str, NDArray[np.uint
 
 def _open(uri: str) -> MlflowClient:
     """Open a store that exists. MLflow would create a missing database."""
-    file = database_file(uri)
-    if file and not file.is_file():
+    if is_missing(uri):
         raise RecordsError(f"{uri}: no such database. The first trial creates it, or name another store.")
-    if file and (fault := database_fault(file)):
-        raise RecordsError(f"{uri}: {fault}.")
+    if fault := refused_schema(uri):
+        raise RecordsError(f"{fault}.")
     return MlflowClient(uri)
 
 

@@ -26,6 +26,7 @@ class Tag:
     LOSSES = "losses"  # how often a sweep has lost the trial and let it go on
     OUT_OF_MEMORY_GB = "out_of_memory_gb"
     COMMIT, RESULT_VERSION, DATA_FINGERPRINT = "commit", "result_version", "data_fingerprint"
+    LEFT_OUT = "images_left_out"  # how many files of the data set could not be read (data.on_bad=skip)
     # What times and memory depend on. TIMED has all of it in words.
     TIMED, DEVICE, DEVICE_NAME, THREADS, GPU_PART = "timed", "device", "device_name", "threads", "gpu_part"
     PACKED, PRECISION, EXECUTION, MPS, TORCH = "packed", "precision", "execution", "mps", "torch"
@@ -62,7 +63,7 @@ RESULT_TAGS = (
     Tag.ERROR, Tag.STOPPED, Tag.TIMED, Tag.COMMIT, Tag.RESULT_VERSION, Tag.DATA_FINGERPRINT, Tag.DEVICE_NAME,
     Tag.TORCH, Tag.EXTRACTOR, Tag.WEIGHTS, Tag.LAYER, Tag.DIMENSIONS, Tag.RESIZE, Tag.IMAGE_SIZE, Tag.IMAGES_A,
     Tag.IMAGES_B, Tag.KID_SUBSET_SIZE, Tag.ARITHMETIC, Tag.COMPUTED_BY, Tag.VGG16, Tag.LPIPS_VGG16, Tag.DINOV2,
-    Tag.SEGMENTER,
+    Tag.SEGMENTER, Tag.LEFT_OUT,
 )  # fmt: skip
 
 # Of a trial, the tag with the name of its row in a sweep, and the tag with what that row sets, as JSON.

@@ -36,7 +36,9 @@ def service_checks(uri: str, metric: MetricConfig) -> list[Check]:
 
 def check_tracking(uri: str) -> Check:
     """Check that the store answers and has the right schema. Probe the port of a server first."""
-    from pipeline.checks.store import ANOTHER, check_store  # MLflow, which takes seconds
+    # MLflow, which takes seconds
+    from analysis.records.database import ANOTHER
+    from pipeline.checks.store import check_store
 
     parts = urlsplit(uri)
     port = {"http": 80, "https": 443}.get(parts.scheme)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from rich.progress import track
 
 from analysis.records.printable import printable
@@ -26,6 +26,7 @@ from pipeline.data.image_io import (
 )
 from pipeline.errors import UserError, nearest
 from pipeline.files import file_digest, remove_leftovers, replacing
+from pipeline.locks import file_lock
 
 CITYSCAPES_SIZE = (256, 256)
 LABELS_END, PHOTOGRAPHS_END = "_gtFine_color.png", "_leftImg8bit.png"
@@ -187,7 +188,7 @@ def _new_folder(target: Path) -> Iterator[Path]:
     """Create the target atomically. Lock it, since two commands would write to one partial download."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(target.with_name(f".{target.name}.lock"), timeout=0):
+        with file_lock(target.with_name(f".{target.name}.lock")).acquire(timeout=0):
             remove_leftovers(target)
             with replacing(target) as folder:
                 folder.mkdir()

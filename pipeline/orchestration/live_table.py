@@ -130,7 +130,9 @@ class LiveView:
 
     def _counts(self) -> str:
         counts = Counter(line.state for line in self.lines.values())
-        others = [f"{counts[state]} {state}" for state in ("failed", "stopped", "elsewhere") if counts[state]]
+        others = [
+            f"{counts[state]} {state}" for state in ("failed", "interrupted", "stopped", "elsewhere") if counts[state]
+        ]
         return ", ".join([f"{counts['done']} of {len(self.lines)} trials done", *others])
 
     def remaining_seconds(self) -> float | None:
@@ -170,7 +172,7 @@ class LiveView:
             table.add_column(name, justify="left" if name in ("row", "state") else "right")
         lines = list(self.lines.values())
         # A low terminal shows running and failed trials first, ended trials last.
-        order = ("running", "failed", "elsewhere", "waiting", "stopped", "done")
+        order = ("running", "failed", "interrupted", "elsewhere", "waiting", "stopped", "done")
         kept = sorted(lines, key=lambda line: order.index(line.state))[: max(1, self.console.height - MARGIN)]
         for line in (line for line in lines if line in kept):
             at = line.progress
@@ -197,11 +199,18 @@ class LiveView:
         return f"{self._counts()} in {clock}"
 
 
+class _LogFile(logging.FileHandler):
+    """A log that loses lines while its disk is full. The table and the records have what matters."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        pass
+
+
 def open_log(path: Path) -> logging.Logger:
     """Return a log that appends to the file: the time and a line for each event."""
     path.parent.mkdir(parents=True, exist_ok=True)
     log = logging.Logger(path.stem)
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log.addHandler(handler)
     return log

@@ -29,6 +29,7 @@ def register_trials(
         Tag.DATA_FINGERPRINT: plan.data.fingerprint,
         Tag.COMMIT: _commit(),
         Tag.RESULT_VERSION: str(RESULT_VERSION),
+        **({Tag.LEFT_OUT: str(len(plan.data.left_out))} if plan.data.left_out else {}),
     }
     left = {planned.key for planned in plan.to_train(retry_failed=retry_failed)}
     final_statuses = plan.final_statuses if retry_failed else (*plan.final_statuses, "FAILED")

@@ -4,6 +4,7 @@ An experiment is a task. A run is a trial, which is found again by its key; an e
 sweep, which holds the list of its trials. `analysis.records.names` has the names of all tags and metrics.
 """
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,29 +13,29 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-from filelock import FileLock
+from filelock import BaseFileLock
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from numpy.typing import NDArray
 
 from analysis.records.address import without_password
+from analysis.records.database import SQLITE, database_file, is_missing, refused_schema
 from analysis.records.mlflow_client import (
     MLFLOW_RUN_NOTE,
-    SQLITE,
     Metric,
     MlflowClient,
     MlflowException,
     Param,
     Run,
     RunTag,
-    database_fault,
-    database_file,
     run_by_key,
+    search_experiments,
     search_runs,
 )
 from analysis.records.names import IS_SWEEP, IS_TRIAL, PROGRESS_STEP, Tag, eval_metric
 from analysis.records.schema import MANIFEST_FILE, Manifest
 from pipeline.errors import UserError, first_line
 from pipeline.files import remove_leftovers, replacing
+from pipeline.locks import file_lock
 from pipeline.tracking.outage import ask_through_outage
 
 # Enough for a median, and the latest trials are of the present code.
@@ -65,7 +66,7 @@ def key_of_run(uri: str, run_id: str) -> str | None:
 
     Raises UserError if the store does not answer.
     """
-    if _is_missing(uri):
+    if is_missing(uri):
         return None
     try:
         return MlflowClient(uri).get_run(run_id).data.tags.get(Tag.TRIAL_KEY)
@@ -75,10 +76,10 @@ def key_of_run(uri: str, run_id: str) -> str | None:
         raise _store_error(uri, error) from None
 
 
-def store_lock(uri: str, trials: Path) -> FileLock:
+def store_lock(uri: str, trials: Path) -> BaseFileLock:
     """Return a store's lock among this machine's processes: beside a SQLite file, else in the folder of trials."""
     file = database_file(uri)
-    return FileLock(f"{file}.lock" if file else trials / "store.lock", is_singleton=True)
+    return file_lock(Path(f"{file}.lock") if file else trials / "store.lock", reentrant=True)
 
 
 class _Client:
@@ -107,14 +108,14 @@ class _Client:
 def _open_store(uri: str) -> MlflowClient:
     """Return a client. A SQLite database that does not exist yet is created. The caller holds the store's lock."""
     file = database_file(uri)
-    if file and not file.exists():
+    if file and is_missing(uri):
         # Under another name until it is whole: MLflow cannot use a database whose creation was interrupted.
         remove_leftovers(file)
         with replacing(file) as partial_file:
             # As a URI, because MLflow writes the root into SQL as it is; a folder's name may hold a quote.
             SqlAlchemyStore(f"{SQLITE}{partial_file}", (file.parent / "mlruns").as_uri()).engine.dispose()
-    elif file and (fault := database_fault(file)):
-        raise UserError(f"tracking.uri={uri}: {fault}")
+    elif fault := refused_schema(uri):
+        raise UserError(fault)
     return MlflowClient(uri)
 
 
@@ -124,7 +125,7 @@ class Tracker:
     A process holds `lock` while it creates the database, the experiment or a run.
     """
 
-    def __init__(self, uri: str, experiment: str, artifact_root: str, lock: FileLock) -> None:
+    def __init__(self, uri: str, experiment: str, artifact_root: str, lock: BaseFileLock) -> None:
         self.uri, self.experiment, self.artifact_root, self.lock = uri, experiment, artifact_root, lock
 
     @cached_property
@@ -163,16 +164,16 @@ class Tracker:
 
     def find_trials(self) -> dict[str, TrialRecord]:
         """Return every trial of the experiment by its key; none if there is no store yet."""
-        if _is_missing(self.uri) or self._existing_experiment() is None:
+        if is_missing(self.uri) or self._existing_experiment() is None:
             return {}
         found = self._search(IS_TRIAL)
         return {key: _record(run) for key, run in run_by_key(found).items()}
 
     def find_trials_of_same_cost(self, work: str) -> list[TrialRecord]:
         """Return the latest trials, of all tasks, with steps of the same cost (`StepCost.work`)."""
-        if _is_missing(self.uri):
+        if is_missing(self.uri):
             return []
-        experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
+        experiments = [experiment.experiment_id for experiment in search_experiments(self.client)]
         condition = f"{IS_TRIAL} and tags.{Tag.WORK} = '{work}'"
         return [_record(run) for run in self.client.search_runs(experiments, condition, max_results=MOST_SAME_COST)]
 
@@ -286,11 +287,8 @@ def _record(run: Run) -> TrialRecord:
     return TrialRecord(run.info.run_id, run.info.status, step, run.data.metrics, run.data.tags)
 
 
-def _is_missing(uri: str) -> bool:
-    """Return whether the store is a SQLite database that does not exist. A client would create it."""
-    file = database_file(uri)
-    return file is not None and not file.exists()
-
-
 def _store_error(uri: str, error: Exception) -> UserError:
-    return UserError(f"tracking.uri={without_password(uri)}: the MLflow store does not answer ({first_line(error)})")
+    # What the database says stands in the middle of SQLAlchemy's text: '(sqlite3.OperationalError) database is locked'.
+    of_database = re.search(r"\(\w+\.\w*Error\) ([^\n]+)", str(error))
+    why = of_database[1] if of_database else first_line(error)
+    return UserError(f"tracking.uri={uri}: the MLflow store does not answer ({why})")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from analysis.records.address import without_password
 from analysis.records.mlflow_client import MlflowClient, Run
 from analysis.records.names import PROGRESS_STEP, STEPS_REPEATED, Tag, cost_metric
+from analysis.records.printable import printable
 from pipeline.tracking.journal import JOURNAL, Entry, metrics, read_journal, send, write_journal
 from pipeline.tracking.outage import ask_through_outage, is_outage
 from pipeline.tracking.store import cut_tags
@@ -112,9 +113,15 @@ class TrialRun:
         Raises nothing: the reason must not be replaced by that of the store.
         """
         text = Entry("text", {"text": trace, "artifact_file": "traceback.txt"})
-        short = {tag.key: tag.value for tag in cut_tags({**tags, Tag.ERROR: reason})}
+        self._end_with_error([text, _error_tags(reason, tags), Entry("status", {"status": "FAILED"})])
+
+    def note_error(self, reason: str) -> None:
+        """Leave the run open, with the reason why the trial does not go on now. Raises nothing."""
+        self._end_with_error([_error_tags(reason, {})])
+
+    def _end_with_error(self, last: list[Entry]) -> None:
         try:
-            self._end([text, Entry("tags", short), Entry("status", {"status": "FAILED"})])
+            self._end(last)
         except Exception as error:
             print(f"The failure could not be recorded: {error}", file=sys.stderr)
 
@@ -149,6 +156,11 @@ class TrialRun:
             write_journal(self._file, self._store, self.run_id, self._unsent)
         else:
             self._file.unlink(missing_ok=True)
+
+
+def _error_tags(reason: str, tags: Mapping[str, str]) -> Entry:
+    cut = cut_tags({**tags, Tag.ERROR: without_password(printable(reason))})
+    return Entry("tags", {tag.key: tag.value for tag in cut})
 
 
 def _open(uri: str, run_id: str) -> tuple[MlflowClient, Run, list[int]]:

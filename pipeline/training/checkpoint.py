@@ -35,6 +35,11 @@ class StorageError(UserError):
     """A file could not be written or read: the disk is full, away or faulty. Nothing else is wrong."""
 
 
+def is_storage_fault(error: BaseException) -> bool:
+    """Return whether an error is of a disk, and may be gone once there is room."""
+    return isinstance(error, StorageError) or (isinstance(error, OSError) and error.errno in FULL)
+
+
 class Checkpoints:
     """Saves a trial's checkpoint every so many epochs, and within long epochs every so many minutes.
 

@@ -35,6 +35,7 @@ def train(job: TrialJob, report: Report) -> Outcome:
     """Run a trial. Return how it ended. What libraries print goes to the trial's output.txt."""
     # These import torch. Ray's workers only pass this function on.
     from pipeline.hardware.memory import is_out_of_memory
+    from pipeline.training.checkpoint import is_storage_fault
     from pipeline.trial.run import EndedElsewhereError, InterruptedTrialError, run_trial
 
     asked_to_stop = threading.Event()
@@ -55,6 +56,8 @@ def train(job: TrialJob, report: Report) -> Outcome:
         ended: dict[str, Ending] = {"FINISHED": "done", "KILLED": "stopped"}
         return Outcome(ended.get(error.status, "failed"), "by another process")
     except Exception as error:  # any error: `run_trial` has written it into the MLflow run
+        if is_storage_fault(error):
+            return Outcome("interrupted", _reason(error))
         return Outcome("memory" if is_out_of_memory(error) else "failed", _reason(error))
     return Outcome("done")
 

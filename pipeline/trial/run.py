@@ -20,7 +20,7 @@ from pipeline.metrics.evaluator import Evaluator
 from pipeline.metrics.names import metric_names
 from pipeline.tracking.trial_run import TrialRun
 from pipeline.training.background_writer import Writer
-from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.checkpoint import Checkpoints, is_storage_fault
 from pipeline.training.checkpoint_format import checkpoint_content, load_newest
 from pipeline.training.cost_meter import CostMeter
 from pipeline.training.execution import use_compile_cache
@@ -53,9 +53,9 @@ def run_trial(job: TrialJob, asked_to_stop: Callable[[], bool] = never) -> Itera
 
     asked_to_stop: asked after every step. If it returns True, a checkpoint is saved, and InterruptedTrialError raised.
 
-    An error is written into the MLflow run and raised again. The run of a killed trial stays RUNNING, and the trial
-    resumes from its checkpoint the next time. Raises TakenError, and writes nothing, if another process trains this
-    trial; raises EndedElsewhereError if one has ended it.
+    An error is written into the MLflow run and raised again. The run of a trial that was killed, or whose disk is full,
+    stays RUNNING, and the trial resumes from its checkpoint the next time. Raises TakenError, and writes nothing, if
+    another process trains this trial; raises EndedElsewhereError if one has ended it.
     """
     folder = Path(job.checkpoint).parent
     with claimed(folder):
@@ -67,15 +67,23 @@ def run_trial(job: TrialJob, asked_to_stop: Callable[[], bool] = never) -> Itera
             yield from _train(job, run, asked_to_stop)
         except InterruptedTrialError:
             raise
-        except UserError as error:
-            run.fail(str(error), traceback.format_exc(), {})
-            raise
         except Exception as error:
-            # A later plan gives more memory to similar trials on this device.
-            short = {Tag.OUT_OF_MEMORY_GB: f"{job.share.memory_gb:.3f}", **device_tags(job)}
-            tags = short if is_out_of_memory(error) else {}
-            run.fail(f"{type(error).__name__}: {error}", traceback.format_exc(), tags)
+            _record(error, run, job)
             raise
+
+
+def _record(error: Exception, run: TrialRun, job: TrialJob) -> None:
+    """Write why a trial ends into its run, within `except`."""
+    if is_storage_fault(error):
+        # The run stays open: the same command resumes the trial once there is room.
+        run.note_error(str(error))
+    elif isinstance(error, UserError):
+        run.fail(str(error), traceback.format_exc(), {})
+    else:
+        # A later plan gives more memory to similar trials on this device.
+        short = {Tag.OUT_OF_MEMORY_GB: f"{job.share.memory_gb:.3f}", **device_tags(job)}
+        tags = short if is_out_of_memory(error) else {}
+        run.fail(f"{type(error).__name__}: {error}", traceback.format_exc(), tags)
 
 
 def _train(job: TrialJob, run: TrialRun, asked_to_stop: Callable[[], bool]) -> Iterator[Progress]:

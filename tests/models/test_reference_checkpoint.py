@@ -195,7 +195,8 @@ HEADS = reference_weights(Projector({"pixels": 3}, 4))
         ({**WEIGHTS, "model.2.more": torch.ones(4)}, "model.2.more of (4,) is not expected"),
         ({**WEIGHTS, "model.8.bias": torch.zeros(1).expand(16)}, "model.8.bias repeats its values"),
         # A network of 500 GB, asked for by 17 MB.
-        ({**WEIGHTS, "model.1.weight": torch.zeros(30_000, 3, 7, 7)}, "model.1.bias is (4,); expected (30000,)"),
+        ({**WEIGHTS, "model.1.weight": torch.zeros(30_000, 3, 7, 7)}, "generator.channels is 30000"),
+        ({**WEIGHTS, "model.1.weight": torch.zeros(1000, 3, 7, 7)}, "model.1.bias is (4,); expected (1000,)"),
         ({**WEIGHTS, "model.4.bias": torch.full((8,), torch.nan)}, "model.4.bias holds values that are not finite"),
         ({**WEIGHTS, "model.1.weight": torch.tensor(4.0)}, "model.1.weight is missing or no matrix"),
         ({**WEIGHTS, "model.1.weight": torch.zeros(0, 3, 7, 7)}, "model.1.weight is missing or no matrix"),

@@ -42,8 +42,8 @@ def test_odd_names_of_sweeps_are_one_line_without_control_codes(
         assert "\x1b" not in line
 
 
-def test_control_codes_in_the_errors_of_libraries_are_left_out() -> None:
-    assert first_line(OSError("a\x1b[31m\x07b\nc")) == "a [31m b"
+def test_control_codes_in_the_errors_of_libraries_are_printed_as_codes() -> None:
+    assert first_line(OSError("a\x1b[31m\x07b\nc")) == r"a\x1b[31m\x07b"
 
 
 def test_odd_rows_are_found_in_the_store(project: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from analysis.records.mlflow_client import database_fault
+from analysis.records.database import refused_schema
 from pipeline.errors import UserError
 from pipeline.tracking import outage, trial_run
 from pipeline.tracking.journal import JOURNAL, Entry, read_journal, write_journal
@@ -164,7 +164,7 @@ def test_a_database_that_another_process_keeps_locked_is_an_outage(uri: str, pro
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(sqlite3.OperationalError, match="locked") as caught:
             mine.execute("BEGIN EXCLUSIVE")
-        assert database_fault(project / "mlflow.db") == ""
+        assert refused_schema(uri) == ""
     # As MLflow raises it.
     assert is_outage(MlflowException(str(caught.value), error_code=11))
 

@@ -60,13 +60,16 @@ def spoil(make: Callable[[sqlite3.Connection], object]) -> Callable[[Path], None
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        (spoil(lambda db: db.execute("UPDATE alembic_version SET version_num = 'abc123'")), "abc123.*copy the file"),
-        (spoil(lambda db: db.execute("DROP TABLE alembic_version")), "none.*copy the file"),
+        (
+            spoil(lambda db: db.execute("UPDATE alembic_version SET version_num = 'abc123'")),
+            "abc123 of a newer MLflow.*Install the newer",
+        ),
+        (spoil(lambda db: db.execute("DROP TABLE alembic_version")), "another program"),
         (
             spoil(lambda db: [db.execute("DROP TABLE alembic_version"), db.execute("DROP TABLE experiments")]),
-            "not those",
+            "another program",
         ),
-        (lambda file: file.write_text("no database, but long enough to look like one" * 20), "no SQLite database"),
+        (lambda file: file.write_text("no database, but long enough to look like one" * 20), "file is not a database"),
     ],
 )
 def test_a_database_of_another_version_is_named_and_left_as_it_is(

@@ -1,0 +1,87 @@
+"""The database of an MLflow store: its file, and whether its schema fits this MLflow. Only reads.
+
+MLflow itself would change the tables of a database of another version, and fail half-way.
+"""
+
+import logging
+from pathlib import Path
+
+import sqlalchemy
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from mlflow.store import db_migrations
+from mlflow.version import VERSION
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from analysis.records.address import with_password, without_password
+
+SQLITE = "sqlite:///"
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+ANOTHER = "Set tracking.uri or MLFLOW_TRACKING_URI to a store that answers"
+
+# The first use of a database creates its tables, which Alembic would report. Errors of the database are raised as well
+# as logged, with a traceback.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def database_file(uri: str) -> Path | None:
+    """Return the file of a SQLite store; None for a server or another database."""
+    return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+
+
+def is_missing(uri: str) -> bool:
+    """Return whether the store is a SQLite database that does not exist yet, or is an empty file."""
+    file = database_file(uri)
+    return file is not None and (not file.exists() or (file.is_file() and file.stat().st_size == 0))
+
+
+def schema_fault(uri: str) -> tuple[str, str]:
+    """Return what is wrong with the schema of a database, and what to do; two empty texts if MLflow can use it.
+
+    Raises SQLAlchemy's errors if the database cannot be read.
+    """
+    shown, file = without_password(uri), database_file(uri)
+    # A file is opened so that it is not changed.
+    engine = sqlalchemy.create_engine(f"sqlite:///file:{file}?mode=ro&uri=true" if file else with_password(uri))
+    try:
+        with engine.connect() as connection:
+            revision = MigrationContext.configure(connection).get_current_revision()
+        is_empty = not sqlalchemy.inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+    scripts = known_revisions()
+    newest = scripts.get_current_head()
+    if revision == newest or (revision is None and is_empty):
+        return "", ""
+    if revision is None:
+        return f"{shown} is a database of another program: it has no MLflow schema", ANOTHER
+    found = f"{shown} has the schema {revision} of"
+    try:
+        scripts.get_revision(revision)
+    except CommandError:
+        advice = "Install the newer MLflow, or set tracking.uri to another store"
+        return f"{found} a newer MLflow; MLflow {VERSION} does not know it", advice
+    advice = f"Copy the database first, then run: .venv/bin/mlflow db upgrade {shown}"
+    return f"{found} an older MLflow; MLflow {VERSION} needs {newest}", advice
+
+
+def refused_schema(uri: str) -> str:
+    """Return in one line why MLflow must not open a database; '' if it may, and for servers.
+
+    A database that is locked, or not recovered from a crash yet, may be opened: MLflow waits, and recovers it.
+    """
+    if not uri.startswith(DATABASES) or is_missing(uri):
+        return ""
+    try:
+        return ". ".join(filter(None, schema_fault(uri)))
+    except OperationalError:
+        return ""
+    except DatabaseError as error:
+        return f"{without_password(uri)} cannot be read ({error.orig}). {ANOTHER}"
+
+
+def known_revisions() -> ScriptDirectory:
+    """Return the schema revisions that this MLflow knows."""
+    return ScriptDirectory(str(Path(str(db_migrations.__file__)).parent))
