@@ -9,9 +9,8 @@ or as one entry of a dict ('state_dict', 'netG'). `reference_tensors` takes both
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +23,7 @@ from models.networks.generator import Generator, ResidualBlock
 from models.networks.projector import Projector
 from models.networks.weights import load_weights, named_tensors
 
+Sizes = TypeVar("Sizes")
 Weights = Mapping[str, Tensor]
 Network = Generator | Discriminator | Projector
 RESIDUAL_BLOCK = r"model\.(\d+)\.conv_block\."
@@ -77,8 +77,7 @@ def read_generator(weights: Weights, path: str) -> Generator:
     blocks = {int(found[1]) for name in weights if (found := re.match(RESIDUAL_BLOCK, name))}
     filters = [int(name.split(".")[1]) for name in weights if re.fullmatch(r"model\.\d+\.filt", name)]
     down, up = any(number < min(blocks) for number in filters), any(number > max(blocks) for number in filters)
-    with _named(path):
-        config = GeneratorConfig(stem.shape[0], len(blocks), down)
+    config = _sized(lambda: GeneratorConfig(stem.shape[0], len(blocks), down), path)
     # Takes no memory until the weights are known to fit, since a file of few bytes may ask for any size.
     with torch.device("meta"):
         generator = Generator(config, stem.shape[1], image.shape[0], antialias_up=up)
@@ -86,22 +85,13 @@ def read_generator(weights: Weights, path: str) -> Generator:
     return generator
 
 
-@contextmanager
-def _named(path: str) -> Iterator[None]:
-    """Put the file's path before the error of a size that no network may have."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
 def read_discriminator(weights: Weights, path: str) -> Discriminator:
     """Build the PatchGAN of the weights. They give its channels, layers and anti-aliasing."""
     _require_kind("a discriminator", weights, path)
     first = _tensor(weights, "model.0.weight", path)
     convolutions = sum(name.endswith(".weight") for name in weights)
-    with _named(path):
-        config = DiscriminatorConfig(first.shape[0], max(1, convolutions - 2), _is_antialiased(weights))
+    layers, antialias = max(1, convolutions - 2), _is_antialiased(weights)
+    config = _sized(lambda: DiscriminatorConfig(first.shape[0], layers, antialias), path)
     discriminator = Discriminator(config, first.shape[1])
     load_reference_weights(discriminator, weights, path)
     return discriminator
@@ -224,6 +214,14 @@ def _stage_numbers(generator: Generator) -> dict[str, range]:
         numbers[stage] = range(first, behind)
         first = behind
     return numbers
+
+
+def _sized(make: Callable[[], Sizes], path: str) -> Sizes:
+    """Return the sizes of a network. Put the file's path before the error of sizes that no network may have."""
+    try:
+        return make()
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _require_kind(wanted: str, weights: Weights, path: str) -> None:

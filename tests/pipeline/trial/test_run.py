@@ -23,7 +23,7 @@ from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.training.loop import StepReport, loss_history
 from pipeline.trial import run as module
 from pipeline.trial.job import TrialJob
-from pipeline.trial.run import run_trial
+from pipeline.trial.run import InterruptedTrialError, run_trial
 
 
 def job_of(config: Config, experiment: str = "stripes") -> TrialJob:
@@ -177,8 +177,24 @@ def test_a_checkpoint_that_cannot_be_written_in_the_background_ends_the_trial(
     with pytest.raises(OSError, match="No space left on device"):
         list(run_trial(job))
     run = read(job)
-    assert run.info.status == "FAILED"
+    assert run.info.status == "RUNNING", "the same command resumes it once there is room"
     assert "No space left on device" in run.data.tags["error"]
+
+
+def test_a_trial_that_is_asked_to_stop_saves_between_two_steps_and_repeats_none(
+    project: Path, tiny: Callable[..., Config]
+) -> None:
+    whole, stopped = job_of(tiny("paths.trials=whole"), "whole"), job_of(tiny("paths.trials=stopped"), "stopped")
+    list(run_trial(whole))
+    asked = iter([False, False, True])
+    with pytest.raises(InterruptedTrialError, match="step 3 of 12"):
+        list(run_trial(stopped, lambda: next(asked)))
+    assert read(stopped).info.status == "RUNNING"
+    assert load_checkpoint(Path(stopped.checkpoint))["step"] == 3
+    list(run_trial(stopped))
+    assert "cost/steps_repeated" not in read(stopped).data.metrics
+    scores = [name for name in history(whole) if name.startswith("eval/")]
+    assert [history(stopped)[name] for name in scores] == [history(whole)[name] for name in scores]
 
 
 def test_a_long_epoch_is_saved_within_and_goes_on_from_there(
