@@ -33,13 +33,14 @@ def guarded(server: str, address: str, *, own: bool) -> Iterator[None]:
     over = threading.Event()
 
     def watch() -> None:
-        refusals = 0
+        refusals, family = 0, set(processes)
         while not over.wait(SECONDS_APART):
+            family |= {below for pid in processes for below in _descendants(pid)}
             ended = [name for pid, name in processes.items() if not _runs(pid)]
             refusals = 0 if ended or _answers(address) else refusals + 1
             if ended or refusals == MOST_REFUSALS:
                 save_trials(server)
-                _start_anew(ended[0], processes) if own and ended else _end(address)
+                _start_anew(ended[0], family) if own and ended else _end(address)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -50,15 +51,15 @@ def guarded(server: str, address: str, *, own: bool) -> Iterator[None]:
         thread.join()
 
 
-def _start_anew(ended: str, processes: dict[int, str]) -> NoReturn:
-    """Run the same command in this process again: it goes on from the checkpoints."""
+def _start_anew(ended: str, family: set[int]) -> NoReturn:
+    """Run the same command in this process again: it goes on from the checkpoints. family: Ray's processes."""
     starts = int(os.environ.get(STARTS, "0")) + 1
     _say(f"Ray's process {ended} has ended.")
     if starts > MOST_STARTS:
         _say(f"error: That was the {starts}th time. Look for the reason, then run the same command to resume.")
         os._exit(2)
     _say(f"Starting Ray anew ({starts} of at most {MOST_STARTS} times).")
-    for pid in processes:
+    for pid in family:
         with suppress(ProcessLookupError, ChildProcessError):
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -81,9 +82,20 @@ def _say(text: str) -> None:
 
 def _ray_processes() -> dict[int, str]:
     """Return Ray's processes among the children of this process, by their ids."""
-    children = [pid for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split()]
-    names = {int(pid): Path("/proc", pid, "comm").read_text().strip() for pid in children}
+    names = {pid: Path("/proc", str(pid), "comm").read_text().strip() for pid in _children("self")}
     return {pid: name for pid, name in names.items() if name in RAY_PROCESSES and _runs(pid)}
+
+
+def _children(pid: int | str) -> list[int]:
+    lists: list[str] = []
+    with suppress(OSError):  # the process has ended
+        lists = [task.read_text() for task in Path("/proc", str(pid), "task").glob("*/children")]
+    return [int(child) for text in lists for child in text.split()]
+
+
+def _descendants(pid: int) -> set[int]:
+    children = _children(pid)
+    return {*children, *(below for child in children for below in _descendants(child))}
 
 
 def _runs(pid: int) -> bool:

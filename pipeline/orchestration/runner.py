@@ -24,6 +24,7 @@ from pipeline.orchestration.sampler import add_sample, halving_rungs
 from pipeline.tracking.store import Tracker
 from pipeline.trial.job import Ending, Outcome, TrialJob
 from pipeline.trial.lock import is_claimed
+from pipeline.trial.waiting_records import send_waiting_records
 
 # How often to look whether another process has ended a trial.
 POLL_SECONDS = 2.0
@@ -63,6 +64,8 @@ def run_trials(
                 run_jobs(jobs_left, slots, events, storage, server, rungs=halving_rungs(plan))
         finally:
             shutil.rmtree(storage, ignore_errors=True)  # Tune's state for a restore that this project never makes
+    plan.tracker.find_trials()  # waits until the store answers
+    send_waiting_records(Path(plan.config.paths.trials), plan.tracker.uri)
     return with_records(jobs_left.plan, plan.tracker.find_trials())
 
 

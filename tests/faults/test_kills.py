@@ -72,6 +72,7 @@ def test_a_sweep_that_is_killed_at_random_moments_ends_like_the_undisturbed_one(
     print(f"{done} kills: {counted(hits)}; {tries} commands to finish")
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("victim", ["trial", "worker", "gcs", "raylet"])
 def test_a_sweep_goes_on_by_itself_when_a_part_of_it_is_killed(
     pair: Path, uri: str, undisturbed: Results, victim: str
@@ -91,6 +92,7 @@ def test_a_sweep_goes_on_by_itself_when_a_part_of_it_is_killed(
         assert "Starting Ray anew" in errors
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize(
     ("number", "whole_group"), [(signal.SIGINT, True), (signal.SIGTERM, True), (signal.SIGHUP, False)]
 )
@@ -111,6 +113,7 @@ def test_a_signal_lets_trials_save_and_ends_the_sweep(
     assert_nothing_is_left(uri, [sweep])
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_sweep_under_nohup_outlives_its_terminal(pair: Path, uri: str, undisturbed: Results) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does
     try:

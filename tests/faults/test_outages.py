@@ -61,6 +61,7 @@ def test_records_that_the_store_has_missed_are_sent_by_tables(pair: Path, undist
             assert_nothing_is_left(uri, [sweep])
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_database_that_another_writer_keeps_locked_fails_no_trial(pair: Path, undisturbed: Results) -> None:
     sweep = start("sweep", "pair")
     until(lambda: list(pair.glob("trials/*/last.pt")))
@@ -73,6 +74,7 @@ def test_a_database_that_another_writer_keeps_locked_fails_no_trial(pair: Path, 
     assert_nothing_is_left(f"sqlite:///{pair / 'mlflow.db'}", [sweep])
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_trial_without_progress_is_ended_and_goes_on(pair: Path, undisturbed: Results) -> None:
     sweep = start("sweep", "pair", "compute.stall_minutes=0.3")
     until(lambda: len(trial_processes(sweep)) == 2 and len(list(pair.glob("trials/*/last.pt"))) == 2)

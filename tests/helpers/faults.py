@@ -22,7 +22,7 @@ SWEEP = """
 name: pair
 question: Do two trials end?
 base: [task=stripes, data.train_count=24, data.test_count=6, data.size=32, model.generator.channels=4,
-       model.discriminator.channels=4, train.constant_epochs=3, train.decay_epochs=1, train.log_every_steps=4,
+       model.discriminator.channels=4, train.constant_epochs=5, train.decay_epochs=1, train.log_every_steps=4,
        metric.every_epochs=1, compute.cpus_per_trial=1]
 seeds: [0]
 rows:
@@ -183,6 +183,7 @@ def mlflow_server(folder: Path, port: int = 0) -> Iterator[tuple[str, subprocess
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        cwd="/",
         env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
     )
     uri = f"http://127.0.0.1:{port}"

@@ -1,11 +1,8 @@
-"""Sweeps as commands: results, resuming after a kill, Ctrl-C, failed trials, searches."""
+"""Sweeps as commands: results, failed trials, two at once, searches. tests/faults kills and interrupts them."""
 
-import json
-import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,33 +97,6 @@ def test_a_sweep_ends_with_its_table_and_the_same_command_again_trains_nothing(p
     assert "nothing to train" in again.stdout
     assert table.read_bytes() == written
     assert {trial.info.run_id: trial.info.end_time for trial in trials()} == before
-
-
-def test_a_killed_sweep_is_carried_on_by_the_same_command(pair: Path) -> None:
-    killed = subprocess.Popen(command("sweep", "pair"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until(lambda: len(list(pair.glob("trials/*/last.pt"))) == 2)
-    kill(killed, pair)
-    assert Counter(trial.info.status for trial in trials())["RUNNING"] >= 1
-    planned = json.loads(run("plan", "pair", "--json").stdout)["trials"]
-    assert any(trial["state"] == "interrupted" and trial["step"] > 0 for trial in planned)
-
-    carried_on = run("sweep", "pair")
-    assert carried_on.returncode == 0, carried_on.stdout + carried_on.stderr
-    assert [trial.info.status for trial in trials()] == ["FINISHED"] * 2
-    assert_no_step_stands_twice()
-
-
-def test_ctrl_c_ends_a_sweep_at_once_and_in_one_line(pair: Path) -> None:
-    started = subprocess.Popen(command("sweep", "pair"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: len(list(pair.glob("trials/*/last.pt"))) == 2)
-    started.send_signal(signal.SIGINT)
-    said, errors = started.communicate(timeout=60)
-    assert started.returncode == 130
-    saving, line = errors.strip().splitlines()
-    assert "save" in saving
-    assert "Interrupted" in line and "same command" in line
-    assert "Traceback" not in said
-    assert not any(is_claimed(folder) for folder in pair.glob("trials/*"))
 
 
 def test_a_failing_trial_stops_no_other_and_is_tried_again(pair: Path) -> None:
