@@ -63,7 +63,7 @@ RESULT_TAGS = (
     Tag.ERROR, Tag.STOPPED, Tag.TIMED, Tag.COMMIT, Tag.RESULT_VERSION, Tag.DATA_FINGERPRINT, Tag.DEVICE_NAME,
     Tag.TORCH, Tag.EXTRACTOR, Tag.WEIGHTS, Tag.LAYER, Tag.DIMENSIONS, Tag.RESIZE, Tag.IMAGE_SIZE, Tag.IMAGES_A,
     Tag.IMAGES_B, Tag.KID_SUBSET_SIZE, Tag.ARITHMETIC, Tag.COMPUTED_BY, Tag.VGG16, Tag.LPIPS_VGG16, Tag.DINOV2,
-    Tag.SEGMENTER, Tag.LEFT_OUT,
+    Tag.SEGMENTER,
 )  # fmt: skip
 
 # Of a trial, the tag with the name of its row in a sweep, and the tag with what that row sets, as JSON.

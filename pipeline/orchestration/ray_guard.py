@@ -40,7 +40,7 @@ def guarded(server: str, address: str, *, own: bool) -> Iterator[None]:
             refusals = 0 if ended or _answers(address) else refusals + 1
             if ended or refusals == MOST_REFUSALS:
                 save_trials(server)
-                _start_anew(ended[0], family) if own and ended else _end(address)
+                _start_anew(ended[0] if ended else "gcs_server", family) if own else _end(address)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

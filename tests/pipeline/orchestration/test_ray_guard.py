@@ -15,6 +15,8 @@ import os, pathlib, signal, subprocess, sys, threading
 from pipeline.orchestration import ray_guard
 ray_guard.SECONDS_APART = 0.05
 gcs = subprocess.Popen([sys.argv[1], "600"])
+while pathlib.Path(f"/proc/{gcs.pid}/comm").read_text() != "gcs_server\\n":
+    pass
 with pathlib.Path("starts.txt").open("a") as file:
     print(gcs.pid, file=file)
 with ray_guard.guarded("/no/server", "127.0.0.1:" + sys.argv[2], own=True):
@@ -53,7 +55,7 @@ def test_a_sweep_starts_anew_when_its_own_ray_ends_but_not_for_ever(tmp_path: Pa
         sweep = start(tmp_path, OWN, str(program), str(answering.getsockname()[1]))
         _, errors = sweep.communicate(timeout=120)
     assert sweep.returncode == 2, errors
-    assert len((tmp_path / "starts.txt").read_text().split()) == 1 + MOST_STARTS
+    assert len((tmp_path / "starts.txt").read_text().split()) == 1 + MOST_STARTS, errors
     assert errors.count("Starting Ray anew") == MOST_STARTS
     assert "run the same command to resume" in errors.splitlines()[-1]
 
