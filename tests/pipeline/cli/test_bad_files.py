@@ -9,6 +9,8 @@ from pipeline.__main__ import main
 from pipeline.config.sweep_file import load_sweep
 from pipeline.data.image_io import read_image, write_png
 from pipeline.orchestration.planner import plan_sweep
+from pipeline.orchestration.registration import register_trials
+from pipeline.orchestration.requirements import estimate_requirements
 
 
 @pytest.fixture
@@ -37,6 +39,13 @@ def test_skipping_bad_files_gives_the_keys_of_the_folder_without_them(
     printed = capsys.readouterr()
     assert r"mine: 1 bad file is left out: trainB/caf\xe9.png" in printed.err
     assert printed.out == ""  # what a command prints is for scripts
+
+
+def test_the_record_counts_the_files_that_were_left_out(project: Path, arguments: list[str]) -> None:
+    (project / "mine/trainB/torn.png").write_text("no picture")
+    plan = plan_sweep(load_sweep("smoke"), [*arguments, "data.on_bad=skip"])
+    register_trials(plan, estimate_requirements(plan))
+    assert {record.tags["images_left_out"] for record in plan.tracker.find_trials().values()} == {"1"}
 
 
 def test_other_words_for_bad_files_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
