@@ -38,12 +38,12 @@ def sweep(name: str, overrides: list[str], *, quiet: bool) -> int:
     with trial_server() as server:
         retry_failed, overrides = retries_failed(overrides)
         plan = plan_sweep(load_sweep(name), overrides)
+        clear_leftovers(Path(plan.config.paths.cache))
         if send_waiting_records(Path(plan.config.paths.trials), plan.tracker.uri):
             plan = with_records(plan, plan.tracker.find_trials())
         if plan.to_train(retry_failed=retry_failed) or plan.samples_to_draw:
             console.print(describe_devices(plan.machine, plan.config.compute), highlight=False, soft_wrap=True)
             check_readiness(plan)
-            clear_leftovers(Path(plan.config.paths.cache))
             plan = _train(plan, console, server, retry_failed=retry_failed)
         else:
             register_trials(plan)
@@ -68,12 +68,14 @@ def _train(plan: Plan, console: Console, server: str, *, retry_failed: bool) -> 
         if machine.device == "cuda" and plan.config.compute.mps == "auto":
             # Before Ray starts, because its workers copy the environment at that moment.
             held.enter_context(_mps(estimate.result(), console))
-        with cluster(machine.cores, machine.gpus, machine.memory_gb) as address:
+        with (
+            cluster(machine.cores, machine.gpus, machine.memory_gb) as address,
+            guarded(server, address, own=not joins_a_cluster()),
+        ):
             requirements = estimate.result()
             for share in {requirement.share for requirement in requirements}:
                 require_offer(share)
-            own = not joins_a_cluster()
-            with at_first_signal(partial(_save_and_end, server)), guarded(server, address, own=own):
+            with at_first_signal(partial(_save_and_end, server)):
                 return run_trials(plan, requirements, console, server, retry_failed=retry_failed)
 
 

@@ -30,22 +30,34 @@ def guarded(server: str, address: str, *, own: bool) -> Iterator[None]:
     service.
     """
     processes = _ray_processes() if own else {}
+    family = set(processes)
     over = threading.Event()
 
+    def ended() -> list[str]:
+        family.update(below for pid in processes for below in _descendants(pid))
+        return [name for pid, name in processes.items() if not _runs(pid)]
+
+    def act(name: str) -> NoReturn:
+        save_trials(server)
+        _start_anew(name, family) if own else _end(address)
+
     def watch() -> None:
-        refusals, family = 0, set(processes)
+        refusals = 0
         while not over.wait(SECONDS_APART):
-            family |= {below for pid in processes for below in _descendants(pid)}
-            ended = [name for pid, name in processes.items() if not _runs(pid)]
-            refusals = 0 if ended or _answers(address) else refusals + 1
-            if ended or refusals == MOST_REFUSALS:
-                save_trials(server)
-                _start_anew(ended[0] if ended else "gcs_server", family) if own else _end(address)
+            names = ended()
+            refusals = 0 if names or _answers(address) else refusals + 1
+            if names or refusals == MOST_REFUSALS:
+                act(names[0] if names else "gcs_server")
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
         yield
+    except Exception:
+        # The driver may notice first that Ray has ended.
+        if names := ended():
+            act(names[0])
+        raise
     finally:
         over.set()
         thread.join()

@@ -62,11 +62,22 @@ def cluster(cores: int, gpus: int, memory_gb: float) -> Iterator[str]:
     if not joins_a_cluster():
         # Only who knows this token gets in. It is in the environment alone; Ray would keep one in the home folder.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    ray.init(**({} if joins_a_cluster() else own), log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        ray.init(**({} if joins_a_cluster() else own), log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # of many kinds, from Ray's processes, sockets and files
+        raise UserError(_start_fault(first_line(error))) from None
     try:
         yield ray.get_runtime_context().gcs_address
     finally:
         ray.shutdown()
+
+
+def _start_fault(why: str) -> str:
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        advice = "Check that the cluster runs, and that RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH has its token"
+        return f"RAY_ADDRESS={address}: the cluster cannot be joined ({why}). {advice}."
+    return f"Ray could not be started ({why}). Run the same command again."
 
 
 def require_offer(share: Share) -> None:
