@@ -28,6 +28,8 @@ SECONDS_APART = 60.0
 # A trial keeps two checkpoints. The one before serves if the last one is damaged.
 LAST, PREVIOUS = "last.pt", "previous.pt"
 CHECKSUM = b"sha256 "
+# What the system says of a disk that is faulty or not there now.
+AWAY = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EROFS)
 READ_BYTES = 2**20
 
 
@@ -36,8 +38,9 @@ class StorageError(UserError):
 
 
 def is_storage_fault(error: BaseException) -> bool:
-    """Return whether an error is of a disk, and may be gone once there is room."""
-    return isinstance(error, StorageError) or (isinstance(error, OSError) and error.errno in FULL)
+    """Return whether a disk is full or away, so that the same may succeed later."""
+    of_system = error.__cause__ if isinstance(error, StorageError) else error
+    return isinstance(of_system, OSError) and of_system.errno in (*FULL, *AWAY)
 
 
 class Checkpoints:
@@ -122,7 +125,7 @@ def load_checkpoint(path: Path, advice: str = "") -> dict[str, Any]:
     except Exception as error:  # foreign bytes fail in many ways
         # zipfile asks for an impossible place (EINVAL) in a damaged file. Other errors of the system are the disk's.
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
-            raise StorageError(f"{error.strerror or error}: {path}.") from None
+            raise StorageError(f"{error.strerror or error}: {path}.") from error
         if is_out_of_memory(error):
             raise
         content, reason = None, first_line(error).partition(". ")[0]
