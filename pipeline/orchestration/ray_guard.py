@@ -35,6 +35,8 @@ def guarded(server: str, address: str, *, own: bool) -> Iterator[None]:
 
     def ended() -> list[str]:
         family.update(below for pid in processes for below in _descendants(pid))
+        # The system gives the id of a process that is gone to another one, which must not be killed.
+        family.intersection_update([pid for pid in family if _runs(pid)])
         return [name for pid, name in processes.items() if not _runs(pid)]
 
     def act(name: str) -> NoReturn:
