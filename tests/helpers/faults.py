@@ -32,6 +32,7 @@ rows:
 # Differ between runs of the same command, or tell how it was disturbed.
 NOT_COMPARED = ("_peak_", "cost/steps_repeated", "run_id", "losses")
 MOST_TRIES = 12
+PHASES = ("start", "planning", "Ray starts", "trials start", "training", "saving", "tables")
 
 
 def command(*arguments: str) -> list[str]:
@@ -50,12 +51,12 @@ def start(*arguments: str, **variables: str) -> subprocess.Popen[str]:
     )
 
 
-def until(reached: Callable[[], object], seconds: float = 120) -> None:
+def until(reached: Callable[[], object], seconds: float = 120, every: float = 0.05) -> None:
     """Wait for something that no event announces to this process."""
     deadline = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 def descendants(pid: int) -> list[int]:
