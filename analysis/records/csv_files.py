@@ -65,7 +65,8 @@ def read_csv(folder: Path) -> tuple[SweepRecord, pd.DataFrame]:
         settings = {name.removeprefix(SETTING): _parse(first[name]) for name in trials if name.startswith(SETTING)}
         rows.append(SweepRow(str(row), first["paper"], dict(zip(of_row["seed"], of_row["key"], strict=True)), settings))
     ended = values.pivot(index=["row", "seed"], columns="metric", values="value")
-    described = trials[["row", "seed", *KEPT]].assign(run_id="")
+    # Files of older versions lack some tags.
+    described = trials.reindex(columns=["row", "seed", *KEPT], fill_value="").assign(run_id="")
     runs = described.set_index(["row", "seed"]).join(ended[list(dict.fromkeys(values["metric"]))])
     sweep = trials.iloc[0]
     shared: dict[str, Any] = {name: sweep[name] for name in TEXTS}

@@ -23,6 +23,7 @@ class Tag:
     TRIAL_KEY = "trial_key"
     WORK = "work"  # `StepCost.work`: trials with the same work have steps of the same cost
     ERROR, STOPPED = "error", "stopped"
+    COLLAPSED = "collapsed"  # the last epoch after which all translations were alike
     LOSSES = "losses"  # how often a sweep has lost the trial and let it go on
     OUT_OF_MEMORY_GB = "out_of_memory_gb"
     COMMIT, RESULT_VERSION, DATA_FINGERPRINT = "commit", "result_version", "data_fingerprint"
@@ -60,10 +61,10 @@ PROVENANCE_TAGS: Mapping[str, str] = {
 }  # fmt: skip
 # The tags of a trial that results use. Older trials lack some of them, which are then ''.
 RESULT_TAGS = (
-    Tag.ERROR, Tag.STOPPED, Tag.TIMED, Tag.COMMIT, Tag.RESULT_VERSION, Tag.DATA_FINGERPRINT, Tag.DEVICE_NAME,
-    Tag.TORCH, Tag.EXTRACTOR, Tag.WEIGHTS, Tag.LAYER, Tag.DIMENSIONS, Tag.RESIZE, Tag.IMAGE_SIZE, Tag.IMAGES_A,
-    Tag.IMAGES_B, Tag.KID_SUBSET_SIZE, Tag.ARITHMETIC, Tag.COMPUTED_BY, Tag.VGG16, Tag.LPIPS_VGG16, Tag.DINOV2,
-    Tag.SEGMENTER,
+    Tag.ERROR, Tag.STOPPED, Tag.COLLAPSED, Tag.TIMED, Tag.COMMIT, Tag.RESULT_VERSION, Tag.DATA_FINGERPRINT,
+    Tag.DEVICE_NAME, Tag.TORCH, Tag.EXTRACTOR, Tag.WEIGHTS, Tag.LAYER, Tag.DIMENSIONS, Tag.RESIZE, Tag.IMAGE_SIZE,
+    Tag.IMAGES_A, Tag.IMAGES_B, Tag.KID_SUBSET_SIZE, Tag.ARITHMETIC, Tag.COMPUTED_BY, Tag.VGG16, Tag.LPIPS_VGG16,
+    Tag.DINOV2, Tag.SEGMENTER,
 )  # fmt: skip
 
 # Of a trial, the tag with the name of its row in a sweep, and the tag with what that row sets, as JSON.

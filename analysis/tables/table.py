@@ -151,6 +151,11 @@ def _footnotes(record: SweepRecord, hidden: Set[str]) -> tuple[dict[str, str], l
         for trial in record.finished
         if trial["not_finite"]
     ]
+    notes += [
+        f"{trial['row']}, seed {trial['seed']}: collapsed, all translations were alike after epoch {trial['collapsed']}"
+        for trial in record.finished
+        if trial["collapsed"]
+    ]
     timed, left_out = timing_conditions(record)
     if left_out:
         notes.append(

@@ -128,6 +128,7 @@ def _report(
     remarks = [bias_sentence(frechet, kernel, provenance, scores[f"{kernel}_std"])]
     if calibrates and config.extractor == INCEPTION:
         remarks.append(calibration(tracker.experiment, provenance, scores[frechet]))
+    remarks += ["All images are alike: the generator has collapsed."] if evaluation.collapsed else []
     remarks = [sentence for sentence in remarks if sentence]
     for sentence in remarks:
         print(sentence)

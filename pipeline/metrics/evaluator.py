@@ -31,18 +31,23 @@ from pipeline.metrics.names import metric_names
 
 Translate = Callable[[Tensor], Tensor]
 
+# Translations are all alike if they differ by less than this part of what the test images of B differ by.
+ALIKE = 0.02
+
 
 @dataclass(frozen=True)
 class Evaluation:
     """The scored images (N, 3, H, W), their scores by name, how they were computed, and a grid (H, W, 3) of 8 bits.
 
-    The rows of the grid: inputs if they are known, outputs, and for each output the nearest image of B.
+    The rows of the grid: inputs if they are known, outputs, and for each output the nearest image of B. collapsed: all
+    images are alike, as if the generator had no input.
     """
 
     outputs: Images
     scores: dict[str, float]
     provenance: dict[str, str]
     grid: Images
+    collapsed: bool
 
 
 class Evaluator:
@@ -142,7 +147,13 @@ class Evaluator:
         neighbours = self.test_b[nearest_neighbours(features[:count], self.features_b)]
         rows = [self.test_a, outputs, neighbours] if paired else [outputs, neighbours]
         grid = np.concatenate([np.concatenate(list(images[:count]), axis=2) for images in rows], axis=1)
-        return Evaluation(outputs, scores, self.provenance(len(outputs)), grid.transpose(1, 2, 0))
+        collapsed = mean_range(outputs) < ALIKE * mean_range(self.test_b)
+        return Evaluation(outputs, scores, self.provenance(len(outputs)), grid.transpose(1, 2, 0), collapsed)
+
+
+def mean_range(images: Images) -> float:
+    """Return by how many levels (0 to 255) a value of images (N, 3, H, W) differs between them, on average."""
+    return float(np.ptp(images, axis=0).mean())
 
 
 def in_8_bits_rgb(images: Picture) -> NDArray[np.uint8]:

@@ -74,6 +74,10 @@ class TrialRun:
             content = {"step": step, "scores": scores, "made_with": made_with, "grid": grid}
             self._unsent.append(Entry("evaluation", content))
 
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Set tags with the next batch."""
+        self._unsent.append(Entry("tags", tags))
+
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Log values of a step, and that it is done, with the next batch.
 

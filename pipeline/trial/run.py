@@ -151,6 +151,10 @@ class _Training:
         with self.meter.evaluation(self.state, self.evaluator.resident_tensors()):
             evaluation = self.evaluator.evaluate(self.state.objective.translator.translate)
         self.evaluations[step] = evaluation.scores
+        if evaluation.collapsed:
+            # A result and no failure: some generators recover.
+            print(f"After epoch {epoch} all test images of A have the same translation: the generator has collapsed.")
+            self.writer.write(partial(self.run.tag, {Tag.COLLAPSED: str(epoch)}))
         made_with = {"step": step, "epoch": epoch, **evaluation.provenance, **self.tags}
         self.writer.write(partial(self.run.log_evaluation, step, evaluation.scores, made_with, evaluation.grid))
         return evaluation.scores

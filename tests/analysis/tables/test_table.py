@@ -213,6 +213,12 @@ def test_a_score_that_is_not_finite_is_left_out_with_a_footnote() -> None:
     assert found.notes == ("a, seed 0: left out, not finite: last/fid, best/fid",)
 
 
+def test_a_collapsed_trial_counts_and_is_named_in_a_footnote() -> None:
+    found = made(finished("a", 0, last__fid=1.0), finished("a", 1, last__fid=3.0, collapsed="7"))
+    assert "2.0 ± 1.4" in found.cells.loc["a"].to_list()
+    assert found.notes == ("a, seed 1: collapsed, all translations were alike after epoch 7",)
+
+
 def test_a_row_that_is_called_as_the_source_is_keeps_its_name() -> None:
     cells = made(finished(SOURCE_ROW, 0, last__fid=1.0, source__fid=9.0)).cells
     assert list(cells.index) == [f"{SOURCE_ROW} (images of A)", SOURCE_ROW]

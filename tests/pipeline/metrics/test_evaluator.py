@@ -83,6 +83,17 @@ def test_a_translation_that_is_not_finite_is_refused(evaluator: Evaluator) -> No
         evaluator.evaluate(lambda images: images / (images - images))
 
 
+@pytest.mark.parametrize("levels", [0.0, 2 / 255])
+def test_a_generator_that_makes_one_image_of_all_has_collapsed(evaluator: Evaluator, levels: float) -> None:
+    """Also if the images differ by a level or two."""
+    assert evaluator.evaluate(lambda images: 0.3 + levels * images).collapsed
+
+
+def test_images_that_differ_have_not_collapsed(evaluator: Evaluator) -> None:
+    assert not evaluator.evaluate(lambda images: images).collapsed
+    assert not evaluator.evaluate_images(evaluator.test_b[:2]).collapsed
+
+
 def test_scores_come_with_what_they_were_made_with(evaluator: Evaluator) -> None:
     made_with = evaluator.evaluate(lambda images: images).provenance
     assert made_with["extractor"] == "small-conv"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_run import history, job_of, read
+from trial_jobs import history, job_of, read
 
 from pipeline.__main__ import main
 from pipeline.config.schema import Config

@@ -1,5 +1,4 @@
 import json
-import math
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -8,42 +7,13 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
-from mlflow.entities import Run
+from trial_jobs import history, job_of, read
 
-from pipeline.config.compose import tracking_uri
 from pipeline.config.schema import Config
-from pipeline.config.trial_key import trial_key
-from pipeline.data.dataset_cache import prepare
-from pipeline.errors import UserError
-from pipeline.hardware.share import Share
-from pipeline.orchestration.planner import checkpoint_path
-from pipeline.tracking.store import Tracker, store_lock
 from pipeline.training.background_writer import Writer
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
-from pipeline.training.loop import StepReport, loss_history
 from pipeline.trial import run as module
-from pipeline.trial.job import TrialJob
 from pipeline.trial.run import InterruptedTrialError, run_trial
-
-
-def job_of(config: Config, experiment: str = "stripes") -> TrialJob:
-    data = prepare(config.data, Path(".cache"))
-    uri = tracking_uri(config)
-    key = trial_key(config, data.fingerprint, "")
-    tracker = Tracker(uri, experiment, Path("mlartifacts").absolute().as_uri(), store_lock(uri, Path("trials")))
-    run_id = tracker.create_trial(key, "row, seed 0")
-    places = (str(data.folder), str(checkpoint_path(config, key)), str(Path(".cache").absolute()), uri)
-    return TrialJob(config, key, run_id, *places, Share(1, 0.0, 1.0, 2))
-
-
-def read(job: TrialJob) -> Run:
-    return MlflowClient(job.tracking_uri).get_run(job.run_id)
-
-
-def history(job: TrialJob) -> dict[str, list[tuple[int, float]]]:
-    client = MlflowClient(job.tracking_uri)
-    names = [name for name in read(job).data.metrics if name.startswith(("train/", "eval/"))]
-    return {name: [(m.step, m.value) for m in client.get_metric_history(job.run_id, name)] for name in names}
 
 
 def test_a_finished_trial_leaves_all_that_tables_need(project: Path, tiny: Callable[..., Config]) -> None:
@@ -95,14 +65,6 @@ def test_what_one_trial_has_compiled_the_next_one_finds(project: Path, tiny: Cal
         assert "compiled" in read(job).data.tags["timed"]
         kernels.append(set(Path(".cache/compiled").rglob("*.so")))
     assert kernels[0] and kernels[1] == kernels[0]
-
-
-def test_compiling_without_a_compiler_is_refused_in_one_line(
-    project: Path, tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(UserError, match=r"train\.compile=true needs a C\+\+ compiler.*no-such-compiler"):
-        list(run_trial(job_of(tiny("train.compile=true"))))
 
 
 def test_live_peaks_are_the_same_in_every_run(project: Path, tiny: Callable[..., Config]) -> None:
@@ -165,22 +127,6 @@ def test_a_score_is_recorded_before_it_is_reported(
             assert (progress.step, progress.score) in history(job)["eval/fd_small_conv"]
 
 
-def test_a_checkpoint_that_cannot_be_written_in_the_background_ends_the_trial(
-    project: Path, tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device", "last.pt")
-
-    monkeypatch.setattr(module, "Writer", lambda background: Writer(background=True))
-    monkeypatch.setattr("pipeline.training.checkpoint.save_checkpoint", full)
-    job = job_of(tiny())
-    with pytest.raises(OSError, match="No space left on device"):
-        list(run_trial(job))
-    run = read(job)
-    assert run.info.status == "RUNNING", "the same command resumes it once there is room"
-    assert "No space left on device" in run.data.tags["error"]
-
-
 def test_a_trial_that_is_asked_to_stop_saves_between_two_steps_and_repeats_none(
     project: Path, tiny: Callable[..., Config]
 ) -> None:
@@ -240,21 +186,6 @@ def test_a_trial_stopped_before_its_record_was_closed_is_closed_without_training
     assert read(job).info.status == "FINISHED"
 
 
-def test_a_failing_trial_says_why_in_its_run(
-    project: Path, tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def explode(*_: object) -> None:
-        raise RuntimeError("out of cheese")
-
-    monkeypatch.setattr("pipeline.training.state.build_objective", explode)
-    job = job_of(tiny())
-    with pytest.raises(RuntimeError):
-        list(run_trial(job))
-    run = read(job)
-    assert run.info.status == "FAILED"
-    assert run.data.tags["error"] == "RuntimeError: out of cheese"
-
-
 def test_best_is_the_lowest_distance_and_says_when_it_was(project: Path, tiny: Callable[..., Config]) -> None:
     job = job_of(tiny("train.decay_epochs=3"))
     list(run_trial(job))
@@ -282,21 +213,3 @@ def test_a_new_record_gets_the_whole_trial_though_a_checkpoint_is_there(
     assert again.checkpoint == first.checkpoint
     assert [progress.step for progress in run_trial(again)] == [4, 6, 8, 12]
     assert history(again) == history(first)
-
-
-def test_a_training_that_diverges_stops_and_says_which_loss(
-    project: Path, tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def diverging(reports: list[StepReport]) -> dict[str, torch.Tensor]:
-        history = loss_history(reports)
-        return {**history, "generator/nce_a": torch.tensor([math.nan])} if reports[-1].step > 6 else history
-
-    monkeypatch.setattr(module, "loss_history", diverging)
-    job = job_of(tiny())
-    with pytest.raises(UserError):
-        list(run_trial(job))
-    run = read(job)
-    assert run.info.status == "FAILED"
-    error = run.data.tags["error"]
-    assert all(fact in error for fact in ("diverged", "generator/nce_a is nan", "step 8", "train.learning_rate"))
-    assert load_checkpoint(Path(job.checkpoint))["step"] == 6
