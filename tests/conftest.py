@@ -22,6 +22,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--moments", type=int, default=3, help="how often tests of faults kill a sweep at a random moment")
+    parser.addoption("--trials", type=int, default=4, help="how many trials the long sweep of the faults has (200)")
     parser.addoption("--seed", type=int, help="the seed of these moments (drawn anew each time)")
 
 
