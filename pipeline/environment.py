@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import UserError
+from pipeline.processes import this_host
 
 # The path of a socket has at most 107 bytes. Ray's paths take about 75 of them.
 LONGEST_TEMPORARY = 30
@@ -31,14 +32,12 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
 def runtime_folder() -> Path:
     """Return this user's folder for sockets and Ray's sessions. Its path is short, and nobody else can open it.
 
-    Processes that do not see each other's process ids, as in containers, have different folders.
+    Hosts, and containers that do not see each other's processes, have different folders.
     """
     temporary = tempfile.gettempdir()
     # The folder below is checked to be of this user alone.
     base = Path(temporary if len(os.fsencode(temporary)) <= LONGEST_TEMPORARY else "/tmp")  # noqa: S108
-    space = Path("/proc/self/ns/pid")
-    number = "".join(filter(str.isdigit, str(space.readlink()))) if space.is_symlink() else "0"
-    folder = base / f"cut-ablation-{os.getuid()}-{number}"
+    folder = base / f"cut-ablation-{os.getuid()}-{this_host()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:

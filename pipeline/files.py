@@ -6,12 +6,12 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
+
+from pipeline.processes import start_of, this_host
 
 # A partial file of another host, whose processes cannot be asked for, is a leftover after this time without a write.
 ABANDONED_SECONDS = 24 * 3600.0
@@ -71,39 +71,15 @@ def remove(path: Path) -> None:
 
 def _partial_name(name: str) -> str:
     """A new temporary name. It says which process writes: its host, its id and when it started."""
-    return f".{name}.{_host()}-{os.getpid()}-{_start_of(os.getpid())}-{secrets.token_hex(4)}.partial"
+    return f".{name}.{this_host()}-{os.getpid()}-{start_of(os.getpid())}-{secrets.token_hex(4)}.partial"
 
 
 def _is_abandoned(partial: Path, host: str | None, pid: str, start: str) -> bool:
     if host is None:
         return True
-    if host == _host():
-        return _start_of(int(pid)) != int(start)
+    if host == this_host():
+        return start_of(int(pid)) != int(start)
     try:
         return time.time() - partial.stat().st_mtime > ABANDONED_SECONDS
     except FileNotFoundError:
         return False
-
-
-@cache
-def _host() -> str:
-    """Eight digits for the host. Containers that share a host's name have other process ids."""
-    namespace = Path("/proc/self/ns/pid")
-    processes = namespace.stat().st_ino if namespace.exists() else 0
-    return hashlib.sha256(f"{socket.gethostname()} {processes}".encode()).hexdigest()[:8]
-
-
-def _start_of(pid: int) -> int:
-    """When a process started, in the kernel's clock ticks since boot: 0 if that is not known, -1 if it is dead."""
-    try:
-        # The second field is a name in parentheses, which may contain spaces. The start is the 22nd.
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    except FileNotFoundError:
-        pass
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return -1
-    except PermissionError:  # a process of another user
-        pass
-    return 0

@@ -1,13 +1,13 @@
 """Clear what killed sweeps of this user have left here: Ray's processes and sessions, sockets, Tune's files."""
 
 import os
-import platform
 import shutil
 import signal
 from contextlib import suppress
 from pathlib import Path
 
 from pipeline.environment import runtime_folder
+from pipeline.processes import start_of, this_host
 
 
 def ray_sessions() -> Path:
@@ -17,7 +17,7 @@ def ray_sessions() -> Path:
 
 def tune_storage(cache: Path) -> Path:
     """The folder for Tune's files of this process."""
-    return cache / "ray" / f"{platform.node()}-{os.getpid()}"
+    return cache / "ray" / f"{this_host()}-{os.getpid()}"
 
 
 def clear_leftovers(cache: Path) -> None:
@@ -26,12 +26,12 @@ def clear_leftovers(cache: Path) -> None:
         _clear(session, session.name.rpartition("_")[2])
     for sockets in (runtime_folder() / "sockets").glob("*"):
         _clear(sockets, sockets.name.partition("-")[0])
-    for storage in (cache / "ray").glob(f"{platform.node()}-*"):
+    for storage in (cache / "ray").glob(f"{this_host()}-*"):
         _clear(storage, storage.name.rpartition("-")[2])
 
 
 def _clear(folder: Path, pid: str) -> None:
-    if folder.is_symlink() or not pid.isdigit() or Path("/proc", pid).exists():
+    if folder.is_symlink() or not pid.isdigit() or start_of(int(pid)) != -1:
         return
     for process in _with_open_files(folder):
         with suppress(ProcessLookupError):

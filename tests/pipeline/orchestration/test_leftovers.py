@@ -1,7 +1,6 @@
 """What killed sweeps leave is cleared; what belongs to living ones stays."""
 
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from pipeline.environment import runtime_folder
 from pipeline.errors import UserError
 from pipeline.orchestration.leftovers import clear_leftovers, ray_sessions, tune_storage
+from pipeline.processes import this_host
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def dead_pid() -> int:
 
 
 def test_the_next_sweep_clears_what_a_killed_one_has_left(temporary: Path, tmp_path: Path) -> None:
-    dead, host = dead_pid(), platform.node()
+    dead, host = dead_pid(), this_host()
     kept = [
         ray_sessions() / f"session_2026-01-01_00-00-00_000000_{os.getpid()}",
         runtime_folder() / f"sockets/{os.getpid()}-abc",

@@ -1,0 +1,14 @@
+import os
+import subprocess
+import sys
+
+from pipeline.processes import start_of
+
+
+def test_a_process_is_known_by_its_start_until_it_is_dead() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    started = start_of(child.pid)
+    assert started >= start_of(os.getpid()) > 0
+    assert start_of(child.pid) == started
+    child.communicate(b"\n")
+    assert start_of(child.pid) == -1
