@@ -15,7 +15,7 @@ from analysis.records.address import without_password
 from analysis.records.printable import printable
 from analysis.records.schema import RecordsError
 from pipeline.command_line import hide_password, parse
-from pipeline.environment import environment, library_settings
+from pipeline.environment import environment, library_settings, remove_process_folder, temporary_files_here
 from pipeline.errors import UserError, first_line
 from pipeline.signals import at_first_signal, interrupt
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     arguments, password = hide_password(arguments)
     try:
-        with environment(password):
+        with environment(password), temporary_files_here():
             return run(parse(arguments))
     except (UserError, RecordsError) as error:
         return _fail(str(error))
@@ -61,6 +61,7 @@ def script() -> NoReturn:
     """Run the command in sys.argv and end the process."""
     with at_first_signal(interrupt):
         code = main(sys.argv[1:])
+        remove_process_folder()
     sys.stdout.flush()
     sys.stderr.flush()
     # A normal exit destroys the objects of torch, MLflow and Ray one by one, which takes one to two seconds.

@@ -1,16 +1,18 @@
-"""What a process gets from its surroundings: environment variables, and a folder for sockets."""
+"""What a process gets from its surroundings: environment variables, and folders for temporary files and sockets."""
 
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.processes import this_host
 
-# The path of a socket has at most 107 bytes. Ray's paths take about 75 of them.
+# The path of a socket has at most 107 bytes. Ray's paths, and those of multiprocessing, take about 75 of them.
 LONGEST_TEMPORARY = 30
 
 
@@ -29,20 +31,49 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+@cache
+def temporary_base() -> Path:
+    """Return the system's folder for temporary files, or the one that TMPDIR names."""
+    return Path(tempfile.gettempdir())
+
+
 def runtime_folder() -> Path:
-    """Return this user's folder for sockets and Ray's sessions. Its path is short, and nobody else can open it.
+    """Return this user's folder for temporary files, sockets and Ray's sessions. Its path is short, and private.
 
     Hosts, and containers that do not see each other's processes, have different folders.
     """
-    temporary = tempfile.gettempdir()
-    # The folder below is checked to be of this user alone.
-    base = Path(temporary if len(os.fsencode(temporary)) <= LONGEST_TEMPORARY else "/tmp")  # noqa: S108
+    base = temporary_base()
+    if len(os.fsencode(base)) > LONGEST_TEMPORARY:
+        base = Path("/tmp")  # noqa: S108 (the folder below is checked to be of this user alone)
     folder = base / f"cut-ablation-{os.getuid()}-{this_host()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise UserError(f"{folder}: is not a folder of this user alone. Remove it, or set TMPDIR to another folder.")
     return folder
+
+
+def process_folder() -> Path:
+    """Return the folder of this process within the runtime folder. If it is killed, the next sweep removes it."""
+    folder = runtime_folder() / str(os.getpid())
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextmanager
+def temporary_files_here() -> Iterator[None]:
+    """Let Python's temporary files, those of libraries too, be in the folder of this process while the body runs."""
+    before, tempfile.tempdir = tempfile.tempdir, str(process_folder())
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
+def remove_process_folder() -> None:
+    """Remove the folder of this process, which ends now."""
+    with suppress(OSError, UserError):
+        shutil.rmtree(process_folder())
 
 
 def library_settings(cache: Path) -> dict[str, str]:

@@ -18,6 +18,7 @@ import torch
 
 from models.build import build_objective
 from pipeline.config.schema import Config, FolderConfig
+from pipeline.environment import temporary_base
 from pipeline.errors import first_line
 from pipeline.hardware.control_groups import cpu_limit, own_groups
 from pipeline.hardware.device import main_memory_bytes
@@ -151,7 +152,7 @@ def sweep_folders(config: Config, trials: int) -> list[tuple[str, Path, float]]:
         "cache": CACHE_GB + images,
     }
     own = [(f"paths.{name}", Path(getattr(paths, name)).absolute(), room) for name, room in needed.items()]
-    return [*own, ("temporary folder", Path(tempfile.gettempdir()), TEMPORARY_GB)]
+    return [*own, ("temporary folder", temporary_base(), TEMPORARY_GB)]
 
 
 def existing_folder(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Clear what killed sweeps of this user have left here: Ray's processes and sessions, sockets, Tune's files."""
+"""Clear what killed processes of this user have left here: Ray's processes and sessions, temporary files, sockets."""
 
 import os
 import shutil
@@ -24,8 +24,8 @@ def clear_leftovers(cache: Path) -> None:
     """Remove what processes that are gone have left, and end what they had started."""
     for session in ray_sessions().glob("session_*_*"):
         _clear(session, session.name.rpartition("_")[2])
-    for sockets in (runtime_folder() / "sockets").glob("*"):
-        _clear(sockets, sockets.name.partition("-")[0])
+    for folder in runtime_folder().glob("[0-9]*"):
+        _clear(folder, folder.name)
     for storage in (cache / "ray").glob(f"{this_host()}-*"):
         _clear(storage, storage.name.rpartition("-")[2])
 

@@ -17,6 +17,7 @@ from contextlib import closing, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from pipeline.environment import remove_process_folder, temporary_files_here
 from pipeline.errors import UserError, first_line
 from pipeline.trial.job import Ending, Outcome, Progress, TrialJob
 from pipeline.trial.lock import TakenError
@@ -119,10 +120,12 @@ def run_and_report(variables: dict[str, str], work: bytes, messages: Connection)
     os.environ.update(variables)
     try:
         target, job = pickle.loads(work)
-        outcome = target(job, messages.send)
+        with temporary_files_here():
+            outcome = target(job, messages.send)
     except BaseException as error:  # also SystemExit, which a library may raise
         traceback.print_exc()
         outcome = Outcome("failed", _reason(error))
+    remove_process_folder()
     messages.send(outcome)
     sys.stdout.flush()
     sys.stderr.flush()

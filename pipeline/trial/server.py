@@ -6,7 +6,6 @@ this server's Unix socket. So they need no fork server and no torch.
 
 import math
 import multiprocessing
-import os
 import signal
 import socket
 import tempfile
@@ -19,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
-from pipeline.environment import environment, runtime_folder
+from pipeline.environment import environment, process_folder
 from pipeline.errors import first_line
 from pipeline.hardware.control_groups import out_of_memory_kills, own_groups
 from pipeline.signals import ENDING
@@ -50,10 +49,8 @@ def trial_server() -> Iterator[str]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    sockets = runtime_folder() / "sockets"
-    sockets.mkdir(exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=sockets) as folder,
+        tempfile.TemporaryDirectory(dir=process_folder()) as folder,
         socket.socket(socket.AF_UNIX) as listener,
     ):
         address = f"{folder}/socket"

@@ -27,7 +27,7 @@ from faults import (
 
 pytestmark = pytest.mark.fault
 
-# Half of the kills fall on any second of a sweep, which takes about this long on two quiet cores. The other half falls
+# A quarter of the kills falls on any second of a sweep, which takes about this long on two quiet cores. The rest falls
 # on any phase: most of so short a sweep is the start of Ray.
 SECONDS = 20.0
 VICTIMS = ("driver", "driver", "group", "trial", "trial", "worker", "raylet", "gcs", "forkserver")
@@ -40,7 +40,7 @@ def uri(pair: Path) -> str:
 
 def wait_for_a_moment(sweep: subprocess.Popen[str], rng: random.Random) -> None:
     """Wait for the moment of a kill, or for the end of the sweep."""
-    if rng.random() < 0.5:
+    if rng.random() < 0.25:
         end = time.monotonic() + rng.uniform(0, SECONDS)
         until(lambda: sweep.poll() is not None or time.monotonic() > end)
     else:

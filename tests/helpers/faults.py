@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from analysis.records.names import timed_metrics
+from pipeline.environment import runtime_folder
 
 SWEEP = """
 name: pair
@@ -140,6 +141,7 @@ def assert_nothing_is_left(uri: str, started: list[subprocess.Popen[str]]) -> No
 
     until(lambda: not [process for process in Path("/proc").glob("[0-9]*") if inside(process)], seconds=20)
     assert not list(Path(".cache/ray").glob("*")), "Tune's files of a process that is gone"
+    assert not [sweep for sweep in started if (runtime_folder() / str(sweep.pid)).exists()], "temporary files"
 
 
 def phase(sweep: subprocess.Popen[str]) -> str:

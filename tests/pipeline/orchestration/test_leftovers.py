@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from pipeline.environment import runtime_folder
+from pipeline import environment
+from pipeline.environment import remove_process_folder, runtime_folder, temporary_files_here
 from pipeline.errors import UserError
 from pipeline.orchestration.leftovers import clear_leftovers, ray_sessions, tune_storage
 from pipeline.processes import this_host
@@ -16,10 +18,8 @@ from pipeline.processes import this_host
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A short folder for temporary files that this test has for itself."""
-    import tempfile
-
     folder = Path(tempfile.mkdtemp(dir="/tmp"))
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(environment, "temporary_base", lambda: folder)
     return folder
 
 
@@ -33,13 +33,13 @@ def test_the_next_sweep_clears_what_a_killed_one_has_left(temporary: Path, tmp_p
     dead, host = dead_pid(), this_host()
     kept = [
         ray_sessions() / f"session_2026-01-01_00-00-00_000000_{os.getpid()}",
-        runtime_folder() / f"sockets/{os.getpid()}-abc",
+        runtime_folder() / str(os.getpid()),
         tune_storage(tmp_path),
         tmp_path / f"ray/another-host-{dead}",
     ]
     cleared = [
         ray_sessions() / f"session_2026-01-01_00-00-00_000000_{dead}",
-        runtime_folder() / f"sockets/{dead}-abc",
+        runtime_folder() / str(dead),
         tmp_path / f"ray/{host}-{dead}",
     ]
     for folder in (*kept, *cleared):
@@ -52,14 +52,21 @@ def test_the_next_sweep_clears_what_a_killed_one_has_left(temporary: Path, tmp_p
     assert all(folder.exists() for folder in kept)
 
 
+def test_temporary_files_are_where_the_next_sweep_clears_them(temporary: Path) -> None:
+    before = tempfile.gettempdir()
+    with temporary_files_here():
+        assert Path(tempfile.mkdtemp()).parent == runtime_folder() / str(os.getpid())
+    assert tempfile.gettempdir() == before
+    remove_process_folder()
+    assert not list(runtime_folder().iterdir())
+
+
 def test_the_folder_for_sockets_is_short_and_of_this_user_alone(
     temporary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import tempfile
-
     assert runtime_folder().parent == temporary
     runtime_folder().chmod(0o755)
     with pytest.raises(UserError, match="not a folder of this user alone"):
         runtime_folder()
-    monkeypatch.setattr(tempfile, "tempdir", f"/tmp/{'long' * 30}")
+    monkeypatch.setattr(environment, "temporary_base", lambda: Path(f"/tmp/{'long' * 30}"))
     assert len(str(runtime_folder())) < 60
