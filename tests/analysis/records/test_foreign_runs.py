@@ -73,8 +73,8 @@ def test_the_trials_of_an_experiment_are_ours(shared: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["../x", "x/y", "", ".", "..", "x\ny", "x'"])
-def test_names_that_lead_elsewhere_are_refused(shared: str, name: str) -> None:
+def test_names_that_lead_elsewhere_are_refused(stores: dict[str, str], name: str) -> None:
     with pytest.raises(RecordsError):
-        read_sweep(shared, name, "stripes")
+        read_sweep(stores["now"], name, "stripes")
     with pytest.raises(RecordsError, match="names no sweep and no task"):
-        read_sweep(shared, "hand_made", name)
+        read_sweep(stores["now"], "hand_made", name)
