@@ -134,6 +134,7 @@ def test_steps_of_each_kind_take_turns_and_each_has_a_batch_and_draws_of_its_own
     assert steps_of_each_kind(compose_config([*SMALL, "model=cut"]), 3) == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_operations_of_fastcut_are_the_mean_over_both_kinds_of_steps(folder: Path) -> None:
     config = compose_config([*SMALL, "model=fastcut"])
     timings = {"no switch": [{"seconds": 1.0}]}

@@ -14,12 +14,14 @@ CPU = torch.device("cpu")
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
 
 
+@pytest.mark.slow
 def test_a_device_that_computes_as_the_cpu_does_passes_the_self_test() -> None:
     recorder = TapeRecorder()
     assert selftest.find_faults(CPU, recorder) == []
     assert len(recorder.tapes) == 1 and recorder.replays == 1
 
 
+@pytest.mark.slow
 def test_a_recording_that_does_nothing_again_fails_the_self_test() -> None:
     class Idle(TapeRecorder):
         def record(self, function: Callable[[], Outcome]) -> tuple[Outcome, Callable[[], None]]:
