@@ -48,6 +48,7 @@ def test_passwords_are_left_out_of_texts(text: str, shown: str) -> None:
         "s3://bucket/a@b?versionId=1",
         "write to me@example.org",
         "see http://host/#/experiments/1/runs?viewStateShareKey=mine",
+        "http://host/?order=tokens=3",
     ],
 )
 def test_other_texts_stay_as_they_are(text: str) -> None:
@@ -59,6 +60,12 @@ def test_other_texts_stay_as_they_are(text: str) -> None:
 def test_the_values_of_mlflows_variables_are_left_out(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "s3cret\n" if name == TOKEN else "s3cret")
     assert "s3cret" not in first_line(ValueError("Invalid header value: 'Bearer s3cret\\n'"))
+
+
+def test_only_a_password_that_could_be_part_of_a_word_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for password, shown in (("f8k2", "said ***"), ("f8k", "said f8k")):
+        monkeypatch.setenv(PASSWORD, password)
+        assert without_password(f"said {password}") == shown
 
 
 def test_a_server_gets_its_password_from_mlflows_own_variables() -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config import plain_yaml
 from pipeline.config.plain_yaml import MOST_BYTES, MOST_LEVELS, read_plain_yaml
 from pipeline.errors import UserError
 
@@ -97,6 +98,13 @@ def test_plain_values(tmp_path: Path, text: str, value: object) -> None:
 def test_a_mark_of_utf_8_and_line_ends_of_windows_are_taken(tmp_path: Path) -> None:
     content = b"\xef\xbb\xbfname: mine\r\nquestion: |\r\n  one\r\n  two\r\n"
     assert read_plain_yaml(yaml_file(tmp_path, content)) == {"name": "mine", "question": "one\ntwo\n"}
+
+
+def test_a_file_of_the_largest_size_is_read_and_no_larger_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_yaml, "MOST_BYTES", 5)
+    assert read_plain_yaml(yaml_file(tmp_path, "a: 12")) == {"a": 12}
+    with pytest.raises(UserError, match="At most"):
+        read_plain_yaml(yaml_file(tmp_path, "a: 123"))
 
 
 def test_only_a_regular_file_is_opened(tmp_path: Path) -> None:
