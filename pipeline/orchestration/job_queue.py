@@ -7,12 +7,11 @@ from pathlib import Path
 
 from pipeline.hardware.allocation import part_of_gpu
 from pipeline.hardware.device import Machine
-from pipeline.trial.job import Ending, Outcome, TrialJob
+from pipeline.trial.job import Outcome, TrialJob
 
 POLL_SECONDS = 2.0
 # Of one trial, without a newer checkpoint in between.
 MOST_LOSSES = 3
-_ENDINGS: dict[str, Ending] = {"FINISHED": "done", "FAILED": "failed", "KILLED": "stopped"}
 
 
 class JobQueue:

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.signals import ENDING, at_first_signal, interrupt
+from pipeline.signals import at_first_signal, interrupt
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @pytest.fixture(autouse=True)
@@ -17,8 +19,8 @@ def handlers() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("later", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("first", ENDING)
+@pytest.mark.parametrize("later", ENDING)
 def test_the_first_signal_is_reacted_to_and_any_later_one_interrupts(first: signal.Signals, later: int) -> None:
     reactions: list[str] = []
     with pytest.raises(KeyboardInterrupt), at_first_signal(lambda: reactions.append("saves")):

@@ -49,6 +49,9 @@ def test_passwords_are_left_out_of_texts(text: str, shown: str) -> None:
         "write to me@example.org",
         "see http://host/#/experiments/1/runs?viewStateShareKey=mine",
         "http://host/?order=tokens=3",
+        "see http://host and write to: me@example.org",
+        "http://host?mail=me@example.org",
+        "http://host#me@example.org",
     ],
 )
 def test_other_texts_stay_as_they_are(text: str) -> None:
@@ -70,6 +73,11 @@ def test_only_a_password_that_could_be_part_of_a_word_is_not_looked_for(monkeypa
 
 def test_a_server_gets_its_password_from_mlflows_own_variables() -> None:
     assert split_password("https://me:s%3Acret@host/x") == ("https://host/x", {USER: "me", PASSWORD: "s:cret"})
+
+
+def test_a_server_with_a_second_secret_keeps_its_whole_address() -> None:
+    whole = "https://me:s3cret@host/x?token=other"
+    assert split_password(whole) == ("https://host/x?token=***", {WHOLE_ADDRESS: whole})
 
 
 def test_a_database_gets_its_password_back_only_for_the_same_address(monkeypatch: pytest.MonkeyPatch) -> None:

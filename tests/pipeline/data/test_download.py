@@ -105,6 +105,14 @@ def test_a_part_that_is_whole_already_needs_no_server(server: Server, tmp_path: 
     assert not server.asked
 
 
+def test_a_part_that_nothing_names_is_never_taken_for_whole(server: Server, tmp_path: Path) -> None:
+    note = {"url": server.url, "validator": None, "length": len(OTHER)}
+    (tmp_path / "file.zip.partial").write_bytes(OTHER)
+    (tmp_path / "file.zip.partial.json").write_text(json.dumps(note))
+    assert bring(server.url, tmp_path / "file.zip") == FILE
+    assert "Range" not in server.asked[0]
+
+
 def test_nothing_left_to_send_is_the_end_where_no_length_was_said(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file.zip.partial").write_bytes(FILE)
     (tmp_path / "file.zip.partial.json").write_text(json.dumps({"url": server.url, "validator": '"1"', "length": None}))

@@ -29,6 +29,11 @@ def test_a_file_is_fetched_once_into_torchs_folder(url: str, tmp_path: Path) -> 
         (tmp_path / "network.pth").unlink(missing_ok=True)
 
 
+def test_a_file_is_fetched_into_a_folder_that_holds_others(url: str) -> None:
+    published_path(url).parent.mkdir(parents=True)
+    assert published_file(url, SHA256).read_bytes() == CONTENT
+
+
 def test_another_content_gets_no_name_in_torchs_folder(url: str) -> None:
     with pytest.raises(RuntimeError, match="invalid hash"):
         published_file(url, "0" * 64)
@@ -61,6 +66,14 @@ def test_code_into_which_others_may_write_is_refused_by_name(code: Path, name: s
     with pytest.raises(UserError, match="others can change this code") as caught:
         require_own(code)
     assert str(caught.value).startswith(f"{file}: ")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only the superuser can give files away")
+def test_code_of_the_superuser_and_of_this_user_passes(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    require_own(code)
+    os.chown(code / "hubconf.py", 12345, -1)
+    require_own(code)
 
 
 def test_code_of_another_user_is_refused(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
