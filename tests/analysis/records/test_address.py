@@ -30,6 +30,15 @@ def no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
         ("postgresql://u:s3/cr?t#x@db/ml", "postgresql://db/ml"),
         ("postgresql://db/ml?user=me&password=s3cret&x=1", "postgresql://db/ml?user=me&password=***&x=1"),
         ("http://host/?access_token=s3cret", "http://host/?access_token=***"),
+        (
+            "http://h/?pwd=a1&SECRET=b2&apikey=c3&my_credentials=d4",
+            "http://h/?pwd=***&SECRET=***&apikey=***&my_credentials=***",
+        ),
+        (
+            "'http://h/?api_key=s3' is no \"http://h/?token=s3\"",
+            "'http://h/?api_key=***' is no \"http://h/?token=***\"",
+        ),
+        ("http://h/?token=s3#x and http://h/?x=1&token=s3 y", "http://h/?token=***#x and http://h/?x=1&token=*** y"),
         ("API request to http://me:s3cret@h:5000/api/2.0 failed", "API request to http://h:5000/api/2.0 failed"),
         ("tracking.uri='mysql://me:s3cret@h/x'", "tracking.uri='mysql://h/x'"),
         ("two: http://a:b@c and http://d:e@f.", "two: http://c and http://f."),
@@ -52,6 +61,7 @@ def test_passwords_are_left_out_of_texts(text: str, shown: str) -> None:
         "see http://host and write to: me@example.org",
         "http://host?mail=me@example.org",
         "http://host#me@example.org",
+        "http://host/?token&x=5",
     ],
 )
 def test_other_texts_stay_as_they_are(text: str) -> None:

@@ -120,6 +120,8 @@ def test_so_is_one_that_names_it_as_its_cause() -> None:
     other = ValueError("compute.gpus_per_trial is too small")
     other.__cause__ = error
     assert not is_out_of_memory(other)
+    error.__cause__ = ValueError("no kernel")
+    assert not is_out_of_memory(error)
 
 
 def test_counters_of_cuda_are_read_reset_and_freed_for_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
