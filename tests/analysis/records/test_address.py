@@ -30,6 +30,7 @@ def no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
         ("postgresql://u:s3/cr?t#x@db/ml", "postgresql://db/ml"),
         ("postgresql://db/ml?user=me&password=s3cret&x=1", "postgresql://db/ml?user=me&password=***&x=1"),
         ("http://host/?access_token=s3cret", "http://host/?access_token=***"),
+        ("http://host/?token=s3cret==&x=1", "http://host/?token=***&x=1"),
         (
             "http://h/?pwd=a1&SECRET=b2&apikey=c3&my_credentials=d4",
             "http://h/?pwd=***&SECRET=***&apikey=***&my_credentials=***",
@@ -81,8 +82,12 @@ def test_only_a_password_that_could_be_part_of_a_word_is_not_looked_for(monkeypa
         assert without_password(f"said {password}") == shown
 
 
-def test_a_server_gets_its_password_from_mlflows_own_variables() -> None:
-    assert split_password("https://me:s%3Acret@host/x") == ("https://host/x", {USER: "me", PASSWORD: "s:cret"})
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_server_gets_its_password_from_mlflows_own_variables(scheme: str) -> None:
+    assert split_password(f"{scheme}://m%40e:s%3Acret@host/x") == (
+        f"{scheme}://host/x",
+        {USER: "m@e", PASSWORD: "s:cret"},
+    )
 
 
 def test_a_server_with_a_second_secret_keeps_its_whole_address() -> None:

@@ -176,6 +176,8 @@ def test_what_ran_out_of_memory_gets_twice_the_share_up_to_a_whole_device(
     memory: list[float] = []
     while current:
         memory.append(current.share.memory_gb)
+        assert current.share.slots * current.share.memory_gb <= max(1, machine.gpus) * machine.memory_gb * (1 + 1e-9)
+        assert (current.share.gpus > 0) == (machine.gpus > 0)
         current = retried(current, machine)
     assert memory == [machine.memory_gb / 8, machine.memory_gb / 4, machine.memory_gb / 2, machine.memory_gb]
 

@@ -40,6 +40,14 @@ def test_a_file_with_a_checksum_is_read_by_torch_alone(tmp_path: Path) -> None:
         assert is_state(torch.load(tmp_path / "last.pt", weights_only=True, mmap=mapped))
 
 
+def test_a_checkpoint_of_a_gpu_is_read_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.serialization.location_tag", lambda _: "cuda:0")
+        save_checkpoint(tmp_path / "last.pt", STATE)
+    content = load_checkpoint(tmp_path / "last.pt")
+    assert content["weights"]["a"].device == torch.device("cpu") and is_state(content)
+
+
 def test_a_crash_while_saving_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "last.pt"
     save_checkpoint(path, STATE)
