@@ -1,6 +1,7 @@
 """No text shows a password, and every process that needs it can find it."""
 
 import pytest
+from mlflow import environment_variables
 
 from analysis.records.address import (
     PASSWORD,
@@ -88,6 +89,19 @@ def test_a_server_gets_its_password_from_mlflows_own_variables(scheme: str) -> N
         f"{scheme}://host/x",
         {USER: "m@e", PASSWORD: "s:cret"},
     )
+
+
+def test_the_variables_are_those_that_mlflow_reads() -> None:
+    variables = (environment_variables.MLFLOW_TRACKING_USERNAME, environment_variables.MLFLOW_TRACKING_PASSWORD)
+    assert [variable.name for variable in (*variables, environment_variables.MLFLOW_TRACKING_TOKEN)] == [
+        USER,
+        PASSWORD,
+        TOKEN,
+    ]
+
+
+def test_a_server_with_a_user_alone_keeps_its_whole_address() -> None:
+    assert split_password("https://me@host/x") == ("https://host/x", {WHOLE_ADDRESS: "https://me@host/x"})
 
 
 def test_a_server_with_a_second_secret_keeps_its_whole_address() -> None:
