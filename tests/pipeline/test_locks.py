@@ -174,6 +174,36 @@ def test_a_lock_whose_owner_was_killed_before_it_wrote_its_name_is_taken_over(tm
         assert lease.read_bytes()
 
 
+def test_a_lease_that_another_process_clears_first_is_no_error(
+    tmp_path: Path, no_flock: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = tmp_path / "a.lease"
+    lease.touch()
+    os.utime(lease, (time.time() - LEASE_SECONDS - 1,) * 2)
+
+    def cleared_meanwhile(path: Path) -> bytes:
+        path.unlink()
+        return b""
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", cleared_meanwhile)
+        lock = file_lock(tmp_path / "a.lock")
+    with lock.acquire(timeout=5):
+        assert lease.read_bytes()
+
+
+def test_a_lock_is_never_of_another_kind_than_the_file_system_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes that use two kinds would both get the lock."""
+    forget_file_systems()
+    assert has_file_locks(tmp_path)
+    refuse_flock(monkeypatch, errno.ENOSYS)
+    with pytest.raises((OSError, NotImplementedError)):
+        file_lock(tmp_path / "a.lock").acquire(timeout=5)
+    forget_file_systems()
+
+
 def test_a_trial_that_lost_its_lock_ends_before_it_writes(tmp_path: Path, no_flock: int) -> None:
     folder = tmp_path / "0123456789abcdef"
     with holder(folder, no_flock, seconds=1.0) as first:
