@@ -15,7 +15,7 @@ from pipeline.files import remove_leftovers, replacing
 
 
 def test_a_file_is_replaced_only_when_the_body_succeeds(tmp_path: Path) -> None:
-    target = tmp_path / "new/file.txt"
+    target = tmp_path / "new/er/file.txt"
     with replacing(target) as partial:
         partial.write_text("one")
         assert not target.exists()

@@ -5,9 +5,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy.exc import NoSuchModuleError
+from sqlalchemy.exc import NoSuchModuleError, OperationalError
 
-from analysis.records.database import database_file, is_missing, refused_schema
+from analysis.records.database import database_file, is_missing, refused_schema, schema_fault
 
 
 def test_only_sqlite_has_a_file_and_only_a_file_can_be_missing(tmp_path: Path) -> None:
@@ -25,6 +25,12 @@ def test_what_mlflow_creates_or_asks_over_the_network_is_not_refused(tmp_path: P
     for store in (f"sqlite:///{tmp_path}/none.db", f"sqlite:///{tmp_path}/empty.db", "http://127.0.0.1:9"):
         assert refused_schema(store) == ""
     assert [path.name for path in tmp_path.iterdir()] == ["empty.db"]
+
+
+def test_looking_at_a_database_creates_none(tmp_path: Path) -> None:
+    with pytest.raises(OperationalError):
+        schema_fault(f"sqlite:///{tmp_path}/none.db")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "mysql", "mssql"])

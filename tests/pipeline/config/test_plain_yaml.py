@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import plain_yaml
-from pipeline.config.plain_yaml import MOST_BYTES, MOST_LEVELS, read_plain_yaml
+from pipeline.config.plain_yaml import MOST_BYTES, MOST_DIGITS, MOST_LEVELS, read_plain_yaml
 from pipeline.errors import UserError
 
 
@@ -44,6 +44,7 @@ def nested_aliases(levels: int = 8, wide: int = 9) -> str:
         ("[" * 100_000, ("mine.yaml:1", str(MOST_LEVELS))),
         ("\n".join(" " * level + "a:" for level in range(100)), ("mine.yaml:20", str(MOST_LEVELS))),
         (f"a: 1\nb: {'9' * 5000}", ("mine.yaml:2", "5000 digits")),
+        (f"a: {'9' * (MOST_DIGITS + 1)}", ("mine.yaml:1", "31 digits")),
         ("a: 1\na: 2", ("mine.yaml:2", "'a' appears twice")),
         ("? [a, b]\n: 1", ("mine.yaml:1", "a key must be plain text")),
         ("a: 1\n---\nb: 2", ("mine.yaml:2", "document")),
@@ -52,7 +53,7 @@ def nested_aliases(levels: int = 8, wide: int = 9) -> str:
         (f"%YAML {'9' * 5000}.1\n---\na: 1", ("mine.yaml", "not a YAML file")),
         ("a" * (MOST_BYTES + 1), ("mine.yaml", "250 kB")),
     ],
-    ids=range(27),
+    ids=range(28),
 )
 def test_what_is_not_plain_is_refused_in_one_line(tmp_path: Path, content: str | bytes, facts: tuple[str, ...]) -> None:
     with pytest.raises(UserError) as caught:
@@ -73,6 +74,7 @@ def test_what_is_not_plain_is_refused_in_one_line(tmp_path: Path, content: str |
         ("Off", False),
         ("-12", -12),
         ("1_000", 1000),
+        ("9" * MOST_DIGITS, int("9" * MOST_DIGITS)),
         ("0", 0),
         ("1.5", 1.5),
         ("-1.0e-3", -0.001),

@@ -40,6 +40,12 @@ def test_a_file_with_a_checksum_is_read_by_torch_alone(tmp_path: Path) -> None:
         assert is_state(torch.load(tmp_path / "last.pt", weights_only=True, mmap=mapped))
 
 
+@pytest.mark.parametrize("is_archive", [True, False])
+def test_files_of_earlier_versions_have_no_checksum_and_are_read(tmp_path: Path, is_archive: bool) -> None:
+    torch.save(STATE, tmp_path / "last.pt", _use_new_zipfile_serialization=is_archive)
+    assert is_state(load_checkpoint(tmp_path / "last.pt"))
+
+
 def test_a_checkpoint_of_a_gpu_is_read_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("torch.serialization.location_tag", lambda _: "cuda:0")
