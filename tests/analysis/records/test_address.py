@@ -60,7 +60,7 @@ def test_passwords_are_left_out_of_texts(text: str, shown: str) -> None:
         "write to me@example.org",
         "see http://host/#/experiments/1/runs?viewStateShareKey=mine",
         "http://host/?order=tokens=3",
-        "see http://host and write to: me@example.org",
+        "see http://host and write to:me@example.org",
         "http://host?mail=me@example.org",
         "http://host#me@example.org",
         "http://host/?token&x=5",
