@@ -63,9 +63,13 @@ def test_a_server_that_sends_less_than_the_rest_is_asked_again(
     assert bring(server.url, tmp_path / "file.zip") == FILE
 
 
-def test_a_file_without_an_announced_length_comes_whole(server: Server, tmp_path: Path) -> None:
+def test_a_file_without_an_announced_length_comes_whole_and_once(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.says_length = False
+    monkeypatch.setattr(downloads, "TRIES", 3)
     assert bring(server.url, tmp_path / "file.zip") == FILE
+    assert len(server.asked) == 1
 
 
 def test_a_server_without_ranges_sends_the_file_anew(server: Server, tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ def test_what_a_resumed_trial_repeats_is_logged_once(uri: str, run_id: str, fold
     for step in (2, 3):
         again.log_evaluation(step, {"fid": -1.0}, {}, GRID)
         again.log(step, {"train/gan": -1.0})
+        again.log(step, {"train/gan": -2.0})
     third = TrialRun(uri, run_id, folder)
     assert third.last_step == 2, "values wait for the next batch"
     again.flush()
