@@ -53,7 +53,7 @@ def schema_fault(uri: str) -> tuple[str, str]:
         engine.dispose()
     scripts = known_revisions()
     newest = scripts.get_current_head()
-    if revision == newest or (revision is None and is_empty):
+    if revision == newest or is_empty:
         return "", ""
     if revision is None:
         return f"{shown} is a database of another program: it has no MLflow schema", ANOTHER

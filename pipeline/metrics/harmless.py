@@ -35,7 +35,7 @@ _OPERATORS = re.compile(
 _PLAIN = re.compile(r"[\w .,:;/<>+-]*")
 _ARITHMETIC = (
     ast.Expression, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Compare, ast.boolop, ast.operator, ast.unaryop, ast.cmpop,
-    ast.Subscript, ast.Call, ast.keyword, ast.Name, ast.Attribute, ast.Constant, ast.Load,
+    ast.Subscript, ast.Call, ast.keyword, ast.Constant, ast.Load,
 )  # fmt: skip
 _SIZES = ("size", "stride", "storage_offset", "dim")
 # Functions of TorchScript that reach beyond the network.

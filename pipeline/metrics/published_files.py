@@ -32,6 +32,6 @@ def published_file(url: str, sha256: str) -> Path:
 
 def require_own(folder: Path) -> None:
     """Raise UserError if somebody else can change the code in a folder. An absent folder is fine."""
-    for path in (folder, *folder.rglob("*.py")):
+    for path in (folder, *folder.rglob("*")):
         if path.exists() and (path.stat().st_uid not in (os.getuid(), 0) or path.stat().st_mode & stat.S_IWOTH):
             raise UserError(f"{path}: others can change this code. Remove {folder} to download it again")

@@ -71,6 +71,12 @@ def savable(job: Path, report: Report) -> Outcome:
     return Outcome("interrupted", "saved")
 
 
+def stubborn(job: Path, report: Report) -> Outcome:
+    """A trial that writes its process id to the file `job`, never ends, and does not listen."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return endless(job, report)
+
+
 def patient(job: object, report: Report) -> Outcome:
     """A trial that reports once, then ends after a second and leaves a semaphore behind, as tqdm does."""
     semaphore = multiprocessing.Lock()

@@ -15,7 +15,7 @@ from pipeline.files import remove_leftovers, replacing
 
 
 def test_a_file_is_replaced_only_when_the_body_succeeds(tmp_path: Path) -> None:
-    target = tmp_path / "new/file.txt"
+    target = tmp_path / "new/er/file.txt"
     with replacing(target) as partial:
         partial.write_text("one")
         assert not target.exists()
@@ -111,6 +111,25 @@ def test_a_leftover_of_another_host_is_removed_after_a_day(tmp_path: Path) -> No
     remove_leftovers(tmp_path / "data")
     left = sorted(round((time.time() - path.stat().st_mtime) / 10_000) for path in tmp_path.iterdir())
     assert left == [-9, 0, 8]
+
+
+def test_what_earlier_versions_left_is_removed_and_files_of_others_are_not(tmp_path: Path) -> None:
+    (tmp_path / ".data.0a1b2c3d.partial").touch()
+    others = [".data.backup.partial", ".data.0a1b2c3d", ".other.0a1b2c3d.partial", ".data.0a1b2c3d-17-0a1b2c3d.partial"]
+    for name in others:
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path / "data")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+
+
+def test_a_folder_that_cannot_be_removed_hides_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    with pytest.raises(ValueError, match="of the body"), replacing(tmp_path / "folder") as partial:
+        partial.mkdir()
+        monkeypatch.setattr(os, "rmdir", refuse)
+        raise ValueError("of the body")
 
 
 def test_a_process_with_the_id_of_a_dead_one_keeps_nothing_alive(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from filelock import FileLock, SoftFileLease, Timeout
 
 from pipeline import locks
 from pipeline.locks import LEASE_SECONDS, file_lock, has_file_locks, is_left_behind
+from pipeline.trial import lock as trial_lock
 from pipeline.trial.lock import TakenError, claimed, is_claimed
 
 # Arguments: the error of flock or 0, a host's name or '', the seconds of a lease, a trial's folder.
@@ -172,6 +173,52 @@ def test_a_lock_whose_owner_was_killed_before_it_wrote_its_name_is_taken_over(tm
     os.utime(lease, (time.time() - LEASE_SECONDS - 1,) * 2)
     with file_lock(tmp_path / "a.lock").acquire(timeout=5):
         assert lease.read_bytes()
+
+
+def test_a_trial_waits_for_the_lock_of_a_dead_host_and_says_so(
+    tmp_path: Path, no_flock: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder, seconds = tmp_path / "0123456789abcdef", 1.0
+    for module in (locks, trial_lock):
+        monkeypatch.setattr(module, "LEASE_SECONDS", seconds)
+    monkeypatch.setattr(locks, "RENEWAL_SECONDS", seconds / 10)
+    with holder(folder, no_flock, "other-host", seconds) as first:
+        first.kill()
+        first.wait()
+    lease = tmp_path / ".locks" / f"{folder.name}.lease"
+    os.utime(lease, (time.time() - 2 * seconds,) * 2)
+    with claimed(folder):
+        assert f"{lease} was not renewed" in capfd.readouterr().err
+
+
+def test_a_lease_that_another_process_clears_first_is_no_error(
+    tmp_path: Path, no_flock: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = tmp_path / "a.lease"
+    lease.touch()
+    os.utime(lease, (time.time() - LEASE_SECONDS - 1,) * 2)
+
+    def cleared_meanwhile(path: Path) -> bytes:
+        path.unlink()
+        return b""
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", cleared_meanwhile)
+        lock = file_lock(tmp_path / "a.lock")
+    with lock.acquire(timeout=5):
+        assert lease.read_bytes()
+
+
+def test_a_lock_is_never_of_another_kind_than_the_file_system_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes that use two kinds would both get the lock."""
+    forget_file_systems()
+    assert has_file_locks(tmp_path)
+    refuse_flock(monkeypatch, errno.ENOSYS)
+    with pytest.raises((OSError, NotImplementedError)):
+        file_lock(tmp_path / "a.lock").acquire(timeout=5)
+    forget_file_systems()
 
 
 def test_a_trial_that_lost_its_lock_ends_before_it_writes(tmp_path: Path, no_flock: int) -> None:

@@ -1,6 +1,7 @@
 """No text shows a password, and every process that needs it can find it."""
 
 import pytest
+from mlflow import environment_variables
 
 from analysis.records.address import (
     PASSWORD,
@@ -30,6 +31,16 @@ def no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
         ("postgresql://u:s3/cr?t#x@db/ml", "postgresql://db/ml"),
         ("postgresql://db/ml?user=me&password=s3cret&x=1", "postgresql://db/ml?user=me&password=***&x=1"),
         ("http://host/?access_token=s3cret", "http://host/?access_token=***"),
+        ("http://host/?token=s3cret==&x=1", "http://host/?token=***&x=1"),
+        (
+            "http://h/?pwd=a1&SECRET=b2&apikey=c3&my_credentials=d4",
+            "http://h/?pwd=***&SECRET=***&apikey=***&my_credentials=***",
+        ),
+        (
+            "'http://h/?api_key=s3' is no \"http://h/?token=s3\"",
+            "'http://h/?api_key=***' is no \"http://h/?token=***\"",
+        ),
+        ("http://h/?token=s3#x and http://h/?x=1&token=s3 y", "http://h/?token=***#x and http://h/?x=1&token=*** y"),
         ("API request to http://me:s3cret@h:5000/api/2.0 failed", "API request to http://h:5000/api/2.0 failed"),
         ("tracking.uri='mysql://me:s3cret@h/x'", "tracking.uri='mysql://h/x'"),
         ("two: http://a:b@c and http://d:e@f.", "two: http://c and http://f."),
@@ -48,6 +59,11 @@ def test_passwords_are_left_out_of_texts(text: str, shown: str) -> None:
         "s3://bucket/a@b?versionId=1",
         "write to me@example.org",
         "see http://host/#/experiments/1/runs?viewStateShareKey=mine",
+        "http://host/?order=tokens=3",
+        "see http://host and write to:me@example.org",
+        "http://host?mail=me@example.org",
+        "http://host#me@example.org",
+        "http://host/?token&x=5",
     ],
 )
 def test_other_texts_stay_as_they_are(text: str) -> None:
@@ -61,8 +77,36 @@ def test_the_values_of_mlflows_variables_are_left_out(monkeypatch: pytest.Monkey
     assert "s3cret" not in first_line(ValueError("Invalid header value: 'Bearer s3cret\\n'"))
 
 
-def test_a_server_gets_its_password_from_mlflows_own_variables() -> None:
-    assert split_password("https://me:s%3Acret@host/x") == ("https://host/x", {USER: "me", PASSWORD: "s:cret"})
+def test_only_a_password_that_could_be_part_of_a_word_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for password, shown in (("f8k2", "said ***"), ("f8k", "said f8k")):
+        monkeypatch.setenv(PASSWORD, password)
+        assert without_password(f"said {password}") == shown
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_server_gets_its_password_from_mlflows_own_variables(scheme: str) -> None:
+    assert split_password(f"{scheme}://m%40e:s%3Acret@host/x") == (
+        f"{scheme}://host/x",
+        {USER: "m@e", PASSWORD: "s:cret"},
+    )
+
+
+def test_the_variables_are_those_that_mlflow_reads() -> None:
+    variables = (environment_variables.MLFLOW_TRACKING_USERNAME, environment_variables.MLFLOW_TRACKING_PASSWORD)
+    assert [variable.name for variable in (*variables, environment_variables.MLFLOW_TRACKING_TOKEN)] == [
+        USER,
+        PASSWORD,
+        TOKEN,
+    ]
+
+
+def test_a_server_with_a_user_alone_keeps_its_whole_address() -> None:
+    assert split_password("https://me@host/x") == ("https://host/x", {WHOLE_ADDRESS: "https://me@host/x"})
+
+
+def test_a_server_with_a_second_secret_keeps_its_whole_address() -> None:
+    whole = "https://me:s3cret@host/x?token=other"
+    assert split_password(whole) == ("https://host/x?token=***", {WHOLE_ADDRESS: whole})
 
 
 def test_a_database_gets_its_password_back_only_for_the_same_address(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.plain_yaml import MOST_BYTES, MOST_LEVELS, read_plain_yaml
+from pipeline.config import plain_yaml
+from pipeline.config.plain_yaml import MOST_BYTES, MOST_DIGITS, MOST_LEVELS, read_plain_yaml
 from pipeline.errors import UserError
 
 
@@ -43,6 +44,7 @@ def nested_aliases(levels: int = 8, wide: int = 9) -> str:
         ("[" * 100_000, ("mine.yaml:1", str(MOST_LEVELS))),
         ("\n".join(" " * level + "a:" for level in range(100)), ("mine.yaml:20", str(MOST_LEVELS))),
         (f"a: 1\nb: {'9' * 5000}", ("mine.yaml:2", "5000 digits")),
+        (f"a: {'9' * (MOST_DIGITS + 1)}", ("mine.yaml:1", "31 digits")),
         ("a: 1\na: 2", ("mine.yaml:2", "'a' appears twice")),
         ("? [a, b]\n: 1", ("mine.yaml:1", "a key must be plain text")),
         ("a: 1\n---\nb: 2", ("mine.yaml:2", "document")),
@@ -51,7 +53,7 @@ def nested_aliases(levels: int = 8, wide: int = 9) -> str:
         (f"%YAML {'9' * 5000}.1\n---\na: 1", ("mine.yaml", "not a YAML file")),
         ("a" * (MOST_BYTES + 1), ("mine.yaml", "250 kB")),
     ],
-    ids=range(27),
+    ids=range(28),
 )
 def test_what_is_not_plain_is_refused_in_one_line(tmp_path: Path, content: str | bytes, facts: tuple[str, ...]) -> None:
     with pytest.raises(UserError) as caught:
@@ -72,6 +74,7 @@ def test_what_is_not_plain_is_refused_in_one_line(tmp_path: Path, content: str |
         ("Off", False),
         ("-12", -12),
         ("1_000", 1000),
+        ("9" * MOST_DIGITS, int("9" * MOST_DIGITS)),
         ("0", 0),
         ("1.5", 1.5),
         ("-1.0e-3", -0.001),
@@ -97,6 +100,13 @@ def test_plain_values(tmp_path: Path, text: str, value: object) -> None:
 def test_a_mark_of_utf_8_and_line_ends_of_windows_are_taken(tmp_path: Path) -> None:
     content = b"\xef\xbb\xbfname: mine\r\nquestion: |\r\n  one\r\n  two\r\n"
     assert read_plain_yaml(yaml_file(tmp_path, content)) == {"name": "mine", "question": "one\ntwo\n"}
+
+
+def test_a_file_of_the_largest_size_is_read_and_no_larger_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_yaml, "MOST_BYTES", 5)
+    assert read_plain_yaml(yaml_file(tmp_path, "a: 12")) == {"a": 12}
+    with pytest.raises(UserError, match="At most"):
+        read_plain_yaml(yaml_file(tmp_path, "a: 123"))
 
 
 def test_only_a_regular_file_is_opened(tmp_path: Path) -> None:

@@ -63,9 +63,13 @@ def test_a_server_that_sends_less_than_the_rest_is_asked_again(
     assert bring(server.url, tmp_path / "file.zip") == FILE
 
 
-def test_a_file_without_an_announced_length_comes_whole(server: Server, tmp_path: Path) -> None:
+def test_a_file_without_an_announced_length_comes_whole_and_once(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.says_length = False
+    monkeypatch.setattr(downloads, "TRIES", 3)
     assert bring(server.url, tmp_path / "file.zip") == FILE
+    assert len(server.asked) == 1
 
 
 def test_a_server_without_ranges_sends_the_file_anew(server: Server, tmp_path: Path) -> None:
@@ -103,6 +107,14 @@ def test_a_part_that_is_whole_already_needs_no_server(server: Server, tmp_path: 
     (tmp_path / "file.zip.partial.json").write_text(json.dumps(note))
     assert bring(server.url, tmp_path / "file.zip") == FILE
     assert not server.asked
+
+
+def test_a_part_that_nothing_names_is_never_taken_for_whole(server: Server, tmp_path: Path) -> None:
+    note = {"url": server.url, "validator": None, "length": len(OTHER)}
+    (tmp_path / "file.zip.partial").write_bytes(OTHER)
+    (tmp_path / "file.zip.partial.json").write_text(json.dumps(note))
+    assert bring(server.url, tmp_path / "file.zip") == FILE
+    assert "Range" not in server.asked[0]
 
 
 def test_nothing_left_to_send_is_the_end_where_no_length_was_said(server: Server, tmp_path: Path) -> None:

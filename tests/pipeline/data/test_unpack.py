@@ -23,7 +23,7 @@ def unpacked(folder: Path, content: bytes) -> dict[str, bytes]:
 
 
 def test_what_is_wanted_is_unpacked_to_its_place_and_the_rest_left_out(tmp_path: Path) -> None:
-    content = zipped({"deep/er/1.png": b"one", "2.png": b"two", "READ ME": b"no", "empty/": b""})
+    content = zipped({"deep/er/1.png": b"one", "2.png": b"two", "READ ME": b"no", "empty/": b"", "3.png/": b""})
     assert unpacked(tmp_path, content) == {"out/1.png": b"one", "out/2.png": b"two"}
 
 

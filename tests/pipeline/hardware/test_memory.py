@@ -1,18 +1,23 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from pipeline.errors import UserError
+from pipeline.hardware import memory
 from pipeline.hardware.memory import (
     GB,
     LiveTensors,
+    free_spare_memory,
     is_out_of_memory,
     limit_cuda,
+    peaks_gb,
     process_peak_gb,
+    reset_peaks,
     tensors_in,
 )
 
@@ -71,6 +76,14 @@ def test_dead_tensors_are_forgotten() -> None:
         assert counter.live_bytes == 0
 
 
+def test_a_tensor_in_the_place_of_a_dead_one_is_counted() -> None:
+    with LiveTensors() as counter:
+        for _ in range(100):
+            x = torch.ones(MEGA)
+            assert counter.live_bytes == 10**6
+            del x
+
+
 @pytest.mark.parametrize(
     ("error", "is_memory"),
     [
@@ -102,7 +115,56 @@ def test_an_error_that_came_from_running_out_of_memory_is_known_as_such() -> Non
     assert is_out_of_memory(caught.value)
 
 
-def test_process_has_a_peak() -> None:
+def test_so_is_one_that_names_it_as_its_cause() -> None:
+    error = RuntimeError("compiling failed")
+    error.__cause__ = torch.OutOfMemoryError("CUDA out of memory.")
+    assert is_out_of_memory(error)
+    other = ValueError("compute.gpus_per_trial is too small")
+    other.__cause__ = error
+    assert not is_out_of_memory(other)
+    error.__cause__ = ValueError("no kernel")
+    assert not is_out_of_memory(error)
+
+
+def test_counters_of_cuda_are_read_reset_and_freed_for_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def asks(name: str, answer: int = 0) -> None:
+        monkeypatch.setattr(torch.cuda, name, lambda *_: (asked.append(name), answer)[1])
+
+    asks("max_memory_allocated", 2 * 10**9)
+    asks("max_memory_reserved", 3 * 10**9)
+    asks("reset_peak_memory_stats")
+    asks("empty_cache")
+    for kind in ("cpu", "cuda"):
+        device = torch.device(kind)
+        reset_peaks(device)
+        peaks = peaks_gb(device)
+        free_spare_memory(device)
+        assert bool(asked) == (kind == "cuda")
+        assert (peaks.pop("process_peak_gb") > 0, peaks) == (
+            True,
+            {"peak_allocated_gb": 2.0, "peak_reserved_gb": 3.0} if kind == "cuda" else {},
+        )
+    assert sorted(asked) == ["empty_cache", "max_memory_allocated", "max_memory_reserved", "reset_peak_memory_stats"]
+
+
+@pytest.mark.skipif(not memory.CLEAR_REFS.exists(), reason="not Linux")
+def test_the_peak_of_the_process_begins_anew() -> None:
+    filled = bytearray(200_000_000)
+    peak = process_peak_gb()
+    del filled
+    reset_peaks(torch.device("cpu"))
+    assert process_peak_gb() < peak - 0.1
+
+
+def test_process_has_a_peak_also_where_linux_does_not_count_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 0.05 < process_peak_gb() < 100
+    monkeypatch.setattr(memory, "STATUS", tmp_path / "none")
+    monkeypatch.setattr(memory, "CLEAR_REFS", tmp_path / "no-folder/none")
+    reset_peaks(torch.device("cpu"))
+    assert 0.05 < process_peak_gb() < 100
+    (tmp_path / "none").write_text("Name:\tpython\n")
     assert 0.05 < process_peak_gb() < 100
 
 

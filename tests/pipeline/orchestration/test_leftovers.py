@@ -36,6 +36,7 @@ def test_the_next_sweep_clears_what_a_killed_one_has_left(temporary: Path, tmp_p
         runtime_folder() / str(os.getpid()),
         tune_storage(tmp_path),
         tmp_path / f"ray/another-host-{dead}",
+        ray_sessions() / "session_of_another-program",
     ]
     cleared = [
         ray_sessions() / f"session_2026-01-01_00-00-00_000000_{dead}",
@@ -44,10 +45,18 @@ def test_the_next_sweep_clears_what_a_killed_one_has_left(temporary: Path, tmp_p
     ]
     for folder in (*kept, *cleared):
         folder.mkdir(parents=True)
-    log = cleared[0] / "agent.log"
-    agent = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=log.open("w"))
+    link = ray_sessions() / f"session_2026-01-02_00-00-00_000000_{dead}"
+    link.symlink_to(kept[0])
+    agent, other = (
+        subprocess.Popen(
+            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=(folder / "agent.log").open("w")
+        )
+        for folder in (cleared[0], kept[0])
+    )
     clear_leftovers(tmp_path)
     assert agent.wait(timeout=30) < 0, "a process of the dead sweep's Ray is killed"
+    assert other.poll() is None and link.is_symlink() and (kept[0] / "agent.log").exists()
+    other.communicate(b"\n")
     assert not [folder for folder in cleared if folder.exists()]
     assert all(folder.exists() for folder in kept)
 

@@ -9,6 +9,14 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import (
+    INTERNAL_ERROR,
+    INVALID_PARAMETER_VALUE,
+    INVALID_STATE,
+    RESOURCE_ALREADY_EXISTS,
+    RESOURCE_DOES_NOT_EXIST,
+    TEMPORARILY_UNAVAILABLE,
+)
 
 from analysis.records.database import refused_schema
 from pipeline.errors import UserError
@@ -169,6 +177,24 @@ def test_a_database_that_another_process_keeps_locked_is_an_outage(uri: str, pro
     assert is_outage(MlflowException(str(caught.value), error_code=11))
 
 
+@pytest.mark.parametrize(
+    ("error", "may_pass"),
+    [
+        (MlflowException("", RESOURCE_DOES_NOT_EXIST), False),
+        (MlflowException("", RESOURCE_ALREADY_EXISTS), False),
+        (MlflowException("", INVALID_PARAMETER_VALUE), False),
+        (MlflowException("", INVALID_STATE), False),
+        (MlflowException("", INTERNAL_ERROR), True),
+        (MlflowException("", TEMPORARILY_UNAVAILABLE), True),
+        (ConnectionError(), True),
+        (ValueError(), False),
+    ],
+    ids=repr,
+)
+def test_an_answer_that_would_be_the_same_again_is_no_outage(error: Exception, may_pass: bool) -> None:
+    assert is_outage(error) == may_pass
+
+
 def test_a_journal_keeps_values_and_images_exactly(tmp_path: Path) -> None:
     entries = [
         Entry("metric", {"key": "train/gan", "value": float("nan"), "timestamp": 1, "step": 2}),
@@ -187,8 +213,9 @@ def test_a_journal_keeps_values_and_images_exactly(tmp_path: Path) -> None:
 def test_asking_goes_on_until_there_is_an_answer_and_says_how_long_it_has_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(outage, "ASK_AGAIN_SECONDS", 0.0)
     said: list[float] = []
+    slept: list[float] = []
+    monkeypatch.setattr(outage.time, "sleep", slept.append)
     answers = iter([OSError("no route"), OSError("no route"), "here"])
 
     def ask() -> str:
@@ -198,6 +225,7 @@ def test_asking_goes_on_until_there_is_an_answer_and_says_how_long_it_has_taken(
 
     assert ask_through_outage(ask, 60, said.append) == "here"
     assert len(said) == 3 and said[2] == 0
+    assert slept == [outage.ASK_AGAIN_SECONDS] * 2
     answers = iter([OSError("no route")])
     with pytest.raises(OSError, match="no route"):
         ask_through_outage(ask, 0, said.append)

@@ -1,3 +1,4 @@
+import errno
 import random
 import resource
 import shutil
@@ -11,7 +12,13 @@ import torch
 from pipeline.config.schema import TrainConfig
 from pipeline.errors import UserError
 from pipeline.training.background_writer import Writer
-from pipeline.training.checkpoint import Checkpoints, StorageError, load_checkpoint, save_checkpoint
+from pipeline.training.checkpoint import (
+    Checkpoints,
+    StorageError,
+    is_storage_fault,
+    load_checkpoint,
+    save_checkpoint,
+)
 
 STATE = {"step": 3, "weights": {"a": torch.arange(1000.0)}, "evaluations": {2: {"fid": 1.5}}}
 
@@ -31,6 +38,20 @@ def test_a_file_with_a_checksum_is_read_by_torch_alone(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "last.pt", STATE)
     for mapped in (False, True):
         assert is_state(torch.load(tmp_path / "last.pt", weights_only=True, mmap=mapped))
+
+
+@pytest.mark.parametrize("is_archive", [True, False])
+def test_files_of_earlier_versions_have_no_checksum_and_are_read(tmp_path: Path, is_archive: bool) -> None:
+    torch.save(STATE, tmp_path / "last.pt", _use_new_zipfile_serialization=is_archive)
+    assert is_state(load_checkpoint(tmp_path / "last.pt"))
+
+
+def test_a_checkpoint_of_a_gpu_is_read_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.serialization.location_tag", lambda _: "cuda:0")
+        save_checkpoint(tmp_path / "last.pt", STATE)
+    content = load_checkpoint(tmp_path / "last.pt")
+    assert content["weights"]["a"].device == torch.device("cpu") and is_state(content)
 
 
 def test_a_crash_while_saving_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +99,38 @@ def test_wherever_a_write_fails_the_checkpoints_before_are_intact(tmp_path: Path
         assert is_state(load_checkpoint(path)) and load_checkpoint(before)["step"] == 1
     with longest_file(size):
         save_checkpoint(path, STATE, keep=before)
+
+
+def test_a_write_that_fails_within_the_tensors_is_called_a_fault_of_the_disk(tmp_path: Path) -> None:
+    """torch replaces the system's error by its own there, where the file's buffer is full."""
+    path = tmp_path / "last.pt"
+    with longest_file(1_000_000), pytest.raises(StorageError, match=f"File too large: {path}.") as caught:
+        save_checkpoint(path, {"weights": [torch.ones(100_000) for _ in range(9)]})
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def of_the_disk(number: int) -> OSError:
+    return OSError(number, "why")
+
+
+def reported(cause: Exception) -> StorageError:
+    error = StorageError("last.pt could not be written")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    "number",
+    [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EROFS],
+    ids=errno.errorcode.get,
+)
+def test_a_disk_that_is_full_or_away_is_a_fault_that_may_pass(number: int) -> None:
+    assert is_storage_fault(of_the_disk(number)) and is_storage_fault(reported(of_the_disk(number)))
+
+
+@pytest.mark.parametrize("error", [of_the_disk(errno.EACCES), of_the_disk(errno.ENOENT), ValueError(errno.EIO)])
+def test_other_faults_do_not_pass_by_themselves(error: Exception) -> None:
+    assert not is_storage_fault(error) and not is_storage_fault(reported(error))
 
 
 def test_torn_and_altered_files_are_refused_in_one_line(tmp_path: Path) -> None:

@@ -112,10 +112,11 @@ def test_the_one_before_serves_where_the_last_was_moved_but_not_yet_replaced(
 
 
 def test_a_checkpoint_ahead_of_the_record_stays_and_the_one_before_serves(
-    last: Path, tiny: Callable[..., Config]
+    last: Path, tiny: Callable[..., Config], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {file.name: file.read_bytes() for file in last.parent.iterdir()}
     assert [load_newest(last, tiny(), step).get("step") for step in (12, 11, 6, 5, -1)] == [12, 6, 6, None, None]
+    assert f"{last}, step 12, is ahead of the MLflow run, step 11" in capsys.readouterr().err
     assert {file.name: file.read_bytes() for file in last.parent.iterdir()} == before
 
 
