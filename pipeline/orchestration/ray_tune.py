@@ -124,7 +124,12 @@ class Events(tune.Callback):
         self.ended(str(trial), Outcome(**outcome) if outcome else Outcome("stopped"))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.ended(str(trial), Outcome("lost", "Its Ray worker ended."))
+        # Ray ends workers if the machine's memory is nearly full. It says so in this file alone.
+        error = Path(trial.error_file).read_text(errors="replace") if trial.error_file else ""
+        if "running low on memory" in error:
+            self.ended(str(trial), Outcome("memory", "Ray ended its worker, because the main memory is nearly full."))
+        else:
+            self.ended(str(trial), Outcome("lost", "Its Ray worker ended."))
 
 
 class Jobs(Protocol):
