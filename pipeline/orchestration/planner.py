@@ -175,7 +175,8 @@ def _planned_trial(plan: Plan, trial: Trial, key: str, records: Records) -> Plan
     record = records.get(key)
     if record is None:
         return PlannedTrial(trial, key, "new", None)
-    if record.status != "FINISHED" and key and is_claimed(checkpoint_path(plan.config, key).parent):
+    folder = checkpoint_path(plan.config, key).parent
+    if record.status != "FINISHED" and key and is_claimed(folder, plan.tracker.uri):
         return PlannedTrial(trial, key, "training", record)
     return PlannedTrial(trial, key, _STATES.get(record.status, "interrupted"), record)
 
