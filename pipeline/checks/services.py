@@ -107,6 +107,9 @@ def check_ray(address: str) -> Check:
         return Check(RAY, "fault", f"Ray at {shown} does not answer within {RAY_SECONDS:g} s", advice)
     if asked.returncode == 0:
         return Check(RAY, "ok", f"{shown} answers and has this version of Ray")
+    if "authentication token" in asked.stderr.lower():
+        found = f"{shown} lets only clients with its token in, and this process has none or another one"
+        return Check(RAY, "fault", found, "Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH)")
     return Check(RAY, "fault", f"{shown} is not a cluster of this version of Ray ({last_line(asked)})", advice)
 
 

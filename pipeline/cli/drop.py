@@ -34,7 +34,7 @@ def drop(name: str, row: str, overrides: list[str], *, yes: bool) -> int:
     folders = {found.key: Path(found.trial.config.paths.trials) / found.key for found in trials}
     with ExitStack() as locks:
         for folder in folders.values():  # all of them before the first is deleted
-            locks.enter_context(claimed(folder))
+            locks.enter_context(claimed(folder, planned.tracker.uri))
         for found in trials:
             assert found.record is not None, "trials without a record were left out above"
             planned.tracker.delete_trial(found.record.run_id)

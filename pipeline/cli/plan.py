@@ -172,6 +172,8 @@ def _notes(plan: Plan, entries: list[Entry], *, verbose: bool = False) -> list[s
             f"{data.root} is not here, so keys are unknown, and counts are those of the published data set. "
             f"Fetch it with: just data {data.name}"
         )
+    elif plan.data is None:
+        notes.append("The images are not drawn yet, so keys are unknown. The sweep draws them.")
     return notes
 
 

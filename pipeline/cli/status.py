@@ -23,7 +23,7 @@ def status(name: str, overrides: list[str], *, as_json: bool) -> int:
     lines: list[dict[str, Any]] = []
     for task in recorded_tasks(uri, name):
         for (row, seed), run in read_sweep(uri, name, task).runs.to_dict("index").items():
-            state = _state(run, trials / run["key"])
+            state = _state(run, trials / run["key"], uri)
             lines.append({"task": task, "row": row, "seed": seed, "key": run["key"], "state": state})
     if as_json:
         print(json.dumps(lines, indent=2))
@@ -40,8 +40,8 @@ def status(name: str, overrides: list[str], *, as_json: bool) -> int:
     return 0
 
 
-def _state(run: dict[str, Any], folder: Path) -> str:
-    if run["status"] not in ("FINISHED", "MISSING") and is_claimed(folder):
+def _state(run: dict[str, Any], folder: Path, uri: str) -> str:
+    if run["status"] not in ("FINISHED", "MISSING") and is_claimed(folder, uri):
         return f"running, step {run['step']}"
     match run["status"]:
         case "FINISHED":

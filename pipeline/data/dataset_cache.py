@@ -172,9 +172,18 @@ def _decode_folder(folder: Path, files: dict[str, list[Path]], config: FolderCon
         write_arrays(folder, files[f"test{domain}"], {test: config.size}, channels, f"test{domain}")
 
 
+def are_drawn(config: StripesConfig, cache: Path) -> bool:
+    """Return whether the same code has drawn these images before."""
+    return _note_of_drawing(config, cache).exists()
+
+
+def _note_of_drawing(config: StripesConfig, cache: Path) -> Path:
+    drawn_from = [_settings_of_entry(config), inspect.getsource(stripes), np.__version__]
+    return cache / "data" / f"{content_key(drawn_from)}.drawn"
+
+
 def _prepare_stripes(config: StripesConfig, cache: Path) -> PreparedData:
     """Draw the images, unless the same code has drawn them from the same settings before."""
-    drawn_from = [_settings_of_entry(config), inspect.getsource(stripes), np.__version__]
 
     def make(note: Path) -> None:
         arrays = _draw_stripes(config)
@@ -192,7 +201,7 @@ def _prepare_stripes(config: StripesConfig, cache: Path) -> PreparedData:
         fingerprint = note.read_text(encoding="ascii")
         return _read_entry(_entry(cache, fingerprint, config), fingerprint)
 
-    return cached(cache / "data" / f"{content_key(drawn_from)}.drawn", make, read)
+    return cached(_note_of_drawing(config, cache), make, read)
 
 
 def _store(cache: Path, fingerprint: str, config: DataConfig, fill: Callable[[Path], None]) -> PreparedData:

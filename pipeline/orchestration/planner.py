@@ -9,10 +9,10 @@ from typing import Literal
 from analysis.records.address import without_password
 from analysis.records.names import eval_metric, last_metric, row_tag, settings_tag
 from pipeline.config.compose import tracking_uri
-from pipeline.config.schema import Config, FolderConfig
+from pipeline.config.schema import Config, FolderConfig, StripesConfig
 from pipeline.config.sweep_file import SAMPLE, Row, Sweep, Trial, expand, sampled_row, with_seeds
 from pipeline.config.trial_key import trial_key
-from pipeline.data.dataset_cache import PreparedData, open_dataset, prepare
+from pipeline.data.dataset_cache import PreparedData, are_drawn, open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.hardware.device import Machine, find_machine
 from pipeline.metrics.names import OPERATIONS_PER_IMAGE, has_weights, metric_names
@@ -21,6 +21,8 @@ from pipeline.tracking.store import Tracker, TrialRecord, store_lock
 from pipeline.training.step_cost import StepCost
 from pipeline.trial.lock import is_claimed
 
+# In all images of task=stripes. A plan draws no more: this takes seconds, and some hundred megabytes.
+MOST_PIXELS_IN_A_PLAN = 10_000_000
 Records = Mapping[str, TrialRecord]
 # training: by another process, at this moment. stopped: by a search; an ablation trains it to the end.
 State = Literal["done", "stopped", "training", "interrupted", "failed", "new"]
@@ -104,7 +106,8 @@ class Plan:
 def plan_sweep(sweep: Sweep, overrides: Sequence[str], *, without_data: bool = False) -> Plan:
     """Compose every row, prepare the data, and look up the records. Trains nothing and records nothing.
 
-    without_data: plan also if the images are not here, provided that the configuration states how many there are.
+    without_data: plan also if the images are not here, or would take long to draw, provided that the configuration
+    states how many there are.
     """
     sweep, overrides = with_seeds(sweep, overrides)
     trials = expand(sweep, overrides)
@@ -172,7 +175,8 @@ def _planned_trial(plan: Plan, trial: Trial, key: str, records: Records) -> Plan
     record = records.get(key)
     if record is None:
         return PlannedTrial(trial, key, "new", None)
-    if record.status != "FINISHED" and key and is_claimed(checkpoint_path(plan.config, key).parent):
+    folder = checkpoint_path(plan.config, key).parent
+    if record.status != "FINISHED" and key and is_claimed(folder, plan.tracker.uri):
         return PlannedTrial(trial, key, "training", record)
     return PlannedTrial(trial, key, _STATES.get(record.status, "interrupted"), record)
 
@@ -197,6 +201,10 @@ def _open_data(config: Config, *, without_data: bool) -> tuple[PreparedData | No
     if without_data and isinstance(data, FolderConfig) and data.expected_images and not Path(data.root).exists():
         train_a, train_b, test_a, _ = data.expected_images
         return None, max(train_a, train_b), test_a
+    if without_data and isinstance(data, StripesConfig) and not are_drawn(data, Path(config.paths.cache)):
+        height, width = data.size
+        if 2 * (data.train_count + data.test_count) * height * width > MOST_PIXELS_IN_A_PLAN:
+            return None, data.train_count, data.test_count
     prepared = prepare(data, Path(config.paths.cache))
     found = open_dataset(prepared.folder)
     return prepared, max(len(found.train_a), len(found.train_b)), len(found.test_a)

@@ -59,25 +59,25 @@ def cluster(cores: int, gpus: int, memory_gb: float) -> Iterator[str]:
     """
     own: dict[str, Any] = {"address": "local", "num_cpus": cores, "num_gpus": gpus, "_memory": int(memory_gb * 1e9)}
     own |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": str(ray_sessions())}
-    if not joins_a_cluster():
+    if address := os.environ.get("RAY_ADDRESS"):
+        from pipeline.checks.services import check_ray  # torch, which Ray's workers do not need to import
+
+        # Ray itself would print dozens of lines, and try again for more than ten minutes.
+        found = check_ray(address)
+        if found.status == "fault":
+            raise UserError(str(found))
+    else:
         # Only who knows this token gets in. It is in the environment alone; Ray would keep one in the home folder.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
-        ray.init(**({} if joins_a_cluster() else own), log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(**({} if address else own), log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # of many kinds, from Ray's processes, sockets and files
-        raise UserError(_start_fault(first_line(error))) from None
+        fault = f"RAY_ADDRESS={address}: the cluster cannot be joined" if address else "Ray could not be started"
+        raise UserError(f"{fault} ({first_line(error)}). Run the same command again.") from None
     try:
         yield ray.get_runtime_context().gcs_address
     finally:
         ray.shutdown()
-
-
-def _start_fault(why: str) -> str:
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        advice = "Check that the cluster runs, and that RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH has its token"
-        return f"RAY_ADDRESS={address}: the cluster cannot be joined ({why}). {advice}."
-    return f"Ray could not be started ({why}). Run the same command again."
 
 
 def require_offer(share: Share) -> None:
@@ -124,7 +124,12 @@ class Events(tune.Callback):
         self.ended(str(trial), Outcome(**outcome) if outcome else Outcome("stopped"))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.ended(str(trial), Outcome("lost", "Its Ray worker ended."))
+        # Ray ends workers if the machine's memory is nearly full. It says so in this file alone.
+        error = Path(trial.error_file).read_text(errors="replace") if trial.error_file else ""
+        if "running low on memory" in error:
+            self.ended(str(trial), Outcome("memory", "Ray ended its worker, because the main memory is nearly full."))
+        else:
+            self.ended(str(trial), Outcome("lost", "Its Ray worker ended."))
 
 
 class Jobs(Protocol):

@@ -147,7 +147,7 @@ def _line(plan: Plan, planned: PlannedTrial, requirement: Requirement) -> Line:
 def _wait_for_others(jobs: list[TrialJob], tracker: Tracker, view: LiveView) -> list[TrialJob]:
     """Wait until another process leaves one of these jobs unfinished, or all have ended; return those left."""
     while jobs:
-        unlocked = {job.key for job in jobs if not is_claimed(Path(job.checkpoint).parent)}
+        unlocked = {job.key for job in jobs if not is_claimed(Path(job.checkpoint).parent, job.tracking_uri)}
         records = tracker.find_trials()
         left: list[TrialJob] = []
         for job in jobs:

@@ -232,7 +232,9 @@ class Tracker:
         if newest is not None and newest.data.tags.get(Tag.MANIFEST) == digest:
             return
         tags = {Tag.KIND: "recording", Tag.SWEEP: manifest.sweep, Tag.RESULT_VERSION: manifest.result_version}
-        run = self.client.create_run(self.experiment_id, run_name=f"sweep {manifest.sweep}", tags=tags)
+        # The newest record has the latest start, also after the clock was set back.
+        start = max(int(time.time() * 1000), newest.info.start_time + 1 if newest else 0)
+        run = self.client.create_run(self.experiment_id, start, tags, run_name=f"sweep {manifest.sweep}")
         self.client.log_dict(run.info.run_id, manifest.to_dict(), MANIFEST_FILE)
         # Last, so that every run of this kind has its manifest.
         self.client.log_batch(run.info.run_id, tags=run_tags({Tag.MANIFEST: digest, Tag.KIND: "sweep"}))

@@ -36,7 +36,6 @@ class TrialRun:
         self.run_id = run_id
         self._store, self._file = without_password(uri), folder / JOURNAL
         self.client, run, logged = ask_through_outage(partial(_open, uri, run_id), MOST_SECONDS_AT_START, _warn)
-        self._repeated = run.data.metrics.get(STEPS_REPEATED, 0.0)
         waiting_run, waiting = read_journal(self._file, self._store)
         self._unsent: deque[Entry] = waiting if waiting_run == run_id else deque()
         # What waits in the file comes after what the store knows.
@@ -45,6 +44,8 @@ class TrialRun:
         # A resumed trial repeats the steps after its checkpoint, whose values are logged already.
         known = [entry.content["step"] for entry in self._unsent if entry.content.get("key") == PROGRESS_STEP]
         self.last_step = max([*logged, *known], default=-1)
+        repeated = [entry.content["value"] for entry in self._unsent if entry.content.get("key") == STEPS_REPEATED]
+        self._repeated = max([run.data.metrics.get(STEPS_REPEATED, 0.0), *repeated])
         self._tried = time.monotonic()
         self._silent_since: float | None = None
         self._retry: threading.Thread | None = None
@@ -64,7 +65,8 @@ class TrialRun:
         """Record how many logged steps are trained again, because the process was lost after its last checkpoint."""
         if repeated := max(0, self.last_step - first_step):
             self._repeated += repeated
-            self._unsent += metrics(first_step, {STEPS_REPEATED: self._repeated})
+            # MLflow's latest value is that of the highest step. So the count is its own step.
+            self._unsent += metrics(int(self._repeated), {STEPS_REPEATED: self._repeated})
 
     def log_evaluation(
         self, step: int, scores: Mapping[str, float], made_with: Mapping[str, object], grid: NDArray[np.uint8]

@@ -3,18 +3,19 @@
 import hashlib
 import json
 import sys
+import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
 from models.build import build_objective
 from models.configs import CUTConfig, ModelConfig
+from models.cut import CUTObjective
+from models.cyclegan import CycleGANObjective
 from models.execution import REFERENCE, Execution, apply_execution
 from models.negatives import PatchQueue
 from models.objective import Batch, sample_step
@@ -79,11 +80,9 @@ def count_step(config: Config, *, plain: bool = False) -> StepCost:
     unflipped step.
     """
     fake = FakeTensorMode(allow_non_fake_inputs=True)
-    build = build_reference if plain else build_objective
-    objective = build(config.model, config.data.shape, torch.Generator().manual_seed(0))
+    objective = _build(config, fake, plain=plain)
     execution = _execution(config, plain=plain)
     apply_execution(objective, execution)
-    _hollow(objective, fake)
     make = reference_optimizers if plain else make_optimizers
     optimizers = make(objective, config.train.learning_rate, (config.train.beta1, config.train.beta2))
 
@@ -124,17 +123,20 @@ def _what_costs(model: ModelConfig) -> ModelConfig:
     return model
 
 
-def _hollow(objective: nn.Module, fake: FakeTensorMode) -> None:
-    """Replace every tensor by one without values, except the counters that Python reads."""
+def _build(config: Config, fake: FakeTensorMode, *, plain: bool) -> CUTObjective | CycleGANObjective:
+    """Build an objective whose tensors have no values, except the counters that Python reads."""
+    build = build_reference if plain else build_objective
+    with fake, warnings.catch_warnings():
+        # Copying a module asks each of its tensors for an address, of which these have none.
+        warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
+        objective = build(config.model, config.data.shape, torch.Generator().manual_seed(0))
     for module in objective.modules():
-        tensors: dict[str, Any]
-        for tensors in (module._parameters, module._buffers):
-            hollow = {
-                name: fake.from_tensor(found) for name, found in tensors.items() if found is not None and found.dim()
-            }
-            tensors.update(hollow)
+        for name, found in module.named_buffers(recurse=False):
+            if not found.dim():
+                setattr(module, name, torch.zeros((), dtype=found.dtype))
         if isinstance(module, PatchQueue):
             module.pushed.fill_(len(module.keys_QD))
+    return objective
 
 
 def _batch(config: Config, fake: FakeTensorMode) -> Batch:

@@ -6,7 +6,7 @@ It lies in trials/.locks, beside the folders of the trials, so that a folder can
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import BaseFileLock, LeaseCompromise, Timeout
@@ -23,9 +23,25 @@ class TakenError(UserError):
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Hold the lock of a trial's folder. Raises TakenError if another process holds it."""
-    lock = _lock(folder)
+def claimed(folder: Path, store: str = "") -> Iterator[None]:
+    """Hold the lock of a trial's folder. Raises TakenError if another process holds it.
+
+    store: the address of the tracking store. If it is a SQLite file, the trial is also locked beside that file, since
+    sweeps in other working folders may use it.
+    """
+    with ExitStack() as held:
+        for lock in _locks(folder, store):
+            _acquire(lock, folder.name)
+            held.callback(lock.release)
+        yield
+
+
+def is_claimed(folder: Path, store: str = "") -> bool:
+    """Return whether a process trains this trial now."""
+    return any(_is_held(lock) for lock in _locks(folder, store))
+
+
+def _acquire(lock: BaseFileLock, key: str) -> None:
     seconds = WAIT_SECONDS
     if is_left_behind(lock):
         seconds = 2 * LEASE_SECONDS
@@ -34,16 +50,10 @@ def claimed(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=seconds)
     except Timeout:
-        raise TakenError(f"Trial {folder.name} is running in another process. Wait for it or stop it.") from None
-    try:
-        yield
-    finally:
-        lock.release()
+        raise TakenError(f"Trial {key} is running in another process. Wait for it or stop it.") from None
 
 
-def is_claimed(folder: Path) -> bool:
-    """Return whether a process trains in this folder now."""
-    lock = _lock(folder)
+def _is_held(lock: BaseFileLock) -> bool:
     if not Path(lock.lock_file).exists() or is_left_behind(lock):
         return False
     try:
@@ -54,8 +64,12 @@ def is_claimed(folder: Path) -> bool:
     return False
 
 
-def _lock(folder: Path) -> BaseFileLock:
-    return file_lock(folder.parent / ".locks" / f"{folder.name}.lock", on_loss=_end_process)
+def _locks(folder: Path, store: str) -> list[BaseFileLock]:
+    from analysis.records.database import database_file  # MLflow, which Ray's workers do not need to import
+
+    database = database_file(store)
+    places = [folder.parent / ".locks", *([database.with_name(f"{database.name}.locks")] if database else [])]
+    return [file_lock(place / f"{folder.name}.lock", on_loss=_end_process) for place in places]
 
 
 def _end_process(loss: LeaseCompromise) -> None:

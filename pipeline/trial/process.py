@@ -29,6 +29,8 @@ Target = Callable[[TrialJob, Report], Outcome]
 SAVE_ALL = "save all"
 # From the end of a trial's output, enough for its last line.
 OUTPUT_BYTES = 2000
+# If memory runs out, the system kills a trial, which runs again, and not the sweep. Ray sets this for its workers, too.
+FIRST_TO_KILL = Path("/proc/self/oom_score_adj")
 SERVER_ENDED = "The process that starts trials ended. Run the same command again to resume."
 
 
@@ -115,6 +117,8 @@ def save_trials(server: str) -> None:
 def run_and_report(variables: dict[str, str], work: bytes, messages: Connection) -> None:
     """Run a trial in this process and send its outcome."""
     threading.Thread(target=end_with_parent, daemon=True).start()
+    with suppress(OSError):  # not Linux
+        FIRST_TO_KILL.write_text("1000", encoding="ascii")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the fork server ignores it
     os.environ.clear()
     os.environ.update(variables)

@@ -58,7 +58,7 @@ def run_trial(job: TrialJob, asked_to_stop: Callable[[], bool] = never) -> Itera
     another process trains this trial; raises EndedElsewhereError if one has ended it.
     """
     folder = Path(job.checkpoint).parent
-    with claimed(folder):
+    with claimed(folder, job.tracking_uri):
         run = TrialRun(job.tracking_uri, job.run_id, folder)
         if run.status in job.final_statuses:
             raise EndedElsewhereError(run.status)

@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -213,3 +214,32 @@ def stop_server(server: subprocess.Popen[bytes]) -> None:
 
 def counted(found: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(found.items()))
+
+
+@contextmanager
+def ray_cluster(token: str) -> Iterator[tuple[str, list[int]]]:
+    """A real Ray cluster on loopback: its address, and the ids of its control service and raylet."""
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments = ["--head", "--block", f"--port={port}", "--node-ip-address=127.0.0.1", "--num-cpus=2"]
+    variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:  # short, as Ray's sockets need it
+        said = Path(folder, "said.txt")
+        started = subprocess.Popen(
+            [sys.executable, "-m", "ray.scripts.scripts", "start", *arguments, f"--temp-dir={folder}"],
+            stdout=said.open("w"),
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+            env={**os.environ, **variables, "RAY_USAGE_STATS_ENABLED": "0"},
+        )
+        try:
+            until(lambda: "Ray runtime started" in said.read_text())
+            yield f"127.0.0.1:{port}", [*processes(started, "gcs_server"), *processes(started, "raylet/raylet")]
+        finally:
+            family = descendants(started.pid)
+            stop_server(started)
+            for pid in family:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)

@@ -85,6 +85,12 @@ def patient(job: object, report: Report) -> Outcome:
     return Outcome("done", str(semaphore)[:0])
 
 
+def greedy(job: object, report: Report) -> Outcome:
+    """A trial that takes a gigabyte of memory, and more and more of it."""
+    taken = [b"x" * 2**24 for _ in range(64)]
+    return Outcome("done", f"with {len(taken)} pieces")
+
+
 def silent(job: object, report: Report) -> Outcome:
     """A trial that exits without an outcome."""
     os._exit(3)

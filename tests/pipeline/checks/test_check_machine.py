@@ -122,7 +122,7 @@ def test_limits_of_a_container_are_those_of_all_groups_around_it(tmp_path: Path)
     inner = tmp_path / "outer/inner"
     inner.mkdir(parents=True)
     own = tmp_path / "cgroup"
-    own.write_text("4:memory:/elsewhere\n0::/outer/inner\n")
+    own.write_text("4:pids:/elsewhere\n0::/outer/inner\n")
     groups = own_groups(tmp_path, own)
     assert groups == [inner, tmp_path / "outer", tmp_path]
     assert cpu_limit(groups) is None and memory_limit(groups) is None
@@ -135,6 +135,21 @@ def test_limits_of_a_container_are_those_of_all_groups_around_it(tmp_path: Path)
     own.write_text("0::/\n")
     (tmp_path / "cpu.max").write_text("200000 100000\n")
     assert cpu_limit(own_groups(tmp_path, own)) == 2.0
+
+
+def test_limits_of_version_1_of_control_groups_count_too(tmp_path: Path) -> None:
+    for folder in ("memory/job", "cpu/job"):
+        (tmp_path / folder).mkdir(parents=True)
+    own = tmp_path / "cgroup"
+    own.write_text("4:memory:/job\n2:cpu,cpuacct:/job\n1:pids:/\n0::/\n")
+    groups = own_groups(tmp_path, own)
+    for folder, quota, limit in (("job", "250000", "8000000000"), ("", "-1", "9223372036854771712")):
+        (tmp_path / "cpu" / folder / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+        (tmp_path / "cpu" / folder / "cpu.cfs_period_us").write_text("100000\n")
+        (tmp_path / "memory" / folder / "memory.limit_in_bytes").write_text(f"{limit}\n")
+    assert cpu_limit(groups) == 2.5 and memory_limit(groups) == 8_000_000_000
+    own.write_text("4:memory:/\n2:cpu,cpuacct:/\n")
+    assert cpu_limit(own_groups(tmp_path, own)) is None and memory_limit(own_groups(tmp_path, own)) is None
 
 
 def test_a_kernel_without_control_groups_has_no_limits(tmp_path: Path) -> None:

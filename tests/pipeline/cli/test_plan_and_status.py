@@ -111,3 +111,13 @@ def test_of_two_plans_made_at_once_only_one_creates_each_trial(
     first, second = (register_trials(plan, estimate_requirements(plan)) for plan in plans)
     assert calls["create_trial"] == 2
     assert [job.run_id for job in first] == [job.run_id for job in second]
+
+
+def test_a_plan_draws_no_large_set_of_images(project: Path) -> None:
+    (project / "sweeps/mine.yaml").write_text(MINE)
+    large = ["data.size=1024", "data.train_count=4", "data.test_count=2", "model.generator.channels=4"]
+    planned = plan_sweep(load_sweep("mine"), large, without_data=True)
+    assert (planned.data, planned.train_images, planned.test_images) == (None, 4, 2)
+    assert not list(Path(".cache").glob("data/*"))
+    notes = _notes(planned, [], verbose=False)
+    assert any("not drawn yet" in note for note in notes)

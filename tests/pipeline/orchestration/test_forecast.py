@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.configs import GeneratorConfig, ImageShape
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config, FolderConfig, TrainConfig
 from pipeline.hardware.allocation import needed_gb
 from pipeline.hardware.device import Machine, device_name, resolve_device
+from pipeline.hardware.memory import LiveTensors
 from pipeline.hardware.timing_conditions import execution_name, timed_name
 from pipeline.metrics.names import OPERATIONS_PER_IMAGE
 from pipeline.orchestration import forecast
@@ -111,6 +113,18 @@ def test_time_without_its_like_is_operations_over_the_rate_of_this_machine(
     assert predicted.source == "counted"
     assert predicted.value == pytest.approx(3e10 / rate)
     assert 1e7 < rate < 1e13
+
+
+def test_the_rate_of_a_deep_generator_on_large_images_is_measured_in_little_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(forecast, "MEASURED_SECONDS", 0.0)
+    peaks: list[int] = []
+    for blocks, side in ((9, 256), (20, 512)):
+        with LiveTensors() as live:
+            measured_rate.__wrapped__(GeneratorConfig(channels=4, blocks=blocks), ImageShape(side, side), "cpu", 1)
+        peaks.append(live.peak_bytes)
+    assert peaks[0] == peaks[1]
 
 
 def test_what_is_left_is_behind_the_steps_that_are_done(tiny: Callable[..., Config]) -> None:

@@ -1,5 +1,7 @@
 """What is recorded of a sweep, so that its tables can be made without it."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,15 @@ def test_a_sweep_is_recorded_again_only_where_it_is_another(project: Path) -> No
     other = plan_sweep(sweep, [*DONE, "train.batch_size=2"])
     other.tracker.record_sweep(make_manifest(other))
     assert count() == 2
+
+
+def test_the_last_record_of_a_sweep_counts_also_after_the_clock_was_set_back(project: Path) -> None:
+    rows = (Row("a", {}), Row("b", {"model.temperature": 0.5}))
+    for recorded_rows in (rows[:1], rows):
+        planned = plan_sweep(Sweep("mine", "Which?", (0,), recorded_rows), DONE)
+        planned.tracker.record_sweep(make_manifest(planned))
+        record = read_sweep(planned.tracker.uri, "mine", "stripes")
+        assert [row.row for row in record.rows] == [row.row for row in recorded_rows]
+        with closing(sqlite3.connect(project / "mlflow.db")) as database:  # as if the clock had been a day ahead
+            database.execute("UPDATE runs SET start_time = start_time + 86400000")
+            database.commit()

@@ -1,4 +1,4 @@
-"""What a sweep does when Ray ends under it. Programs of the same names stand for Ray's processes."""
+"""What a sweep does when Ray is away or ends under it. Programs of the same names stand for Ray's processes."""
 
 import os
 import shutil
@@ -12,6 +12,7 @@ from socket import AF_INET, AF_INET6, socket
 
 import pytest
 
+from pipeline.errors import UserError
 from pipeline.orchestration import ray_guard
 from pipeline.orchestration.ray_guard import (
     MOST_REFUSALS,
@@ -22,6 +23,7 @@ from pipeline.orchestration.ray_guard import (
     _runs,
     guarded,
 )
+from pipeline.orchestration.ray_tune import cluster
 
 # Starts a program called raylet with a child, and one called gcs_server, which it kills once it is watched.
 OWN = """
@@ -83,7 +85,13 @@ def test_a_sweep_starts_anew_when_its_own_ray_ends_but_not_for_ever(tmp_path: Pa
     assert "run the same command to resume" in errors.splitlines()[-1]
 
 
-def test_a_sweep_ends_in_one_line_when_the_cluster_that_it_joined_ends(tmp_path: Path) -> None:
+def test_a_cluster_that_is_away_is_named_before_ray_looks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:9 does not answer"), cluster(1, 0, 1.0):
+        pass
+
+
+def test_a_joined_cluster_that_ends_is_named_in_one_line(tmp_path: Path) -> None:
     with socket() as service:
         service.bind(("127.0.0.1", 0))
         service.listen(1000)

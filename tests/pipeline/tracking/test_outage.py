@@ -121,6 +121,27 @@ def test_a_trial_that_resumes_after_an_outage_knows_what_waits(
     assert MlflowClient(uri).get_run(run_id).data.metrics["cost/steps_repeated"] == 1
 
 
+def test_steps_that_are_trained_again_add_up_over_all_losses(
+    uri: str, run_id: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second loss falls back to an older checkpoint, and the third one happens while the store is away."""
+    run = TrialRun(uri, run_id, folder)
+    for step in (1, 2, 3):
+        run.log(step, {"train/gan": float(step)})
+    run.flush()
+    for first_step in (2, 1):
+        run = TrialRun(uri, run_id, folder)
+        run.note_start(first_step)
+        run.flush()
+    run = TrialRun(uri, run_id, folder)
+    with away(monkeypatch):
+        run.note_start(1)
+        run.flush()
+    TrialRun(uri, run_id, folder).finish({}, {})
+    assert MlflowClient(uri).get_run(run_id).data.metrics["cost/steps_repeated"] == 1 + 2 + 2
+    assert history(uri, run_id, "progress/steps_repeated") == [(1, 1.0), (3, 3.0), (5, 5.0)]
+
+
 def test_a_trial_that_ended_in_an_outage_is_known_as_ended(
     uri: str, run_id: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

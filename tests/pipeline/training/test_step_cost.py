@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.training.loop import train_step
 from pipeline.training.state import build_state
-from pipeline.training.step_cost import count_step, step_cost
+from pipeline.training.step_cost import _build, count_step, step_cost
 
 # Measured from the reference code at 256 x 256, batch 1, float32: 10^12 operations, and the peak of live tensors in GB.
 REFERENCE = {"cut": (1.423, 2.397), "fastcut": (0.763, 1.502), "cyclegan": (2.507, 3.922)}
@@ -83,3 +84,12 @@ def test_counting_is_kept_for_the_next_plan_and_made_anew_for_another_model(
 def test_settings_that_cost_nothing_leave_the_work_the_same(tiny: Callable[..., Config]) -> None:
     others = ("model.temperature=0.5", "model.nce_weight=3.0", "model.identity_weight=0.25", "seed=3")
     assert count_step(tiny(*SHALLOW, *others)).work == count_step(tiny(*SHALLOW)).work
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("model", ["cut", "cyclegan"])
+def test_a_counted_model_stores_no_weights(tiny: Callable[..., Config], model: str, plain: bool) -> None:
+    config = tiny(f"model={model}", "model.generator.blocks=5")
+    objective = _build(config, FakeTensorMode(allow_non_fake_inputs=True), plain=plain)
+    for tensor in (*objective.parameters(), *objective.buffers()):
+        assert isinstance(tensor, FakeTensor) or not tensor.dim()

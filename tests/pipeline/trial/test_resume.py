@@ -1,7 +1,7 @@
 """What a trial does when its checkpoints are damaged, foreign or ahead of their record, or the disk is full."""
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -151,18 +151,6 @@ def test_a_trial_with_a_damaged_checkpoint_ends_as_an_undisturbed_one(
     assert history(disturbed) == history(whole)
     weights = [load_checkpoint(Path(job.checkpoint))["objective"] for job in (whole, disturbed)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small file system in memory. Mounting needs the rights of the superuser."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "none", folder], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"cannot mount: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
 
 
 @pytest.mark.slow
