@@ -36,7 +36,7 @@ def joining(address: str, token: str = "", mode: str = "token") -> dict[str, str
     return {"RAY_ADDRESS": address, "RAY_AUTH_MODE": mode, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", **given}
 
 
-@pytest.mark.usefixtures("home")
+@pytest.mark.usefixtures("drawn", "home")
 def test_a_cluster_that_refuses_a_sweep_is_named_in_one_line(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with ray_cluster(TOKEN) as (address, _):
         for variables in (joining(address), joining(address, mode="disabled"), joining(address, ANOTHER)):
@@ -52,7 +52,7 @@ def test_a_cluster_that_refuses_a_sweep_is_named_in_one_line(pair: Path, monkeyp
     assert address in line and "RAY_AUTH_TOKEN" in line
 
 
-@pytest.mark.usefixtures("home")
+@pytest.mark.usefixtures("drawn", "home")
 def test_a_sweep_ends_in_one_line_when_the_cluster_that_it_joined_ends(pair: Path, undisturbed: Results) -> None:
     with ray_cluster(TOKEN) as (address, services):
         sweep = start("sweep", "pair", **joining(address, TOKEN))

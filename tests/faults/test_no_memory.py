@@ -26,6 +26,7 @@ def without_place(found: Results) -> Results:
     return Results(found.table.drop(columns="timed"), found.course)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_trial_that_the_kernel_kills_runs_again_with_more_memory(pair: Path, undisturbed: Results) -> None:
     with memory_group(5 * 10**9) as group:
         sweep = start("sweep", "pair", RAY_memory_monitor_refresh_ms="0")
@@ -42,6 +43,7 @@ def test_a_trial_that_the_kernel_kills_runs_again_with_more_memory(pair: Path, u
     assert_nothing_is_left(f"sqlite:///{pair / 'mlflow.db'}", [sweep])
 
 
+@pytest.mark.usefixtures("drawn")
 def test_trials_whose_workers_ray_ends_for_memory_say_so_and_go_on_when_there_is_room(
     pair: Path, undisturbed: Results
 ) -> None:

@@ -62,6 +62,7 @@ def finished(store: Path) -> int:
         return database.execute("select count(*) from runs where status = 'FINISHED'").fetchone()[0]
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_long_sweep_uses_no_more_with_every_trial(request: pytest.FixtureRequest, pair: Path) -> None:
     """`--trials=200` takes twenty minutes of two cores. With few trials only the names of the parts are checked."""
     trials: int = request.config.getoption("--trials")

@@ -10,6 +10,7 @@ from faults import Results, assert_as_undisturbed, assert_nothing_is_left, comma
 pytestmark = pytest.mark.fault
 
 
+@pytest.mark.usefixtures("drawn")
 def test_sweeps_of_two_working_folders_on_one_store_train_no_trial_twice(
     tmp_path_factory: pytest.TempPathFactory, pair: Path, undisturbed: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -29,6 +30,7 @@ def test_sweeps_of_two_working_folders_on_one_store_train_no_trial_twice(
     assert all("cost/steps_repeated" not in run.data.metrics for run in trials(uri)), "a step was trained twice"
 
 
+@pytest.mark.usefixtures("drawn")
 def test_tables_that_are_written_during_a_sweep_disturb_nothing(pair: Path, undisturbed: Results) -> None:
     sweep = start("sweep", "pair")
     until(lambda: list(pair.glob("trials/*/last.pt")))
