@@ -23,12 +23,12 @@ from faults import (
     trial_processes,
     trials,
     until,
+    victims,
 )
 
 pytestmark = pytest.mark.fault
 
-# A quarter of the kills falls on any second of a sweep, which takes about this long on two quiet cores. The rest falls
-# on any phase: most of so short a sweep is the start of Ray.
+# The whole sweep takes about this long on two quiet cores, and most of it is the start of Ray.
 SECONDS = 20.0
 VICTIMS = ("driver", "driver", "group", "trial", "trial", "worker", "raylet", "gcs", "forkserver")
 
@@ -38,9 +38,12 @@ def uri(pair: Path) -> str:
     return f"sqlite:///{pair / 'mlflow.db'}"
 
 
-def wait_for_a_moment(sweep: subprocess.Popen[str], rng: random.Random) -> None:
-    """Wait for the moment of a kill, or for the end of the sweep."""
-    if rng.random() < 0.25:
+def wait_for_a_moment(sweep: subprocess.Popen[str], victim: str, rng: random.Random) -> None:
+    """Wait for any second at which the victim is there, for any second of any phase, or for the end of the sweep."""
+    if victim not in ("driver", "group"):
+        until(lambda: sweep.poll() is not None or victims(sweep, victim), seconds=300, every=0.01)
+        time.sleep(rng.uniform(0, SECONDS / 4))
+    elif rng.random() < 0.25:
         end = time.monotonic() + rng.uniform(0, SECONDS)
         until(lambda: sweep.poll() is not None or time.monotonic() > end)
     else:
@@ -71,10 +74,11 @@ def test_a_sweep_that_is_killed_at_random_moments_ends_like_the_undisturbed_one(
         for _ in range(min(rng.randint(1, 3), moments - done)):
             sweep = start("sweep", "pair")
             started.append(sweep)
-            wait_for_a_moment(sweep, rng)
+            victim = rng.choice(VICTIMS)
+            wait_for_a_moment(sweep, victim, rng)
             if sweep.poll() is None:
                 at = phase(sweep)
-                victim = kill(sweep, rng.choice(VICTIMS), rng)
+                victim = kill(sweep, victim, rng)
                 hits[f"{victim} in {at}"] += 1
                 done += 1
             said, errors = sweep.communicate(timeout=300)

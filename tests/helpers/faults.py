@@ -160,13 +160,18 @@ def phase(sweep: subprocess.Popen[str]) -> str:
     return "planning" if Path("mlflow.db").exists() else "start"
 
 
-def kill(sweep: subprocess.Popen[str], victim: str, rng: random.Random) -> str:
-    """Kill a part of a sweep with SIGKILL. Return what it was."""
+def victims(sweep: subprocess.Popen[str], victim: str) -> list[int]:
+    """The processes of a sweep that are such a part of it now."""
     names = {"gcs": "gcs_server", "raylet": "raylet/raylet", "worker": "Trainable", "forkserver": "forkserver"}
+    return trial_processes(sweep) if victim == "trial" else processes(sweep, names.get(victim, "no such thing"))
+
+
+def kill(sweep: subprocess.Popen[str], victim: str, rng: random.Random) -> str:
+    """Kill a part of a sweep with SIGKILL, or the command if there is no such part now. Return what it was."""
     if victim == "group":
         os.killpg(sweep.pid, signal.SIGKILL)
         return "group"
-    found = trial_processes(sweep) if victim == "trial" else processes(sweep, names.get(victim, "no such thing"))
+    found = victims(sweep, victim)
     pid = rng.choice(found) if found else sweep.pid
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
