@@ -94,6 +94,7 @@ def save_checkpoint(path: Path, state: dict[str, Any], keep: Path | None = None)
 
     keep: the name that the old file gets, if there is one. Raises StorageError if the file cannot be written.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         remove_leftovers(path)
         with replacing(path) as partial:
