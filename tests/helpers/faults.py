@@ -147,14 +147,14 @@ def assert_nothing_is_left(uri: str, started: list[subprocess.Popen[str]]) -> No
 
 def phase(sweep: subprocess.Popen[str]) -> str:
     """What a sweep is doing, as far as it can be seen from outside."""
-    if list(Path("results").rglob("index.html")) and not trial_processes(sweep):
-        return "tables"
-    if list(Path("trials").rglob(".last.pt.*")) or list(Path("trials").rglob(".previous.pt.*")):
-        return "saving"
-    if list(Path("trials").rglob("last.pt")):
-        return "training"
     if trial_processes(sweep):
-        return "trials start"
+        if list(Path("trials").rglob(".last.pt.*")) or list(Path("trials").rglob(".previous.pt.*")):
+            return "saving"
+        return "training" if list(Path("trials").rglob("last.pt")) else "trials start"
+    # A sweep that was killed before may have left results.
+    started = Path(f"/proc/{sweep.pid}").stat().st_mtime
+    if [page for page in Path("results").rglob("index.html") if page.stat().st_mtime > started]:
+        return "tables"
     if processes(sweep, "gcs_server"):
         return "Ray starts"
     return "planning" if Path("mlflow.db").exists() else "start"

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_run import job_of
+from trial_jobs import job_of
 
 from pipeline.config.schema import Config
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB
