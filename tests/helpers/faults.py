@@ -34,6 +34,8 @@ rows:
 # Differ between runs of the same command, or tell how it was disturbed.
 NOT_COMPARED = ("_peak_", "cost/steps_repeated", "run_id", "losses")
 MOST_TRIES = 12
+# When each command was started, by its process.
+started_at: dict[int, float] = {}
 PHASES = ("start", "planning", "Ray starts", "trials start", "training", "saving", "tables")
 
 
@@ -43,7 +45,8 @@ def command(*arguments: str) -> list[str]:
 
 def start(*arguments: str, **variables: str) -> subprocess.Popen[str]:
     """Start a command in a process group of its own, as a shell does."""
-    return subprocess.Popen(
+    before = time.time()
+    sweep = subprocess.Popen(
         command(*arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -51,6 +54,8 @@ def start(*arguments: str, **variables: str) -> subprocess.Popen[str]:
         start_new_session=True,
         env={**os.environ, **variables},
     )
+    started_at[sweep.pid] = before
+    return sweep
 
 
 def until(reached: Callable[[], object], seconds: float = 120, every: float = 0.05) -> None:
@@ -152,8 +157,7 @@ def phase(sweep: subprocess.Popen[str]) -> str:
             return "saving"
         return "training" if list(Path("trials").rglob("last.pt")) else "trials start"
     # A sweep that was killed before may have left results.
-    started = Path(f"/proc/{sweep.pid}").stat().st_mtime
-    if [page for page in Path("results").rglob("index.html") if page.stat().st_mtime > started]:
+    if [page for page in Path("results").rglob("index.html") if page.stat().st_mtime > started_at[sweep.pid]]:
         return "tables"
     if processes(sweep, "gcs_server"):
         return "Ray starts"
