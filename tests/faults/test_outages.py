@@ -25,6 +25,7 @@ from faults import (
 pytestmark = pytest.mark.fault
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_sweep_outlives_its_tracking_server(pair: Path, undisturbed: Results) -> None:
     with mlflow_server(pair) as (uri, server):
         sweep = start("sweep", "pair", MLFLOW_TRACKING_URI=uri)
@@ -39,6 +40,7 @@ def test_a_sweep_outlives_its_tracking_server(pair: Path, undisturbed: Results) 
             assert_nothing_is_left(uri, [sweep])
 
 
+@pytest.mark.usefixtures("drawn")
 def test_records_that_the_store_has_missed_are_sent_by_tables(pair: Path, undisturbed: Results) -> None:
     with mlflow_server(pair) as (uri, server):
         sweep = start("sweep", "pair", MLFLOW_TRACKING_URI=uri)
