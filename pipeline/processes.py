@@ -23,7 +23,7 @@ def start_of(pid: int) -> int:
     try:
         # The second field is a name in parentheses, which may contain spaces. The start is the 22nd.
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the second if it ends while this reads
         pass
     try:
         os.kill(pid, 0)
