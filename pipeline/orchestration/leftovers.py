@@ -33,17 +33,28 @@ def clear_leftovers(cache: Path) -> None:
 def _clear(folder: Path, pid: str) -> None:
     if folder.is_symlink() or not pid.isdigit() or start_of(int(pid)) != -1:
         return
-    for process in _with_open_files(folder):
+    for process in _writing_into(folder):
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _with_open_files(folder: Path) -> list[int]:
-    """Return the processes of this user that have a file of the folder open, as Ray's have their logs."""
+def _writing_into(folder: Path) -> list[int]:
+    """Return the processes of this user that have a file of the folder open for writing, as Ray's have their logs.
+
+    A process that only reads there may be another sweep that removes the folder too.
+    """
     found: list[int] = []
     for descriptors in Path("/proc").glob("[0-9]*/fd"):
         with suppress(OSError):  # of another user, or gone
-            if any(file.readlink().is_relative_to(folder) for file in descriptors.iterdir()):
+            files = [file for file in descriptors.iterdir() if file.readlink().is_relative_to(folder)]
+            if any(_is_for_writing(file) for file in files):
                 found.append(int(descriptors.parent.name))
     return found
+
+
+def _is_for_writing(file: Path) -> bool:
+    """Return whether /proc/PID/fd/N is open for writing."""
+    details = (file.parents[1] / "fdinfo" / file.name).read_text()
+    flags = next(line.split()[1] for line in details.splitlines() if line.startswith("flags:"))
+    return int(flags, 8) & os.O_ACCMODE != os.O_RDONLY

@@ -61,6 +61,18 @@ def test_the_next_sweep_clears_what_a_killed_one_has_left(temporary: Path, tmp_p
     assert all(folder.exists() for folder in kept)
 
 
+def test_another_sweep_that_clears_the_same_folder_is_not_killed(temporary: Path, tmp_path: Path) -> None:
+    """While it removes a folder, it has the folder open."""
+    folder = runtime_folder() / str(dead_pid())
+    folder.mkdir()
+    opens = f"import os; os.open({str(folder)!r}, os.O_RDONLY); print('open', flush=True); input()"
+    clearing = subprocess.Popen([sys.executable, "-c", opens], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert clearing.stdout and clearing.stdout.readline() == "open\n"
+    clear_leftovers(tmp_path)
+    assert not folder.exists()
+    assert clearing.communicate("\n") and clearing.returncode == 0
+
+
 def test_temporary_files_are_where_the_next_sweep_clears_them(temporary: Path) -> None:
     before = tempfile.gettempdir()
     with temporary_files_here():
