@@ -90,4 +90,4 @@ def random_dataset(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -
     """Return a data set of random 8-bit images. Training and test images are the same: (N, C, H, W) of each domain."""
     rng = np.random.default_rng(0)
     images_a, images_b = (rng.integers(0, 256, shape, np.uint8) for shape in (a, b))
-    return Dataset(images_a, images_b, images_a, images_b, images_a, images_b, None)
+    return Dataset(images_a, images_b, images_a, images_b, images_a, images_b)

@@ -38,8 +38,8 @@ class Dataset:
     """The images of both domains.
 
     train_*: at the size from which crops are taken. decay_*: at the size of the crops, for the decay phase; the
-    reference code crops at random only before that phase. background_a (N, H, W): where a translation must not change
-    test_a; only drawn tasks have it.
+    reference code crops at random only before that phase. objects_a (N, H, W): where a translation of test_a must have
+    an object. background_a (N, H, W): where it must not change test_a. Only drawn tasks have the last two.
     """
 
     train_a: Picture
@@ -48,7 +48,8 @@ class Dataset:
     decay_b: Picture
     test_a: Picture
     test_b: Picture
-    background_a: NDArray[np.bool_] | None
+    objects_a: NDArray[np.bool_] | None = None
+    background_a: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,7 @@ def prepare(config: DataConfig, cache: Path) -> PreparedData:
 def open_dataset(folder: Path) -> Dataset:
     """Open the arrays of a cache entry as memory maps."""
     arrays = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
-    optional = {"decay_a": arrays["train_a"], "decay_b": arrays["train_b"], "background_a": None}
-    return Dataset(**(optional | arrays))
+    return Dataset(**({"decay_a": arrays["train_a"], "decay_b": arrays["train_b"]} | arrays))
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -158,7 +158,9 @@ def _draw_stripes(config: StripesConfig) -> dict[str, NDArray[np.generic]]:
             images = np.stack([with_channels(image, channels) for image in pictures.images])
             arrays[f"{split}_{domain}"] = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
             if (split, domain) == ("test", "a"):
-                arrays["background_a"] = ~pictures.masks
+                arrays["background_a"] = pictures.ground
+                if config.channels_b == 3:  # stripes are found by their lack of colour
+                    arrays["objects_a"] = pictures.blobs
     return arrays
 
 

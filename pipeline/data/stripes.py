@@ -1,7 +1,7 @@
 """Draw the images of the embedded task: brown blobs (A) and striped blobs (B) on a mottled green background.
 
-The same seed gives the same images. The two domains differ only in the surface of the blobs. A correct translation
-does not change the background, so the change of the background can be measured.
+The same seed gives the same images. The two domains differ only in the surface of the blobs. A correct translation has
+stripes where its input has a blob, and nowhere else: where the stripes must be is known, and where they are is found.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,21 @@ BLACK = np.array([22.0, 20.0, 22.0])
 WHITE = np.array([238.0, 234.0, 226.0])
 
 
+# Levels (0 to 255). The largest and the smallest colour of a black or white pixel differ by less, also where a stripe's
+# edge covers half of it. Brown and green pixels differ by more.
+LARGEST_COLOURFULNESS = 38
+
+
 @dataclass(frozen=True)
 class Pictures:
-    """images (N, H, W, 3) of 8 bits, and masks (N, H, W), true inside a blob."""
+    """images (N, H, W, 3) of 8 bits, and masks (N, H, W).
+
+    blobs: where a blob covers at least half of a pixel. ground: where it covers none.
+    """
 
     images: NDArray[np.uint8]
-    masks: NDArray[np.bool_]
+    blobs: NDArray[np.bool_]
+    ground: NDArray[np.bool_]
 
 
 def draw_pictures(count: int, size: tuple[int, int], seed: int, *, striped: bool) -> Pictures:
@@ -28,22 +37,29 @@ def draw_pictures(count: int, size: tuple[int, int], seed: int, *, striped: bool
     drawn = [
         _draw(np.random.default_rng([seed, int(striped), number]), size, striped=striped) for number in range(count)
     ]
-    images, masks = zip(*drawn, strict=True)
-    return Pictures(np.stack(images), np.stack(masks))
+    images, coverages = zip(*drawn, strict=True)
+    coverage = np.stack(coverages)
+    return Pictures(np.stack(images), coverage >= 0.5, coverage == 0)
+
+
+def find_striped(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return where coloured images (N, 3, H, W) are black or white (N, H, W), as only stripes are."""
+    return np.ptp(images, axis=1) < LARGEST_COLOURFULNESS
 
 
 def _draw(
     rng: np.random.Generator, size: tuple[int, int], *, striped: bool
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return the image (H, W, 3) and the part of each pixel that blobs cover (H, W)."""
     light = 26 * _mottle(rng, size, 8) + 14 * _mottle(rng, size, 16)
     picture = GRASS + light[..., None] * np.array([1.0, 1.1, 0.8])
-    mask = np.zeros(size, dtype=bool)
+    covered = np.zeros(size)
     for _ in range(rng.integers(1, 3)):
         coverage = _blob(rng, size)[..., None]
         surface = _stripes(rng, size) if striped else BROWN + 16 * _mottle(rng, size, 8)[..., None]
         picture = picture * (1 - coverage) + surface * coverage
-        mask |= coverage[..., 0] > 0
-    return np.clip(np.rint(picture), 0, 255).astype(np.uint8), mask
+        covered = np.maximum(covered, coverage[..., 0])
+    return np.clip(np.rint(picture), 0, 255).astype(np.uint8), covered
 
 
 def _blob(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.float64]:

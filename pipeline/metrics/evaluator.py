@@ -24,7 +24,7 @@ from pipeline.metrics.distances import (
     nearest_neighbours,
     statistics_of,
 )
-from pipeline.metrics.extra_metrics import Images, pair_metrics, set_metrics
+from pipeline.metrics.extra_metrics import Images, pair_metrics, set_metrics, truth_metrics
 from pipeline.metrics.extractors import LIBRARY, load_extractor
 from pipeline.metrics.feature_cache import cached_features, extract, in_batches, in_float32
 from pipeline.metrics.names import metric_names
@@ -60,7 +60,10 @@ class Evaluator:
         self.features_b = self._cached(self.test_b)
         self.statistics_b = statistics_of(self.features_b)
         self.set_metrics = set_metrics(config, self.test_a, self.test_b, cache, device)
-        self.pair_metrics = pair_metrics(config, self.test_a, dataset.background_a, device)
+        self.pair_metrics = [
+            *truth_metrics(dataset.objects_a, dataset.background_a),
+            *pair_metrics(config, self.test_a, device),
+        ]
 
     def evaluate(self, translate: Translate) -> Evaluation:
         """Translate every test image of A, round it to 8 bits as in a PNG file, and score the result.

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from analysis.records.names import Tag
 from pipeline.config.schema import MetricConfig
+from pipeline.data.stripes import find_striped
 from pipeline.errors import UserError
+from pipeline.metrics.content import content_scores, truth_of
 from pipeline.metrics.distances import NEIGHBOURS, frechet_distance, precision_recall, statistics_of
 from pipeline.metrics.extractors import Extractor, load_extractor, load_lpips, weights_digest
 from pipeline.metrics.feature_cache import cached_features, extract, in_batches
@@ -67,11 +69,21 @@ def set_metrics(
     return metrics
 
 
-def pair_metrics(
-    config: MetricConfig, sources: Images, background: NDArray[np.bool_] | None, device: torch.device
-) -> list[ExtraMetric]:
-    """Return the metrics that compare each output with its input: those of `metric.also` and `metric.segmentation`,
-    and the change of the background if that is known. Raises UserError as `set_metrics` does."""
+def truth_metrics(objects: NDArray[np.bool_] | None, background: NDArray[np.bool_] | None) -> list[ExtraMetric]:
+    """Return the metrics that need the truth of each input, where it is known: which pixels (N, H, W) must have an
+    object, which is striped, and which must not change. Raises UserError if the truth cannot be scored."""
+    metrics: list[ExtraMetric] = []
+    if objects is not None:
+        truth = truth_of(objects)
+        metrics.append(ExtraMetric(lambda _, outputs: content_scores(truth, find_striped(outputs)), {}))
+    if background is not None:
+        metrics.append(ExtraMetric(partial(background_change, background), {}))
+    return metrics
+
+
+def pair_metrics(config: MetricConfig, sources: Images, device: torch.device) -> list[ExtraMetric]:
+    """Return the metrics that compare each output with its input: those of `metric.also` and `metric.segmentation`.
+    Raises UserError as `set_metrics` does."""
 
     def pairs(sources: Images, outputs: Images) -> Iterator[tuple[Tensor, Tensor]]:
         both = (in_batches(images, config.batch_size) for images in (sources, outputs))
@@ -95,8 +107,6 @@ def pair_metrics(
         return segmentation_scores(torch.stack(matrices).sum(0))
 
     metrics: list[ExtraMetric] = []
-    if background is not None:
-        metrics.append(ExtraMetric(partial(background_change, background), {}))
     if LPIPS in config.also:
         network = load_lpips()
         metrics.append(ExtraMetric(partial(score_lpips, network), {Tag.LPIPS_VGG16: weights_digest(network)}))
@@ -118,7 +128,7 @@ def require_networks(config: MetricConfig) -> None:
     enough, none = (np.empty((count, 3, 0, 0), np.uint8) for count in (NEIGHBOURS + 1, 0))
     load_extractor(config.extractor, config.weights)
     set_metrics(config, enough, enough, Path(), cpu)
-    pair_metrics(config, none, None, cpu)
+    pair_metrics(config, none, cpu)
 
 
 def background_change(background: NDArray[np.bool_], sources: Images, outputs: Images) -> dict[str, float]:

@@ -124,7 +124,7 @@ def test_an_evaluation_holds_one_batch_of_translations_at_a_time(emptied: torch.
     peaks: list[int] = []
     for count in (32, 512):
         images = np.random.default_rng(0).integers(0, 256, (count, 3, 128, 128), np.uint8)
-        dataset = Dataset(images, images, images, images, images, images, None)
+        dataset = Dataset(images, images, images, images, images, images)
         config = MetricConfig(extractor="small-conv", batch_size=16)
         evaluator = Evaluator(dataset, config, emptied, tmp_path)
         torch.cuda.reset_peak_memory_stats()

@@ -11,13 +11,13 @@ def test_same_seed_draws_the_same_pictures_and_more_begin_with_fewer() -> None:
 
 def test_domains_share_the_ground_and_differ_in_the_blobs() -> None:
     brown, striped = (draw_pictures(64, (64, 64), 0, striped=striped) for striped in (False, True))
-    ground = [pictures.images[~pictures.masks].mean(0) for pictures in (brown, striped)]
-    blobs = [pictures.images[pictures.masks] for pictures in (brown, striped)]
+    ground = [pictures.images[pictures.ground].mean(0) for pictures in (brown, striped)]
+    blobs = [pictures.images[pictures.blobs] for pictures in (brown, striped)]
     np.testing.assert_allclose(ground[0], ground[1], atol=3)
     assert (blobs[1].std(0) > 3 * blobs[0].std(0)).all()
 
 
 def test_every_picture_has_ground_and_blob() -> None:
-    share = draw_pictures(64, (64, 64), 0, striped=False).masks.mean((1, 2))
+    share = draw_pictures(64, (64, 64), 0, striped=False).blobs.mean((1, 2))
     assert share.min() > 0.03
     assert share.max() < 0.6

@@ -10,7 +10,7 @@ from pipeline.config.schema import Config, MetricConfig
 from pipeline.data.dataset_cache import open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.metrics.evaluator import Evaluator
-from pipeline.metrics.extra_metrics import background_change, pair_metrics, require_networks, set_metrics
+from pipeline.metrics.extra_metrics import background_change, pair_metrics, require_networks, set_metrics, truth_metrics
 from pipeline.metrics.extractors import load_lpips
 from pipeline.metrics.segmentation import CLASSES
 
@@ -31,7 +31,8 @@ def test_background_change_counts_the_ground_alone() -> None:
 def test_nothing_is_measured_that_was_not_asked_for(pictures: Draw, tmp_path: Path) -> None:
     config = MetricConfig(extractor="small-conv")
     assert set_metrics(config, NOTHING, pictures(0, striped=True, count=4), tmp_path, CPU) == []
-    assert pair_metrics(config, NOTHING, None, CPU) == []
+    assert pair_metrics(config, NOTHING, CPU) == []
+    assert truth_metrics(None, None) == []
 
 
 def test_precision_and_recall_of_the_small_extractor_have_names_of_their_own(
@@ -75,10 +76,10 @@ def test_a_segmenter_finds_in_the_outputs_what_the_inputs_say(tmp_path: Path) ->
     labels = np.broadcast_to(road[:, None, None], (3, 3, 8, 8)).copy()
     labels[:, :, 4:] = car[:, None, None]
     config = MetricConfig(batch_size=2, segmentation=str(tmp_path / "net.pt"))
-    (metric,) = pair_metrics(config, labels, None, CPU)
+    (metric,) = pair_metrics(config, labels, CPU)
     assert metric.score(labels, labels) == {"mAP": 100, "pixAcc": 100, "classAcc": 100}
     with pytest.raises(UserError, match="levels away from the colours of Cityscapes' labels"):
-        pair_metrics(config, np.full_like(labels, 128), None, CPU)
+        pair_metrics(config, np.full_like(labels, 128), CPU)
     all_road = np.broadcast_to(road[:, None, None], labels.shape).copy()
     assert set(metric.made_with) == {"segmenter"}
     assert metric.score(labels, all_road) == {"mAP": 25, "pixAcc": 50, "classAcc": 50}
@@ -108,7 +109,7 @@ def test_lpips_and_vggs_precision_are_torch_fidelitys_by_weights_in_torchs_folde
     plain, striped = pictures(0, striped=False, count=6), pictures(0, striped=True, count=6)
 
     config = MetricConfig(also=("lpips", "precision_recall"), batch_size=4)
-    (lpips,) = pair_metrics(config, NOTHING, None, CPU)
+    (lpips,) = pair_metrics(config, NOTHING, CPU)
     assert lpips.score(plain, plain) == {"lpips": 0}
     network = load_lpips()
     expected = network(torch.from_numpy(plain), torch.from_numpy(striped)).mean()

@@ -1,0 +1,128 @@
+"""Score what a translation keeps of its input's content, from the truth: masks of where objects must be and are found.
+
+N images of (H, W) pixels. A found pixel counts in one score only: near an object of the truth, in an invented object,
+or as changed ground. So a moved, a lost and an invented object, and a changed ground, are told apart.
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from pipeline.errors import UserError
+
+Masks = NDArray[np.bool_]
+
+# A pixel is near an object if its distance is at most this part of the object's radius (of a disc of the same area).
+NEAR = 0.5
+# An object is lost if less than this part of its pixels is found.
+LOST = 0.25
+# Found pixels that touch each other, and no pixel near an object, are an invented object if they are at least this part
+# as thick as the thinnest object, and not larger than the largest. Otherwise they are changed ground.
+THINNEST = 0.5
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Where the objects of the test images are.
+
+    objects (N, H, W): the number of the object that a pixel is in, from 1 in each image; 0 on the ground. near
+    (N, H, W): the number of the object that a pixel is in or near; 0 away from all. count: of all objects. largest: the
+    largest object's area in pixels. thinnest: the smallest radius, in pixels, of the largest disc within an object.
+    """
+
+    objects: NDArray[np.uint16]
+    near: NDArray[np.uint16]
+    count: int
+    largest: int
+    thinnest: float
+
+
+def truth_of(masks: Masks) -> Truth:
+    """Return the objects of masks (N, H, W): pixels that touch each other, also at a corner, are one object.
+
+    Raises UserError if there is no object in any image, or no pixel away from the objects.
+    """
+    objects = np.stack([_connected(mask) for mask in masks])
+    if not objects.any():
+        raise UserError("the truth of test A has no object in any image: its masks are empty. Mark the objects.")
+    near = np.stack([_near(of_image) for of_image in objects])
+    if near.all():
+        raise UserError("the truth of test A has no ground: its masks are full. Mark the objects alone.")
+    areas = np.concatenate([_areas(of_image) for of_image in objects])
+    thickness = np.concatenate([_thickness(of_image) for of_image in objects])
+    return Truth(objects, near, len(areas), int(areas.max()), float(thickness.min()))
+
+
+def content_scores(truth: Truth, found: Masks) -> dict[str, float]:
+    """Return four scores of masks of found objects (N, H, W).
+
+    object_iou: intersection over union of an object and the found pixels in and near it; mean over the objects that are
+    not lost, and 0 if all are lost. objects_lost: percent of objects of which less than a quarter is found.
+    objects_invented: number of found objects that are not near an object of the truth, in percent of the objects of the
+    truth. ground_changed: percent of the pixels away from objects that are found and in no invented object. Raises
+    UserError for masks of another number or size than the truth.
+    """
+    if found.shape != truth.objects.shape:
+        sizes = (" x ".join(map(str, shape)) for shape in (truth.objects.shape, found.shape))
+        raise UserError(
+            "the truth of test A has {} pixels, and the translations {}. Give one mask an image.".format(*sizes)
+        )
+    overlaps: list[float] = []
+    invented = changed = 0
+    for objects, near, of_image in zip(truth.objects, truth.near, found, strict=True):
+        numbers, areas = np.arange(1, objects.max() + 1), _areas(objects)
+        inside = ndimage.sum_labels(of_image, objects, numbers)
+        around = ndimage.sum_labels(of_image, near, numbers)
+        overlaps += list(np.where(inside < LOST * areas, 0, inside / (areas + around - inside)))
+        parts = _connected(of_image)
+        of_objects = _invented(parts, near, truth)
+        invented += len(of_objects)
+        changed += int((of_image & (near == 0) & ~np.isin(parts, of_objects)).sum())
+    kept = [overlap for overlap in overlaps if overlap]
+    return {
+        "object_iou": float(np.mean(kept)) if kept else 0.0,
+        "ground_changed": 100 * changed / int((truth.near == 0).sum()),
+        "objects_lost": 100 * (1 - len(kept) / truth.count),
+        "objects_invented": 100 * invented / truth.count,
+    }
+
+
+def _invented(parts: NDArray[np.uint16], near: NDArray[np.uint16], truth: Truth) -> NDArray[np.uint16]:
+    """Return the numbers of those found parts (H, W) that are invented objects."""
+    away = np.where(np.isin(parts, parts[near > 0]), 0, parts)
+    numbers = np.unique(away[away > 0])
+    if not len(numbers):
+        return numbers
+    areas, thickness = _areas(away)[numbers - 1], _thickness(away)[numbers - 1]
+    return numbers[(areas <= truth.largest) & (thickness >= THINNEST * truth.thinnest)]
+
+
+def _connected(mask: Masks) -> NDArray[np.uint16]:
+    """Number the sets of pixels of (H, W) that touch each other, from 1."""
+    labelled, _ = cast(tuple[NDArray[np.int32], int], ndimage.label(mask, structure=np.ones((3, 3))))
+    return labelled.astype(np.uint16)
+
+
+def _areas(objects: NDArray[np.uint16]) -> NDArray[np.int64]:
+    """Return the areas of numbered objects (H, W), in pixels."""
+    return np.bincount(objects.ravel())[1:]
+
+
+def _thickness(objects: NDArray[np.uint16]) -> NDArray[np.float64]:
+    """Return the radius of the largest disc within each numbered object (H, W), in pixels."""
+    to_edge = cast(NDArray[np.float64], ndimage.distance_transform_edt(np.pad(objects, 1)))[1:-1, 1:-1]
+    return np.asarray(ndimage.maximum(to_edge, objects, np.arange(1, objects.max() + 1)))
+
+
+def _near(objects: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Return for each pixel of (H, W) the nearest object's number if it is near, else 0."""
+    if not objects.any():
+        return objects
+    found = ndimage.distance_transform_edt(objects == 0, return_indices=True)
+    distances, (rows, columns) = cast(tuple[NDArray[np.float64], NDArray[np.int32]], found)
+    nearest = objects[rows, columns]
+    radii = np.sqrt(_areas(objects) / np.pi)
+    return np.where(distances <= NEAR * radii[nearest - 1], nearest, 0)
