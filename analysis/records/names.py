@@ -142,6 +142,7 @@ SCORES: tuple[Metric, ...] = (
     Metric("pixAcc", "pixAcc", "higher", 1, _LAST),
     Metric("classAcc", "classAcc", "higher", 1, _LAST),
     Metric("object_iou", "overlap (IoU)", "higher", 3, _LAST, compared=True),
+    Metric("size_kept", "size kept (r)", "higher", 3, _LAST, compared=True),
     Metric("ground_changed", "ground changed", "lower", 2, _LAST, "%", compared=True),
     Metric("objects_lost", "objects lost", "lower", 1, _LAST, "%", compared=True),
     Metric("objects_invented", "objects invented", "lower", 1, _LAST, "%", compared=True),

@@ -15,7 +15,7 @@ from pipeline.errors import UserError
 
 Masks = NDArray[np.bool_]
 
-# A pixel is near an object if its distance is at most this part of the object's radius (of a disc of the same area).
+# A pixel is near an object if its distance is at most this part of the radius of a disc of the object's area.
 NEAR = 0.5
 # An object is lost if less than this part of its pixels is found.
 LOST = 0.25
@@ -57,35 +57,42 @@ def truth_of(masks: Masks) -> Truth:
 
 
 def content_scores(truth: Truth, found: Masks) -> dict[str, float]:
-    """Return four scores of masks of found objects (N, H, W).
+    """Return five scores of masks of found objects (N, H, W).
 
     object_iou: intersection over union of an object and the found pixels in and near it; mean over the objects that are
-    not lost, and 0 if all are lost. objects_lost: percent of objects of which less than a quarter is found.
-    objects_invented: number of found objects that are not near an object of the truth, in percent of the objects of the
-    truth. ground_changed: percent of the pixels away from objects that are found and in no invented object. Raises
-    UserError for masks of another number or size than the truth.
+    not lost, and 0 if all are lost. size_kept: Pearson's correlation, over the images without a lost object, of the
+    numbers of pixels that objects have and that are found outside of invented objects; 0 where one of the two does not
+    vary. objects_lost: percent of objects of which less than a quarter is found. objects_invented: number of found
+    objects that are not near an object of the truth, in percent of the objects of the truth. ground_changed: percent of
+    the pixels away from objects that are found and in no invented object. Raises UserError for masks of another number
+    or size than the truth.
     """
     if found.shape != truth.objects.shape:
-        sizes = (" x ".join(map(str, shape)) for shape in (truth.objects.shape, found.shape))
+        known, given = (" x ".join(map(str, shape)) for shape in (truth.objects.shape, found.shape))
         raise UserError(
-            "the truth of test A has {} pixels, and the translations {}. Give one mask an image.".format(*sizes)
+            f"the truth of test A has {known} pixels, and the translations {given}. Give one mask an image."
         )
     overlaps: list[float] = []
+    sizes: list[tuple[int, int]] = []
     invented = changed = 0
     for objects, near, of_image in zip(truth.objects, truth.near, found, strict=True):
         numbers, areas = np.arange(1, objects.max() + 1), _areas(objects)
         inside = ndimage.sum_labels(of_image, objects, numbers)
         around = ndimage.sum_labels(of_image, near, numbers)
-        overlaps += list(np.where(inside < LOST * areas, 0, inside / (areas + around - inside)))
+        kept = inside >= LOST * areas
+        overlaps += list((inside / (areas + around - inside))[kept])
         parts = _connected(of_image)
         of_objects = _invented(parts, near, truth)
         invented += len(of_objects)
-        changed += int((of_image & (near == 0) & ~np.isin(parts, of_objects)).sum())
-    kept = [overlap for overlap in overlaps if overlap]
+        others = of_image & ~np.isin(parts, of_objects)
+        changed += int((others & (near == 0)).sum())
+        if len(areas) and kept.all():
+            sizes.append((int(areas.sum()), int(others.sum())))
     return {
-        "object_iou": float(np.mean(kept)) if kept else 0.0,
+        "object_iou": float(np.mean(overlaps)) if overlaps else 0.0,
+        "size_kept": _correlation(sizes),
         "ground_changed": 100 * changed / int((truth.near == 0).sum()),
-        "objects_lost": 100 * (1 - len(kept) / truth.count),
+        "objects_lost": 100 * (1 - len(overlaps) / truth.count),
         "objects_invented": 100 * invented / truth.count,
     }
 
@@ -98,6 +105,12 @@ def _invented(parts: NDArray[np.uint16], near: NDArray[np.uint16], truth: Truth)
         return numbers
     areas, thickness = _areas(away)[numbers - 1], _thickness(away)[numbers - 1]
     return numbers[(areas <= truth.largest) & (thickness >= THINNEST * truth.thinnest)]
+
+
+def _correlation(pairs: list[tuple[int, int]]) -> float:
+    if len(pairs) < 2 or not np.ptp(pairs, axis=0).all():
+        return 0.0
+    return float(np.corrcoef(pairs, rowvar=False)[0, 1])
 
 
 def _connected(mask: Masks) -> NDArray[np.uint16]:

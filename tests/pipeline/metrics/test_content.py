@@ -59,14 +59,20 @@ def every_second_missing(drawn: Pictures) -> Images:
 
 
 # Of each fault, the scores that answer with their range. All other scores stay those of a perfect translation.
-PERFECT = {"object_iou": (0.96, 1), "ground_changed": (0, 0.5), "objects_lost": (0, 0), "objects_invented": (0, 0)}
+PERFECT = {
+    "object_iou": (0.96, 1),
+    "size_kept": (0.98, 1),
+    "ground_changed": (0, 0.5),
+    "objects_lost": (0, 0),
+    "objects_invented": (0, 0),
+}
 FAULTS: dict[str, tuple[Callable[[Pictures], Images], dict[str, tuple[float, float]]]] = {
     "none": (images_of, {}),
     "moved by 2 pixels": (lambda drawn: np.roll(images_of(drawn), 2, axis=3), {"object_iou": (0.8, 0.86)}),
     "moved by 4 pixels": (lambda drawn: np.roll(images_of(drawn), 4, axis=3), {"object_iou": (0.65, 0.71)}),
     "swapped between images": (
         lambda drawn: np.roll(images_of(drawn), 1, axis=0),
-        {"object_iou": (0.3, 0.5), "objects_lost": (15, 40), "ground_changed": (2, 10)},
+        {"size_kept": (-0.5, 0.5), "object_iou": (0.3, 0.5), "objects_lost": (15, 40), "ground_changed": (2, 10)},
     ),
     "missing in every second image": (every_second_missing, {"objects_lost": (45, 55)}),
     "doubled": (doubled, {"objects_invented": (80, 100)}),
@@ -77,7 +83,7 @@ FAULTS: dict[str, tuple[Callable[[Pictures], Images], dict[str, tuple[float, flo
     # Then nothing tells the objects from the ground: all of it overlaps with them.
     "all ground striped": (
         lambda drawn: put(stripes(images_of(drawn)), drawn.ground, images_of(drawn)),
-        {"ground_changed": (99, 100), "object_iou": (0, 0.6)},
+        {"ground_changed": (99, 100), "object_iou": (0, 0.6), "size_kept": (-1, 0)},
     ),
 }
 
@@ -97,7 +103,7 @@ def test_no_object_is_found_in_untranslated_images() -> None:
 
 @pytest.mark.parametrize(
     ("found", "expected"),
-    [(False, (0, 0, 100, 0)), (True, (0.45714285714285713, 100, 0, 0))],
+    [(False, (0, 0, 0, 100, 0)), (True, (0.45714285714285713, 0, 100, 0, 0))],
     ids=["nothing found", "everything found"],
 )
 def test_no_score_is_missing_where_nothing_or_everything_is_found(found: bool, expected: tuple[float, ...]) -> None:
