@@ -34,7 +34,7 @@ class Tag:
     # What scores depend on.
     EXTRACTOR, WEIGHTS, LAYER, DIMENSIONS = "extractor", "weights", "layer", "dimensions"
     RESIZE, IMAGE_SIZE, IMAGES_A, IMAGES_B = "resize", "image_size", "images_a", "images_b"
-    KID_SUBSET_SIZE, KID_SUBSETS = "kid_subset_size", "kid_subsets"
+    KID_SUBSET_SIZE, KID_SUBSETS, TO_8_BITS = "kid_subset_size", "kid_subsets", "to_8_bits"
     ARITHMETIC, COMPUTED_BY = "arithmetic", "computed_by"
     VGG16, LPIPS_VGG16, DINOV2, SEGMENTER = "vgg16", "lpips-vgg16", "dinov2-vit-l-14", "segmenter"
 
@@ -48,7 +48,7 @@ PLAIN_NAME = r"\w[\w .+-]*"
 # The tags that scores must share to be comparable, and what a reader calls them.
 SCORE_TAGS: Mapping[str, str] = {
     Tag.EXTRACTOR: "extractor", Tag.WEIGHTS: "weights", Tag.LAYER: "layer", Tag.RESIZE: "resize",
-    Tag.ARITHMETIC: "arithmetic", Tag.IMAGE_SIZE: "image size", Tag.IMAGES_A: "images of A",
+    Tag.ARITHMETIC: "arithmetic", Tag.TO_8_BITS: "to 8 bits", Tag.IMAGE_SIZE: "image size", Tag.IMAGES_A: "images of A",
     Tag.IMAGES_B: "images of B", Tag.KID_SUBSET_SIZE: "KID subset size", Tag.VGG16: "VGG16 weights",
     Tag.LPIPS_VGG16: "LPIPS weights", Tag.DINOV2: "DINOv2 weights", Tag.SEGMENTER: "segmentation network",
     Tag.RESULT_VERSION: "result version",
@@ -59,13 +59,15 @@ PROVENANCE_TAGS: Mapping[str, str] = {
     **SCORE_TAGS,
     Tag.COMPUTED_BY: "scored by",
 }  # fmt: skip
-# The tags of a trial that results use. Older trials lack some of them, which are then ''.
+# The tags of a trial that results use. Older trials lack some of them, which are then '' or of `OLDER_VALUES`.
 RESULT_TAGS = (
     Tag.ERROR, Tag.STOPPED, Tag.COLLAPSED, Tag.TIMED, Tag.COMMIT, Tag.RESULT_VERSION, Tag.DATA_FINGERPRINT,
     Tag.DEVICE_NAME, Tag.TORCH, Tag.EXTRACTOR, Tag.WEIGHTS, Tag.LAYER, Tag.DIMENSIONS, Tag.RESIZE, Tag.IMAGE_SIZE,
-    Tag.IMAGES_A, Tag.IMAGES_B, Tag.KID_SUBSET_SIZE, Tag.ARITHMETIC, Tag.COMPUTED_BY, Tag.VGG16, Tag.LPIPS_VGG16,
-    Tag.DINOV2, Tag.SEGMENTER,
+    Tag.IMAGES_A, Tag.IMAGES_B, Tag.KID_SUBSET_SIZE, Tag.ARITHMETIC, Tag.TO_8_BITS, Tag.COMPUTED_BY, Tag.VGG16,
+    Tag.LPIPS_VGG16, Tag.DINOV2, Tag.SEGMENTER,
 )  # fmt: skip
+# What was the only way before there was a tag for it. So older and newer trials stay comparable.
+OLDER_VALUES: Mapping[str, str] = {Tag.TO_8_BITS: "round"}
 
 # Of a trial, the tag with the name of its row in a sweep, and the tag with what that row sets, as JSON.
 ROW_TAGS = "row."

@@ -12,6 +12,8 @@ VGG = "vgg16"
 DINOV2 = "dinov2-vit-l-14"
 # The first digits of the SHA-256 of torch-fidelity's file of Inception weights, which are also in the file's name.
 PUBLISHED_WEIGHTS = "6726825d"
+# In the place of `metric.to_8_bits`, of images that were given 8 bits elsewhere.
+AS_IN_THE_FILES = "as in the files"
 # Floating-point operations per image, counted by torch: Inception at 299 x 299 pixels, small-conv at 64 x 64.
 OPERATIONS_PER_IMAGE = {INCEPTION: 11_426_432_192, SMALL_CONV: 9_830_400}
 # Further metrics, from a segmentation network and from `metric.also`.
