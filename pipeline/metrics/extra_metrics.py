@@ -13,13 +13,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from analysis.records.names import Tag
+from analysis.records.names import Tag, deviation_name
 from pipeline.config.schema import MetricConfig
 from pipeline.errors import UserError
-from pipeline.metrics.distances import NEIGHBOURS, frechet_distance, precision_recall, statistics_of
+from pipeline.metrics.distances import (
+    NEIGHBOURS,
+    frechet_distance,
+    kernel_distance,
+    precision_recall,
+    statistics_of,
+)
 from pipeline.metrics.extractors import Extractor, load_extractor, load_lpips, weights_digest
 from pipeline.metrics.feature_cache import cached_features, extract, in_batches
-from pipeline.metrics.names import DINOV2, FD_DINOV2, INCEPTION, LPIPS, PRECISION_RECALL, VGG, precision_recall_names
+from pipeline.metrics.names import (
+    DINOV2,
+    EFFICIENTNET,
+    FD_DINOV2,
+    FD_EFFICIENTNET,
+    KD_EFFICIENTNET,
+    LPIPS,
+    PRECISION_RECALL,
+    SMALL_CONV,
+    VGG,
+    precision_recall_names,
+)
 from pipeline.metrics.segmentation import class_ids, confusion_matrix, load_segmenter, segmentation_scores
 
 Images = NDArray[np.uint8]
@@ -55,15 +72,24 @@ def set_metrics(
         generated, of_real = features(extractor, outputs)
         return {FD_DINOV2: frechet_distance(statistics_of(generated), statistics_of(of_real))}
 
+    def score_efficientnet(extractor: Extractor, outputs: Images) -> dict[str, float]:
+        generated, of_real = features(extractor, outputs)
+        mean, deviation = kernel_distance(generated, of_real, config.kid_subset_size)
+        distance = frechet_distance(statistics_of(generated), statistics_of(of_real))
+        return {FD_EFFICIENTNET: distance, KD_EFFICIENTNET: mean, deviation_name(KD_EFFICIENTNET): deviation}
+
     metrics: list[ExtraMetric] = []
     if PRECISION_RECALL in config.also:
         _require_neighbours(min(len(sources), len(real)))
-        extractor = load_extractor(VGG if config.extractor == INCEPTION else config.extractor, None)
+        extractor = load_extractor(SMALL_CONV if config.extractor == SMALL_CONV else VGG, None)
         hashes = {extractor.name: extractor.weights} if extractor.name == VGG else {}
         metrics.append(ExtraMetric(partial(score_neighbours, extractor), hashes))
     if FD_DINOV2 in config.also:
         extractor = load_extractor(DINOV2, None)
         metrics.append(ExtraMetric(partial(score_dinov2, extractor), {extractor.name: extractor.weights}))
+    if FD_EFFICIENTNET in config.also and config.extractor != EFFICIENTNET:
+        extractor = load_extractor(EFFICIENTNET, None)
+        metrics.append(ExtraMetric(partial(score_efficientnet, extractor), {extractor.name: extractor.weights}))
     return metrics
 
 

@@ -1,4 +1,4 @@
-"""Load the networks that turn images into features: those of torch-fidelity and that of the embedded task."""
+"""Load the networks that turn images into features: torch-fidelity's, EfficientNet's, and the embedded task's."""
 
 import hashlib
 import io
@@ -19,7 +19,18 @@ from torch_fidelity.utils import create_feature_extractor, create_sample_similar
 from pipeline.errors import UserError, first_line
 from pipeline.files import file_digest
 from pipeline.metrics.harmless import weights_only
-from pipeline.metrics.names import DINOV2, INCEPTION, LPIPS, PUBLISHED_WEIGHTS, SMALL_CONV, VGG, has_weights
+from pipeline.metrics.names import (
+    DINOV2,
+    EFFICIENTNET,
+    INCEPTION,
+    LPIPS,
+    PUBLISHED_WEIGHTS,
+    SMALL_CONV,
+    VGG,
+    has_weights,
+)
+from pipeline.metrics.networks.efficientnet import SHA256 as EFFICIENTNET_SHA256
+from pipeline.metrics.networks.efficientnet import load_efficientnet
 from pipeline.metrics.published_files import published_file, require_own
 
 LIBRARY = f"torch-fidelity {torch_fidelity.__version__}"
@@ -30,6 +41,7 @@ LAYERS = {
     SMALL_CONV: ("144", 144, "none"),
     VGG: ("fc2_relu", 4096, f"to 224 x 224, {TENSORFLOW_RESIZE}"),
     DINOV2: ("dinov2", 1024, f"to 224 x 224, {TENSORFLOW_RESIZE}"),
+    EFFICIENTNET: ("pooled", 1280, "to 224 x 224, bilinearly, antialiased"),
 }
 # The last change of DINOv2's code in the years after its paper. torch-fidelity runs whatever its branch main holds.
 DINOV2_COMMIT = "e1277af2ba9496fbadf7aec6eba56e8d882d1e35"
@@ -47,7 +59,8 @@ HUB_FILES = {
 class Extractor:
     """A network from 8-bit images (B, 3, H, W) to features (B, dimensions) in float32.
 
-    weights: the first 8 digits of the SHA-256 of Inception's file, else of the tensors. resize: how it resizes images.
+    weights: the first 8 digits of the SHA-256 of Inception's or EfficientNet's file, else of the tensors. resize: how
+    it resizes images.
     """
 
     name: str
@@ -96,9 +109,12 @@ def load_extractor(name: str, weights: str | None) -> Extractor:
         network = SmallConv()
     elif name == INCEPTION:
         network = _load_inception(inception_weights(weights))
+    elif name == EFFICIENTNET:
+        network = load_efficientnet()
     else:
         network = _from_hub(name, _create_dinov2 if name == DINOV2 else lambda: _create(name))
-    found = weights_fingerprint(name, weights) if name == INCEPTION else weights_digest(network)
+    by_file = name in (INCEPTION, EFFICIENTNET)
+    found = weights_fingerprint(name, weights) if by_file else weights_digest(network)
     return Extractor(name, layer, dimensions, found, resize, network)
 
 
@@ -147,6 +163,8 @@ def weights_fingerprint(name: str, weights: str | None) -> str:
     """Return the first 8 digits of the weights' SHA-256, as in the name of torch-fidelity's file; '' if untrained."""
     if not has_weights(name):
         return ""
+    if name == EFFICIENTNET:
+        return EFFICIENTNET_SHA256[:8]
     return PUBLISHED_WEIGHTS if weights is None else file_digest(inception_weights(weights))[:8]
 
 
