@@ -37,7 +37,7 @@ class Tag:
     KID_SUBSET_SIZE, KID_SUBSETS, TO_8_BITS = "kid_subset_size", "kid_subsets", "to_8_bits"
     ARITHMETIC, COMPUTED_BY = "arithmetic", "computed_by"
     VGG16, LPIPS_VGG16, DINOV2, SEGMENTER = "vgg16", "lpips-vgg16", "dinov2-vit-l-14", "segmenter"
-    EFFICIENTNET = "efficientnet-lite0"
+    EFFICIENTNET, DINO = "efficientnet-lite0", "dino-vit-b-8"
 
 
 # Filters of MLflow's search. Runs of other projects in the same store may have a tag 'kind' too.
@@ -52,7 +52,7 @@ SCORE_TAGS: Mapping[str, str] = {
     Tag.ARITHMETIC: "arithmetic", Tag.TO_8_BITS: "to 8 bits", Tag.IMAGE_SIZE: "image size", Tag.IMAGES_A: "images of A",
     Tag.IMAGES_B: "images of B", Tag.KID_SUBSET_SIZE: "KID subset size", Tag.VGG16: "VGG16 weights",
     Tag.LPIPS_VGG16: "LPIPS weights", Tag.DINOV2: "DINOv2 weights",
-    Tag.EFFICIENTNET: "EfficientNet-Lite0 weights", Tag.SEGMENTER: "segmentation network",
+    Tag.EFFICIENTNET: "EfficientNet-Lite0 weights", Tag.DINO: "DINO weights", Tag.SEGMENTER: "segmentation network",
     Tag.RESULT_VERSION: "result version",
 }  # fmt: skip
 # The tags that say how results were made, and what a reader calls them.
@@ -66,7 +66,7 @@ RESULT_TAGS = (
     Tag.ERROR, Tag.STOPPED, Tag.COLLAPSED, Tag.TIMED, Tag.COMMIT, Tag.RESULT_VERSION, Tag.DATA_FINGERPRINT,
     Tag.DEVICE_NAME, Tag.TORCH, Tag.EXTRACTOR, Tag.WEIGHTS, Tag.LAYER, Tag.DIMENSIONS, Tag.RESIZE, Tag.IMAGE_SIZE,
     Tag.IMAGES_A, Tag.IMAGES_B, Tag.KID_SUBSET_SIZE, Tag.ARITHMETIC, Tag.TO_8_BITS, Tag.COMPUTED_BY, Tag.VGG16,
-    Tag.LPIPS_VGG16, Tag.DINOV2, Tag.EFFICIENTNET, Tag.SEGMENTER,
+    Tag.LPIPS_VGG16, Tag.DINOV2, Tag.EFFICIENTNET, Tag.DINO, Tag.SEGMENTER,
 )  # fmt: skip
 # What was the only way before there was a tag for it. So older and newer trials stay comparable.
 OLDER_VALUES: Mapping[str, str] = {Tag.TO_8_BITS: "round"}
@@ -156,6 +156,8 @@ SCORES: tuple[Metric, ...] = (
     Metric("precision_small_conv", "precision (small-conv)", "higher", 3, _LAST),
     Metric("recall_small_conv", "recall (small-conv)", "higher", 3, _LAST),
     Metric("lpips", "LPIPS to the input", "lower", 3, _LAST),
+    Metric("dino_structure", "structure distance (DINO)", "lower", 4, _LAST),
+    Metric("edges", "edges kept (0–1)", "higher", 3, _LAST),
     Metric("fd_dinov2", "FD (DINOv2)", "lower", 1, _LAST),
     Metric("mAP", "mAP", "higher", 1, _LAST),
     Metric("pixAcc", "pixAcc", "higher", 1, _LAST),

@@ -73,7 +73,7 @@ def check_weights(metric: MetricConfig) -> Check:
 
 
 def _check_efficientnet() -> Check:
-    from pipeline.metrics.networks.efficientnet import SHA256, weights_file  # torch, which takes a second
+    from pipeline.metrics.extra.efficientnet import SHA256, weights_file  # torch, which takes a second
 
     try:
         return Check("EfficientNet's weights", "ok", f"{weights_file()}, SHA-256 {SHA256[:8]}…")

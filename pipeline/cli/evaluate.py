@@ -22,7 +22,7 @@ from pipeline.inference.find import STORE_PARTS, find_checkpoint
 from pipeline.inference.load import Trained, load_trained
 from pipeline.metrics.calibration import calibration, has_published_scores
 from pipeline.metrics.evaluator import Evaluation, Evaluator
-from pipeline.metrics.names import metric_names
+from pipeline.metrics.names import OF_PAIRS, metric_names
 from pipeline.metrics.other_fid import DIFFERENCES, require_installed, their_fid
 from pipeline.tracking.store import Tracker, store_lock
 from pipeline.training.checkpoint import LAST, two_newest
@@ -79,10 +79,10 @@ def _require_fit(trained: Trained, config: Config) -> None:
 
 
 def _evaluate_folder(folder: Path, config: Config, other: str, *, resizing: bool) -> int:
-    if config.metric.segmentation or "lpips" in config.metric.also:
+    if config.metric.segmentation or set(OF_PAIRS) & set(config.metric.also):
         raise UserError(
-            f"{folder}: lpips and segmentation need the input of each image, which is unknown for a folder. "
-            "Remove metric.also=[lpips] and metric.segmentation, or evaluate a checkpoint."
+            f"{folder}: lpips and segmentation need the input of each image, which is unknown for a folder, and so do "
+            "dino_structure and edges. Remove them from metric.also and metric.segmentation, or evaluate a checkpoint."
         )
     images = decode(list_images(folder), config.data.size, config.data.channels_b, resizing=resizing)
     tracker, evaluator = _tracker(config), _evaluator(config)

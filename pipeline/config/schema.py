@@ -131,6 +131,9 @@ class TrainConfig:
         return self.constant_epochs + self.decay_epochs
 
 
+ExtraScore = Literal["precision_recall", "lpips", "fd_dinov2", "fd_efficientnet_lite0", "dino_structure", "edges"]
+
+
 @dataclass(frozen=True)
 class MetricConfig:
     """How the test images are scored.
@@ -144,7 +147,7 @@ class MetricConfig:
 
     extractor: Literal["inception-v3-compat", "small-conv", "efficientnet-lite0"] = "inception-v3-compat"
     weights: LocalPath | None = None
-    also: tuple[Literal["precision_recall", "lpips", "fd_dinov2", "fd_efficientnet_lite0"], ...] = ()
+    also: tuple[ExtraScore, ...] = ()
     segmentation: LocalPath | None = None
     to_8_bits: Literal["round", "truncate"] = "round"
     every_epochs: Count = 20

@@ -23,10 +23,14 @@ from pipeline.metrics.distances import (
     precision_recall,
     statistics_of,
 )
-from pipeline.metrics.extractors import Extractor, load_extractor, load_lpips, weights_digest
+from pipeline.metrics.extra.dino import structure_distances
+from pipeline.metrics.extra.edges import edges_kept
+from pipeline.metrics.extractors import Extractor, load_dino, load_extractor, load_lpips, weights_digest
 from pipeline.metrics.feature_cache import cached_features, extract, in_batches
 from pipeline.metrics.names import (
+    DINO_STRUCTURE,
     DINOV2,
+    EDGES,
     EFFICIENTNET,
     FD_DINOV2,
     FD_EFFICIENTNET,
@@ -111,6 +115,20 @@ def pair_metrics(
         network.to("cpu")
         return {LPIPS: float(torch.cat(distances).mean())}
 
+    @torch.no_grad()
+    def score_structure(network: nn.Module, sources: Images, outputs: Images) -> dict[str, float]:
+        """Return the mean structure distance between an input and its translation."""
+        network.to(device)
+        distances = [
+            structure_distances(network(source), network(output)) for source, output in pairs(sources, outputs)
+        ]
+        network.to("cpu")
+        return {DINO_STRUCTURE: float(torch.cat(distances).mean())}
+
+    def score_edges(sources: Images, outputs: Images) -> dict[str, float]:
+        """Return how far the edges of an input and of its translation agree, on average."""
+        return {EDGES: float(torch.cat([edges_kept(*pair) for pair in pairs(sources, outputs)]).mean())}
+
     def score_segmentation(path: str, sources: Images, outputs: Images) -> dict[str, float]:
         """Return how well a network recovers the labels of A from the photographs that are their translations."""
         segmenter = load_segmenter(path, device)
@@ -126,6 +144,11 @@ def pair_metrics(
     if LPIPS in config.also:
         network = load_lpips()
         metrics.append(ExtraMetric(partial(score_lpips, network), {Tag.LPIPS_VGG16: weights_digest(network)}))
+    if DINO_STRUCTURE in config.also:
+        network = load_dino()
+        metrics.append(ExtraMetric(partial(score_structure, network), {Tag.DINO: weights_digest(network)}))
+    if EDGES in config.also:
+        metrics.append(ExtraMetric(score_edges, {}))
     if config.segmentation is not None:
         # Loaded here only to try it. It is loaded again for each use, so that training has its memory.
         segmenter = load_segmenter(config.segmentation, torch.device("cpu"))

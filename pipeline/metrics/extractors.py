@@ -18,8 +18,12 @@ from torch_fidelity.utils import create_feature_extractor, create_sample_similar
 
 from pipeline.errors import UserError, first_line
 from pipeline.files import file_digest
+from pipeline.metrics.extra.dino import load_dino_keys
+from pipeline.metrics.extra.efficientnet import SHA256 as EFFICIENTNET_SHA256
+from pipeline.metrics.extra.efficientnet import load_efficientnet
 from pipeline.metrics.harmless import weights_only
 from pipeline.metrics.names import (
+    DINO,
     DINOV2,
     EFFICIENTNET,
     INCEPTION,
@@ -29,8 +33,6 @@ from pipeline.metrics.names import (
     VGG,
     has_weights,
 )
-from pipeline.metrics.networks.efficientnet import SHA256 as EFFICIENTNET_SHA256
-from pipeline.metrics.networks.efficientnet import load_efficientnet
 from pipeline.metrics.published_files import published_file, require_own
 
 LIBRARY = f"torch-fidelity {torch_fidelity.__version__}"
@@ -51,6 +53,7 @@ DINOV2_SHA256 = "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf42
 HUB_FILES = {
     VGG: "checkpoints/vgg16-397923af.pth",
     DINOV2: f"checkpoints/dinov2_vitl14_pretrain.pth and the code facebookresearch_dinov2_{DINOV2_COMMIT}",
+    DINO: "checkpoints/dino_vitbase8_pretrain.pth",
     LPIPS: "checkpoints/weights-vgg16-lpips.pth and checkpoints/vgg16-397923af.pth",
 }
 
@@ -145,6 +148,15 @@ def load_lpips() -> nn.Module:
     """
     settings = {"cuda": False, "sample_similarity_dtype": "uint8", "verbose": False}
     return _from_hub(LPIPS, lambda: create_sample_similarity("lpips-vgg16", **settings))
+
+
+@lru_cache(maxsize=1)
+def load_dino() -> nn.Module:
+    """Load the network of the structure distance (`pipeline.metrics.extra.dino.Keys`), once a process.
+
+    Raises UserError if its weights are not available.
+    """
+    return _from_hub(DINO, load_dino_keys)
 
 
 def inception_weights(weights: str | None) -> Path:

@@ -11,6 +11,7 @@ SMALL_CONV = "small-conv"
 VGG = "vgg16"
 DINOV2 = "dinov2-vit-l-14"
 EFFICIENTNET = "efficientnet-lite0"
+DINO = "dino-vit-b-8"
 # The first digits of the SHA-256 of torch-fidelity's file of Inception weights, which are also in the file's name.
 PUBLISHED_WEIGHTS = "6726825d"
 # In the place of `metric.to_8_bits`, of images that were given 8 bits elsewhere.
@@ -21,7 +22,10 @@ OPERATIONS_PER_IMAGE = {INCEPTION: 11_426_432_192, SMALL_CONV: 9_830_400, EFFICI
 # Further metrics, from a segmentation network and from `metric.also`.
 SEGMENTATION_SCORES = ("mAP", "pixAcc", "classAcc")
 PRECISION_RECALL, LPIPS, FD_DINOV2 = "precision_recall", "lpips", "fd_dinov2"
+DINO_STRUCTURE, EDGES = "dino_structure", "edges"
 FD_EFFICIENTNET, KD_EFFICIENTNET = "fd_efficientnet_lite0", "kd_efficientnet_lite0"
+# Those of `metric.also` that compare each translation with its input.
+OF_PAIRS = (LPIPS, DINO_STRUCTURE, EDGES)
 
 
 def metric_names(extractor: str) -> tuple[str, str]:

@@ -102,6 +102,7 @@ def test_gray_and_transparent_images_are_scored_as_they_look(
         (["compare=fid-score"], "compare=fid-score: no such implementation"),
         (["compare="], "compare=: no such implementation"),
         (["metric.also=[lpips]"], "images: lpips and segmentation need the input"),
+        (["metric.also=[edges]"], "images: lpips and segmentation need the input"),
         (["metric.also=[lpisp]"], "metric.also.0 is 'lpisp'"),
         (["metric.weights=nowhere.pth", "metric.extractor=inception-v3-compat"], "nowhere.pth: no such file"),
         (["tracking.uri=nonsense://x"], "nonsense://x"),

@@ -18,11 +18,11 @@ from pipeline.data.stripes import draw_pictures
 from pipeline.errors import UserError
 from pipeline.metrics.distances import frechet_distance, kernel_distance, statistics_of
 from pipeline.metrics.evaluator import Evaluator
+from pipeline.metrics.extra import efficientnet
+from pipeline.metrics.extra.efficientnet import MEAN, SHA256, load_efficientnet, weights_file
 from pipeline.metrics.extractors import load_extractor, weights_fingerprint
 from pipeline.metrics.feature_cache import extract, in_batches
 from pipeline.metrics.names import EFFICIENTNET, INCEPTION, further_scores, metric_names
-from pipeline.metrics.networks import efficientnet
-from pipeline.metrics.networks.efficientnet import MEAN, SHA256, load_efficientnet, weights_file
 
 Draw = Callable[..., np.ndarray]
 CPU = torch.device("cpu")
