@@ -29,7 +29,7 @@ def caption(record: SweepRecord, cells: pd.DataFrame) -> str:
         )
     if "Negs" in cells and cells["Negs"].str.contains("+", regex=False).any():
         sentences.append("Negs: internal + external negatives.")
-    sentences += [note for metric in shown if (note := metric_of(metric).note)]
+    sentences += dict.fromkeys(note for metric in shown if (note := metric_of(metric).note))
     # The recorded number of dimensions is that of the distance by which rows are compared.
     if frechet := main_score(values):
         sentences += _bias_sentences(record, frechet, dict(DISTANCES)[frechet])

@@ -24,10 +24,10 @@ def edges_kept(sources: Tensor, outputs: Tensor) -> Tensor:
     """
     one, two = _normalised_gradients(sources), _normalised_gradients(outputs)
     overlap = (one * two).sum(1).square().sum((1, 2))
-    squares = one.square().sum(1).square().sum((1, 2)), two.square().sum(1).square().sum((1, 2))
-    largest = (squares[0] * squares[1]).sqrt()
-    neither = (squares[0] + squares[1] == 0).to(overlap.dtype)
-    return torch.where(largest > 0, overlap / largest, neither)
+    square_1, square_2 = (field.square().sum(1).square().sum((1, 2)) for field in (one, two))
+    largest = (square_1 * square_2).sqrt()
+    neither_has_edges = (square_1 + square_2 == 0).float()
+    return torch.where(largest > 0, overlap / largest, neither_has_edges)
 
 
 def _normalised_gradients(images: Tensor) -> Tensor:
