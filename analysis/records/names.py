@@ -34,9 +34,10 @@ class Tag:
     # What scores depend on.
     EXTRACTOR, WEIGHTS, LAYER, DIMENSIONS = "extractor", "weights", "layer", "dimensions"
     RESIZE, IMAGE_SIZE, IMAGES_A, IMAGES_B = "resize", "image_size", "images_a", "images_b"
-    KID_SUBSET_SIZE, KID_SUBSETS = "kid_subset_size", "kid_subsets"
+    KID_SUBSET_SIZE, KID_SUBSETS, TO_8_BITS = "kid_subset_size", "kid_subsets", "to_8_bits"
     ARITHMETIC, COMPUTED_BY = "arithmetic", "computed_by"
     VGG16, LPIPS_VGG16, DINOV2, SEGMENTER = "vgg16", "lpips-vgg16", "dinov2-vit-l-14", "segmenter"
+    EFFICIENTNET, DINO = "efficientnet-lite0", "dino-vit-b-8"
 
 
 # Filters of MLflow's search. Runs of other projects in the same store may have a tag 'kind' too.
@@ -48,9 +49,10 @@ PLAIN_NAME = r"\w[\w .+-]*"
 # The tags that scores must share to be comparable, and what a reader calls them.
 SCORE_TAGS: Mapping[str, str] = {
     Tag.EXTRACTOR: "extractor", Tag.WEIGHTS: "weights", Tag.LAYER: "layer", Tag.RESIZE: "resize",
-    Tag.ARITHMETIC: "arithmetic", Tag.IMAGE_SIZE: "image size", Tag.IMAGES_A: "images of A",
+    Tag.ARITHMETIC: "arithmetic", Tag.TO_8_BITS: "to 8 bits", Tag.IMAGE_SIZE: "image size", Tag.IMAGES_A: "images of A",
     Tag.IMAGES_B: "images of B", Tag.KID_SUBSET_SIZE: "KID subset size", Tag.VGG16: "VGG16 weights",
-    Tag.LPIPS_VGG16: "LPIPS weights", Tag.DINOV2: "DINOv2 weights", Tag.SEGMENTER: "segmentation network",
+    Tag.LPIPS_VGG16: "LPIPS weights", Tag.DINOV2: "DINOv2 weights",
+    Tag.EFFICIENTNET: "EfficientNet-Lite0 weights", Tag.DINO: "DINO weights", Tag.SEGMENTER: "segmentation network",
     Tag.RESULT_VERSION: "result version",
 }  # fmt: skip
 # The tags that say how results were made, and what a reader calls them.
@@ -59,13 +61,15 @@ PROVENANCE_TAGS: Mapping[str, str] = {
     **SCORE_TAGS,
     Tag.COMPUTED_BY: "scored by",
 }  # fmt: skip
-# The tags of a trial that results use. Older trials lack some of them, which are then ''.
+# The tags of a trial that results use. Older trials lack some of them, which are then '' or of `OLDER_VALUES`.
 RESULT_TAGS = (
     Tag.ERROR, Tag.STOPPED, Tag.COLLAPSED, Tag.TIMED, Tag.COMMIT, Tag.RESULT_VERSION, Tag.DATA_FINGERPRINT,
     Tag.DEVICE_NAME, Tag.TORCH, Tag.EXTRACTOR, Tag.WEIGHTS, Tag.LAYER, Tag.DIMENSIONS, Tag.RESIZE, Tag.IMAGE_SIZE,
-    Tag.IMAGES_A, Tag.IMAGES_B, Tag.KID_SUBSET_SIZE, Tag.ARITHMETIC, Tag.COMPUTED_BY, Tag.VGG16, Tag.LPIPS_VGG16,
-    Tag.DINOV2, Tag.SEGMENTER,
+    Tag.IMAGES_A, Tag.IMAGES_B, Tag.KID_SUBSET_SIZE, Tag.ARITHMETIC, Tag.TO_8_BITS, Tag.COMPUTED_BY, Tag.VGG16,
+    Tag.LPIPS_VGG16, Tag.DINOV2, Tag.EFFICIENTNET, Tag.DINO, Tag.SEGMENTER,
 )  # fmt: skip
+# What was the only way before there was a tag for it. So older and newer trials stay comparable.
+OLDER_VALUES: Mapping[str, str] = {Tag.TO_8_BITS: "round"}
 
 # Of a trial, the tag with the name of its row in a sweep, and the tag with what that row sets, as JSON.
 ROW_TAGS = "row."
@@ -120,23 +124,40 @@ class Metric:
 _LAST, _LAST_AND_BEST, _COST = {"last": "last"}, {"last": "last", "best": "best"}, {"cost": ""}
 _SECONDS = "Seconds per iteration: median after warm-up, one pair of images, without waiting for data."
 _MEMORY = "Peak memory: the most bytes of live tensors in a training step."
+_EFFICIENTNET = "EfficientNet-Lite0: 1280 features of a small ImageNet network. Its FD is no FID."
 _REPEATED = "Steps trained again: after a loss, those since the last checkpoint. Mean over trials."
 
 # Pairs of a Fréchet distance and the kernel distance of the same features. Rows are compared by the first Fréchet
 # distance that is recorded.
-DISTANCES = (("fid", "kid"), ("fd_small_conv", "kd_small_conv"))
+DISTANCES = (
+    ("fid", "kid"),
+    ("fd_small_conv", "kd_small_conv"),
+    ("fd_efficientnet_lite0", "kd_efficientnet_lite0"),
+)
 # In the order of a table's columns.
 SCORES: tuple[Metric, ...] = (
     Metric("fid", "FID", "lower", 1, _LAST_AND_BEST, compared=True),
     Metric("fd_small_conv", "FD (small-conv)", "lower", 2, _LAST_AND_BEST, compared=True),
+    Metric(
+        "fd_efficientnet_lite0",
+        "FD (EfficientNet-Lite0)",
+        "lower",
+        2,
+        _LAST_AND_BEST,
+        note=_EFFICIENTNET,
+        compared=True,
+    ),
     Metric("epoch", "best epoch", "neither", 0, {"best": ""}),
     Metric("kid", "KID", "lower", 4, _LAST),
     Metric("kd_small_conv", "KD (small-conv)", "lower", 3, _LAST),
+    Metric("kd_efficientnet_lite0", "KD (EfficientNet-Lite0)", "lower", 4, _LAST),
     Metric("precision", "precision", "higher", 3, _LAST),
     Metric("recall", "recall", "higher", 3, _LAST),
     Metric("precision_small_conv", "precision (small-conv)", "higher", 3, _LAST),
     Metric("recall_small_conv", "recall (small-conv)", "higher", 3, _LAST),
     Metric("lpips", "LPIPS to the input", "lower", 3, _LAST),
+    Metric("dino_structure", "structure distance (DINO)", "lower", 4, _LAST),
+    Metric("edges", "edges kept (0–1)", "higher", 3, _LAST),
     Metric("fd_dinov2", "FD (DINOv2)", "lower", 1, _LAST),
     Metric("mAP", "mAP", "higher", 1, _LAST),
     Metric("pixAcc", "pixAcc", "higher", 1, _LAST),

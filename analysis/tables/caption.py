@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.records.names import DISTANCES, Tag, deviation_name, last_metric, metric_of
 from analysis.records.schema import SweepRecord
-from analysis.statistics.estimates import values_of
+from analysis.statistics.estimates import main_score, values_of
 from analysis.tables.columns import DASH, columns_of
 from analysis.tables.table import delta_title
 
@@ -29,10 +29,10 @@ def caption(record: SweepRecord, cells: pd.DataFrame) -> str:
         )
     if "Negs" in cells and cells["Negs"].str.contains("+", regex=False).any():
         sentences.append("Negs: internal + external negatives.")
-    sentences += [note for metric in shown if (note := metric_of(metric).note)]
-    for frechet, kernel in DISTANCES:
-        if last_metric(frechet) in shown:
-            sentences += _bias_sentences(record, frechet, kernel)
+    sentences += dict.fromkeys(note for metric in shown if (note := metric_of(metric).note))
+    # The recorded number of dimensions is that of the distance by which rows are compared.
+    if frechet := main_score(values):
+        sentences += _bias_sentences(record, frechet, dict(DISTANCES)[frechet])
     sentences += [f"{DASH}: no value."] if (cells == DASH).any(axis=None) else []
     return " ".join(sentences)
 

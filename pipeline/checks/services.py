@@ -12,7 +12,7 @@ from pipeline.checks.machine import Check, last_line, run_python, within
 from pipeline.config.schema import MetricConfig
 from pipeline.errors import UserError, first_line
 from pipeline.files import file_digest
-from pipeline.metrics.names import PUBLISHED_WEIGHTS, has_weights
+from pipeline.metrics.names import EFFICIENTNET, PUBLISHED_WEIGHTS, has_weights
 
 # A server answers in milliseconds. These limits allow for slow networks.
 PROBE_SECONDS = 5.0
@@ -48,7 +48,9 @@ def check_tracking(uri: str) -> Check:
 
 
 def check_weights(metric: MetricConfig) -> Check:
-    """Check that the weights file is here and complete, or can be downloaded."""
+    """Check that the extractor's weights are here and complete, or can be downloaded."""
+    if metric.extractor == EFFICIENTNET:
+        return _check_efficientnet()
     from pipeline.metrics.extractors import URL_INCEPTION_V3, inception_weights  # torch-fidelity, which takes a second
 
     try:
@@ -68,6 +70,15 @@ def check_weights(metric: MetricConfig) -> Check:
         advice = "Download the file on another machine and copy it there, or set metric.weights to its path"
         return Check(WEIGHTS, "fault", found, advice)
     return Check(WEIGHTS, "note", f"{path} is missing; the first evaluation downloads it (95 MB)")
+
+
+def _check_efficientnet() -> Check:
+    from pipeline.metrics.extra.efficientnet import SHA256, weights_file  # torch, which takes a second
+
+    try:
+        return Check("EfficientNet's weights", "ok", f"{weights_file()}, SHA-256 {SHA256[:8]}…")
+    except UserError as error:
+        return Check("EfficientNet's weights", "fault", str(error))
 
 
 def _check_hash(path: Path, url: str) -> Check:

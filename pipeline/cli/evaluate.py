@@ -20,9 +20,9 @@ from pipeline.files import file_digest
 from pipeline.hardware.device import device_name, resolve_device, use_threads
 from pipeline.inference.find import STORE_PARTS, find_checkpoint
 from pipeline.inference.load import Trained, load_trained
-from pipeline.metrics.calibration import calibration
+from pipeline.metrics.calibration import calibration, has_published_scores
 from pipeline.metrics.evaluator import Evaluation, Evaluator
-from pipeline.metrics.names import INCEPTION, metric_names
+from pipeline.metrics.names import OF_PAIRS, metric_names
 from pipeline.metrics.other_fid import DIFFERENCES, require_installed, their_fid
 from pipeline.tracking.store import Tracker, store_lock
 from pipeline.training.checkpoint import LAST, two_newest
@@ -46,7 +46,16 @@ def evaluate(what: str, overrides: list[str]) -> int:
         raise UserError(f"resize=yes is for a folder of images, and {what} is a checkpoint. Remove resize=yes.")
     if trained.config:
         return _evaluate_trained(trained, change_config(trained.config, overrides, AFTER_TRAINING), other)
-    return _evaluate_trained(trained, compose_surroundings(overrides), other)
+    return _evaluate_trained(trained, settings_for_reference_checkpoint(overrides), other)
+
+
+def settings_for_reference_checkpoint(overrides: list[str]) -> Config:
+    """Compose the settings for a checkpoint of the reference code. Translations are truncated to 8 bits, as the
+    authors' were, if their scores on this task are published, and unless the overrides say otherwise."""
+    config = compose_surroundings(overrides)
+    if has_published_scores(config.data.name, config.metric.extractor):
+        return compose_surroundings(["metric.to_8_bits=truncate", *overrides])
+    return config
 
 
 def _evaluate_trained(trained: Trained, config: Config, other: str) -> int:
@@ -70,10 +79,10 @@ def _require_fit(trained: Trained, config: Config) -> None:
 
 
 def _evaluate_folder(folder: Path, config: Config, other: str, *, resizing: bool) -> int:
-    if config.metric.segmentation or "lpips" in config.metric.also:
+    if config.metric.segmentation or set(OF_PAIRS) & set(config.metric.also):
         raise UserError(
-            f"{folder}: lpips and segmentation need the input of each image, which is unknown for a folder. "
-            "Remove metric.also=[lpips] and metric.segmentation, or evaluate a checkpoint."
+            f"{folder}: lpips and segmentation need the input of each image, which is unknown for a folder, and so do "
+            "dino_structure and edges. Remove them from metric.also and metric.segmentation, or evaluate a checkpoint."
         )
     images = decode(list_images(folder), config.data.size, config.data.channels_b, resizing=resizing)
     tracker, evaluator = _tracker(config), _evaluator(config)
@@ -126,7 +135,11 @@ def _report(
         print(f"  {name.replace('_', ' ')}: {value}")
     frechet, kernel = metric_names(config.extractor)
     remarks = [bias_sentence(frechet, kernel, provenance, scores[f"{kernel}_std"])]
-    if calibrates and config.extractor == INCEPTION:
+    if provenance[Tag.TO_8_BITS] == "truncate":
+        remarks.append(
+            "Translations were truncated to 8 bits, as the reference code does; metric.to_8_bits=round rounds them."
+        )
+    if calibrates and has_published_scores(tracker.experiment, config.extractor):
         remarks.append(calibration(tracker.experiment, provenance, scores[frechet]))
     remarks += ["All images are alike: the generator has collapsed."] if evaluation.collapsed else []
     remarks = [sentence for sentence in remarks if sentence]

@@ -131,20 +131,25 @@ class TrainConfig:
         return self.constant_epochs + self.decay_epochs
 
 
+ExtraScore = Literal["precision_recall", "lpips", "fd_dinov2", "fd_efficientnet_lite0", "dino_structure", "edges"]
+
+
 @dataclass(frozen=True)
 class MetricConfig:
     """How the test images are scored.
 
-    extractor: 'inception-v3-compat' gives FID and KID. 'small-conv' gives the embedded task's distances, under other
-    names. weights: the file of Inception's weights; by default torch-fidelity's file, which it downloads. also: extra
-    metrics. segmentation: the file of a segmentation network that scores photographs of Cityscapes
-    (`pipeline.metrics.segmentation.load_segmenter`).
+    extractor: 'inception-v3-compat' gives FID and KID. 'small-conv' gives the embedded task's distances, and
+    'efficientnet-lite0' those of a small ImageNet network, under other names. weights: the file of Inception's weights;
+    by default torch-fidelity's file, which it downloads. also: extra metrics. segmentation: the file of a segmentation
+    network that scores photographs of Cityscapes (`pipeline.metrics.segmentation.load_segmenter`). to_8_bits: how
+    translations get 8 bits; 'truncate' is the reference code's way.
     """
 
-    extractor: Literal["inception-v3-compat", "small-conv"] = "inception-v3-compat"
+    extractor: Literal["inception-v3-compat", "small-conv", "efficientnet-lite0"] = "inception-v3-compat"
     weights: LocalPath | None = None
-    also: tuple[Literal["precision_recall", "lpips", "fd_dinov2"], ...] = ()
+    also: tuple[ExtraScore, ...] = ()
     segmentation: LocalPath | None = None
+    to_8_bits: Literal["round", "truncate"] = "round"
     every_epochs: Count = 20
     batch_size: BatchSize = 16
     kid_subset_size: ImageCount = 100

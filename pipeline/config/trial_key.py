@@ -35,7 +35,7 @@ NOT_IN_KEY = (
     "train.cuda_graphs",
 )
 # Fields added later, with the value of all earlier trials. A field with this value is left out of the key.
-ADDED = {"train.precision": "float32"}
+ADDED = {"train.precision": "float32", "metric.to_8_bits": "round"}
 
 
 def trial_key(config: Config, data: str, weights: str) -> str:

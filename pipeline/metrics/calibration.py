@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pipeline.metrics.names import INCEPTION, PUBLISHED_WEIGHTS
+from pipeline.metrics.names import AS_IN_THE_FILES, INCEPTION, PUBLISHED_WEIGHTS
 
 # FID of the authors' own translations with the implementation of the paper, from clean-fid's README.
 AUTHORS_FID = {
@@ -14,9 +14,19 @@ PROTOCOL = {
     "horse2zebra": {"images_a": "120", "images_b": "140"},
     "cat2dog": {"images_a": "500", "images_b": "500"},
 }
-COMMON_PROTOCOL = {"extractor": INCEPTION, "weights": PUBLISHED_WEIGHTS, "image_size": "256 x 256"}
+COMMON_PROTOCOL = {
+    "extractor": INCEPTION,
+    "weights": PUBLISHED_WEIGHTS,
+    "image_size": "256 x 256",
+    "to_8_bits": "truncate",
+}
 # Implementations of one distance differ by tenths. Another filter, or images that were JPEGs, change it by points.
 TOLERANCE = 1.0
+
+
+def has_published_scores(task: str, extractor: str) -> bool:
+    """Return whether the authors' networks have published scores on this task with this extractor."""
+    return task in AUTHORS_FID and extractor == INCEPTION
 
 
 def calibration(task: str, provenance: Mapping[str, str], fid: float) -> str:
@@ -25,7 +35,9 @@ def calibration(task: str, provenance: Mapping[str, str], fid: float) -> str:
         return ""
     protocol = COMMON_PROTOCOL | PROTOCOL[task]
     differing = [
-        f"{name} {provenance[name]} for {value}" for name, value in protocol.items() if provenance[name] != value
+        f"{name} {provenance[name]} for {value}"
+        for name, value in protocol.items()
+        if provenance[name] not in (value, AS_IN_THE_FILES)
     ]
     if differing:
         return f"calibration: not by the published protocol ({', '.join(differing)}); not comparable to published FIDs"

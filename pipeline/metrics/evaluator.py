@@ -27,7 +27,7 @@ from pipeline.metrics.distances import (
 from pipeline.metrics.extra_metrics import Images, pair_metrics, set_metrics, truth_metrics
 from pipeline.metrics.extractors import LIBRARY, load_extractor
 from pipeline.metrics.feature_cache import cached_features, extract, in_batches, in_float32
-from pipeline.metrics.names import metric_names
+from pipeline.metrics.names import AS_IN_THE_FILES, metric_names
 
 Translate = Callable[[Tensor], Tensor]
 
@@ -66,7 +66,7 @@ class Evaluator:
         ]
 
     def evaluate(self, translate: Translate) -> Evaluation:
-        """Translate every test image of A, round it to 8 bits as in a PNG file, and score the result.
+        """Translate every test image of A, give it 8 bits as in a PNG file (`metric.to_8_bits`), and score the result.
 
         Scores: the Fréchet and the kernel distance under the extractor's names, the kernel distance's standard
         deviation over subsets, and those of `pipeline.metrics.extra_metrics`. Raises UserError for a translation that
@@ -79,7 +79,7 @@ class Evaluator:
         def translated(batch: Tensor) -> Tensor:
             output = translate(to_model_range(batch.to(self.device)))
             finite.append(output.isfinite().all())
-            levels = to_bits(output, torch.uint8)
+            levels = to_bits(output, torch.uint8, self.config.to_8_bits)
             levels = levels if levels.shape[1] == 3 else levels.repeat(1, 3, 1, 1)
             kept.append(copy_to_host(levels))
             return levels
@@ -121,6 +121,7 @@ class Evaluator:
             Tag.KID_SUBSET_SIZE: str(kid_subset(self.config.kid_subset_size, count, len(self.test_b))),
             Tag.KID_SUBSETS: str(KID_SUBSETS),
             Tag.ARITHMETIC: "float32",
+            Tag.TO_8_BITS: self.config.to_8_bits,
             Tag.COMPUTED_BY: LIBRARY,
         }
         for metric in (*self.set_metrics, *self.pair_metrics):
@@ -151,7 +152,8 @@ class Evaluator:
         rows = [self.test_a, outputs, neighbours] if paired else [outputs, neighbours]
         grid = np.concatenate([np.concatenate(list(images[:count]), axis=2) for images in rows], axis=1)
         collapsed = mean_range(outputs) < ALIKE * mean_range(self.test_b)
-        return Evaluation(outputs, scores, self.provenance(len(outputs)), grid.transpose(1, 2, 0), collapsed)
+        made_with = self.provenance(len(outputs)) | ({} if paired else {Tag.TO_8_BITS: AS_IN_THE_FILES})
+        return Evaluation(outputs, scores, made_with, grid.transpose(1, 2, 0), collapsed)
 
 
 def mean_range(images: Images) -> float:

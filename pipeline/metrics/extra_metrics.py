@@ -13,16 +13,44 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from analysis.records.names import Tag
+from analysis.records.names import Tag, deviation_name
 from pipeline.config.schema import MetricConfig
 from pipeline.data.stripes import find_striped
 from pipeline.errors import UserError
-from pipeline.metrics.content import content_scores, truth_of
-from pipeline.metrics.distances import NEIGHBOURS, frechet_distance, precision_recall, statistics_of
-from pipeline.metrics.extractors import Extractor, load_extractor, load_lpips, weights_digest
+from pipeline.metrics.distances import (
+    NEIGHBOURS,
+    frechet_distance,
+    kernel_distance,
+    precision_recall,
+    statistics_of,
+)
+from pipeline.metrics.extra.content import Truth, content_scores, truth_of
+from pipeline.metrics.extra.dino import structure_distances
+from pipeline.metrics.extra.edges import edges_kept
+from pipeline.metrics.extractors import Extractor, load_dino, load_extractor, load_lpips, weights_digest
 from pipeline.metrics.feature_cache import cached_features, extract, in_batches
-from pipeline.metrics.names import DINOV2, FD_DINOV2, INCEPTION, LPIPS, PRECISION_RECALL, VGG, precision_recall_names
-from pipeline.metrics.segmentation import class_ids, confusion_matrix, load_segmenter, segmentation_scores
+from pipeline.metrics.names import (
+    DINO_STRUCTURE,
+    DINOV2,
+    EDGES,
+    EFFICIENTNET,
+    FD_DINOV2,
+    FD_EFFICIENTNET,
+    KD_EFFICIENTNET,
+    LPIPS,
+    PRECISION_RECALL,
+    SMALL_CONV,
+    VGG,
+    precision_recall_names,
+)
+from pipeline.metrics.segmentation import (
+    IGNORED,
+    are_objects,
+    class_ids,
+    confusion_matrix,
+    load_segmenter,
+    segmentation_scores,
+)
 
 Images = NDArray[np.uint8]
 
@@ -57,15 +85,24 @@ def set_metrics(
         generated, of_real = features(extractor, outputs)
         return {FD_DINOV2: frechet_distance(statistics_of(generated), statistics_of(of_real))}
 
+    def score_efficientnet(extractor: Extractor, outputs: Images) -> dict[str, float]:
+        generated, of_real = features(extractor, outputs)
+        mean, deviation = kernel_distance(generated, of_real, config.kid_subset_size)
+        distance = frechet_distance(statistics_of(generated), statistics_of(of_real))
+        return {FD_EFFICIENTNET: distance, KD_EFFICIENTNET: mean, deviation_name(KD_EFFICIENTNET): deviation}
+
     metrics: list[ExtraMetric] = []
     if PRECISION_RECALL in config.also:
         _require_neighbours(min(len(sources), len(real)))
-        extractor = load_extractor(VGG if config.extractor == INCEPTION else config.extractor, None)
+        extractor = load_extractor(SMALL_CONV if config.extractor == SMALL_CONV else VGG, None)
         hashes = {extractor.name: extractor.weights} if extractor.name == VGG else {}
         metrics.append(ExtraMetric(partial(score_neighbours, extractor), hashes))
     if FD_DINOV2 in config.also:
         extractor = load_extractor(DINOV2, None)
         metrics.append(ExtraMetric(partial(score_dinov2, extractor), {extractor.name: extractor.weights}))
+    if FD_EFFICIENTNET in config.also and config.extractor != EFFICIENTNET:
+        extractor = load_extractor(EFFICIENTNET, None)
+        metrics.append(ExtraMetric(partial(score_efficientnet, extractor), {extractor.name: extractor.weights}))
     return metrics
 
 
@@ -97,28 +134,52 @@ def pair_metrics(config: MetricConfig, sources: Images, device: torch.device) ->
         network.to("cpu")
         return {LPIPS: float(torch.cat(distances).mean())}
 
-    def score_segmentation(path: str, sources: Images, outputs: Images) -> dict[str, float]:
-        """Return how well a network recovers the labels of A from the photographs that are their translations."""
-        segmenter = load_segmenter(path, device)
-        matrices = [
-            confusion_matrix(class_ids(labels), segmenter.predict(photographs))
-            for labels, photographs in pairs(sources, outputs)
+    @torch.no_grad()
+    def score_structure(network: nn.Module, sources: Images, outputs: Images) -> dict[str, float]:
+        """Return the mean structure distance between an input and its translation."""
+        network.to(device)
+        distances = [
+            structure_distances(network(source), network(output)) for source, output in pairs(sources, outputs)
         ]
-        return segmentation_scores(torch.stack(matrices).sum(0))
+        network.to("cpu")
+        return {DINO_STRUCTURE: float(torch.cat(distances).mean())}
+
+    def score_edges(sources: Images, outputs: Images) -> dict[str, float]:
+        """Return how far the edges of an input and of its translation agree, on average."""
+        return {EDGES: float(torch.cat([edges_kept(*pair) for pair in pairs(sources, outputs)]).mean())}
+
+    def score_segmentation(path: str, truth: Truth | None, sources: Images, outputs: Images) -> dict[str, float]:
+        """Return how well a network recovers the labels of A, and the objects in them, from the photographs that are
+        their translations."""
+        segmenter = load_segmenter(path, device)
+        matrices: list[Tensor] = []
+        found: list[Tensor] = []
+        for labels, photographs in pairs(sources, outputs):
+            ids, predicted = class_ids(labels), segmenter.predict(photographs)
+            matrices.append(confusion_matrix(ids, predicted))
+            found.append((are_objects(predicted) & (ids != IGNORED)).cpu())
+        content = content_scores(truth, torch.cat(found).numpy()) if truth else {}
+        return {**segmentation_scores(torch.stack(matrices).sum(0)), **content}
 
     metrics: list[ExtraMetric] = []
     if LPIPS in config.also:
         network = load_lpips()
         metrics.append(ExtraMetric(partial(score_lpips, network), {Tag.LPIPS_VGG16: weights_digest(network)}))
+    if DINO_STRUCTURE in config.also:
+        network = load_dino()
+        metrics.append(ExtraMetric(partial(score_structure, network), {Tag.DINO: weights_digest(network)}))
+    if EDGES in config.also:
+        metrics.append(ExtraMetric(score_edges, {}))
     if config.segmentation is not None:
         # Loaded here only to try it. It is loaded again for each use, so that training has its memory.
         segmenter = load_segmenter(config.segmentation, torch.device("cpu"))
         for some in in_batches(sources[:2], 2):
-            class_ids(some)
             segmenter.predict(some)
-        metrics.append(
-            ExtraMetric(partial(score_segmentation, config.segmentation), {Tag.SEGMENTER: segmenter.weights})
-        )
+        masks = [are_objects(class_ids(labels)) for labels in in_batches(sources, config.batch_size)]
+        # A few labels may have no object. Then there are the scores of pixels alone.
+        truth = truth_of(torch.cat(masks).numpy()) if any(mask.any() for mask in masks) else None
+        score = partial(score_segmentation, config.segmentation, truth)
+        metrics.append(ExtraMetric(score, {Tag.SEGMENTER: segmenter.weights}))
     return metrics
 
 

@@ -1,4 +1,4 @@
-"""Load the networks that turn images into features: those of torch-fidelity and that of the embedded task."""
+"""Load the networks that turn images into features: torch-fidelity's, EfficientNet's, and the embedded task's."""
 
 import hashlib
 import io
@@ -18,8 +18,21 @@ from torch_fidelity.utils import create_feature_extractor, create_sample_similar
 
 from pipeline.errors import UserError, first_line
 from pipeline.files import file_digest
+from pipeline.metrics.extra.dino import load_dino_keys
+from pipeline.metrics.extra.efficientnet import SHA256 as EFFICIENTNET_SHA256
+from pipeline.metrics.extra.efficientnet import load_efficientnet
 from pipeline.metrics.harmless import weights_only
-from pipeline.metrics.names import DINOV2, INCEPTION, LPIPS, PUBLISHED_WEIGHTS, SMALL_CONV, VGG, has_weights
+from pipeline.metrics.names import (
+    DINO,
+    DINOV2,
+    EFFICIENTNET,
+    INCEPTION,
+    LPIPS,
+    PUBLISHED_WEIGHTS,
+    SMALL_CONV,
+    VGG,
+    has_weights,
+)
 from pipeline.metrics.published_files import published_file, require_own
 
 LIBRARY = f"torch-fidelity {torch_fidelity.__version__}"
@@ -30,6 +43,7 @@ LAYERS = {
     SMALL_CONV: ("144", 144, "none"),
     VGG: ("fc2_relu", 4096, f"to 224 x 224, {TENSORFLOW_RESIZE}"),
     DINOV2: ("dinov2", 1024, f"to 224 x 224, {TENSORFLOW_RESIZE}"),
+    EFFICIENTNET: ("pooled", 1280, "to 224 x 224, bilinearly, antialiased"),
 }
 # The last change of DINOv2's code in the years after its paper. torch-fidelity runs whatever its branch main holds.
 DINOV2_COMMIT = "e1277af2ba9496fbadf7aec6eba56e8d882d1e35"
@@ -39,6 +53,7 @@ DINOV2_SHA256 = "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf42
 HUB_FILES = {
     VGG: "checkpoints/vgg16-397923af.pth",
     DINOV2: f"checkpoints/dinov2_vitl14_pretrain.pth and the code facebookresearch_dinov2_{DINOV2_COMMIT}",
+    DINO: "checkpoints/dino_vitbase8_pretrain.pth",
     LPIPS: "checkpoints/weights-vgg16-lpips.pth and checkpoints/vgg16-397923af.pth",
 }
 
@@ -47,7 +62,8 @@ HUB_FILES = {
 class Extractor:
     """A network from 8-bit images (B, 3, H, W) to features (B, dimensions) in float32.
 
-    weights: the first 8 digits of the SHA-256 of Inception's file, else of the tensors. resize: how it resizes images.
+    weights: the first 8 digits of the SHA-256 of Inception's or EfficientNet's file, else of the tensors. resize: how
+    it resizes images.
     """
 
     name: str
@@ -96,9 +112,12 @@ def load_extractor(name: str, weights: str | None) -> Extractor:
         network = SmallConv()
     elif name == INCEPTION:
         network = _load_inception(inception_weights(weights))
+    elif name == EFFICIENTNET:
+        network = load_efficientnet()
     else:
         network = _from_hub(name, _create_dinov2 if name == DINOV2 else lambda: _create(name))
-    found = weights_fingerprint(name, weights) if name == INCEPTION else weights_digest(network)
+    by_file = name in (INCEPTION, EFFICIENTNET)
+    found = weights_fingerprint(name, weights) if by_file else weights_digest(network)
     return Extractor(name, layer, dimensions, found, resize, network)
 
 
@@ -131,6 +150,15 @@ def load_lpips() -> nn.Module:
     return _from_hub(LPIPS, lambda: create_sample_similarity("lpips-vgg16", **settings))
 
 
+@lru_cache(maxsize=1)
+def load_dino() -> nn.Module:
+    """Load the network of the structure distance (`pipeline.metrics.extra.dino.Keys`), once a process.
+
+    Raises UserError if its weights are not available.
+    """
+    return _from_hub(DINO, load_dino_keys)
+
+
 def inception_weights(weights: str | None) -> Path:
     """Return the file of Inception's weights: the given one, else torch-fidelity's. Raises UserError if the given one
     does not exist."""
@@ -147,6 +175,8 @@ def weights_fingerprint(name: str, weights: str | None) -> str:
     """Return the first 8 digits of the weights' SHA-256, as in the name of torch-fidelity's file; '' if untrained."""
     if not has_weights(name):
         return ""
+    if name == EFFICIENTNET:
+        return EFFICIENTNET_SHA256[:8]
     return PUBLISHED_WEIGHTS if weights is None else file_digest(inception_weights(weights))[:8]
 
 

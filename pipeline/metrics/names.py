@@ -1,7 +1,7 @@
 """The names of the feature extractors and of the metrics.
 
-FID is only the Fréchet distance between Inception features (Heusel et al., NeurIPS 2017). The distances of the embedded
-task's small extractor have other names. This file does not import torch-fidelity, which takes a second.
+FID is only the Fréchet distance between Inception features (Heusel et al., NeurIPS 2017). The distances of other
+extractors have other names. This file does not import torch-fidelity, which takes a second.
 """
 
 from analysis.records.names import DISTANCES
@@ -10,36 +10,47 @@ INCEPTION = "inception-v3-compat"
 SMALL_CONV = "small-conv"
 VGG = "vgg16"
 DINOV2 = "dinov2-vit-l-14"
+EFFICIENTNET = "efficientnet-lite0"
+DINO = "dino-vit-b-8"
 # The first digits of the SHA-256 of torch-fidelity's file of Inception weights, which are also in the file's name.
 PUBLISHED_WEIGHTS = "6726825d"
-# Floating-point operations per image, counted by torch: Inception at 299 x 299 pixels, small-conv at 64 x 64.
-OPERATIONS_PER_IMAGE = {INCEPTION: 11_426_432_192, SMALL_CONV: 9_830_400}
+# In the place of `metric.to_8_bits`, of images that were given 8 bits elsewhere.
+AS_IN_THE_FILES = "as in the files"
+# Floating-point operations per image, counted by torch: Inception at 299 x 299 pixels, EfficientNet at 224 x 224,
+# small-conv at 64 x 64.
+OPERATIONS_PER_IMAGE = {INCEPTION: 11_426_432_192, SMALL_CONV: 9_830_400, EFFICIENTNET: 767_815_104}
 # Further metrics, from a segmentation network and from `metric.also`.
 SEGMENTATION_SCORES = ("mAP", "pixAcc", "classAcc")
 PRECISION_RECALL, LPIPS, FD_DINOV2 = "precision_recall", "lpips", "fd_dinov2"
+DINO_STRUCTURE, EDGES = "dino_structure", "edges"
+FD_EFFICIENTNET, KD_EFFICIENTNET = "fd_efficientnet_lite0", "kd_efficientnet_lite0"
+# Those of `metric.also` that compare each translation with its input.
+OF_PAIRS = (LPIPS, DINO_STRUCTURE, EDGES)
 
 
 def metric_names(extractor: str) -> tuple[str, str]:
     """Return the names of the Fréchet and of the kernel distance with this extractor."""
-    return DISTANCES[(INCEPTION, SMALL_CONV).index(extractor)]
+    return DISTANCES[(INCEPTION, SMALL_CONV, EFFICIENTNET).index(extractor)]
 
 
 def precision_recall_names(extractor: str) -> tuple[str, str]:
     """Return the names of precision and recall on a task with this extractor.
 
-    With Inception they are computed with VGG, as published; with small-conv they are computed with small-conv.
+    With small-conv they are computed with small-conv, else with VGG, as published.
     """
-    return ("precision", "recall") if extractor == INCEPTION else ("precision_small_conv", "recall_small_conv")
+    return ("precision_small_conv", "recall_small_conv") if extractor == SMALL_CONV else ("precision", "recall")
 
 
 def further_scores(extractor: str, also: tuple[str, ...], *, segmented: bool) -> tuple[str, ...]:
     """Return the names of the scores beside the distances: those of `metric.also` and of a segmentation network."""
-    scores: list[str] = []
-    for asked in also:
-        scores += precision_recall_names(extractor) if asked == PRECISION_RECALL else [asked]
+    several = {
+        PRECISION_RECALL: precision_recall_names(extractor),
+        FD_EFFICIENTNET: (FD_EFFICIENTNET, KD_EFFICIENTNET),
+    }
+    scores = [score for asked in also for score in several.get(asked, (asked,))]
     return (*scores, *(SEGMENTATION_SCORES if segmented else ()))
 
 
 def has_weights(extractor: str) -> bool:
     """Return whether the extractor is trained. Its weights are then part of a trial's key."""
-    return extractor == INCEPTION
+    return extractor != SMALL_CONV

@@ -65,6 +65,11 @@ def class_ids(labels: Tensor) -> Tensor:
     return torch.stack(found)
 
 
+def are_objects(ids: Tensor) -> Tensor:
+    """Return where train ids (B, H, W) are of a class whose objects Cityscapes counts, from person to bicycle."""
+    return (ids >= list(CLASSES).index("person")) & (ids != IGNORED)
+
+
 @dataclass(frozen=True)
 class Segmenter:
     """The network of the file `path`. weights: the first 16 hexadecimal digits of the file's SHA-256."""

@@ -1,12 +1,13 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from models.build import build_objective
 from models.configs import CUT, CYCLEGAN, DiscriminatorConfig, GeneratorConfig, ImageShape, ModelConfig
-from models.images import with_channels
+from models.images import to_bits, with_channels
 from models.networks.generator import Generator
 from models.objective import Batch, check_batch, sample_step
 
@@ -56,6 +57,17 @@ def test_channels_are_turned_into_each_other_as_pillow_does() -> None:
     torch.testing.assert_close(with_channels(coloured, 1)[:, 0], expected)
     with pytest.raises(ValueError, match=r"\(1, 2, 16, 24\); only 1 and 3"):
         with_channels(images(2), 3)
+
+
+def test_truncated_8_bits_are_the_reference_codes() -> None:
+    values = torch.cat([torch.linspace(-1.2, 1.2, 100_001), torch.arange(256) / 127.5 - 1])
+    # util.tensor2im of the reference, in its order of operations.
+    expected = ((values.clamp(-1.0, 1.0).numpy() + 1) / 2.0 * 255.0).astype(np.uint8)
+    truncated, rounded = (to_bits(values, torch.uint8, by) for by in ("truncate", "round"))
+    assert np.array_equal(truncated.numpy(), expected)
+    lower = (rounded.int() - truncated.int())[:100_001]
+    assert set(lower.tolist()) == {0, 1}
+    assert float(lower.float().mean()) == pytest.approx(0.5 * 2 / 2.4, abs=0.01)  # half of those within [-1, 1]
 
 
 def spoiled(value: float) -> Tensor:

@@ -7,6 +7,7 @@ from mlflow import MlflowClient
 
 from analysis.records.mlflow_reader import read_course, read_grids, read_sweep
 from analysis.records.names import RESULT_TAGS
+from analysis.statistics.estimates import rows_scored_differently, tag_differences
 from pipeline.__main__ import main
 
 
@@ -74,6 +75,19 @@ def test_pictures_are_those_of_the_last_evaluation(stores: dict[str, str]) -> No
 def test_older_records_have_no_settings_and_the_first_row_as_default(stores: dict[str, str]) -> None:
     record = read_sweep(stores["older"], "hand_made", "stripes")
     assert (record.default, record.axes, dict(record.rows[0].settings)) == ("internal", (), {})
+
+
+def test_older_trials_were_rounded_to_8_bits_and_compare_with_newer_ones(
+    stores: dict[str, str], tmp_path: Path
+) -> None:
+    shutil.copy(stores["now"].removeprefix("sqlite:///"), tmp_path / "mlflow.db")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    for seed, to_8_bits, differing in ((0, "round", []), (1, "truncate", ["to 8 bits (round in 4, truncate in 1)"])):
+        run_id = str(read_sweep(uri, "hand_made", "stripes").runs.loc[("external", seed), "run_id"])
+        MlflowClient(uri).set_tag(run_id, "to_8_bits", to_8_bits)
+        record = read_sweep(uri, "hand_made", "stripes")
+        assert tag_differences(record) == differing
+        assert rows_scored_differently(record) == ({"external"} if differing else set())
 
 
 def test_older_records_are_tabled_without_settings_which_a_footnote_says(

@@ -59,6 +59,15 @@ def test_small_extractors_distances_have_their_own_names_and_deviation() -> None
         assert fact in text
 
 
+def test_bias_is_that_of_the_distance_whose_dimensions_are_recorded() -> None:
+    scores = {"last__fd_small_conv": 10.0, "last__kd_efficientnet_lite0": 0.1}
+    scores |= {"last__fd_efficientnet_lite0": 50.0, "best__fd_efficientnet_lite0": 40.0}
+    made_with = {**SMALL, "images_a": "40", "images_b": "40", **scores}
+    text = caption_of(*(finished(row, 0, **made_with) for row in ("a_b|c", "lone")))
+    assert "FD (small-conv) is biased" in text and "FD (EfficientNet-Lite0) is biased" not in text
+    assert text.count("EfficientNet-Lite0: 1280 features") == 1 and "no FID" in text
+
+
 def test_older_records_say_nothing_of_bias_and_differ_in_nothing() -> None:
     tags = dict.fromkeys((*INCEPTION, "images_a", "images_b"), "")
     for older in ({}, tags):

@@ -14,6 +14,7 @@ from models.configs import GeneratorConfig
 from models.networks.generator import Generator
 from models.reference_checkpoint import reference_weights
 from pipeline.__main__ import main
+from pipeline.cli.evaluate import settings_for_reference_checkpoint
 from pipeline.data.image_io import write_png
 from pipeline.metrics import other_fid
 from pipeline.metrics.extractors import untrained_inception
@@ -101,6 +102,7 @@ def test_gray_and_transparent_images_are_scored_as_they_look(
         (["compare=fid-score"], "compare=fid-score: no such implementation"),
         (["compare="], "compare=: no such implementation"),
         (["metric.also=[lpips]"], "images: lpips and segmentation need the input"),
+        (["metric.also=[edges]"], "images: lpips and segmentation need the input"),
         (["metric.also=[lpisp]"], "metric.also.0 is 'lpisp'"),
         (["metric.weights=nowhere.pth", "metric.extractor=inception-v3-compat"], "nowhere.pth: no such file"),
         (["tracking.uri=nonsense://x"], "nonsense://x"),
@@ -194,6 +196,38 @@ def test_the_fid_of_another_implementation_stands_beside_ours(
     assert f"pytorch-fid: {metrics['eval/fid_pytorch-fid']:.6g} on the same images. pytorch-fid resizes" in said
 
 
+@pytest.mark.parametrize(
+    ("overrides", "to_8_bits"),
+    [
+        (["task=horse2zebra"], "truncate"),
+        (["task=cat2dog"], "truncate"),
+        (["metric.to_8_bits=round", "task=horse2zebra"], "round"),
+        (["task=horse2zebra", "metric.extractor=small-conv"], "round"),
+        (["task=cityscapes"], "round"),
+        (["task=stripes"], "round"),
+        (["task=stripes", "metric.to_8_bits=truncate"], "truncate"),
+    ],
+)
+def test_translations_are_truncated_where_a_published_score_is_known_unless_told_otherwise(
+    overrides: list[str], to_8_bits: str
+) -> None:
+    assert settings_for_reference_checkpoint(overrides).metric.to_8_bits == to_8_bits
+
+
+def test_a_reference_checkpoint_can_be_truncated_which_is_said_and_recorded(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(reference_weights(Generator(GeneratorConfig(4, 1), 3, 3)), "latest_net_G.pth")
+    assert main(["evaluate", "latest_net_G.pth", *DATA, "metric.to_8_bits=truncate"]) == 0
+    assert "to 8 bits: truncate" in (said := capsys.readouterr().out)
+    assert "truncated to 8 bits, as the reference code does" in said
+    (run,) = evaluations()
+    assert run.data.tags["to_8_bits"] == "truncate"
+    assert "truncated to 8 bits" in run.data.tags["remarks"]
+    assert main(["evaluate", "latest_net_G.pth", *DATA]) == 0
+    assert "truncate" not in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_a_network_that_may_be_the_authors_is_held_against_their_scores(
     project: Path, pictures: Draw, random_inception: Path, capsys: pytest.CaptureFixture[str]
@@ -209,4 +243,11 @@ def test_a_network_that_may_be_the_authors_is_held_against_their_scores(
     assert "FID is biased upwards: 4 and 4 images are fewer than its 2048 dimensions" in said
     assert "calibration: not by the published protocol (weights " in said
     assert "images_a 4 for 120, images_b 4 for 140" in said
+    assert "to 8 bits: truncate" in said
+    assert "to_8_bits round" not in said
     assert "calibration: not by" in evaluations("horse2zebra")[0].data.tags["remarks"]
+    assert (
+        main(["evaluate", "latest_net_G.pth", *task, f"metric.weights={random_inception}", "metric.to_8_bits=round"])
+        == 0
+    )
+    assert "to_8_bits round for truncate" in capsys.readouterr().out

@@ -204,6 +204,7 @@ SAME_TRIAL = [
     "train.recompute=true",
     "train.compile=true",
     "train.precision=float32",
+    "metric.to_8_bits=round",
 ]
 ANOTHER_TRIAL = [
     "seed=1",
@@ -214,6 +215,7 @@ ANOTHER_TRIAL = [
     "train.precision=bf16",
     "train.batch_size=2",
     "metric.every_epochs=2",
+    "metric.to_8_bits=truncate",
     "data.drawing_seed=1",
     "model=fastcut",
 ]

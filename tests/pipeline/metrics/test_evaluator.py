@@ -47,6 +47,23 @@ def test_grid_shows_inputs_outputs_and_neighbours(evaluator: Evaluator) -> None:
     assert any(np.array_equal(neighbours, image.transpose(1, 2, 0)) for image in evaluator.dataset.test_b)
 
 
+def test_truncated_translations_are_scored_and_recorded_as_such(evaluator: Evaluator) -> None:
+    truncating = Evaluator(
+        evaluator.dataset, replace(evaluator.config, to_8_bits="truncate"), evaluator.device, evaluator.cache
+    )
+
+    def a_bit_brighter(images: torch.Tensor) -> torch.Tensor:
+        return images + 0.6 / 127.5
+
+    rounded, truncated = (which.evaluate(a_bit_brighter) for which in (evaluator, truncating))
+    source = evaluator.test_a.astype(int)
+    inner = source < 255
+    assert np.array_equal(truncated.outputs[inner], source[inner])
+    assert np.array_equal(rounded.outputs[inner], source[inner] + 1)
+    assert rounded.scores["fd_small_conv"] != truncated.scores["fd_small_conv"]
+    assert (rounded.provenance["to_8_bits"], truncated.provenance["to_8_bits"]) == ("round", "truncate")
+
+
 def test_all_test_images_are_scored(tiny: Callable[..., Config], tmp_path: Path) -> None:
     config = tiny("data.test_count=61", "data.size=16", "model.discriminator.layers=2", "model.num_patches=16")
     evaluator = evaluator_of(config, tmp_path)
@@ -80,7 +97,8 @@ def test_a_folder_of_the_translations_scores_as_the_translations(evaluator: Eval
         "objects_invented",
     }
     assert again.scores == {name: score for name, score in translated.scores.items() if name not in needs_inputs}
-    assert again.provenance == translated.provenance
+    # Whoever wrote the files gave them 8 bits.
+    assert again.provenance == translated.provenance | {"to_8_bits": "as in the files"}
     size = evaluator.test_a.shape[-1]
     assert np.array_equal(again.grid, translated.grid[size:])  # all but the inputs, which it does not know
 

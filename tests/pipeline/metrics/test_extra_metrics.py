@@ -77,12 +77,18 @@ def test_a_segmenter_finds_in_the_outputs_what_the_inputs_say(tmp_path: Path) ->
     labels[:, :, 4:] = car[:, None, None]
     config = MetricConfig(batch_size=2, segmentation=str(tmp_path / "net.pt"))
     (metric,) = pair_metrics(config, labels, CPU)
-    assert metric.score(labels, labels) == {"mAP": 100, "pixAcc": 100, "classAcc": 100}
+    pixels = {"mAP": 100, "pixAcc": 100, "classAcc": 100}
+    # All cars have the same size, so nothing can be said of whether it is kept.
+    kept = {"object_iou": 1, "size_kept": 0, "ground_changed": 0, "objects_lost": 0, "objects_invented": 0}
+    assert metric.score(labels, labels) == pixels | kept
     with pytest.raises(UserError, match="levels away from the colours of Cityscapes' labels"):
         pair_metrics(config, np.full_like(labels, 128), CPU)
     all_road = np.broadcast_to(road[:, None, None], labels.shape).copy()
     assert set(metric.made_with) == {"segmenter"}
-    assert metric.score(labels, all_road) == {"mAP": 25, "pixAcc": 50, "classAcc": 50}
+    pixels = {"mAP": 25, "pixAcc": 50, "classAcc": 50}
+    assert metric.score(labels, all_road) == pixels | kept | {"object_iou": 0, "objects_lost": 100}
+    (metric,) = pair_metrics(config, all_road, CPU)
+    assert set(metric.score(all_road, all_road)) == set(pixels), "labels without an object have no score of objects"
 
 
 def test_what_cannot_be_had_is_said_before_anything_is_trained(offline: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.stripes import GRASS, Pictures, draw_pictures, find_striped
 from pipeline.errors import UserError
-from pipeline.metrics.content import content_scores, truth_of
+from pipeline.metrics.extra.content import content_scores, truth_of
 
 Images = NDArray[np.uint8]
 Masks = NDArray[np.bool_]

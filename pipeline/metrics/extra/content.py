@@ -77,8 +77,8 @@ def content_scores(truth: Truth, found: Masks) -> dict[str, float]:
     invented = changed = 0
     for objects, near, of_image in zip(truth.objects, truth.near, found, strict=True):
         numbers, areas = np.arange(1, objects.max() + 1), _areas(objects)
-        inside = ndimage.sum_labels(of_image, objects, numbers)
-        around = ndimage.sum_labels(of_image, near, numbers)
+        inside = np.asarray(ndimage.sum_labels(of_image, objects, numbers))
+        around = np.asarray(ndimage.sum_labels(of_image, near, numbers))
         kept = inside >= LOST * areas
         overlaps += list((inside / (areas + around - inside))[kept])
         parts = _connected(of_image)
