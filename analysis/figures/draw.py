@@ -13,6 +13,7 @@ from analysis.figures.data import (
     Drawing,
     ScoredSweep,
     best_rows,
+    content_sweeps,
     count_seeds,
     file_stem,
     paired,
@@ -72,7 +73,7 @@ def draw(
             looks = row_looks(rows, record.default)
             drawings += _draw_course(best, looks, course)
             drawings += _draw_cost(best, looks)
-            drawings += [draw_dots(best, looks)]
+            drawings += [draw_dots(one, looks) for one in (best, *content_sweeps(best))]
             drawings += draw_curves(sweep, looks)
             for task, other in others.items():
                 drawings += _draw_tasks(best, looks, task, score_sweep(other))

@@ -10,7 +10,15 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from analysis.records.names import DISTANCES, FINAL_GROUPS, SCORE_TAGS, Tag, last_metric, timed_metrics
+from analysis.records.names import (
+    CONTENT_SCORES,
+    DISTANCES,
+    FINAL_GROUPS,
+    SCORE_TAGS,
+    Tag,
+    last_metric,
+    timed_metrics,
+)
 from analysis.records.schema import SweepRecord
 
 CONFIDENCE = 0.95
@@ -64,6 +72,11 @@ def main_score(values: pd.DataFrame) -> str | None:
     return next((frechet for frechet, _ in DISTANCES if last_metric(frechet) in values), None)
 
 
+def content_scores(values: pd.DataFrame) -> list[str]:
+    """Return the recorded scores of translations against their known truth, such as 'object_iou'."""
+    return [score for score in CONTENT_SCORES if last_metric(score) in values]
+
+
 def summary(values: pd.DataFrame, metric: str) -> Mapping[str, Estimate]:
     """Return each row's estimate over its seeds, in the order of `values`."""
     return _intervals(_by_seed(values, metric))
@@ -71,8 +84,13 @@ def summary(values: pd.DataFrame, metric: str) -> Mapping[str, Estimate]:
 
 def differences(values: pd.DataFrame, metric: str, default: str) -> Mapping[str, Estimate]:
     """Return the estimates of each row's difference to the default row, paired by seed; n counts the pairs."""
+    return _intervals(seed_differences(values, metric, default))
+
+
+def seed_differences(values: pd.DataFrame, metric: str, default: str) -> pd.DataFrame:
+    """Return each row's difference to the default row, with a line for each row and a column for each seed."""
     by_seed = _by_seed(values, metric)
-    return _intervals(by_seed - by_seed.loc[default])
+    return by_seed - by_seed.loc[default]
 
 
 def differences_between(one: pd.DataFrame, other: pd.DataFrame, metric: str) -> Mapping[str, Estimate]:

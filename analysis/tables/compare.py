@@ -15,6 +15,7 @@ from analysis.records.names import (
     timed_metrics,
 )
 from analysis.records.schema import RecordsError, SweepRecord
+from analysis.statistics.comparisons import compare
 from analysis.statistics.estimates import (
     differences_between,
     main_score,
@@ -25,7 +26,7 @@ from analysis.statistics.estimates import (
 )
 from analysis.tables.columns import DASH, column_of
 from analysis.tables.formats import in_markdown, markdown_table
-from analysis.tables.summary import difference_sentences, quoted, score_wording
+from analysis.tables.sentences import difference_sentences, quoted, score_wording
 from analysis.tables.table import difference, mean_and_std
 
 CAPTION = "Mean ± standard deviation over n seeds. B − A: mean difference over paired seeds, with a 95 % t-interval."
@@ -92,7 +93,7 @@ def _verdict(one: Side, other: Side, values: tuple[pd.DataFrame, pd.DataFrame], 
         return "Scores are not subtracted, because A and B differ in their data or in how scores were measured."
     same = _same_trials(one.record, other.record)
     delta = differences_between(*values, last_metric(score))
-    found = {row: line for row, line in delta.items() if line.n and row not in same}
+    found = compare({row: line for row, line in delta.items() if line.n and row not in same}, last_metric(score))
     sentences = [f"The same trials in A and B: {', '.join(map(quoted, same))}."] if same else []
     if found:
         sentences += ["B compared with A.", *difference_sentences(found, last_metric(score), score_wording(score), "A")]

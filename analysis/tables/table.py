@@ -10,11 +10,11 @@ import pandas as pd
 
 from analysis.records.names import last_metric, source_metric
 from analysis.records.schema import SweepRecord
+from analysis.statistics.comparisons import compare_rows
 from analysis.statistics.estimates import (
     Estimate,
-    differences,
+    content_scores,
     main_score,
-    rows_scored_differently,
     summary,
     tag_differences,
     timing_conditions,
@@ -25,6 +25,8 @@ from analysis.tables.columns import DASH, Column, columns_of, setting_columns
 
 SOURCE_ROW = "source, untranslated"
 
+# Stands behind the difference, or the score of content, of a row that is told apart from the default row.
+STAR = " *"
 # The prefix of a search's samples (`pipeline.config.sweep_file.SAMPLE`). Most samples are stopped early: no result.
 SAMPLE = "sample "
 # The state of a trial by the status of its MLflow run.
@@ -58,15 +60,21 @@ def table(record: SweepRecord, paper: Mapping[str, Any]) -> Table:
     planned = Counter(trial["row"] for trial in record.trials)
     of_planned = {row: f" of {planned[row]}" if finished[row] < planned[row] else "" for row in shown}
     cells["n"] = [f"{finished[row]}{of_planned[row]}{marks.get(row, '')}" for row in shown]
-    score, source = main_score(values), {"n": DASH}
+    source, score = {"n": DASH}, main_score(values)
+    main, content = last_metric(score or ""), [last_metric(name) for name in content_scores(values)]
     for column in columns_of(values, record.price_per_hour):
         statistics = summary(values, column.metric)
-        cells[column.title] = [mean_and_std(statistics[row], column, finished[row]) for row in shown]
         source[column.title] = _source_cell(values, column)
-        if score and column.metric == last_metric(score) and len(shown) > 1:
-            found, incomparable = differences(values, column.metric, record.default), rows_scored_differently(record)
-            deltas = {row: DASH if row in incomparable else difference(found[row], column) for row in shown}
-            cells[delta_title(record)] = ["baseline" if row == record.default else deltas[row] for row in shown]
+        compared = compare_rows(record, values, column.metric) if column.metric in (main, *content) else {}
+        stars = {row: STAR for row, found in compared.items() if found.told_apart}
+        means = {row: mean_and_std(statistics[row], column, finished[row]) for row in shown}
+        if column.metric == main and len(shown) > 1:
+            cells[column.title] = list(means.values())
+            deltas = {row: difference(found.difference, column) for row, found in compared.items()}
+            deltas = {row: f"{delta}{stars.get(row, '')}" for row, delta in deltas.items()}
+            cells[delta_title(record)] = [{record.default: "baseline", **deltas}.get(row, DASH) for row in shown]
+        else:
+            cells[column.title] = [f"{mean}{stars.get(row, '')}" for row, mean in means.items()]
     greyed: list[str] = []
     if papers := paper_fids(record, paper):
         of_rows = [f"{papers.fids[row]:.1f}" if row in papers.fids else DASH for row in shown]

@@ -148,3 +148,29 @@ def test_a_sweep_without_a_result_or_with_one_row_says_so() -> None:
     assert "only one row" in summary_sentences(sweep(a=[1.0, 2.0]))[0]
     lost = make([{**finished("a", 0), "status": "FAILED"}, *(finished("b", seed, last__fid=1.0) for seed in (0, 1))])
     assert summary_sentences(lost) == ("No finished seed in common with “a”: “b”.",)
+
+
+def test_a_content_score_knows_its_better_side() -> None:
+    scores = {"a": (0.7, 1.0), "better": (0.9, 0.5), "worse": (0.5, 4.0)}
+    runs = [
+        finished(row, seed, last__fid=1.0, last__object_iou=iou + seed / 100, last__ground_changed=ground + seed / 10)
+        for row, (iou, ground) in scores.items()
+        for seed in range(3)
+    ]
+    _, content = summary_sentences(make(runs))
+    found = groups(content)
+    assert found["Better than “a” in overlap (IoU)"].startswith("“better” +0.200")
+    assert found["Worse than “a” in overlap (IoU)"].startswith("“worse” −0.200")
+    assert found["Better than “a” in ground changed"].startswith("“better” −0.50 points")
+    assert found["Worse than “a” in ground changed"].startswith("“worse” +3.00 points")
+
+
+def test_of_several_rows_one_is_called_better_only_after_holms_correction() -> None:
+    # p = 0.03 by itself.
+    base, clear = [50.0, 60.0, 70.0], [49.0, 58.4, 68.0]
+    (alone,) = summary_sentences(sweep(a=base, b=clear))
+    assert groups(alone)[f"Better than “a” {IN_FID}"].startswith("“b” −1.5")
+    assert "corrected" not in alone
+    (among,) = summary_sentences(sweep(a=base, b=clear, c=[51.0, 58.0, 70.5], d=[50.0, 61.0, 71.0]))
+    assert list(groups(among)) == [f"No clear winner against “a” {IN_FID}"]
+    assert "“b” −1.5 (95 % CI −2.8 to −0.3, corrected p = 0.1" in among

@@ -229,3 +229,27 @@ def test_old_records_without_settings_say_so_and_how_to_add_them() -> None:
     found = table(make(runs, settings={"a": {}, "b": {}}), NO_PAPER)
     assert "first row is taken as the baseline" in found.notes[-1] and "just sweep mine" in found.notes[-1]
     assert next(iter(found.cells)) == "n"
+
+
+def content(row: str, *of_seeds: float) -> list[dict[str, object]]:
+    return [finished(row, seed, last__fid=9.0, last__object_iou=iou) for seed, iou in enumerate(of_seeds)]
+
+
+def test_a_star_marks_what_is_told_apart_in_the_difference_and_in_content() -> None:
+    runs = [*content("a", 0.50, 0.60, 0.70), *content("b", 0.61, 0.70, 0.80), *content("c", 0.55, 0.50, 0.80)]
+    for run in runs:
+        run["last/fid"] = {"a": 10.0, "b": 10.0, "c": 15.0}[str(run["row"])] + float(str(run["seed"]))
+    cells = made(*runs).cells
+    assert list(cells["overlap (IoU), last ↑"]) == ["0.600 ± 0.100", "0.703 ± 0.095 *", "0.617 ± 0.161"]
+    assert list(cells["Δ to a (95 % CI)"]) == ["baseline", "+0.0 (+0.0 to +0.0)", "+5.0 (+5.0 to +5.0) *"]
+
+
+def test_a_difference_that_the_digits_do_not_show_has_no_star() -> None:
+    runs = [finished(row, seed, last__fid=fid) for row, fid in (("a", 10.0), ("b", 10.0001)) for seed in range(3)]
+    assert list(made(*runs).cells["Δ to a (95 % CI)"]) == ["baseline", "+0.0 (+0.0 to +0.0)"]
+
+
+def test_a_single_row_or_seed_of_content_has_no_star_and_no_nan() -> None:
+    for runs in (content("a", 0.5, 0.6), [*content("a", 0.5), *content("b", 0.9)]):
+        text = made(*runs).cells.to_string()
+        assert "*" not in text and "nan" not in text
