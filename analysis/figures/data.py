@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis.records.names import Metric, last_metric, metric_of, score_label
 from analysis.records.schema import Setting, SweepRecord
+from analysis.statistics.collapse import collapsed_counts
 from analysis.statistics.comparisons import Comparison, compare_rows
 from analysis.statistics.estimates import Estimate, content_scores, main_score, seed_differences, summary, values_of
 
@@ -33,7 +34,7 @@ class ScoredSweep:
 
     values: those of `values_of`. means, seeds: the last score of each row that has one, in the sweep's order. compared:
     each row with the default row. paired: the differences to the default row by seed, of rows that were scored alike.
-    note: which rows these are, if not all.
+    note: which rows these are, if not all, and how many trials have collapsed.
     """
 
     record: SweepRecord
@@ -76,7 +77,7 @@ def _scored(record: SweepRecord, values: pd.DataFrame, score: str) -> ScoredSwee
     known = {row.row: means[row.row] for row in record.rows if means[row.row].n}
     if not known:
         return None
-    compared = compare_rows(record, values, metric)
+    collapsed, compared = collapsed_counts(record), compare_rows(record, values, metric)
     differences = seed_differences(values, metric, record.default)
     return ScoredSweep(
         record,
@@ -87,6 +88,7 @@ def _scored(record: SweepRecord, values: pd.DataFrame, score: str) -> ScoredSwee
         {row: values[metric].loc[row].dropna().tolist() for row in known},
         {row: found for row, found in compared.items() if found.difference.n},
         {row: differences.loc[row].dropna().tolist() for row, found in compared.items() if found.difference.n},
+        f"Collapsed, in no mean: {', '.join(f'{row} ({n})' for row, n in collapsed.items())}." if collapsed else "",
     )
 
 
@@ -97,7 +99,8 @@ def best_rows(sweep: ScoredSweep) -> ScoredSweep:
         return sweep
     others = sorted((row for row in sweep.means if row != default), key=lambda row: sweep.means[row].mean)
     kept = {default, *others[:most]}
-    note = f"Shown: the {'baseline and the ' if default in sweep.means else ''}best {most} of {len(sweep.means)} rows."
+    shown = f"Shown: the {'baseline and the ' if default in sweep.means else ''}best {most} of {len(sweep.means)} rows."
+    note = " ".join(filter(None, (sweep.note, shown)))
     return replace(sweep, means={row: mean for row, mean in sweep.means.items() if row in kept}, note=note)
 
 

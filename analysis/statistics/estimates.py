@@ -16,12 +16,16 @@ from analysis.records.names import (
     FINAL_GROUPS,
     SCORE_TAGS,
     Tag,
+    best_metric,
     last_metric,
     timed_metrics,
 )
 from analysis.records.schema import SweepRecord
+from analysis.statistics.collapse import has_collapsed
 
 CONFIDENCE = 0.95
+# The groups of scores of a trial's translations.
+OF_TRANSLATIONS = (last_metric(""), best_metric(""))
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Estimate:
 def values_of(record: SweepRecord) -> pd.DataFrame:
     """Return the final values of finished trials, indexed by (row, seed), with a column for each recorded metric.
 
-    Times are nan for trials that ran under other conditions than most (`timing_conditions`).
+    Times are nan for trials that ran under other conditions than most (`timing_conditions`), and scores for trials that
+    have collapsed.
     """
     runs = record.runs
     names = [str(name) for name in runs.columns if str(name).startswith(FINAL_GROUPS)]
@@ -46,6 +51,10 @@ def values_of(record: SweepRecord) -> pd.DataFrame:
         return pd.DataFrame(index=runs.index)
     finished = cast(pd.DataFrame, runs[names].astype(float)).where(runs["status"] == "FINISHED")
     values = finished.dropna(axis="columns", how="all")
+    collapsed = [has_collapsed(trial) for trial in record.trials]
+    if any(collapsed):
+        scores = [name for name in values if str(name).startswith(OF_TRANSLATIONS)]
+        values[scores] = values[scores].mask(pd.Series(collapsed, index=values.index), axis="index")
     conditions, left_out = timing_conditions(record)
     if left_out:
         times = [name for name in timed_metrics() if name in values]

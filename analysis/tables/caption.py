@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis.records.names import DISTANCES, Tag, deviation_name, last_metric, metric_of
 from analysis.records.schema import SweepRecord
+from analysis.statistics.collapse import collapsed_counts
 from analysis.statistics.comparisons import LEVEL, compare_rows, detectable_ratio
 from analysis.statistics.estimates import content_scores, main_score, values_of
 from analysis.tables.columns import DASH, columns_of
@@ -22,6 +23,8 @@ def caption(record: SweepRecord, cells: pd.DataFrame) -> str:
     values = values_of(record)
     shown = [column.metric for column in columns_of(values, None)]
     sentences = ["Cells: mean ± standard deviation over n seeds. Last: at the end of training. Best: best evaluation."]
+    if collapsed_counts(record):
+        sentences.append("Scores leave collapsed trials out; costs count them.")
     if delta_title(record) in cells:
         score = list(cells)[list(cells).index(delta_title(record)) - 1].rstrip(" ↓")
         sentences.append(

@@ -1,9 +1,12 @@
 """Sentences on rows compared with another one, which claim no more than paired t-tests over seeds support; pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.records.names import CONTENT_SCORES, last_metric, metric_of
+from analysis.records.schema import SweepRecord
+from analysis.statistics.collapse import collapsed_counts
 from analysis.statistics.comparisons import Comparison
 from analysis.tables.table import signed
 
@@ -59,10 +62,17 @@ def difference_sentences(
     rest = {
         wording.equal.format(reference): equal,
         "Only one seed, so no conclusion": [row for row, line in differences.items() if line.n == 1],
-        f"No finished seed in common with {reference}": [row for row, line in differences.items() if not line.n],
+        f"No seed to compare with {reference}": [row for row, line in differences.items() if not line.n],
         "Not compared, because the score was measured differently": list(incomparable),
     }
     return sentences + [f"{start}: {named(map(quoted, rows))}." for start, rows in rest.items() if rows]
+
+
+def collapse_sentences(record: SweepRecord) -> list[str]:
+    """Return which trials have collapsed, in at most one sentence."""
+    planned, collapsed = Counter(trial["row"] for trial in record.trials), collapsed_counts(record)
+    rows = [f"{count} of {planned[row]} trials of {quoted(row)}" for row, count in collapsed.items()]
+    return [f"Collapsed (all translations alike) and left out of scores: {named(rows)}."] if rows else []
 
 
 def quoted(row: str) -> str:

@@ -9,7 +9,7 @@ from analysis.records.names import MEMORY_METRICS, SECONDS_PER_ITERATION, last_m
 from analysis.records.schema import SweepRecord
 from analysis.statistics.comparisons import compare_rows
 from analysis.statistics.estimates import content_scores, main_score, rows_scored_differently, summary, values_of
-from analysis.tables.sentences import Wording, difference_sentences, quoted, score_wording
+from analysis.tables.sentences import Wording, collapse_sentences, difference_sentences, quoted, score_wording
 from analysis.tables.table import SAMPLE
 
 # What `just train` records its trial as.
@@ -25,18 +25,22 @@ TIME_WORDING = Wording(
 
 
 def summary_sentences(record: SweepRecord) -> tuple[str, ...]:
-    """Return paragraphs on the rows compared with the baseline: by distance, by content, and by cost."""
+    """Return paragraphs on the rows compared with the baseline: by distance, by content, and by cost.
+
+    First comes how many trials have collapsed.
+    """
     values = values_of(record)
     score = main_score(values)
     if score is None:
         return ("No trial is finished yet.",)
+    collapsed = collapse_sentences(record)
     if len(record.rows) == 1:
-        return ("The sweep has only one row: nothing to compare.",)
+        return (*collapsed, "The sweep has only one row: nothing to compare.")
     best = _best_sample(record, values, score)
     seeds = list(dict.fromkeys(int(seed) for seed in record.runs.index.get_level_values("seed")))
     if len(seeds) == 1:
         more = [*seeds, *(seed for seed in range(len(seeds) + FEWEST_SEEDS) if seed not in seeds)][:FEWEST_SEEDS]
-        return (best or f"Only one seed: no conclusions. Add two: {sweep_command(record, more)}",)
+        return (*collapsed, best or f"Only one seed: no conclusions. Add two: {sweep_command(record, more)}")
     memory = [name for name in MEMORY_METRICS if name in values][:1]
     times = [name for name in (SECONDS_PER_ITERATION,) if name in values]
     paragraphs = (
@@ -51,7 +55,7 @@ def summary_sentences(record: SweepRecord) -> tuple[str, ...]:
         sentences = [one for one in _compared(record, values, wordings) if one not in said]
         said |= dict.fromkeys(sentences)
         texts.append(" ".join(sentences))
-    return tuple(text for text in (best, *texts) if text)
+    return tuple(text for text in (*collapsed, best, *texts) if text)
 
 
 def _compared(record: SweepRecord, values: pd.DataFrame, wordings: Mapping[str, Wording]) -> list[str]:

@@ -112,7 +112,7 @@ def test_a_row_without_a_common_seed_is_named_once() -> None:
     runs = [finished(row, seed, **costs) for row in ("a", "b") for seed in range(2)]
     record = make([*runs, {"row": "c", "seed": 0, "status": "FAILED", "error": "no"}])
     quality, cost = summary_sentences(record)
-    assert groups(quality)["No finished seed in common with “a”"] == "“c”"
+    assert groups(quality)["No seed to compare with “a”"] == "“c”"
     assert "“c”" not in cost
 
 
@@ -147,7 +147,7 @@ def test_a_sweep_without_a_result_or_with_one_row_says_so() -> None:
     )
     assert "only one row" in summary_sentences(sweep(a=[1.0, 2.0]))[0]
     lost = make([{**finished("a", 0), "status": "FAILED"}, *(finished("b", seed, last__fid=1.0) for seed in (0, 1))])
-    assert summary_sentences(lost) == ("No finished seed in common with “a”: “b”.",)
+    assert summary_sentences(lost) == ("No seed to compare with “a”: “b”.",)
 
 
 def test_a_content_score_knows_its_better_side() -> None:
@@ -174,3 +174,21 @@ def test_of_several_rows_one_is_called_better_only_after_holms_correction() -> N
     (among,) = summary_sentences(sweep(a=base, b=clear, c=[51.0, 58.0, 70.5], d=[50.0, 61.0, 71.0]))
     assert list(groups(among)) == [f"No clear winner against “a” {IN_FID}"]
     assert "“b” −1.5 (95 % CI −2.8 to −0.3, corrected p = 0.1" in among
+
+
+def test_the_first_sentence_counts_collapsed_trials_by_row() -> None:
+    def trials(row: str, *of_seeds: tuple[float, str]) -> list[dict[str, object]]:
+        return [
+            finished(row, seed, last__fid=fid, last__epoch=6.0, collapsed=epoch)
+            for seed, (fid, epoch) in enumerate(of_seeds)
+        ]
+
+    gone = trials("b", (400.0, "6"), (401.0, "6"), (402.0, "6"))
+    some = trials("c", (1.5, "3"), (2.6, ""), (99.0, "6"))
+    first, quality = summary_sentences(make([*trials("a", (1.0, ""), (2.0, ""), (3.0, "")), *gone, *some]))
+    assert first.endswith(": 3 of 3 trials of “b” and 1 of 3 trials of “c”.")
+    assert groups(quality)["No seed to compare with “a”"] == "“b”"
+    assert "“c” +0.6 (95 % CI" in quality and "2 seeds" in quality
+    first, nothing = summary_sentences(make([*gone, *some]))
+    assert "“b”" in first and groups(nothing) == {"No seed to compare with “b”": "“c”"}
+    assert "3 of 3" in summary_sentences(make(gone))[0]

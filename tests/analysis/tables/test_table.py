@@ -213,10 +213,44 @@ def test_a_score_that_is_not_finite_is_left_out_with_a_footnote() -> None:
     assert found.notes == ("a, seed 0: left out, not finite: last/fid, best/fid",)
 
 
-def test_a_collapsed_trial_counts_and_is_named_in_a_footnote() -> None:
+def collapsing(row: str, *of_seeds: tuple[float, str]) -> list[dict[str, object]]:
+    """Trials of six epochs with a FID and the last collapsed epoch."""
+    return [
+        finished(row, seed, last__fid=fid, best__fid=fid - 1, last__epoch=6.0, cost__device_hours=1.0, collapsed=epoch)
+        for seed, (fid, epoch) in enumerate(of_seeds)
+    ]
+
+
+def test_a_trial_that_collapsed_and_recovered_keeps_its_scores_with_a_footnote() -> None:
+    found = made(*collapsing("a", (1.0, ""), (3.0, "5")))
+    assert found.cells.loc["a", ["n", "FID, last ↓"]].to_list() == ["2", "2.0 ± 1.4"]
+    assert found.notes == ("a, seed 1: collapsed, all translations were alike after epoch 5; it recovered",)
+
+
+def test_a_collapse_counts_as_recovered_where_the_last_epoch_is_not_recorded() -> None:
     found = made(finished("a", 0, last__fid=1.0), finished("a", 1, last__fid=3.0, collapsed="7"))
     assert "2.0 ± 1.4" in found.cells.loc["a"].to_list()
     assert found.notes == ("a, seed 1: collapsed, all translations were alike after epoch 7",)
+
+
+def test_a_trial_that_ended_collapsed_is_counted_and_in_no_mean_or_difference() -> None:
+    runs = [*collapsing("a", (1.0, ""), (3.0, ""), (4.0, "")), *collapsing("b", (2.0, ""), (5.0, ""), (400.0, "6"))]
+    found = made(*runs)
+    row = found.cells.loc["b"]
+    assert row["n"] == "2 of 3, 1 collapsed [1]"
+    assert (row["FID, last ↓"], row["FID, best ↓"]) == ("3.5 ± 2.1", "2.5 ± 2.1")
+    assert row["Δ to a (95 % CI)"] == "+1.5 (−4.9 to +7.9)"
+    assert found.notes == ("[1] b, seed 2: collapsed: all translations were alike after epoch 6, the last",)
+    assert table(make(runs, price_per_hour=2.0), NO_PAPER).cells.loc["b"].iloc[-1] == "2.00 ± 0.00 (n = 3)"
+
+
+def test_rows_of_which_every_trial_collapsed_have_dashes_and_no_nan() -> None:
+    gone = [*collapsing("b", (400.0, "6"), (401.0, "6"))]
+    for runs in ([*collapsing("a", (1.0, ""), (2.0, "")), *gone], [*gone, *collapsing("c", (1.0, ""))], gone):
+        found = made(*runs)
+        assert found.cells.loc["b", "n"] == "0 of 2, 2 collapsed [1]"
+        assert found.cells.loc["b", "FID, last ↓"] == DASH
+        assert "nan" not in found.cells.to_string() and len(found.notes) == 2
 
 
 def test_a_row_that_is_called_as_the_source_is_keeps_its_name() -> None:
