@@ -36,11 +36,9 @@ def summary_sentences(record: SweepRecord) -> tuple[str, ...]:
     collapsed = collapse_sentences(record)
     if len(record.rows) == 1:
         return (*collapsed, "The sweep has only one row: nothing to compare.")
-    best = _best_sample(record, values, score)
     seeds = list(dict.fromkeys(int(seed) for seed in record.runs.index.get_level_values("seed")))
     if len(seeds) == 1:
-        more = [*seeds, *(seed for seed in range(len(seeds) + FEWEST_SEEDS) if seed not in seeds)][:FEWEST_SEEDS]
-        return (*collapsed, best or f"Only one seed: no conclusions. Add two: {sweep_command(record, more)}")
+        return (*collapsed, _of_one_seed(record, values, score, seeds[0]))
     memory = [name for name in MEMORY_METRICS if name in values][:1]
     times = [name for name in (SECONDS_PER_ITERATION,) if name in values]
     paragraphs = (
@@ -55,7 +53,16 @@ def summary_sentences(record: SweepRecord) -> tuple[str, ...]:
         sentences = [one for one in _compared(record, values, wordings) if one not in said]
         said |= dict.fromkeys(sentences)
         texts.append(" ".join(sentences))
-    return tuple(text for text in (*collapsed, best, *texts) if text)
+    return tuple(text for text in (*collapsed, *texts) if text)
+
+
+def _of_one_seed(record: SweepRecord, values: pd.DataFrame, score: str, seed: int) -> str:
+    """Return the result of a search, or what to do next."""
+    if _samples(record):
+        unfinished = f"No sample has a score at its end yet. Resume with: {sweep_command(record, [seed])}"
+        return _search_sentences(record, values, score) or unfinished
+    more = [seed, *(other for other in range(FEWEST_SEEDS) if other != seed)][:FEWEST_SEEDS]
+    return f"Only one seed: no conclusions. Add two: {sweep_command(record, more)}"
 
 
 def _compared(record: SweepRecord, values: pd.DataFrame, wordings: Mapping[str, Wording]) -> list[str]:
@@ -76,18 +83,33 @@ def sweep_command(record: SweepRecord, seeds: Sequence[int]) -> str:
     return shlex.join(["just", "sweep", record.file or record.sweep, *record.command, f"seeds=[{listed}]"])
 
 
-def _best_sample(record: SweepRecord, values: pd.DataFrame, score: str) -> str:
-    """Return the best sample of a search, where each has one seed; '' for other sweeps."""
-    found = summary(values, last_metric(score))
-    excluded, digits = rows_scored_differently(record), metric_of(last_metric(score)).digits
-    samples = [row.row for row in record.rows if row.row.startswith(SAMPLE) and row.row not in excluded]
-    means = {row: found[row].mean for row in samples if found[row].n}
-    if not means or any(found[row].n > 1 for row in samples):
+def _search_sentences(record: SweepRecord, values: pd.DataFrame, score: str) -> str:
+    """Return the best sample of a search, how far the next and the default row are, and what to do; '' if none is."""
+    found, otherwise = summary(values, last_metric(score)), rows_scored_differently(record)
+    means = {row: found[row].mean for row in _samples(record) if found[row].n and row not in otherwise}
+    if not means:
         return ""
-    best = min(means, key=means.__getitem__)
-    default = found[record.default]
-    compared = f"; {quoted(record.default)} {default.mean:.{digits}f}" if default.n else ""
-    return (
-        f"Best of {len(means)} samples by {score_label(score)}: {quoted(best)} ({means[best]:.{digits}f}{compared}). "
-        f"One seed each: a hint, not a result. Next: {shlex.join(['just', 'promote', record.file or record.sweep])}"
-    )
+    best, *others = sorted(means, key=means.__getitem__)
+    digits = metric_of(last_metric(score)).digits
+    behind = [_behind(row, means[row], means[best], digits) for row in others[:1]]
+    if found[record.default].n and record.default not in otherwise:
+        behind.append(_behind(record.default, found[record.default].mean, means[best], digits))
+    sentences = [
+        f"Best of {len(means)} samples that were trained to the end, by {score_label(score)}: {quoted(best)} "
+        f"({means[best]:.{digits}f}).",
+        *([f"{'; '.join(behind)}."] if behind else []),
+        "One seed each: a hint, not a result.",
+        f"Train the best with three seeds: {shlex.join(['just', 'promote', record.file or record.sweep])}",
+    ]
+    return " ".join(sentences)
+
+
+def _samples(record: SweepRecord) -> list[str]:
+    """Return the rows that a search has sampled."""
+    return [row.row for row in record.rows if row.row.startswith(SAMPLE) and row.row != record.default]
+
+
+def _behind(row: str, mean: float, best: float, digits: int) -> str:
+    distance = mean - best
+    side = "behind" if distance >= 0 else "ahead"
+    return f"{quoted(row)} ({mean:.{digits}f}) is {abs(distance):.{digits}f} {side}"

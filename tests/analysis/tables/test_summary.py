@@ -131,14 +131,30 @@ def test_rows_are_compared_only_with_the_default_row() -> None:
     assert quality.startswith(f"Worse than “b” {IN_FID}: “a” +4.0")
 
 
-def test_a_search_names_its_best_sample_and_how_to_promote_it() -> None:
-    scores = {"default": 174.4, "sample 0": 99.0, "sample 1": 90.0, "sample 2": 88.4}
-    runs = [finished(row, 0, last__fid=score) for row, score in scores.items()]
+def search(**scores: float) -> SweepRecord:
+    """A search with these finished rows, and a sample that was stopped."""
+    runs = [finished(row.replace("_", " "), 0, last__fid=score) for row, score in scores.items()]
     runs += [{"row": "sample 3", "seed": 0, "status": "KILLED", "error": "", "stopped": "by the search"}]
-    (only,) = summary_sentences(make(runs, file="mine/search.yaml"))
-    for fact in ("Best of 3 samples", "FID", "“sample 2” (88.4", "“default” 174.4", "One seed", "a hint"):
+    return make(runs, file="mine/search.yaml", default="default")
+
+
+def test_a_search_names_its_best_sample_the_next_and_how_to_promote_it() -> None:
+    (only,) = summary_sentences(search(default=174.4, sample_0=99.0, sample_1=90.0, sample_2=88.4))
+    for fact in ("Best of 3 samples", "FID", "“sample 2” (88.4)", "One seed", "a hint"):
         assert fact in only
+    assert "“sample 1” (90.0) is 1.6 behind; “default” (174.4) is 86.0 behind." in only
     assert only.endswith("just promote mine/search.yaml")
+    assert "sample 0" not in only and "sample 3" not in only and len(only.split(". ")) == 4
+
+
+def test_a_default_that_beats_every_sample_of_a_search_is_ahead() -> None:
+    (only,) = summary_sentences(search(default=80.0, sample_0=88.4))
+    assert "“default” (80.0) is 8.4 ahead." in only and only.count("behind") == 0
+
+
+def test_a_search_of_which_no_sample_has_ended_says_how_to_resume_it() -> None:
+    (only,) = summary_sentences(search(default=80.0))
+    assert "just sweep mine/search.yaml" in only and "three seeds" not in only and "[0,1,2]" not in only
 
 
 def test_a_sweep_without_a_result_or_with_one_row_says_so() -> None:
