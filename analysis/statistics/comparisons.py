@@ -31,10 +31,15 @@ class Comparison:
 
 def compare_rows(record: SweepRecord, values: pd.DataFrame, metric: str) -> dict[str, Comparison]:
     """Return the comparison of each row with the default row; by a score, only of rows that were scored alike."""
-    otherwise = set[str]() if metric.startswith(cost_metric("")) else rows_scored_differently(record)
+    otherwise = set[str]() if is_cost(metric) else rows_scored_differently(record)
     found = differences(values, metric, record.default)
     rows = [row.row for row in record.rows if row.row != record.default and row.row not in otherwise]
     return compare({row: found[row] for row in rows}, metric)
+
+
+def is_cost(metric: str) -> bool:
+    """Return whether a recorded metric is a cost and no score."""
+    return metric.startswith(cost_metric(""))
 
 
 def compare(found: Mapping[str, Estimate], metric: str) -> dict[str, Comparison]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from analysis.records.names import CONTENT_SCORES, last_metric, metric_of
 from analysis.records.schema import SweepRecord
 from analysis.statistics.collapse import collapsed_counts
-from analysis.statistics.comparisons import Comparison
+from analysis.statistics.comparisons import LEVEL, Comparison, is_cost
+from analysis.statistics.power import MOST_SEEDS, seeds_needed
 from analysis.tables.table import signed
 
 # Rows that a sentence names; the others are counted.
@@ -55,7 +56,7 @@ def difference_sentences(
         wording.unclear: [row for row in known if row not in (*clear, *equal)],
     }
     sentences = [
-        f"{start.format(reference)}: {named(_spelt(row, found[row], digits, wording.unit) for row in rows)}."
+        f"{start.format(reference)}: {named(_spelt(row, found[row], metric, wording.unit) for row in rows)}."
         for start, rows in groups.items()
         if rows
     ]
@@ -93,10 +94,25 @@ def spelt_p(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
-def _spelt(row: str, found: Comparison, digits: int, unit: str) -> str:
-    """Return a row with its difference and the interval."""
+def seeds_for(found: Comparison, share: float = 1) -> str:
+    """Return how many seeds would show a share of the difference seen; '' if none was seen.
+
+    The level is that of the first step of Holm's correction, which is the strictest.
+    """
     line = found.difference
+    if not line.mean or line.n < 2:
+        return ""
+    seeds = seeds_needed(share * line.mean, line.std, LEVEL / found.tests)
+    return str(seeds) if seeds else f"more than {MOST_SEEDS}"
+
+
+def _spelt(row: str, found: Comparison, metric: str, unit: str) -> str:
+    """Return a row with its difference and the interval; behind an unclear score, how many seeds would show as much."""
+    line, digits = found.difference, metric_of(metric).digits
     mean, low, high = (signed(value, digits) for value in (line.mean, line.low, line.high))
+    if low == high:
+        return f"{quoted(row)} {mean}{unit} (in all {line.n} seeds)"
     tested = f"corrected {spelt_p(found.p)}, " if found.tests > 1 else ""
-    spread = f"in all {line.n} seeds" if low == high else f"95 % CI {low} to {high}, {tested}{line.n} seeds"
-    return f"{quoted(row)} {mean}{unit} ({spread})"
+    needed = "" if found.told_apart or is_cost(metric) else seeds_for(found)
+    advice = f"; {'about ' if needed.isdigit() else ''}{needed} would show it" if needed else ""
+    return f"{quoted(row)} {mean}{unit} (95 % CI {low} to {high}, {tested}{line.n} seeds{advice})"

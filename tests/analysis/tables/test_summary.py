@@ -39,7 +39,7 @@ def test_a_clear_loser_is_worse() -> None:
 
 def test_a_tie_has_no_clear_winner() -> None:
     (quality,) = summary_sentences(sweep(internal=[50.0, 60.0, 70.0], external=[55.0, 52.0, 71.0]))
-    difference = "“external” −0.7 (95 % CI −17.2 to +15.9, 3 seeds)"
+    difference = "“external” −0.7 (95 % CI −17.2 to +15.9, 3 seeds; about 785 would show it)"
     assert groups(quality) == {f"No clear winner against “internal” {IN_FID}": difference}
 
 
@@ -208,3 +208,19 @@ def test_the_first_sentence_counts_collapsed_trials_by_row() -> None:
     first, nothing = summary_sentences(make([*gone, *some]))
     assert "“b”" in first and groups(nothing) == {"No seed to compare with “b”": "“c”"}
     assert "3 of 3" in summary_sentences(make(gone))[0]
+
+
+def test_rows_that_are_not_told_apart_say_how_many_seeds_would_do() -> None:
+    # A difference of one standard deviation: 10 seeds in every textbook.
+    (quality,) = summary_sentences(sweep(a=[50.0, 60.0, 70.0], b=[50.0, 61.0, 72.0]))
+    assert quality.endswith("3 seeds; about 10 would show it).")
+
+
+def test_no_seeds_are_asked_for_where_a_row_is_told_apart_or_equal_or_has_one_seed() -> None:
+    for of_b in ([40.0, 51.0, 60.0], [50.0, 60.0, 70.0], [1.0]):
+        assert "would show" not in " ".join(summary_sentences(sweep(a=[50.0, 60.0, 70.0], b=of_b)))
+
+
+def test_a_difference_of_next_to_nothing_needs_more_seeds_than_anyone_has() -> None:
+    (quality,) = summary_sentences(sweep(a=[50.0, 60.0], b=[150.0, -39.999]))
+    assert quality.endswith("; more than 1000 would show it).")
