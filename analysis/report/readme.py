@@ -48,11 +48,9 @@ def with_generated(text: str, generated: str, document: Path) -> str:
 
 def sweep_table(export: Path) -> str:
     """Return README's table of a sweep and its summary, from a folder of CSV files."""
-    record, _ = read_csv(export)
-    cells = table(record, load_paper()).cells.drop(
-        columns=[column_of(metric).title for metric in LEFT_OUT], errors="ignore"
-    )
-    return "\n\n".join([markdown_table(cells), *map(in_markdown, summary_sentences(record))])
+    (record, _), paper = read_csv(export), load_paper()
+    cells = table(record, paper).cells.drop(columns=[column_of(metric).title for metric in LEFT_OUT], errors="ignore")
+    return "\n\n".join([markdown_table(cells), *map(in_markdown, summary_sentences(record, paper))])
 
 
 def benchmark_tables(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -9,6 +10,7 @@ from analysis.records.names import MEMORY_METRICS, SECONDS_PER_ITERATION, last_m
 from analysis.records.schema import SweepRecord
 from analysis.statistics.comparisons import compare_rows
 from analysis.statistics.estimates import content_scores, main_score, rows_scored_differently, summary, values_of
+from analysis.tables.paper_order import paper_sentences
 from analysis.tables.sentences import Wording, collapse_sentences, difference_sentences, quoted, score_wording
 from analysis.tables.table import SAMPLE
 
@@ -24,10 +26,10 @@ TIME_WORDING = Wording(
 )
 
 
-def summary_sentences(record: SweepRecord) -> tuple[str, ...]:
-    """Return paragraphs on the rows compared with the baseline: by distance, by content, and by cost.
+def summary_sentences(record: SweepRecord, paper: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return paragraphs on the rows compared with the baseline: by distance, content, the paper's order, and cost.
 
-    First comes how many trials have collapsed.
+    First comes how many trials have collapsed. paper: from `load_paper`.
     """
     values = values_of(record)
     score = main_score(values)
@@ -41,19 +43,21 @@ def summary_sentences(record: SweepRecord) -> tuple[str, ...]:
         return (*collapsed, _of_one_seed(record, values, score, seeds[0]))
     memory = [name for name in MEMORY_METRICS if name in values][:1]
     times = [name for name in (SECONDS_PER_ITERATION,) if name in values]
-    paragraphs = (
+    wordings = (
         {last_metric(score): score_wording(score)},
         {last_metric(content): score_wording(content) for content in content_scores(values)},
         dict.fromkeys(memory, MEMORY_WORDING) | dict.fromkeys(times, TIME_WORDING),
     )
     said: dict[str, None] = {}
     texts: list[str] = []
-    for wordings in paragraphs:
+    for paragraph in wordings:
         # One note about the same rows is enough.
-        sentences = [one for one in _compared(record, values, wordings) if one not in said]
+        sentences = [one for one in _compared(record, values, paragraph) if one not in said]
         said |= dict.fromkeys(sentences)
         texts.append(" ".join(sentences))
-    return tuple(text for text in (*collapsed, *texts) if text)
+    *scores, costs = texts
+    in_paper = " ".join(paper_sentences(record, values, paper))
+    return tuple(text for text in (*collapsed, *scores, in_paper, costs) if text)
 
 
 def _of_one_seed(record: SweepRecord, values: pd.DataFrame, score: str, seed: int) -> str:

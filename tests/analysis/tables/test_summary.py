@@ -1,10 +1,11 @@
 """The summary of made-up sweeps states the right facts, and no more than the intervals support."""
 
 import pytest
-from sample_records import finished, make
+from sample_records import NO_PAPER, finished, make
 
 from analysis.records.schema import SweepRecord
-from analysis.tables.summary import summary_sentences, sweep_command
+from analysis.tables import summary
+from analysis.tables.summary import sweep_command
 
 
 def sweep(memory: dict[str, float] | None = None, **of_rows: list[float]) -> SweepRecord:
@@ -22,6 +23,10 @@ def sweep(memory: dict[str, float] | None = None, **of_rows: list[float]) -> Swe
 def groups(text: str) -> dict[str, str]:
     """The sentences of a paragraph by the words that they start with."""
     return dict(sentence.rstrip(".").split(": ", 1) for sentence in text.replace(". ", ".\n").splitlines())
+
+
+def summary_sentences(record: SweepRecord) -> tuple[str, ...]:
+    return summary.summary_sentences(record, NO_PAPER)
 
 
 IN_FID = "in FID at the end of training"
