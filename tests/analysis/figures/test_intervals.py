@@ -143,9 +143,11 @@ def test_differences_are_paired_and_have_the_tables_star_and_interval() -> None:
     assert [text.xy[1] for text in axes.texts if text.get_text() == "*"] == [1.0]
 
 
-def test_an_interval_of_differences_shows_whether_it_contains_0() -> None:
-    axes = drawn(scored(a=(50.0, 60.0), b=(55.0, 69.0)))["dots"].figure.axes[1]
-    assert axes.get_xlim()[0] < 0 and min(x for x, _ in points(axes, "bar")) < 0
+def test_an_interval_of_differences_is_seen_on_both_sides_of_0() -> None:
+    axes = drawn(scored(a=(50.0, 60.0, 70.0), b=(51.0, 65.6, 76.2)))["dots"].figure.axes[1]
+    half = 4.3027 * 8.093**0.5 / 3**0.5
+    assert min(x for x, _ in points(axes, "bar")) == pytest.approx(12.8 / 3 - half, abs=1e-2)
+    assert axes.get_xlim()[0] < 12.8 / 3 - half < 0
 
 
 def test_a_row_without_a_pair_has_no_difference_and_one_row_no_second_panel() -> None:
