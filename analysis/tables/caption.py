@@ -49,7 +49,8 @@ def _test_sentences(record: SweepRecord, values: pd.DataFrame) -> list[str]:
     tested = [found for found in compared if found.difference.n > 1]
     if not tested:
         return []
-    rows, seeds = max(found.tests for found in tested), min(found.difference.n for found in tested)
+    # Most rows have as many seeds.
+    rows, seeds = max(found.tests for found in tested), statistics.mode(found.difference.n for found in tested)
     alone, first = detectable_ratio(seeds, LEVEL), detectable_ratio(seeds, LEVEL / rows)
     needs = f"With {seeds} seeds, a star needs a mean difference of {alone:.1f} times its standard deviation over seeds"
     if rows == 1:
