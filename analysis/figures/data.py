@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.records.names import last_metric, score_label
+from analysis.records.names import Metric, last_metric, metric_of, score_label
 from analysis.records.schema import Setting, SweepRecord
-from analysis.statistics.estimates import Estimate, main_score, summary, values_of
+from analysis.statistics.collapse import collapsed_counts
+from analysis.statistics.comparisons import Comparison, compare_rows
+from analysis.statistics.estimates import Estimate, content_scores, main_score, seed_differences, summary, values_of
 
 MOST_ROWS = 40  # more rows are hard to distinguish in one figure
 
@@ -28,10 +30,11 @@ class Drawing:
 
 @dataclass(frozen=True)
 class ScoredSweep:
-    """A record and its main score, such as 'fid'. label: the score's name for readers.
+    """A record and one of its scores, such as 'fid'. label: the score's name for readers.
 
-    values: those of `values_of`. means, seeds: the last score of each row that has one, in the sweep's order. note:
-    which rows these are, if not all.
+    values: those of `values_of`. means, seeds: the last score of each row that has one, in the sweep's order. compared:
+    each row with the default row. paired: the differences to the default row by seed, of rows that were scored alike.
+    note: which rows these are, if not all, and how many trials have collapsed.
     """
 
     record: SweepRecord
@@ -40,30 +43,64 @@ class ScoredSweep:
     values: pd.DataFrame
     means: Mapping[str, Estimate]
     seeds: Mapping[str, list[float]]
+    compared: Mapping[str, Comparison]
+    paired: Mapping[str, list[float]]
     note: str = ""
+
+    @property
+    def metric(self) -> Metric:
+        """The score's entry."""
+        return metric_of(last_metric(self.score))
 
 
 def score_sweep(record: SweepRecord) -> ScoredSweep | None:
     """Return the record with its main score; None where no finished trial has one."""
     values = values_of(record)
     score = main_score(values)
-    if score is None:
-        return None
-    means = summary(values, last_metric(score))
+    return _scored(record, values, score) if score else None
+
+
+def content_sweeps(sweep: ScoredSweep) -> list[ScoredSweep]:
+    """Return the record with each score of content that it has, of the rows of the given sweep."""
+    found = [_scored(sweep.record, sweep.values, score) for score in content_scores(sweep.values)]
+    kept = [
+        replace(one, means={row: mean for row, mean in one.means.items() if row in sweep.means}, note=sweep.note)
+        for one in found
+        if one
+    ]
+    return [one for one in kept if one.means]
+
+
+def _scored(record: SweepRecord, values: pd.DataFrame, score: str) -> ScoredSweep | None:
+    metric = last_metric(score)
+    means = summary(values, metric)
     known = {row.row: means[row.row] for row in record.rows if means[row.row].n}
-    by_seed = values[last_metric(score)].dropna().groupby(level="row", sort=False)
-    seeds = {str(row): of_row.tolist() for row, of_row in by_seed}
-    return ScoredSweep(record, score, score_label(score), values, known, seeds) if known else None
+    if not known:
+        return None
+    collapsed, compared = collapsed_counts(record), compare_rows(record, values, metric)
+    differences = seed_differences(values, metric, record.default)
+    return ScoredSweep(
+        record,
+        score,
+        score_label(score),
+        values,
+        known,
+        {row: values[metric].loc[row].dropna().tolist() for row in known},
+        {row: found for row, found in compared.items() if found.difference.n},
+        {row: differences.loc[row].dropna().tolist() for row, found in compared.items() if found.difference.n},
+        f"Collapsed, in no mean: {', '.join(f'{row} ({n})' for row, n in collapsed.items())}." if collapsed else "",
+    )
 
 
 def best_rows(sweep: ScoredSweep) -> ScoredSweep:
-    """Return at most MOST_ROWS rows: the default row and those with the lowest means."""
+    """Return at most MOST_ROWS rows: the default row and those with the lowest means of a distance."""
     default, most = sweep.record.default, MOST_ROWS - 1
     if len(sweep.means) <= MOST_ROWS:
         return sweep
     others = sorted((row for row in sweep.means if row != default), key=lambda row: sweep.means[row].mean)
     kept = {default, *others[:most]}
-    note = f"Shown: the {'baseline and the ' if default in sweep.means else ''}best {most} of {len(sweep.means)} rows."
+    shown = f"Shown: the {'baseline and the ' if default in sweep.means else ''}best {most} of {len(sweep.means)} rows."
+    note = " ".join(filter(None, (sweep.note, shown)))
     return replace(sweep, means={row: mean for row, mean in sweep.means.items() if row in kept}, note=note)
 
 

@@ -13,6 +13,7 @@ from analysis.figures.data import (
     Drawing,
     ScoredSweep,
     best_rows,
+    content_sweeps,
     count_seeds,
     file_stem,
     paired,
@@ -44,6 +45,7 @@ from analysis.figures.style import (
 )
 from analysis.records.names import MEMORY_METRICS, SECONDS_PER_ITERATION
 from analysis.records.schema import SweepRecord
+from analysis.statistics.collapse import has_collapsed
 from analysis.statistics.estimates import Estimate, summary
 from analysis.tables.columns import column_of
 
@@ -72,7 +74,7 @@ def draw(
             looks = row_looks(rows, record.default)
             drawings += _draw_course(best, looks, course)
             drawings += _draw_cost(best, looks)
-            drawings += [draw_dots(best, looks)]
+            drawings += [draw_dots(one, looks) for one in (best, *content_sweeps(best))]
             drawings += draw_curves(sweep, looks)
             for task, other in others.items():
                 drawings += _draw_tasks(best, looks, task, score_sweep(other))
@@ -98,17 +100,24 @@ def _draw_course(sweep: ScoredSweep, looks: Mapping[str, Look], course: pd.DataF
         return []
     trials = sum(of_row.shape[1] for of_row in courses.values())
     few = trials <= MOST_THIN_LINES
-    means = {row: of_row.dropna().mean(axis="columns") for row, of_row in courses.items()}
+    collapsed = {(trial["row"], trial["seed"]) for trial in sweep.record.finished if has_collapsed(trial)}
+    counted = {
+        row: of_row[[seed for seed in of_row if (row, seed) not in collapsed]] for row, of_row in courses.items()
+    }
+    # A row of which every trial has collapsed has no mean.
+    means = {row: of_row.dropna().mean(axis="columns").dropna() for row, of_row in counted.items()}
     drawn = [looks[row] for row in courses]
     figure = Figure((WIDTH, 3.0), layout="constrained")
     axes = figure.subplots()
     for row, of_row in courses.items():
         look, mean = looks[row], means[row]
-        for _, seed in of_row.items() if few or mean.empty else ():
+        for name, seed in of_row.items() if few or mean.empty else ():
             seed = seed.dropna()
             thin = axes.plot(seed.index, seed, color=look.color, linewidth=0.5, zorder=1.5, label="seed")
             if len(seed) == 1:
                 thin[0].set(marker=look.marker, markersize=3.5)
+            elif (row, name) in collapsed:
+                thin[0].set(linestyle=":", linewidth=0.9)
             else:
                 mark_best(axes, seed, look)
         if not few and len(mean) > 1:
@@ -129,12 +138,14 @@ def _draw_course(sweep: ScoredSweep, looks: Mapping[str, Look], course: pd.DataF
     axes.set_ylabel(f"{sweep.label} ↓")
     add_legend(figure, drawn, lines=True)
     best = {row: mean for row, mean in means.items() if len(mean)}
+    uncommon = [row for row in courses if row not in best and not counted[row].empty]
     named = "; ".join(f"{row} {mean.min():.3g} at {along} {mean.idxmin():.4g}" for row, mean in best.items())
     notes = [
         "Thin lines: seeds. Bold lines: means, where all seeds of a row have a value. Stars: each seed's best."
         if few
         else f"Only means are drawn, because there are {trials} trials. Stars: each row's best mean.",
-        *(["Rows whose seeds have no step in common have no mean."] if len(best) < len(courses) else []),
+        *(["Dotted: trials that have collapsed."] if few and any(name in courses for name, _ in collapsed) else []),
+        *(["Rows whose seeds have no step in common have no mean."] if uncommon else []),
         *([f"Not finite, left out: {dropped} value{'s'[: dropped > 1]}."] if dropped else []),
         remarks(sweep, [sweep.label] if log else []),
     ]

@@ -23,6 +23,7 @@ from analysis.figures.style import (
     write_above,
 )
 from analysis.records.names import source_metric
+from analysis.statistics.estimates import Estimate, main_score
 
 FIELDS = {
     "model.temperature": "temperature τ",
@@ -34,26 +35,33 @@ FEWEST_POINTS = 3  # that make a curve
 
 
 def draw_dots(sweep: ScoredSweep, looks: Mapping[str, Look]) -> Drawing:
-    """Draw each row's seeds, mean and interval, with the sweep's first row at the top."""
+    """Draw each row's seeds, mean and interval, with the sweep's first row at the top, and beside it its difference.
+
+    The figure of the main score is called 'dots', that of another one 'dots_' and the score's name.
+    """
     column = source_metric(sweep.score)
     sources = sweep.values[column].dropna() if column in sweep.values else ()
     source = float(np.mean(sources)) if len(sources) else None
-    figure = Figure((WIDTH, 0.75 + 0.22 * len(sweep.means)), layout="constrained")
-    axes = figure.subplots()
-    note = _mark_rows(axes, "x", sweep, dict(enumerate(sweep.means)), looks, source)
-    axes.set_ylim(len(sweep.means) - 0.5, -0.5)
-    axes.set_yticks(range(len(sweep.means)), [looks[row].name for row in sweep.means])
+    rows = {float(at): row for at, row in enumerate(sweep.means)}
+    differences = {at: row for at, row in rows.items() if row in sweep.compared}
+    figure = Figure((WIDTH, 0.75 + 0.22 * len(rows)), layout="constrained")
+    axes, *beside = figure.subplots(1, 2 if differences else 1, sharey=True, squeeze=False)[0]
+    note = _mark_rows(axes, "x", sweep, rows, looks, source)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), [looks[row].name for row in rows.values()])
     axes.tick_params("y", length=0)
-    axes.set_xlabel(f"{sweep.label}, last ↓")
+    axes.set_xlabel(f"{sweep.metric.header('last')}")
     low, high = axes.get_xlim()
     if source is not None and low <= source <= high:
         axes.axvline(source, color=INK, linestyle="--", linewidth=0.9, zorder=1, label="source")
         write_above(axes, source, "source, untranslated")
     elif source is not None:
         note += f" The untranslated source ({source:.4g}) is beyond the axis."
+    for right in beside:
+        note += _mark_differences(right, sweep, differences, looks)
     named = "; ".join(f"{row} {mean.mean:.3g} (n = {mean.n})" for row, mean in sweep.means.items())
     return Drawing(
-        "dots",
+        "dots" if sweep.score == main_score(sweep.values) else f"dots_{sweep.score}",
         f"{sweep.label} of each seed",
         f"Last {sweep.label} by row. {note}",
         f"Dot plot of the last {sweep.label}. Means: {named}.",
@@ -118,28 +126,56 @@ def _mark_rows(
 ) -> str:
     """Draw scores along one axis, of rows at positions of the other; return the end of the caption."""
     means = [sweep.means[row] for row in rows.values()]
-    seeds = [value for row in rows.values() for value in sweep.seeds[row]]
-    log = needs_log(seeds)
+    shown = {at: (looks[row], sweep.means[row], sweep.seeds[row]) for at, row in rows.items()}
+    known = [value for row in rows.values() for value in sweep.seeds[row]]
+    log = needs_log(known)
     bounds = [bound for mean in means for bound in (mean.low, mean.high)]
-    scale(axes, along, axis_limits(seeds, bounds, near, log=log), log=log)
+    scale(axes, along, axis_limits(known, bounds, near, log=log), log=log)
+    cut = _mark_seeds(axes, along, shown)
+    single = " Rows with one seed have no interval." if any(mean.n == 1 for mean in means) else ""
+    end = remarks(sweep, [sweep.label] if log else [], cut=cut)
+    return (
+        f"{sweep.metric.better.capitalize()} is better. Open marks: seeds. Short bars: means. Lines: 95 % t-intervals "
+        f"of the means ({count_seeds({sweep.label: means})}).{single} {end}"
+    )
+
+
+def _mark_differences(axes: Axes, sweep: ScoredSweep, rows: Mapping[float, str], looks: Mapping[str, Look]) -> str:
+    """Draw paired differences along x, of rows at positions of y; return the end of the caption."""
+    shown = {at: (looks[row], sweep.compared[row].difference, sweep.paired[row]) for at, row in rows.items()}
+    # 0 is always in sight.
+    known = [0.0, *(value for row in rows.values() for value in sweep.paired[row])]
+    bounds = [bound for _, mean, _ in shown.values() for bound in (mean.low, mean.high)]
+    scale(axes, "x", axis_limits(known, bounds, log=False, signed=True), log=False)
+    cut = _mark_seeds(axes, "x", shown)
+    axes.axvline(0, color=INK, linewidth=0.9, zorder=1, label="no difference")
+    axes.set_xlabel("difference to the baseline")
+    axes.tick_params("y", length=0)
+    stars = [at for at, row in rows.items() if sweep.compared[row].told_apart]
+    for at in stars:
+        # Where a table has its star, too.
+        axes.annotate("*", (1, at), (2, -2), ("axes fraction", "data"), "offset points", va="center")
+    return (
+        f" Right: differences to {sweep.record.default}, paired by seed, with their 95 % t-intervals"
+        f"{', some of which continue beyond the axis' if cut else ''}."
+        f"{' *: told apart, as in the table.' if stars else ''}"
+    )
+
+
+def _mark_seeds(axes: Axes, along: Along, shown: Mapping[float, tuple[Look, Estimate, Sequence[float]]]) -> bool:
+    """Draw seeds, mean and interval at positions of the other axis; return whether an interval is cut."""
     cut = False
-    for at, row in rows.items():
-        look, mean, scores = looks[row], sweep.means[row], sweep.seeds[row]
-        positions = [at] * len(scores)
+    for at, (look, mean, seeds) in shown.items():
+        positions = [at] * len(seeds)
         rings = axes.plot(
-            *((scores, positions) if along == "x" else (positions, scores)), color=look.color, label="seeds"
+            *((seeds, positions) if along == "x" else (positions, seeds)), color=look.color, label="seeds"
         )
         rings[0].set(marker=look.marker, linestyle="none", markersize=5, markerfacecolor="none", zorder=3)
         # A tick across the bar, since a marker would hide seeds beside the mean.
         tick = axes.plot(*((mean.mean, at) if along == "x" else (at, mean.mean)), color=look.color, label="mean")
         tick[0].set(marker="|" if along == "x" else "_", markersize=10, markeredgewidth=2.2, zorder=2.5)
         cut |= mark_bar(axes, along, at, (mean.low, mean.high), look, 1.3)
-    single = " Rows with one seed have no interval." if any(mean.n == 1 for mean in means) else ""
-    end = remarks(sweep, [sweep.label] if log else [], cut=cut)
-    return (
-        "Lower is better. Open marks: seeds. Short bars: means. Lines: 95 % t-intervals of the means "
-        f"({count_seeds({sweep.label: means})}).{single} {end}"
-    )
+    return cut
 
 
 def _spaced(values: Sequence[float], spelt: Sequence[str], *, log: bool) -> list[int]:

@@ -178,12 +178,17 @@ def scale(axes: Axes, along: Along, limits: tuple[float, float], *, log: bool) -
 
 
 def axis_limits(
-    points: Iterable[float], bounds: Iterable[float] = (), near: float | None = None, *, log: bool
+    points: Iterable[float],
+    bounds: Iterable[float] = (),
+    near: float | None = None,
+    *,
+    log: bool,
+    signed: bool = False,
 ) -> tuple[float, float]:
     """Return the limits of an axis that shows all points, and bounds of bars up to half the points' range away.
 
     bounds: nan for none. near: a value that is included if it is less than a third of the axis away. Where no point is
-    negative, the axis starts at 0, or slightly below to show a point at 0 completely.
+    negative, the axis starts at 0, or slightly below to show a point at 0 completely; not with signed.
     """
     known = np.asarray(list(points), float)
     wanted = np.asarray([*bounds, *known], float)
@@ -198,7 +203,8 @@ def axis_limits(
         low, high = min(low, near - 0.06 * room), max(high, near + 0.06 * room)
     if log:
         return 10**low, 10**high
-    return (max(low, min(0.0, float(known.min()) - 0.04 * room)) if known.min() >= 0 else low), high
+    starts_at_zero = known.min() >= 0 and not signed
+    return (max(low, min(0.0, float(known.min()) - 0.04 * room)) if starts_at_zero else low), high
 
 
 def mark_bar(axes: Axes, along: Along, at: float, ends: tuple[float, float], look: Look, width: float) -> bool:

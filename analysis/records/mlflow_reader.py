@@ -182,14 +182,20 @@ def _manifest(uri: str, started: Sequence[Run], sweep: str, result_version: str)
 
 
 def _line(row: str, seed: int, key: str, run: Run | None) -> dict[str, Any]:
-    status = run.info.status if run else "MISSING"
-    tags, metrics = (run.data.tags, run.data.metrics) if run else ({}, {})
+    which = {"row": row, "seed": seed, "key": key}
+    if run is None:
+        return {**which, **trial_line("", "MISSING", {}, {})}
+    return {**which, **trial_line(run.info.run_id, run.info.status, run.data.metrics, run.data.tags)}
+
+
+def trial_line(run_id: str, status: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a record's line holds of a trial's run (`SweepRecord.runs`), less the trial's row, seed and key."""
     ended = {name: value for name, value in metrics.items() if name.startswith(FINAL_GROUPS)}
     older = OLDER_VALUES if status == "FINISHED" else {}
     not_finite = [name for name, value in ended.items() if not abs(value) < LARGEST]
     ended = {name: value for name, value in ended.items() if name not in not_finite}
     return {
-        **{"row": row, "seed": seed, "status": status, "key": key, "run_id": run.info.run_id if run else ""},
+        **{"status": status, "run_id": run_id},
         **{name: without_password(printable(tags.get(name, older.get(name, "")))) for name in RESULT_TAGS},
         "not_finite": ", ".join(not_finite) if status == "FINISHED" else "",
         "step": int(metrics.get(PROGRESS_STEP, 0)),

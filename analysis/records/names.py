@@ -169,6 +169,17 @@ SCORES: tuple[Metric, ...] = (
     Metric("objects_invented", "objects invented", "lower", 1, _LAST, "%", compared=True),
     Metric("background_change", "background change (0–255)", "lower", 2, {"last": ""}, compared=True),
 )
+# The scores that compare each translation with its known truth. Rows are compared by them too, beside the distance.
+CONTENT_SCORES = (
+    "object_iou",
+    "size_kept",
+    "ground_changed",
+    "objects_lost",
+    "objects_invented",
+    "mAP",
+    "pixAcc",
+    "classAcc",
+)
 COSTS: tuple[Metric, ...] = (
     Metric(
         "seconds_per_iteration", "seconds per iteration", "lower", 3, _COST, "", _SECONDS, compared=True, timed=True

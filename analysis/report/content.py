@@ -11,20 +11,26 @@ from analysis.records.schema import SweepRecord
 from analysis.report.page import FigureView, Report, TrialLine
 from analysis.tables.caption import caption
 from analysis.tables.formats import html, question
-from analysis.tables.summary import summary_sentences, sweep_command
+from analysis.tables.summary import sweep_command
 from analysis.tables.table import Table, state_of
 
 # The address of `just ui`.
 LOCAL_UI = "http://127.0.0.1:5000"
 
 
-def report(record: SweepRecord, made: Table, drawings: Sequence[Drawing], qualitative: Qualitative | None) -> Report:
-    """Return the page's content."""
+def report(
+    record: SweepRecord,
+    made: Table,
+    summary: Sequence[str],
+    drawings: Sequence[Drawing],
+    qualitative: Qualitative | None,
+) -> Report:
+    """Return the page's content. summary: its paragraphs, from `summary_sentences`."""
     return Report(
         sweep=record.sweep,
         task=record.task,
         question=question(record),
-        summary=summary_sentences(record),
+        summary=tuple(summary),
         table=html(made),
         caption=caption(record, made.cells),
         notes=made.notes,

@@ -9,6 +9,7 @@ from analysis.records.csv_files import read_csv
 from analysis.records.schema import RecordsError
 from analysis.report.benchmarks import measurements_section, read_measurement
 from analysis.statistics.paper_values import load_paper
+from analysis.tables.columns import column_of
 from analysis.tables.formats import in_markdown, markdown_table
 from analysis.tables.summary import summary_sentences
 from analysis.tables.table import table
@@ -20,7 +21,7 @@ PERFORMANCE = Path("docs/performance.md")
 # The text between these lines is generated.
 BEGIN, END = "<!-- begin: just docs -->", "<!-- end: just docs -->"
 # Columns that README has no room for.
-LEFT_OUT = ("KD (small-conv), last ↓", "best epoch")
+LEFT_OUT = ("last/kd_small_conv", "best/epoch", "last/objects_lost", "last/objects_invented")
 PICTURED = "dots"
 
 
@@ -47,9 +48,9 @@ def with_generated(text: str, generated: str, document: Path) -> str:
 
 def sweep_table(export: Path) -> str:
     """Return README's table of a sweep and its summary, from a folder of CSV files."""
-    record, _ = read_csv(export)
-    cells = table(record, load_paper()).cells.drop(columns=list(LEFT_OUT))
-    return "\n\n".join([markdown_table(cells), *map(in_markdown, summary_sentences(record))])
+    (record, _), paper = read_csv(export), load_paper()
+    cells = table(record, paper).cells.drop(columns=[column_of(metric).title for metric in LEFT_OUT], errors="ignore")
+    return "\n\n".join([markdown_table(cells), *map(in_markdown, summary_sentences(record, paper))])
 
 
 def benchmark_tables(folder: Path) -> str:

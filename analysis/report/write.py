@@ -40,7 +40,8 @@ def write_results(uri: str, sweep: str, task: str, results: Path, price_per_hour
     """
     record = read_sweep(uri, sweep, task)
     record = replace(record, price_per_hour=price_per_hour or record.price_per_hour)
-    made = table(record, load_paper())
+    paper = load_paper()
+    made, summary = table(record, paper), summary_sentences(record, paper)
     score = main_score(values_of(record)) or DISTANCES[0][0]
     course = read_course(uri, record, score)
     qualitative = compare_outputs(record, read_grids(uri, pictured(record, MOST_PICTURED)))
@@ -55,5 +56,5 @@ def write_results(uri: str, sweep: str, task: str, results: Path, price_per_hour
         if old.suffix in (".svg", ".png") and old.name not in figures:
             old.unlink()
     # Last: a page means that everything is written.
-    write_files(folder, {"index.html": page(report(record, made, drawings, qualitative))})
-    return Written(folder, tables["table.md"], summary_sentences(record))
+    write_files(folder, {"index.html": page(report(record, made, summary, drawings, qualitative))})
+    return Written(folder, tables["table.md"], summary)

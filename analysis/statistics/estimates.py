@@ -10,10 +10,22 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from analysis.records.names import DISTANCES, FINAL_GROUPS, SCORE_TAGS, Tag, last_metric, timed_metrics
+from analysis.records.names import (
+    CONTENT_SCORES,
+    DISTANCES,
+    FINAL_GROUPS,
+    SCORE_TAGS,
+    Tag,
+    best_metric,
+    last_metric,
+    timed_metrics,
+)
 from analysis.records.schema import SweepRecord
+from analysis.statistics.collapse import has_collapsed
 
 CONFIDENCE = 0.95
+# The groups of scores of a trial's translations.
+OF_TRANSLATIONS = (last_metric(""), best_metric(""))
 
 
 @dataclass(frozen=True)
@@ -30,7 +42,8 @@ class Estimate:
 def values_of(record: SweepRecord) -> pd.DataFrame:
     """Return the final values of finished trials, indexed by (row, seed), with a column for each recorded metric.
 
-    Times are nan for trials that ran under other conditions than most (`timing_conditions`).
+    Times are nan for trials that ran under other conditions than most (`timing_conditions`), and scores for trials that
+    have collapsed.
     """
     runs = record.runs
     names = [str(name) for name in runs.columns if str(name).startswith(FINAL_GROUPS)]
@@ -38,6 +51,10 @@ def values_of(record: SweepRecord) -> pd.DataFrame:
         return pd.DataFrame(index=runs.index)
     finished = cast(pd.DataFrame, runs[names].astype(float)).where(runs["status"] == "FINISHED")
     values = finished.dropna(axis="columns", how="all")
+    collapsed = [has_collapsed(trial) for trial in record.trials]
+    if any(collapsed):
+        scores = [name for name in values if str(name).startswith(OF_TRANSLATIONS)]
+        values[scores] = values[scores].mask(pd.Series(collapsed, index=values.index), axis="index")
     conditions, left_out = timing_conditions(record)
     if left_out:
         times = [name for name in timed_metrics() if name in values]
@@ -64,6 +81,11 @@ def main_score(values: pd.DataFrame) -> str | None:
     return next((frechet for frechet, _ in DISTANCES if last_metric(frechet) in values), None)
 
 
+def content_scores(values: pd.DataFrame) -> list[str]:
+    """Return the recorded scores of translations against their known truth, such as 'object_iou'."""
+    return [score for score in CONTENT_SCORES if last_metric(score) in values]
+
+
 def summary(values: pd.DataFrame, metric: str) -> Mapping[str, Estimate]:
     """Return each row's estimate over its seeds, in the order of `values`."""
     return _intervals(_by_seed(values, metric))
@@ -71,8 +93,13 @@ def summary(values: pd.DataFrame, metric: str) -> Mapping[str, Estimate]:
 
 def differences(values: pd.DataFrame, metric: str, default: str) -> Mapping[str, Estimate]:
     """Return the estimates of each row's difference to the default row, paired by seed; n counts the pairs."""
+    return _intervals(seed_differences(values, metric, default))
+
+
+def seed_differences(values: pd.DataFrame, metric: str, default: str) -> pd.DataFrame:
+    """Return each row's difference to the default row, with a line for each row and a column for each seed."""
     by_seed = _by_seed(values, metric)
-    return _intervals(by_seed - by_seed.loc[default])
+    return by_seed - by_seed.loc[default]
 
 
 def differences_between(one: pd.DataFrame, other: pd.DataFrame, metric: str) -> Mapping[str, Estimate]:

@@ -8,7 +8,9 @@ import pandas as pd
 
 from analysis.records.names import DISTANCES, Tag, deviation_name, last_metric, metric_of
 from analysis.records.schema import SweepRecord
-from analysis.statistics.estimates import main_score, values_of
+from analysis.statistics.collapse import collapsed_counts
+from analysis.statistics.comparisons import LEVEL, compare_rows, detectable_ratio
+from analysis.statistics.estimates import content_scores, main_score, values_of
 from analysis.tables.columns import DASH, columns_of
 from analysis.tables.table import delta_title
 
@@ -21,12 +23,15 @@ def caption(record: SweepRecord, cells: pd.DataFrame) -> str:
     values = values_of(record)
     shown = [column.metric for column in columns_of(values, None)]
     sentences = ["Cells: mean ± standard deviation over n seeds. Last: at the end of training. Best: best evaluation."]
+    if collapsed_counts(record):
+        sentences.append("Scores leave collapsed trials out; costs count them.")
     if delta_title(record) in cells:
         score = list(cells)[list(cells).index(delta_title(record)) - 1].rstrip(" ↓")
         sentences.append(
-            f"Δ: mean difference to {record.default} in {score}, over paired seeds, with a 95 % t-interval (CI). "
-            "Intervals are not corrected for several rows."
+            f"Δ: mean difference to {record.default} in {score}, over paired seeds, with the 95 % t-interval (CI) of "
+            "that row alone."
         )
+    sentences += _test_sentences(record, values)
     if "Negs" in cells and cells["Negs"].str.contains("+", regex=False).any():
         sentences.append("Negs: internal + external negatives.")
     sentences += dict.fromkeys(note for metric in shown if (note := metric_of(metric).note))
@@ -35,6 +40,25 @@ def caption(record: SweepRecord, cells: pd.DataFrame) -> str:
         sentences += _bias_sentences(record, frechet, dict(DISTANCES)[frechet])
     sentences += [f"{DASH}: no value."] if (cells == DASH).any(axis=None) else []
     return " ".join(sentences)
+
+
+def _test_sentences(record: SweepRecord, values: pd.DataFrame) -> list[str]:
+    """Return what a star means, and how large a difference must be to get one."""
+    scores = [*filter(None, [main_score(values)]), *content_scores(values)]
+    compared = [found for score in scores for found in compare_rows(record, values, last_metric(score)).values()]
+    tested = [found for found in compared if found.difference.n > 1]
+    if not tested:
+        return []
+    # Most rows have as many seeds.
+    rows, seeds = max(found.tests for found in tested), statistics.mode(found.difference.n for found in tested)
+    alone, first = detectable_ratio(seeds, LEVEL), detectable_ratio(seeds, LEVEL / rows)
+    needs = f"With {seeds} seeds, a star needs a mean difference of {alone:.1f} times its standard deviation over seeds"
+    if rows == 1:
+        return [f"*: told apart from {record.default} (paired t-test, p < 0.05).", f"{needs}."]
+    return [
+        f"*: told apart from {record.default} (paired t-test, p < 0.05 after Holm's correction for {rows} rows).",
+        f"{needs}, and the clearest of {rows} rows {first:.1f} times.",
+    ]
 
 
 def bias_sentence(frechet: str, kernel: str, made_with: Mapping[str, str], kernel_std: float, remark: str = "") -> str:

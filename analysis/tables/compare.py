@@ -15,6 +15,7 @@ from analysis.records.names import (
     timed_metrics,
 )
 from analysis.records.schema import RecordsError, SweepRecord
+from analysis.statistics.comparisons import compare
 from analysis.statistics.estimates import (
     differences_between,
     main_score,
@@ -25,7 +26,7 @@ from analysis.statistics.estimates import (
 )
 from analysis.tables.columns import DASH, column_of
 from analysis.tables.formats import in_markdown, markdown_table
-from analysis.tables.summary import difference_sentences, quoted, score_wording
+from analysis.tables.sentences import collapse_sentences, difference_sentences, quoted, score_wording
 from analysis.tables.table import difference, mean_and_std
 
 CAPTION = "Mean ± standard deviation over n seeds. B − A: mean difference over paired seeds, with a 95 % t-interval."
@@ -68,7 +69,9 @@ def comparison(one: Side, other: Side) -> str:
             delta = differences_between(*values, metric)
             cells[f"{column.label}, B − A (95 % CI)"] = [difference(delta[row], column) for row in all_rows]
     title = f"# A: {in_markdown(one.name)}; B: {in_markdown(other.name)}"
-    points = [_verdict(one, other, values, subtracted), *_differences(one.record, other.record)]
+    points = [_verdict(one, other, values, subtracted)]
+    points += [f"{side}: {text}" for side, of in (("A", one), ("B", other)) for text in collapse_sentences(of.record)]
+    points += _differences(one.record, other.record)
     blocks = [title, in_markdown(one.record.question), markdown_table(cells), CAPTION]
     return "\n\n".join([*blocks, "\n".join(f"- {in_markdown(point)}" for point in points)]) + "\n"
 
@@ -92,7 +95,7 @@ def _verdict(one: Side, other: Side, values: tuple[pd.DataFrame, pd.DataFrame], 
         return "Scores are not subtracted, because A and B differ in their data or in how scores were measured."
     same = _same_trials(one.record, other.record)
     delta = differences_between(*values, last_metric(score))
-    found = {row: line for row, line in delta.items() if line.n and row not in same}
+    found = compare({row: line for row, line in delta.items() if line.n and row not in same}, last_metric(score))
     sentences = [f"The same trials in A and B: {', '.join(map(quoted, same))}."] if same else []
     if found:
         sentences += ["B compared with A.", *difference_sentences(found, last_metric(score), score_wording(score), "A")]

@@ -1,36 +1,22 @@
-"""What a sweep's numbers show, in a few sentences that claim no more than the 95 % intervals support; pure."""
+"""What a sweep's numbers show, in a few sentences that claim no more than paired t-tests support; pure."""
 
 import shlex
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from analysis.records.names import MEMORY_METRICS, SECONDS_PER_ITERATION, last_metric, metric_of, score_label
 from analysis.records.schema import SweepRecord
-from analysis.statistics.estimates import Estimate, differences, main_score, rows_scored_differently, summary, values_of
-from analysis.tables.table import SAMPLE, signed
+from analysis.statistics.comparisons import compare_rows
+from analysis.statistics.estimates import content_scores, main_score, rows_scored_differently, summary, values_of
+from analysis.tables.paper_order import paper_sentences
+from analysis.tables.sentences import Wording, collapse_sentences, difference_sentences, quoted, score_wording
+from analysis.tables.table import SAMPLE
 
-# Rows that a sentence names; the others are counted.
-MOST_NAMED = 4
 # What `just train` records its trial as.
 SINGLE = "single"
 FEWEST_SEEDS = 3
-
-
-@dataclass(frozen=True)
-class Wording:
-    """How sentences about a metric begin, for rows with lower, higher, unclear and equal values; and its unit.
-
-    {} stands for what rows are compared with.
-    """
-
-    lower: str
-    higher: str
-    unclear: str
-    equal: str
-    unit: str = ""
-
 
 MEMORY_WORDING = Wording(
     "Less memory than {}", "More memory than {}", "No clear difference in memory to {}", "Same memory as {}", " GB"
@@ -40,47 +26,57 @@ TIME_WORDING = Wording(
 )
 
 
-def score_wording(score: str) -> Wording:
-    """Return the wording for a distance, of which lower is better."""
-    starts = ("Better than", "Worse than", "No clear winner against", "Equal to")
-    return Wording(*(f"{start} {{}} in {score_label(score)} at the end of training" for start in starts))
+def summary_sentences(record: SweepRecord, paper: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return paragraphs on the rows compared with the baseline: by distance, content, the paper's order, and cost.
 
-
-def summary_sentences(record: SweepRecord) -> tuple[str, ...]:
-    """Return a paragraph on the quality of the rows compared with the baseline, and one on their cost.
-
-    A row is better or worse where the 95 % interval of the difference, paired by seed, does not contain 0.
+    First comes how many trials have collapsed. paper: from `load_paper`.
     """
     values = values_of(record)
     score = main_score(values)
     if score is None:
         return ("No trial is finished yet.",)
+    collapsed = collapse_sentences(record)
     if len(record.rows) == 1:
-        return ("The sweep has only one row: nothing to compare.",)
-    best = _best_sample(record, values, score)
+        return (*collapsed, "The sweep has only one row: nothing to compare.")
     seeds = list(dict.fromkeys(int(seed) for seed in record.runs.index.get_level_values("seed")))
     if len(seeds) == 1:
-        more = [*seeds, *(seed for seed in range(len(seeds) + FEWEST_SEEDS) if seed not in seeds)][:FEWEST_SEEDS]
-        return (best or f"Only one seed: no conclusions. Add two: {sweep_command(record, more)}",)
-    reference, metric = quoted(record.default), last_metric(score)
+        return (*collapsed, _of_one_seed(record, values, score, seeds[0]))
     memory = [name for name in MEMORY_METRICS if name in values][:1]
-    wordings = dict.fromkeys(memory, MEMORY_WORDING) | (
-        {SECONDS_PER_ITERATION: TIME_WORDING} if SECONDS_PER_ITERATION in values else {}
+    times = [name for name in (SECONDS_PER_ITERATION,) if name in values]
+    wordings = (
+        {last_metric(score): score_wording(score)},
+        {last_metric(content): score_wording(content) for content in content_scores(values)},
+        dict.fromkeys(memory, MEMORY_WORDING) | dict.fromkeys(times, TIME_WORDING),
     )
-    others = [row.row for row in record.rows if row.row != record.default]
-    deltas = {name: differences(values, name, record.default) for name in (metric, *wordings)}
-    found = {name: {row: of_rows[row] for row in others} for name, of_rows in deltas.items()}
-    otherwise = rows_scored_differently(record)
-    quality = difference_sentences(found[metric], metric, score_wording(score), reference, otherwise)
-    costs = [
-        sentence
-        for name, wording in wordings.items()
-        for sentence in difference_sentences(found[name], name, wording, reference)
+    said: dict[str, None] = {}
+    texts: list[str] = []
+    for paragraph in wordings:
         # One note about the same rows is enough.
-        if sentence not in quality
-    ]
-    paragraphs = ([best] if best else [], quality, costs)
-    return tuple(" ".join(paragraph) for paragraph in paragraphs if paragraph)
+        sentences = [one for one in _compared(record, values, paragraph) if one not in said]
+        said |= dict.fromkeys(sentences)
+        texts.append(" ".join(sentences))
+    *scores, costs = texts
+    in_paper = " ".join(paper_sentences(record, values, paper))
+    return tuple(text for text in (*collapsed, *scores, in_paper, costs) if text)
+
+
+def _of_one_seed(record: SweepRecord, values: pd.DataFrame, score: str, seed: int) -> str:
+    """Return the result of a search, or what to do next."""
+    if _samples(record):
+        unfinished = f"No sample has a score at its end yet. Resume with: {sweep_command(record, [seed])}"
+        return _search_sentences(record, values, score) or unfinished
+    more = [seed, *(other for other in range(FEWEST_SEEDS) if other != seed)][:FEWEST_SEEDS]
+    return f"Only one seed: no conclusions. Add two: {sweep_command(record, more)}"
+
+
+def _compared(record: SweepRecord, values: pd.DataFrame, wordings: Mapping[str, Wording]) -> list[str]:
+    """Return the sentences on each metric of the rows compared with the default row."""
+    sentences: list[str] = []
+    for metric, wording in wordings.items():
+        compared = compare_rows(record, values, metric)
+        others = [row.row for row in record.rows if row.row != record.default and row.row not in compared]
+        sentences += difference_sentences(compared, metric, wording, quoted(record.default), others)
+    return sentences
 
 
 def sweep_command(record: SweepRecord, seeds: Sequence[int]) -> str:
@@ -91,68 +87,33 @@ def sweep_command(record: SweepRecord, seeds: Sequence[int]) -> str:
     return shlex.join(["just", "sweep", record.file or record.sweep, *record.command, f"seeds=[{listed}]"])
 
 
-def difference_sentences(
-    found: Mapping[str, Estimate], metric: str, wording: Wording, reference: str, incomparable: Set[str] = frozenset()
-) -> list[str]:
-    """Return a sentence for each group of rows: lower, higher, unclear, equal, one seed, no seed, incomparable.
-
-    found: differences to the reference by row. incomparable: rows whose scores were measured differently.
-    """
-    digits = metric_of(metric).digits
-    known = {row: line for row, line in found.items() if line.n > 1 and row not in incomparable}
-    equal = [row for row, line in known.items() if not (round(line.low, digits) or round(line.high, digits))]
-    visible = {row: line for row, line in known.items() if row not in equal and round(line.mean, digits)}
-    lower = [row for row, line in visible.items() if line.high < 0]
-    higher = [row for row, line in visible.items() if line.low > 0]
-    unclear = [row for row in known if row not in (*lower, *higher, *equal)]
-    groups = {wording.lower: lower, wording.higher: higher, wording.unclear: unclear}
-    sentences = [
-        f"{start.format(reference)}: {_named([_spelt(row, found[row], digits, wording.unit) for row in rows])}."
-        for start, rows in groups.items()
-        if rows
-    ]
-    rest = {
-        wording.equal.format(reference): equal,
-        "Only one seed, so no conclusion": [row for row in found if found[row].n == 1 and row not in incomparable],
-        f"No finished seed in common with {reference}": [
-            row for row in found if not found[row].n and row not in incomparable
-        ],
-        "Not compared, because the score was measured differently": [row for row in found if row in incomparable],
-    }
-    return sentences + [f"{start}: {_named([*map(quoted, rows)])}." for start, rows in rest.items() if rows]
-
-
-def quoted(row: str) -> str:
-    """Return a row's name in quotation marks, since it may be words like any other."""
-    return f"“{row}”"
-
-
-def _best_sample(record: SweepRecord, values: pd.DataFrame, score: str) -> str:
-    """Return the best sample of a search, where each has one seed; '' for other sweeps."""
-    found = summary(values, last_metric(score))
-    excluded, digits = rows_scored_differently(record), metric_of(last_metric(score)).digits
-    samples = [row.row for row in record.rows if row.row.startswith(SAMPLE) and row.row not in excluded]
-    means = {row: found[row].mean for row in samples if found[row].n}
-    if not means or any(found[row].n > 1 for row in samples):
+def _search_sentences(record: SweepRecord, values: pd.DataFrame, score: str) -> str:
+    """Return the best sample of a search, how far the next and the default row are, and what to do; '' if none is."""
+    found, otherwise = summary(values, last_metric(score)), rows_scored_differently(record)
+    means = {row: found[row].mean for row in _samples(record) if found[row].n and row not in otherwise}
+    if not means:
         return ""
-    best = min(means, key=means.__getitem__)
-    default = found[record.default]
-    compared = f"; {quoted(record.default)} {default.mean:.{digits}f}" if default.n else ""
-    return (
-        f"Best of {len(means)} samples by {score_label(score)}: {quoted(best)} ({means[best]:.{digits}f}{compared}). "
-        f"One seed each: a hint, not a result. Next: {shlex.join(['just', 'promote', record.file or record.sweep])}"
-    )
+    best, *others = sorted(means, key=means.__getitem__)
+    digits = metric_of(last_metric(score)).digits
+    behind = [_behind(row, means[row], means[best], digits) for row in others[:1]]
+    if found[record.default].n and record.default not in otherwise:
+        behind.append(_behind(record.default, found[record.default].mean, means[best], digits))
+    sentences = [
+        f"Best of {len(means)} samples that were trained to the end, by {score_label(score)}: {quoted(best)} "
+        f"({means[best]:.{digits}f}).",
+        *([f"{'; '.join(behind)}."] if behind else []),
+        "One seed each: a hint, not a result.",
+        f"Train the best with three seeds: {shlex.join(['just', 'promote', record.file or record.sweep])}",
+    ]
+    return " ".join(sentences)
 
 
-def _spelt(row: str, line: Estimate, digits: int, unit: str) -> str:
-    """Return a row with its difference and the interval."""
-    mean, low, high = (signed(value, digits) for value in (line.mean, line.low, line.high))
-    spread = f"in all {line.n} seeds" if low == high else f"95 % CI {low} to {high}, {line.n} seeds"
-    return f"{quoted(row)} {mean}{unit} ({spread})"
+def _samples(record: SweepRecord) -> list[str]:
+    """Return the rows that a search has sampled."""
+    return [row.row for row in record.rows if row.row.startswith(SAMPLE) and row.row != record.default]
 
 
-def _named(rows: list[str]) -> str:
-    """Join rows; beyond the first few they are only counted."""
-    named, more = rows[:MOST_NAMED], len(rows) - MOST_NAMED
-    parts = [*named, *([f"{more} more"] if more > 0 else [])]
-    return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
+def _behind(row: str, mean: float, best: float, digits: int) -> str:
+    distance = mean - best
+    side = "behind" if distance >= 0 else "ahead"
+    return f"{quoted(row)} ({mean:.{digits}f}) is {abs(distance):.{digits}f} {side}"

@@ -8,13 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.records.names import last_metric, source_metric
+from analysis.records.names import Tag, last_metric, source_metric
 from analysis.records.schema import SweepRecord
+from analysis.statistics.collapse import collapsed_counts, has_collapsed
+from analysis.statistics.comparisons import compare_rows
 from analysis.statistics.estimates import (
     Estimate,
-    differences,
+    content_scores,
     main_score,
-    rows_scored_differently,
     summary,
     tag_differences,
     timing_conditions,
@@ -25,6 +26,8 @@ from analysis.tables.columns import DASH, Column, columns_of, setting_columns
 
 SOURCE_ROW = "source, untranslated"
 
+# Stands behind the difference, or the score of content, of a row that is told apart from the default row.
+STAR = " *"
 # The prefix of a search's samples (`pipeline.config.sweep_file.SAMPLE`). Most samples are stopped early: no result.
 SAMPLE = "sample "
 # The state of a trial by the status of its MLflow run.
@@ -55,18 +58,26 @@ def table(record: SweepRecord, paper: Mapping[str, Any]) -> Table:
     marks, notes = _footnotes(record, hidden)
     cells = setting_columns(record).loc[shown]
     finished = Counter(trial["row"] for trial in record.finished)
-    planned = Counter(trial["row"] for trial in record.trials)
-    of_planned = {row: f" of {planned[row]}" if finished[row] < planned[row] else "" for row in shown}
-    cells["n"] = [f"{finished[row]}{of_planned[row]}{marks.get(row, '')}" for row in shown]
-    score, source = main_score(values), {"n": DASH}
+    planned, collapsed = Counter(trial["row"] for trial in record.trials), collapsed_counts(record)
+    scored = {row: finished[row] - collapsed[row] for row in shown}
+    of_planned = {row: f" of {planned[row]}" if scored[row] < planned[row] else "" for row in shown}
+    counted = {row: f", {collapsed[row]} collapsed" if collapsed[row] else "" for row in shown}
+    cells["n"] = [f"{scored[row]}{of_planned[row]}{counted[row]}{marks.get(row, '')}" for row in shown]
+    source, score = {"n": DASH}, main_score(values)
+    main, content = last_metric(score or ""), [last_metric(name) for name in content_scores(values)]
     for column in columns_of(values, record.price_per_hour):
         statistics = summary(values, column.metric)
-        cells[column.title] = [mean_and_std(statistics[row], column, finished[row]) for row in shown]
         source[column.title] = _source_cell(values, column)
-        if score and column.metric == last_metric(score) and len(shown) > 1:
-            found, incomparable = differences(values, column.metric, record.default), rows_scored_differently(record)
-            deltas = {row: DASH if row in incomparable else difference(found[row], column) for row in shown}
-            cells[delta_title(record)] = ["baseline" if row == record.default else deltas[row] for row in shown]
+        compared = compare_rows(record, values, column.metric) if column.metric in (main, *content) else {}
+        stars = {row: STAR for row, found in compared.items() if found.told_apart}
+        means = {row: mean_and_std(statistics[row], column, scored[row]) for row in shown}
+        if column.metric == main and len(shown) > 1:
+            cells[column.title] = list(means.values())
+            deltas = {row: difference(found.difference, column) for row, found in compared.items()}
+            deltas = {row: f"{delta}{stars.get(row, '')}" for row, delta in deltas.items()}
+            cells[delta_title(record)] = [{record.default: "baseline", **deltas}.get(row, DASH) for row in shown]
+        else:
+            cells[column.title] = [f"{mean}{stars.get(row, '')}" for row, mean in means.items()]
     greyed: list[str] = []
     if papers := paper_fids(record, paper):
         of_rows = [f"{papers.fids[row]:.1f}" if row in papers.fids else DASH for row in shown]
@@ -99,7 +110,9 @@ def _stopped_samples(record: SweepRecord) -> set[str]:
 
 
 def state_of(run: Mapping[Any, Any]) -> str:
-    """Return a trial's state and, for a failed or stopped one, the reason."""
+    """Return a trial's state and, for a failed, stopped or collapsed one, the reason."""
+    if has_collapsed(run):
+        return f"collapsed: all translations were alike after epoch {run[Tag.COLLAPSED]}, the last"
     state = STATES.get(run["status"], str(run["status"]).lower())
     if run["status"] == "KILLED":
         state = f"{state} {run['stopped']}".rstrip()
@@ -136,11 +149,11 @@ def signed(value: float, digits: int) -> str:
 
 
 def _footnotes(record: SweepRecord, hidden: Set[str]) -> tuple[dict[str, str], list[str]]:
-    """Return a mark for each row that lacks a seed, and the footnotes."""
+    """Return a mark for each row that lacks a seed or its scores, and the footnotes."""
     marks: dict[str, str] = {}
     notes: list[str] = []
     for run in record.trials:
-        if run["status"] == "FINISHED" or run["row"] in hidden:
+        if (run["status"] == "FINISHED" and not has_collapsed(run)) or run["row"] in hidden:
             continue
         mark = marks.setdefault(run["row"], f" [{len(marks) + 1}]")
         notes.append(f"{mark.strip()} {run['row']}, seed {run['seed']}: {state_of(run)}")
@@ -152,9 +165,10 @@ def _footnotes(record: SweepRecord, hidden: Set[str]) -> tuple[dict[str, str], l
         if trial["not_finite"]
     ]
     notes += [
-        f"{trial['row']}, seed {trial['seed']}: collapsed, all translations were alike after epoch {trial['collapsed']}"
+        f"{trial['row']}, seed {trial['seed']}: collapsed, all translations were alike after epoch "
+        f"{trial[Tag.COLLAPSED]}{'' if math.isnan(trial.get(last_metric('epoch'), math.nan)) else '; it recovered'}"
         for trial in record.finished
-        if trial["collapsed"]
+        if trial[Tag.COLLAPSED] and not has_collapsed(trial)
     ]
     timed, left_out = timing_conditions(record)
     if left_out:

@@ -12,6 +12,7 @@ from rich.text import Text
 from analysis.records.address import without_password
 from analysis.records.names import Tag
 from analysis.records.printable import printable
+from analysis.tables.seeds import seeds_lines
 from pipeline.config.schema import FolderConfig
 from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, PROCESS_ALLOWANCE_GB, WORKSPACE_FACTOR
@@ -20,6 +21,7 @@ from pipeline.hardware.mps import expects_mps
 from pipeline.hardware.share import Share
 from pipeline.orchestration.forecast import Prediction, predict_seconds, wall_seconds
 from pipeline.orchestration.planner import Plan, PlannedTrial, plan_sweep
+from pipeline.orchestration.registration import recorded_so_far
 from pipeline.orchestration.requirements import Requirement, estimate_requirements
 from pipeline.training.execution import resolve_execution
 from pipeline.training.step_cost import StepCost, step_cost
@@ -60,7 +62,7 @@ def plan(name: str, overrides: list[str], *, as_json: bool, verbose: bool = Fals
         return 0
     console = wide_console()
     console.print(_table(planned, entries, verbose=verbose))
-    for line in _notes(planned, entries, verbose=verbose):
+    for line in [*_notes(planned, entries, verbose=verbose), *seeds_lines(recorded_so_far(planned))]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 

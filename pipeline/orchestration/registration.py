@@ -7,12 +7,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from analysis.records.mlflow_reader import trial_line
 from analysis.records.names import Tag, row_tag, settings_tag
-from analysis.records.schema import Manifest, SweepRow
+from analysis.records.schema import Manifest, SweepRecord, SweepRow
 from pipeline.config.sweep_file import SWEEPS, Row
 from pipeline.config.trial_key import RESULT_VERSION, can_change_results, keyed_fields, leaves
 from pipeline.orchestration.planner import Plan, checkpoint_path
 from pipeline.orchestration.requirements import Requirement
+from pipeline.tracking.store import TrialRecord
 from pipeline.trial.job import TrialJob
 
 
@@ -86,6 +90,21 @@ def make_manifest(plan: Plan) -> Manifest:
         command=tuple(plan.overrides),
         file=plan.sweep.name if Path(plan.sweep.place).parent == SWEEPS else plan.sweep.place,
     )
+
+
+def recorded_so_far(plan: Plan) -> SweepRecord:
+    """Return what is recorded of the plan's trials, whichever sweeps trained them."""
+    lines = [
+        {"row": planned.trial.row, "seed": planned.trial.seed, "key": planned.key, **_line(planned.record)}
+        for planned in plan.trials
+    ]
+    return SweepRecord(**vars(make_manifest(plan)), runs=pd.DataFrame(lines).set_index(["row", "seed"]))
+
+
+def _line(record: TrialRecord | None) -> dict[str, Any]:
+    if record is None:
+        return trial_line("", "MISSING", {}, {})
+    return trial_line(record.run_id, record.status, record.metrics, record.tags)
 
 
 def _settings(plan: Plan, row: Row, axes: Sequence[str]) -> dict[str, Any]:

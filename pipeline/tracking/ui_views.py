@@ -9,7 +9,15 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis.records.names import PEAK_LIVE_GB, SECONDS_PER_ITERATION, best_metric, eval_metric, last_metric, row_tag
+from analysis.records.names import (
+    CONTENT_SCORES,
+    PEAK_LIVE_GB,
+    SECONDS_PER_ITERATION,
+    best_metric,
+    eval_metric,
+    last_metric,
+    row_tag,
+)
 
 TAG = "mlflow.sharedViewState."
 # Sections that the UI creates.
@@ -32,6 +40,8 @@ def saved_views(sweep: str, fields: Sequence[str], score: str, last_step: int) -
     rows = [
         _chart("BAR", metricKey=last),
         _chart("LINE", metricKey=by_step, **_LINE),
+        # The UI hides those without a value.
+        *(_chart("BAR", metricKey=last_metric(content)) for content in CONTENT_SCORES),
         _chart("BAR", metricKey=best),
         _chart("BAR", metricKey=SECONDS_PER_ITERATION),
         _chart("BAR", metricKey=PEAK_LIVE_GB),

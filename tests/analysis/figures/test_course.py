@@ -5,6 +5,7 @@ import math
 import pandas as pd
 import pytest
 from sample_figures import NO_COURSE, course, drawn, lines, points, sweep
+from sample_records import finished, make
 
 from analysis.figures.data import row_courses
 from analysis.figures.draw import MOST_THIN_LINES
@@ -64,3 +65,25 @@ def test_too_many_trials_are_drawn_by_their_means() -> None:
     drawing = drawn(record, course(record, 2))["course"]
     assert not lines(drawing.figure.axes[0], "seed") and len(lines(drawing.figure.axes[0], "best")) == 1
     assert f"Only means are drawn, because there are {MOST_THIN_LINES + 1} trials" in drawing.caption
+
+
+def test_a_collapsed_trial_is_dotted_and_in_no_mean_of_any_figure() -> None:
+    runs = [
+        finished(row, seed, last__fid=fid, last__epoch=3.0, collapsed="3" if fid > 300 else "")
+        for row, fids in {"a": (1.0, 2.0), "b": (3.0, 400.0), "c": (400.0, 401.0)}.items()
+        for seed, fid in enumerate(fids)
+    ]
+    record = make(runs)
+    figures = drawn(record, course(record))
+    axes = figures["course"].figure.axes[0]
+    assert [line.get_linestyle() for line in lines(axes, "seed")] == ["-", "-", "-", ":", ":", ":"]
+    assert points(axes, "mean")[3:] == [(0.0, 13.0), (1.0, 12.0), (2.0, 11.0)]
+    assert points(figures["dots"].figure.axes[0], "seeds") == [(1.0, 0.0), (2.0, 0.0), (3.0, 1.0)]
+    for drawing in figures.values():
+        assert "Collapsed, in no mean: b (1), c (2)." in drawing.caption and "nan" not in drawing.alt
+    assert "no step in common" not in figures["course"].caption
+
+
+def test_nothing_is_drawn_where_every_trial_has_collapsed() -> None:
+    record = make([finished("a", seed, last__fid=9.0, last__epoch=3.0, collapsed="3") for seed in (0, 1)])
+    assert drawn(record, course(record)) == {}

@@ -9,7 +9,7 @@ from sample_records import finished, make
 
 from analysis.figures.data import Drawing
 from analysis.figures.style import spell
-from analysis.records.schema import Setting
+from analysis.records.schema import Setting, SweepRecord
 
 
 def test_row_without_a_score_is_left_out() -> None:
@@ -113,3 +113,44 @@ def test_curves_of_fields_that_end_alike_have_names_apart() -> None:
     fields = [(1, 1), (2, 1), (3, 1), (1, 2), (1, 3)]
     figures = curve({f"{row}": {"a.rate": one, "b.rate": two} for row, (one, two) in enumerate(fields)})
     assert list(figures) == ["curve_a_rate", "curve_b_rate"]
+
+
+def scored(**of_rows: tuple[float, ...]) -> SweepRecord:
+    """Rows with a FID, and with an overlap that is a hundredth of it."""
+    runs = [
+        finished(row, seed, last__fid=fid, last__object_iou=fid / 100, source__object_iou=0.0)
+        for row, fids in of_rows.items()
+        for seed, fid in enumerate(fids)
+    ]
+    return make(runs)
+
+
+def test_every_content_score_has_dots_with_its_better_side() -> None:
+    figures = drawn(scored(a=(50.0, 52.0), b=(60.0, 61.0)))
+    assert list(figures) == ["dots", "dots_object_iou"]
+    drawing = figures["dots_object_iou"]
+    assert "Higher is better." in drawing.caption and "Lower is better." in figures["dots"].caption
+    assert drawing.figure.axes[0].get_xlabel() == "overlap (IoU), last ↑"
+    assert [x for x, _ in points(drawing.figure.axes[0], "mean")] == pytest.approx([0.51, 0.605])
+
+
+def test_differences_are_paired_and_have_the_tables_star_and_interval() -> None:
+    axes = drawn(scored(a=(50.0, 60.0, 70.0), b=(60.0, 71.0, 80.0), c=(40.0, 65.0, 70.0)))["dots"].figure.axes[1]
+    assert points(axes, "seeds") == [(10.0, 1.0), (11.0, 1.0), (10.0, 1.0), (-10.0, 2.0), (5.0, 2.0), (0.0, 2.0)]
+    (left, _), (right, _) = points(axes, "bar")[:2]
+    half = 4.3027 * 3**-0.5 / 3**0.5
+    assert (left, right) == pytest.approx((31 / 3 - half, 31 / 3 + half), abs=1e-3)
+    assert [text.xy[1] for text in axes.texts if text.get_text() == "*"] == [1.0]
+
+
+def test_an_interval_of_differences_is_seen_on_both_sides_of_0() -> None:
+    axes = drawn(scored(a=(50.0, 60.0, 70.0), b=(51.0, 65.6, 76.2)))["dots"].figure.axes[1]
+    half = 4.3027 * 8.093**0.5 / 3**0.5
+    assert min(x for x, _ in points(axes, "bar")) == pytest.approx(12.8 / 3 - half, abs=1e-2)
+    assert axes.get_xlim()[0] < 12.8 / 3 - half < 0
+
+
+def test_a_row_without_a_pair_has_no_difference_and_one_row_no_second_panel() -> None:
+    record = make([finished("a", 0, last__fid=1.0), finished("b", 1, last__fid=1.0), finished("c", 0, last__fid=2.0)])
+    assert points(drawn(record)["dots"].figure.axes[1], "mean") == [(1.0, 2.0)]
+    assert len(drawn(sweep({"a": [1, 2]}))["dots"].figure.axes) == 1

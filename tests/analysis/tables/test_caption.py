@@ -118,3 +118,21 @@ def test_whatever_scores_are_made_with_must_be_the_same(tag: str, name: str) -> 
     assert tag in RESULT_TAGS
     runs = [finished(row, 0, last__fid=50.0, **{tag: value}) for row, value in (("a_b|c", "1"), ("lone", "2"))]
     assert f"{name} (1 in 1, 2 in 1)" in table(make(runs), NO_PAPER).notes[-1]
+
+
+def test_a_star_is_explained_with_the_number_of_rows_and_what_it_takes() -> None:
+    def of_rows(count: int) -> str:
+        return caption_of(
+            *(finished(f"{row}", seed, last__fid=row + seed) for row in range(count) for seed in range(3))
+        )
+
+    two, eight = of_rows(2), of_rows(8)
+    assert "told apart from 0 (paired t-test, p < 0.05)" in two and "Holm" not in two
+    assert "Holm's correction for 7 rows" in eight
+    # The quantiles of Student's t with two degrees of freedom at 5 % and at 5 % / 7, over the root of 3.
+    assert "2.5 times its standard deviation" in two and "the clearest of 7 rows 6.8 times" in eight
+    assert "not corrected" not in eight
+
+
+def test_one_seed_has_no_star_to_explain() -> None:
+    assert "told apart" not in caption_of(*(finished(row, 0, last__fid=50.0) for row in "ab"))

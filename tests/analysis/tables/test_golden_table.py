@@ -12,6 +12,7 @@ import pytest
 from analysis.figures.draw import draw
 from analysis.records.csv_files import FILES, read_csv
 from analysis.report.write import write_results
+from analysis.statistics.paper_values import load_paper
 from analysis.tables.compare import Side, comparison
 from analysis.tables.summary import summary_sentences
 
@@ -41,7 +42,7 @@ def test_a_store_filled_by_hand_gives_the_golden_files(results: Path, name: str)
 def test_the_golden_record_gives_the_golden_summary_and_captions() -> None:
     record, course = read_csv(GOLDEN)
     figures = [f"{drawing.title}: {drawing.caption}\n{drawing.alt}" for drawing in draw(record, course, {}, None)]
-    assert "\n\n".join([*summary_sentences(record), *figures]) + "\n" == golden("texts.txt")
+    assert "\n\n".join([*summary_sentences(record, load_paper()), *figures]) + "\n" == golden("texts.txt")
 
 
 def test_the_golden_record_gives_the_golden_comparison() -> None:

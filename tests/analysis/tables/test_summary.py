@@ -1,10 +1,11 @@
 """The summary of made-up sweeps states the right facts, and no more than the intervals support."""
 
 import pytest
-from sample_records import finished, make
+from sample_records import NO_PAPER, finished, make
 
 from analysis.records.schema import SweepRecord
-from analysis.tables.summary import summary_sentences, sweep_command
+from analysis.tables import summary
+from analysis.tables.summary import sweep_command
 
 
 def sweep(memory: dict[str, float] | None = None, **of_rows: list[float]) -> SweepRecord:
@@ -24,6 +25,10 @@ def groups(text: str) -> dict[str, str]:
     return dict(sentence.rstrip(".").split(": ", 1) for sentence in text.replace(". ", ".\n").splitlines())
 
 
+def summary_sentences(record: SweepRecord) -> tuple[str, ...]:
+    return summary.summary_sentences(record, NO_PAPER)
+
+
 IN_FID = "in FID at the end of training"
 
 
@@ -39,7 +44,7 @@ def test_a_clear_loser_is_worse() -> None:
 
 def test_a_tie_has_no_clear_winner() -> None:
     (quality,) = summary_sentences(sweep(internal=[50.0, 60.0, 70.0], external=[55.0, 52.0, 71.0]))
-    difference = "“external” −0.7 (95 % CI −17.2 to +15.9, 3 seeds)"
+    difference = "“external” −0.7 (95 % CI −17.2 to +15.9, 3 seeds; about 785 would show it)"
     assert groups(quality) == {f"No clear winner against “internal” {IN_FID}": difference}
 
 
@@ -112,7 +117,7 @@ def test_a_row_without_a_common_seed_is_named_once() -> None:
     runs = [finished(row, seed, **costs) for row in ("a", "b") for seed in range(2)]
     record = make([*runs, {"row": "c", "seed": 0, "status": "FAILED", "error": "no"}])
     quality, cost = summary_sentences(record)
-    assert groups(quality)["No finished seed in common with “a”"] == "“c”"
+    assert groups(quality)["No seed to compare with “a”"] == "“c”"
     assert "“c”" not in cost
 
 
@@ -131,14 +136,30 @@ def test_rows_are_compared_only_with_the_default_row() -> None:
     assert quality.startswith(f"Worse than “b” {IN_FID}: “a” +4.0")
 
 
-def test_a_search_names_its_best_sample_and_how_to_promote_it() -> None:
-    scores = {"default": 174.4, "sample 0": 99.0, "sample 1": 90.0, "sample 2": 88.4}
-    runs = [finished(row, 0, last__fid=score) for row, score in scores.items()]
+def search(**scores: float) -> SweepRecord:
+    """A search with these finished rows, and a sample that was stopped."""
+    runs = [finished(row.replace("_", " "), 0, last__fid=score) for row, score in scores.items()]
     runs += [{"row": "sample 3", "seed": 0, "status": "KILLED", "error": "", "stopped": "by the search"}]
-    (only,) = summary_sentences(make(runs, file="mine/search.yaml"))
-    for fact in ("Best of 3 samples", "FID", "“sample 2” (88.4", "“default” 174.4", "One seed", "a hint"):
+    return make(runs, file="mine/search.yaml", default="default")
+
+
+def test_a_search_names_its_best_sample_the_next_and_how_to_promote_it() -> None:
+    (only,) = summary_sentences(search(default=174.4, sample_0=99.0, sample_1=90.0, sample_2=88.4))
+    for fact in ("Best of 3 samples", "FID", "“sample 2” (88.4)", "One seed", "a hint"):
         assert fact in only
+    assert "“sample 1” (90.0) is 1.6 behind; “default” (174.4) is 86.0 behind." in only
     assert only.endswith("just promote mine/search.yaml")
+    assert "sample 0" not in only and "sample 3" not in only and len(only.split(". ")) == 4
+
+
+def test_a_default_that_beats_every_sample_of_a_search_is_ahead() -> None:
+    (only,) = summary_sentences(search(default=80.0, sample_0=88.4))
+    assert "“default” (80.0) is 8.4 ahead." in only and only.count("behind") == 0
+
+
+def test_a_search_of_which_no_sample_has_ended_says_how_to_resume_it() -> None:
+    (only,) = summary_sentences(search(default=80.0))
+    assert "just sweep mine/search.yaml" in only and "three seeds" not in only and "[0,1,2]" not in only
 
 
 def test_a_sweep_without_a_result_or_with_one_row_says_so() -> None:
@@ -147,4 +168,64 @@ def test_a_sweep_without_a_result_or_with_one_row_says_so() -> None:
     )
     assert "only one row" in summary_sentences(sweep(a=[1.0, 2.0]))[0]
     lost = make([{**finished("a", 0), "status": "FAILED"}, *(finished("b", seed, last__fid=1.0) for seed in (0, 1))])
-    assert summary_sentences(lost) == ("No finished seed in common with “a”: “b”.",)
+    assert summary_sentences(lost) == ("No seed to compare with “a”: “b”.",)
+
+
+def test_a_content_score_knows_its_better_side() -> None:
+    scores = {"a": (0.7, 1.0), "better": (0.9, 0.5), "worse": (0.5, 4.0)}
+    runs = [
+        finished(row, seed, last__fid=1.0, last__object_iou=iou + seed / 100, last__ground_changed=ground + seed / 10)
+        for row, (iou, ground) in scores.items()
+        for seed in range(3)
+    ]
+    _, content = summary_sentences(make(runs))
+    found = groups(content)
+    assert found["Better than “a” in overlap (IoU)"].startswith("“better” +0.200")
+    assert found["Worse than “a” in overlap (IoU)"].startswith("“worse” −0.200")
+    assert found["Better than “a” in ground changed"].startswith("“better” −0.50 points")
+    assert found["Worse than “a” in ground changed"].startswith("“worse” +3.00 points")
+
+
+def test_of_several_rows_one_is_called_better_only_after_holms_correction() -> None:
+    # p = 0.03 by itself.
+    base, clear = [50.0, 60.0, 70.0], [49.0, 58.4, 68.0]
+    (alone,) = summary_sentences(sweep(a=base, b=clear))
+    assert groups(alone)[f"Better than “a” {IN_FID}"].startswith("“b” −1.5")
+    assert "corrected" not in alone
+    (among,) = summary_sentences(sweep(a=base, b=clear, c=[51.0, 58.0, 70.5], d=[50.0, 61.0, 71.0]))
+    assert list(groups(among)) == [f"No clear winner against “a” {IN_FID}"]
+    assert "“b” −1.5 (95 % CI −2.8 to −0.3, corrected p = 0.1" in among
+
+
+def test_the_first_sentence_counts_collapsed_trials_by_row() -> None:
+    def trials(row: str, *of_seeds: tuple[float, str]) -> list[dict[str, object]]:
+        return [
+            finished(row, seed, last__fid=fid, last__epoch=6.0, collapsed=epoch)
+            for seed, (fid, epoch) in enumerate(of_seeds)
+        ]
+
+    gone = trials("b", (400.0, "6"), (401.0, "6"), (402.0, "6"))
+    some = trials("c", (1.5, "3"), (2.6, ""), (99.0, "6"))
+    first, quality = summary_sentences(make([*trials("a", (1.0, ""), (2.0, ""), (3.0, "")), *gone, *some]))
+    assert first.endswith(": 3 of 3 trials of “b” and 1 of 3 trials of “c”.")
+    assert groups(quality)["No seed to compare with “a”"] == "“b”"
+    assert "“c” +0.6 (95 % CI" in quality and "2 seeds" in quality
+    first, nothing = summary_sentences(make([*gone, *some]))
+    assert "“b”" in first and groups(nothing) == {"No seed to compare with “b”": "“c”"}
+    assert "3 of 3" in summary_sentences(make(gone))[0]
+
+
+def test_rows_that_are_not_told_apart_say_how_many_seeds_would_do() -> None:
+    # A difference of one standard deviation: 10 seeds in every textbook.
+    (quality,) = summary_sentences(sweep(a=[50.0, 60.0, 70.0], b=[50.0, 61.0, 72.0]))
+    assert quality.endswith("3 seeds; about 10 would show it).")
+
+
+def test_no_seeds_are_asked_for_where_a_row_is_told_apart_or_equal_or_has_one_seed() -> None:
+    for of_b in ([40.0, 51.0, 60.0], [50.0, 60.0, 70.0], [1.0]):
+        assert "would show" not in " ".join(summary_sentences(sweep(a=[50.0, 60.0, 70.0], b=of_b)))
+
+
+def test_a_difference_of_next_to_nothing_needs_more_seeds_than_anyone_has() -> None:
+    (quality,) = summary_sentences(sweep(a=[50.0, 60.0], b=[150.0, -39.999]))
+    assert quality.endswith("; more than 1000 would show it).")

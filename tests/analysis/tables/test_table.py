@@ -213,10 +213,44 @@ def test_a_score_that_is_not_finite_is_left_out_with_a_footnote() -> None:
     assert found.notes == ("a, seed 0: left out, not finite: last/fid, best/fid",)
 
 
-def test_a_collapsed_trial_counts_and_is_named_in_a_footnote() -> None:
+def collapsing(row: str, *of_seeds: tuple[float, str]) -> list[dict[str, object]]:
+    """Trials of six epochs with a FID and the last collapsed epoch."""
+    return [
+        finished(row, seed, last__fid=fid, best__fid=fid - 1, last__epoch=6.0, cost__device_hours=1.0, collapsed=epoch)
+        for seed, (fid, epoch) in enumerate(of_seeds)
+    ]
+
+
+def test_a_trial_that_collapsed_and_recovered_keeps_its_scores_with_a_footnote() -> None:
+    found = made(*collapsing("a", (1.0, ""), (3.0, "5")))
+    assert found.cells.loc["a", ["n", "FID, last ↓"]].to_list() == ["2", "2.0 ± 1.4"]
+    assert found.notes == ("a, seed 1: collapsed, all translations were alike after epoch 5; it recovered",)
+
+
+def test_a_collapse_counts_as_recovered_where_the_last_epoch_is_not_recorded() -> None:
     found = made(finished("a", 0, last__fid=1.0), finished("a", 1, last__fid=3.0, collapsed="7"))
     assert "2.0 ± 1.4" in found.cells.loc["a"].to_list()
     assert found.notes == ("a, seed 1: collapsed, all translations were alike after epoch 7",)
+
+
+def test_a_trial_that_ended_collapsed_is_counted_and_in_no_mean_or_difference() -> None:
+    runs = [*collapsing("a", (1.0, ""), (3.0, ""), (4.0, "")), *collapsing("b", (2.0, ""), (5.0, ""), (400.0, "6"))]
+    found = made(*runs)
+    row = found.cells.loc["b"]
+    assert row["n"] == "2 of 3, 1 collapsed [1]"
+    assert (row["FID, last ↓"], row["FID, best ↓"]) == ("3.5 ± 2.1", "2.5 ± 2.1")
+    assert row["Δ to a (95 % CI)"] == "+1.5 (−4.9 to +7.9)"
+    assert found.notes == ("[1] b, seed 2: collapsed: all translations were alike after epoch 6, the last",)
+    assert table(make(runs, price_per_hour=2.0), NO_PAPER).cells.loc["b"].iloc[-1] == "2.00 ± 0.00 (n = 3)"
+
+
+def test_rows_of_which_every_trial_collapsed_have_dashes_and_no_nan() -> None:
+    gone = [*collapsing("b", (400.0, "6"), (401.0, "6"))]
+    for runs in ([*collapsing("a", (1.0, ""), (2.0, "")), *gone], [*gone, *collapsing("c", (1.0, ""))], gone):
+        found = made(*runs)
+        assert found.cells.loc["b", "n"] == "0 of 2, 2 collapsed [1]"
+        assert found.cells.loc["b", "FID, last ↓"] == DASH
+        assert "nan" not in found.cells.to_string() and len(found.notes) == 2
 
 
 def test_a_row_that_is_called_as_the_source_is_keeps_its_name() -> None:
@@ -229,3 +263,27 @@ def test_old_records_without_settings_say_so_and_how_to_add_them() -> None:
     found = table(make(runs, settings={"a": {}, "b": {}}), NO_PAPER)
     assert "first row is taken as the baseline" in found.notes[-1] and "just sweep mine" in found.notes[-1]
     assert next(iter(found.cells)) == "n"
+
+
+def content(row: str, *of_seeds: float) -> list[dict[str, object]]:
+    return [finished(row, seed, last__fid=9.0, last__object_iou=iou) for seed, iou in enumerate(of_seeds)]
+
+
+def test_a_star_marks_what_is_told_apart_in_the_difference_and_in_content() -> None:
+    runs = [*content("a", 0.50, 0.60, 0.70), *content("b", 0.61, 0.70, 0.80), *content("c", 0.55, 0.50, 0.80)]
+    for run in runs:
+        run["last/fid"] = {"a": 10.0, "b": 10.0, "c": 15.0}[str(run["row"])] + float(str(run["seed"]))
+    cells = made(*runs).cells
+    assert list(cells["overlap (IoU), last ↑"]) == ["0.600 ± 0.100", "0.703 ± 0.095 *", "0.617 ± 0.161"]
+    assert list(cells["Δ to a (95 % CI)"]) == ["baseline", "+0.0 (+0.0 to +0.0)", "+5.0 (+5.0 to +5.0) *"]
+
+
+def test_a_difference_that_the_digits_do_not_show_has_no_star() -> None:
+    runs = [finished(row, seed, last__fid=fid) for row, fid in (("a", 10.0), ("b", 10.0001)) for seed in range(3)]
+    assert list(made(*runs).cells["Δ to a (95 % CI)"]) == ["baseline", "+0.0 (+0.0 to +0.0)"]
+
+
+def test_a_single_row_or_seed_of_content_has_no_star_and_no_nan() -> None:
+    for runs in (content("a", 0.5, 0.6), [*content("a", 0.5), *content("b", 0.9)]):
+        text = made(*runs).cells.to_string()
+        assert "*" not in text and "nan" not in text

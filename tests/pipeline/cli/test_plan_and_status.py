@@ -121,3 +121,22 @@ def test_a_plan_draws_no_large_set_of_images(project: Path) -> None:
     assert not list(Path(".cache").glob("data/*"))
     notes = _notes(planned, [], verbose=False)
     assert any("not drawn yet" in note for note in notes)
+
+
+def test_a_plan_says_how_many_seeds_would_tell_recorded_rows_apart(
+    project: Path, tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = (*tiny_overrides, "seeds=[0,1,2]")
+    register(project, overrides)
+    client = MlflowClient(f"sqlite:///{(project / 'mlflow.db').absolute()}")
+    done = plan_sweep(load_sweep("mine"), overrides).trials
+    for planned in done:
+        assert planned.record is not None
+        shift = 1.0 + planned.trial.seed if planned.trial.row == "CycleGAN" else 0.0
+        client.log_metric(planned.record.run_id, "last/fd_small_conv", 10.0 + shift)
+        if planned.trial.seed != 1:
+            client.set_terminated(planned.record.run_id, "FINISHED")
+    assert pipeline(["plan", "mine", *tiny_overrides, "seeds=[0,1]"]) == 0
+    assert "Seeds needed" not in capsys.readouterr().out
+    assert pipeline(["plan", "mine", *overrides]) == 0
+    assert "FD (small-conv): “CycleGAN” 7 / 18 (difference +2.00, spread 1.41, 2 seeds)." in capsys.readouterr().out

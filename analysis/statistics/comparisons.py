@@ -1,0 +1,81 @@
+"""Which rows are told apart from the default row: paired t-tests over seeds, corrected for many rows; pure."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+from scipy.special import stdtr, stdtrit
+
+from analysis.records.names import cost_metric, metric_of
+from analysis.records.schema import SweepRecord
+from analysis.statistics.estimates import CONFIDENCE, Estimate, differences, rows_scored_differently
+
+LEVEL = 1 - CONFIDENCE
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A row compared with another one by one metric.
+
+    difference: paired by seed. p: of the paired t-test, with Holm's correction for the number of `tests`; nan for
+    fewer than two pairs. told_apart: whether the row is called better or worse, that is, p < 5 %, and the digits of a
+    table show a difference.
+    """
+
+    difference: Estimate
+    p: float
+    tests: int
+    told_apart: bool
+
+
+def compare_rows(record: SweepRecord, values: pd.DataFrame, metric: str) -> dict[str, Comparison]:
+    """Return the comparison of each row with the default row; by a score, only of rows that were scored alike."""
+    otherwise = set[str]() if is_cost(metric) else rows_scored_differently(record)
+    found = differences(values, metric, record.default)
+    rows = [row.row for row in record.rows if row.row != record.default and row.row not in otherwise]
+    return compare({row: found[row] for row in rows}, metric)
+
+
+def is_cost(metric: str) -> bool:
+    """Return whether a recorded metric is a cost and no score."""
+    return metric.startswith(cost_metric(""))
+
+
+def compare(found: Mapping[str, Estimate], metric: str) -> dict[str, Comparison]:
+    """Return the comparisons of paired differences in a metric. All of them are one family of tests."""
+    digits = metric_of(metric).digits
+    adjusted = holm({row: paired_p(difference) for row, difference in found.items()})
+    tests = sum(not math.isnan(p) for p in adjusted.values())
+    return {
+        row: Comparison(difference, adjusted[row], tests, adjusted[row] < LEVEL and round(difference.mean, digits) != 0)
+        for row, difference in found.items()
+    }
+
+
+def paired_p(difference: Estimate) -> float:
+    """Return the two-sided p value of a paired t-test; nan for fewer than two pairs."""
+    if difference.n < 2:
+        return math.nan
+    if difference.std == 0:
+        return 1.0 if difference.mean == 0 else 0.0
+    t = abs(difference.mean) * math.sqrt(difference.n) / difference.std
+    return float(2 * stdtr(difference.n - 1, -t))
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Return p values with the step-down correction of Holm (Scandinavian Journal of Statistics 6, 1979).
+
+    nan counts as no test, and stays nan.
+    """
+    known = sorted((p, row) for row, p in p_values.items() if not math.isnan(p))
+    adjusted, largest = dict.fromkeys(p_values, math.nan), 0.0
+    for at, (p, row) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - at) * p))
+        adjusted[row] = largest
+    return adjusted
+
+
+def detectable_ratio(pairs: int, level: float) -> float:
+    """Return the smallest ratio of a mean difference to its standard deviation that has p < level."""
+    return float(stdtrit(pairs - 1, 1 - level / 2)) / math.sqrt(pairs)

@@ -1,0 +1,118 @@
+"""Sentences on rows compared with another one, which claim no more than paired t-tests over seeds support; pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from analysis.records.names import CONTENT_SCORES, last_metric, metric_of
+from analysis.records.schema import SweepRecord
+from analysis.statistics.collapse import collapsed_counts
+from analysis.statistics.comparisons import LEVEL, Comparison, is_cost
+from analysis.statistics.power import MOST_SEEDS, seeds_needed
+from analysis.tables.table import signed
+
+# Rows that a sentence names; the others are counted.
+MOST_NAMED = 4
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How sentences about a metric begin, for rows with lower, higher, unclear and equal values; and its unit.
+
+    {} stands for what rows are compared with.
+    """
+
+    lower: str
+    higher: str
+    unclear: str
+    equal: str
+    unit: str = ""
+
+
+def score_wording(score: str) -> Wording:
+    """Return the wording for a score such as 'fid', of which lower or higher is better."""
+    metric = metric_of(last_metric(score))
+    sides = ("Better than", "Worse than") if metric.better == "lower" else ("Worse than", "Better than")
+    end = f"in {metric.label}" if score in CONTENT_SCORES else f"in {metric.label} at the end of training"
+    starts = (f"{start} {{}} {end}" for start in (*sides, "No clear winner against", "Equal to"))
+    return Wording(*starts, unit=" points" if metric.unit == "%" else "")
+
+
+def difference_sentences(
+    found: Mapping[str, Comparison], metric: str, wording: Wording, reference: str, incomparable: Sequence[str] = ()
+) -> list[str]:
+    """Return a sentence for each group of rows: lower, higher, unclear, equal, one seed, no seed, incomparable.
+
+    found: comparisons with the reference by row. incomparable: rows whose scores were measured differently.
+    """
+    digits = metric_of(metric).digits
+    differences = {row: one.difference for row, one in found.items()}
+    known = {row: line for row, line in differences.items() if line.n > 1}
+    equal = [row for row, line in known.items() if not (round(line.low, digits) or round(line.high, digits))]
+    clear = [row for row in known if row not in equal and found[row].told_apart]
+    groups = {
+        wording.lower: [row for row in clear if known[row].mean < 0],
+        wording.higher: [row for row in clear if known[row].mean > 0],
+        wording.unclear: [row for row in known if row not in (*clear, *equal)],
+    }
+    sentences = [
+        f"{start.format(reference)}: {named(_spelt(row, found[row], metric, wording.unit) for row in rows)}."
+        for start, rows in groups.items()
+        if rows
+    ]
+    rest = {
+        wording.equal.format(reference): equal,
+        "Only one seed, so no conclusion": [row for row, line in differences.items() if line.n == 1],
+        f"No seed to compare with {reference}": [row for row, line in differences.items() if not line.n],
+        "Not compared, because the score was measured differently": list(incomparable),
+    }
+    return sentences + [f"{start}: {named(map(quoted, rows))}." for start, rows in rest.items() if rows]
+
+
+def collapse_sentences(record: SweepRecord) -> list[str]:
+    """Return which trials have collapsed, in at most one sentence."""
+    planned, collapsed = Counter(trial["row"] for trial in record.trials), collapsed_counts(record)
+    rows = [f"{count} of {planned[row]} trials of {quoted(row)}" for row, count in collapsed.items()]
+    return [f"Collapsed (all translations alike) and left out of scores: {named(rows)}."] if rows else []
+
+
+def quoted(row: str) -> str:
+    """Return a row's name in quotation marks, since it may be words like any other."""
+    return f"“{row}”"
+
+
+def named(texts: Iterable[str]) -> str:
+    """Join texts about rows; beyond the first few they are only counted."""
+    rows = list(texts)
+    parts, more = rows[:MOST_NAMED], len(rows) - MOST_NAMED
+    parts += [f"{more} more"] if more > 0 else []
+    return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
+
+
+def spelt_p(p: float) -> str:
+    """Return a p value as text."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def seeds_for(found: Comparison, share: float = 1) -> str:
+    """Return how many seeds would show a share of the difference seen; '' if none was seen.
+
+    The level is that of the first step of Holm's correction, which is the strictest.
+    """
+    line = found.difference
+    if not line.mean or line.n < 2:
+        return ""
+    seeds = seeds_needed(share * line.mean, line.std, LEVEL / found.tests)
+    return str(seeds) if seeds else f"more than {MOST_SEEDS}"
+
+
+def _spelt(row: str, found: Comparison, metric: str, unit: str) -> str:
+    """Return a row with its difference and the interval; behind an unclear score, how many seeds would show as much."""
+    line, digits = found.difference, metric_of(metric).digits
+    mean, low, high = (signed(value, digits) for value in (line.mean, line.low, line.high))
+    if low == high:
+        return f"{quoted(row)} {mean}{unit} (in all {line.n} seeds)"
+    tested = f"corrected {spelt_p(found.p)}, " if found.tests > 1 else ""
+    needed = "" if found.told_apart or is_cost(metric) else seeds_for(found)
+    advice = f"; {'about ' if needed.isdigit() else ''}{needed} would show it" if needed else ""
+    return f"{quoted(row)} {mean}{unit} (95 % CI {low} to {high}, {tested}{line.n} seeds{advice})"
