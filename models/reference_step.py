@@ -42,7 +42,7 @@ def reference_optimizers(
 def reference_step(
     objective: Objective, optimizers: Mapping[str, torch.optim.Optimizer], batch: Batch, draws: Any
 ) -> dict[str, Tensor]:
-    """Take one step of every phase with the given draws, as `train_step` does. Return the detached losses as 'phase/name'.
+    """Take one step of every phase, with what `sample_step` drew. Return the detached losses as 'phase/name'.
 
     A phase drops only its own gradients before its losses, so those of other phases are in memory beside its graph.
     """

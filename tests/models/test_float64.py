@@ -61,9 +61,9 @@ def test_steps_in_float64_make_no_narrower_tensor(model: str, execution: Executi
     a, b = 2 * torch.rand(2, 2, 3, 32, 32, generator=rng, dtype=torch.float64) - 1
     with FloatTypes() as types:
         # The second step reads the pools and queues that the first one has filled.
-        losses = [
-            train_step(objective, optimizers, Batch(a, b), sample_step(objective, 2, rng), execution) for _ in "12"
+        reports = [
+            train_step(objective, optimizers, Batch(a, b), sample_step(objective, 2, rng), execution) for _ in range(2)
         ]
     narrow = {str(dtype): names for dtype, names in types.operations.items() if dtype != torch.float64}
     assert not narrow
-    assert all(loss.dtype == torch.float64 for step in losses for loss in step.values())
+    assert all(loss.dtype == torch.float64 for report in reports for loss in report.values())
