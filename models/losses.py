@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.negatives import Negatives, Patches
+from models.networks.layers import float32_or_wider
 
 
 def lsgan(scores: Tensor, *, real: bool) -> Tensor:
     """Return the mean squared distance of the scores to 1 (real) or 0 (fake) (Mao et al., ICCV 2017)."""
-    wide = scores.float()
+    wide = scores.to(float32_or_wider(scores.dtype))
     return F.mse_loss(wide, wide.new_full((), float(real)).expand_as(wide))
 
 

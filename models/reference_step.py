@@ -5,6 +5,7 @@ Benchmarks compare our step's memory and operations with this one (docs/reproduc
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from models.image_pool import ImagePool, PoolChoices
 from models.images import with_channels
 from models.losses import lsgan
 from models.networks.discriminator import Discriminator
-from models.objective import Batch, Objective, frozen, on_device, sample_step
+from models.objective import Batch, Objective, frozen, on_device
 
 
 def build_reference(config: ModelConfig, shape: ImageShape, rng: torch.Generator) -> "ReferenceCUT | ReferenceCycleGAN":
@@ -39,13 +40,13 @@ def reference_optimizers(
 
 
 def reference_step(
-    objective: Objective, optimizers: Mapping[str, torch.optim.Optimizer], batch: Batch, rng: torch.Generator
+    objective: Objective, optimizers: Mapping[str, torch.optim.Optimizer], batch: Batch, draws: Any
 ) -> dict[str, Tensor]:
-    """Take one step of every phase. Return the detached losses as 'phase/name'.
+    """Take one step of every phase, with what `sample_step` drew. Return the detached losses as 'phase/name'.
 
     A phase drops only its own gradients before its losses, so those of other phases are in memory beside its graph.
     """
-    fakes = objective.generate(batch, sample_step(objective, len(batch.a), rng))
+    fakes = objective.generate(batch, draws)
     report: dict[str, Tensor] = {}
     for phase in objective.phases:
         optimizers[phase].zero_grad()

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from models.configs import GeneratorConfig
 from models.images import check_images, check_shape
-from models.networks.layers import BlurDown, BlurUp, InstanceNorm, run_layers
+from models.networks.layers import BlurDown, BlurUp, InstanceNorm, float32_or_wider, run_layers
 
 
 class ResidualBlock(nn.Module):
@@ -76,7 +76,7 @@ class Generator(nn.Module):
         """
         check_shape("image", image, self.in_channels)
         translation, features = _run_stages(self.stages.items(), image, set(layers), recompute=self.recompute)
-        return translation.float(), features
+        return translation.to(float32_or_wider(translation.dtype)), features
 
     def encode(self, image: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
         """Return the features of the given layers. Stops after the last of them."""

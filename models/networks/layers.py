@@ -64,14 +64,14 @@ class InstanceNorm(nn.Module):
 
     Layer normalisation over (H, W) is the same function, and so is batch normalisation of one image. torch's own
     instance norm is not used: on the CPU its backward pass is wrong for a single image whose gradient arrives
-    channels-last (docs/decisions.md). Statistics are always in float32.
+    channels-last (docs/decisions.md). Statistics are in float32 or wider.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         if not _by_pixels(x):
             return F.layer_norm(x, x.shape[-2:], eps=EPSILON)
         # Without a float32 scale, the statistics of bf16 images would be in bf16.
-        one = torch.ones(x.shape[1], device=x.device)
+        one = torch.ones(x.shape[1], device=x.device, dtype=float32_or_wider(x.dtype))
         normalise = partial(F.batch_norm, running_mean=None, running_var=None, weight=one, training=True, eps=EPSILON)
         if len(x) == 1:
             return normalise(x)
@@ -122,6 +122,11 @@ def _in_turn(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
 
 def _has_weights(layer: nn.Module) -> bool:
     return next(layer.parameters(), None) is not None
+
+
+def float32_or_wider(dtype: torch.dtype) -> torch.dtype:
+    """Return the type in which results of autocast are kept: float32 for narrower ones, else the type itself."""
+    return torch.promote_types(dtype, torch.float32)
 
 
 def is_channels_last(x: Tensor) -> bool:

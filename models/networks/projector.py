@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from models.networks.layers import is_channels_last
+from models.networks.layers import float32_or_wider, is_channels_last
 
 PatchIds = Mapping[str, Tensor]
 
@@ -60,7 +60,7 @@ class Projector(nn.Module):
 
 
 def normalise(x_BPD: Tensor) -> Tensor:
-    """Divide by the length, in float32. The reference code's 1e-7 keeps a zero vector finite."""
-    x_BPD = x_BPD.float()
+    """Divide by the length, in float32 or wider. The reference code's 1e-7 keeps a zero vector finite."""
+    x_BPD = x_BPD.to(float32_or_wider(x_BPD.dtype))
     length_BP1 = cast(Tensor, torch.linalg.vector_norm(x_BPD, dim=-1, keepdim=True))  # pyright: ignore[reportUnknownMemberType]
     return x_BPD / (length_BP1 + 1e-7)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from models.configs import CUTConfig
-from models.objective import Batch
+from models.objective import Batch, sample_step
 from models.reference_step import build_reference, reference_optimizers, reference_step
 from pipeline.config.schema import Config, FolderConfig
 from pipeline.data.batches import UnpairedBatches
@@ -57,7 +57,8 @@ def take_steps(
         for number in numbers:
             batch, rng = _batch(config, batches, number)
             images = in_model_range(batch)
-            reference_step(objective, optimizers, Batch(images.a.to(device), images.b.to(device)), rng)
+            draws = sample_step(objective, len(images.a), rng)
+            reference_step(objective, optimizers, Batch(images.a.to(device), images.b.to(device)), draws)
             yield
         return
     keep_freed_memory()

@@ -84,5 +84,5 @@ def prepare_step(state: TrainState, batch: Batch, rng: torch.Generator, counts: 
 
 
 def in_model_range(batch: Batch) -> Batch:
-    """Return the batch in float32 and [-1, 1]."""
+    """Return the batch as floats in [-1, 1]. Bits become float32."""
     return Batch(to_model_range(batch.a), to_model_range(batch.b))

@@ -87,11 +87,12 @@ def count_step(config: Config, *, plain: bool = False) -> StepCost:
     optimizers = make(objective, config.train.learning_rate, (config.train.beta1, config.train.beta2))
 
     def run() -> None:
-        batch, rng = _batch(config, fake), rng_where(flipping=not plain)
+        batch = _batch(config, fake)
+        draws = sample_step(objective, len(batch.a), rng_where(flipping=not plain))
         if plain:
-            reference_step(objective, optimizers, batch, rng)
+            reference_step(objective, optimizers, batch, draws)
         else:
-            train_step(objective, optimizers, batch, sample_step(objective, len(batch.a), rng), execution)
+            train_step(objective, optimizers, batch, draws, execution)
 
     with FlopCounterMode(display=False) as operations:
         run()

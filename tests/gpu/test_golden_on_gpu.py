@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_golden import CASES, CUT_CASES, cut_of, cyclegan_of, follows, randomness_of
+from golden_cases import CASES, CUT_CASES, cut_of, cyclegan_of, follows, randomness_of
 from torch.utils._pytree import tree_map_only
 
 from models.execution import Execution

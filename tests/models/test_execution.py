@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_golden import CASES, CUT_CASES, cut_of, cyclegan_of, follows, randomness_of
+from golden_cases import CASES, CUT_CASES, cut_of, cyclegan_of, follows, randomness_of
 
 from models.execution import Execution, apply_execution
 from models.networks.layers import BlurDown, BlurUp, InstanceNorm, is_channels_last

@@ -1,23 +1,16 @@
-"""The models against values of the released reference code.
-
-The cases lie in tests/golden, or in the folder that GOLDEN_DIR names; networks take their widths, depths and sizes
-from the weights and images of a case.
-"""
+"""The models against values of the released reference code (tests/helpers/golden_cases.py)."""
 
 import copy
 import os
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from golden_cases import CASES, CUT_CASES, CYCLEGAN_CASES, cut_of, cyclegan_of, fill_from, follows, randomness_of
+from torch import Tensor
 
-from models import configs, reference_checkpoint
-from models.configs import ImageShape
-from models.cut import CUTObjective, CUTRandomness
+from models.cut import CUTObjective
 from models.cyclegan import CycleGANObjective
 from models.losses import lsgan
 from models.networks.generator import Generator
@@ -25,65 +18,18 @@ from models.networks.layers import InstanceNorm
 from models.objective import Batch, sample_step
 from models.reference_checkpoint import (
     layers_of,
-    load_reference_weights,
     read_discriminator,
     read_generator,
     read_projector,
     reference_networks,
+    reference_weights,
 )
+from models.reference_step import build_reference, reference_optimizers, reference_step
 from pipeline.config.schema import TrainConfig
 from pipeline.training.loop import train_step
 from pipeline.training.state import Optimizers, make_optimizers
 
-GOLDEN = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parent.parent / "golden"))
-FILES = {path.stem: path for path in sorted(GOLDEN.glob("*.pt"))}
-assert FILES, f"no golden cases in {GOLDEN}"
-CASES = {name: torch.load(path, weights_only=True) for name, path in FILES.items()}
-CUT_CASES = [name for name, case in CASES.items() if "G" in case]
-CYCLEGAN_CASES = [name for name, case in CASES.items() if "G_A" in case]
 SINGLE_IMAGE_CUT_CASES = [name for name in CUT_CASES if len(CASES[name]["real_A"]) == 1]
-
-
-def cut_of(case: dict[str, Any]) -> CUTObjective:
-    generator, discriminator = read_generator(case["G"], "G"), read_discriminator(case["D"], "D")
-    config = replace(
-        configs.CUT,
-        generator=generator.config,
-        discriminator=discriminator.config,
-        temperature=case["temperature"],
-        places=layers_of(case["nce_layers"], generator),
-        num_patches=case["num_patches"],
-        projection_units=case["netF_nc"],
-        negatives=("minibatch",) if case["all_negatives_from_minibatch"] else ("internal",),
-        nce_weight=case["lambda_NCE"],
-        identity_weight=float(case["nce_idt"]),
-        flip_equivariance="flipped" in case,
-    )
-    objective = CUTObjective(config, shape_of(case), torch.Generator())
-    fill_from(case, objective)
-    return objective
-
-
-def cyclegan_of(case: dict[str, Any]) -> CycleGANObjective:
-    config = configs.CycleGANConfig(
-        generator=read_generator(case["G_A"], "G_A").config,
-        discriminator=read_discriminator(case["D_A"], "D_A").config,
-        cycle_weight=case["lambda_A"],
-        identity_weight=case["lambda_identity"],
-    )
-    objective = CycleGANObjective(config, shape_of(case), torch.Generator())
-    fill_from(case, objective)
-    return objective
-
-
-def shape_of(case: dict[str, Any]) -> ImageShape:
-    (_, channels_a, height, width), (_, channels_b, _, _) = case["real_A"].shape, case["real_B"].shape
-    return ImageShape(height, width, channels_a, channels_b)
-
-
-def fill_from(case: dict[str, Any], objective: CUTObjective | CycleGANObjective) -> None:
-    for name, network in reference_networks(objective).items():
-        load_reference_weights(network, case[name], name)
 
 
 def step(objective: CUTObjective | CycleGANObjective, case: dict[str, Any], draws: Any) -> dict[str, Tensor]:
@@ -103,33 +49,6 @@ def assert_moments_follow(optimizers: Optimizers, case: dict[str, Any]) -> None:
             assert parameter.grad is not None
             torch.testing.assert_close(state["exp_avg"], (1 - case["beta1"]) * parameter.grad)
             torch.testing.assert_close(state["exp_avg_sq"], (1 - case["beta2"]) * parameter.grad**2)
-
-
-def follows(network: nn.Module, after: dict[str, Tensor], lr: float) -> str:
-    """'' where each weight is what the reference has after the step, else the first that is not.
-
-    Adam's first step is lr * sign(gradient): where a gradient is rounding alone (a bias before a norm, or a thousandth
-    of its tensor's largest), its sign is random, so there a weight may differ by two steps. Elsewhere one weight
-    of a network in a thousand may.
-    """
-    theirs = copy.deepcopy(network)
-    load_reference_weights(theirs, after, "after the step")
-    gradients = {name: parameter.grad for name, parameter in network.named_parameters() if parameter.grad is not None}
-    compared = astray = total = 0
-    for (name, ours), expected in zip(network.state_dict().items(), theirs.state_dict().values(), strict=True):
-        difference = (ours - expected).abs()
-        if name not in gradients:  # a filter, not trained
-            if not torch.equal(ours, expected):
-                return name
-            continue
-        gradient, of_its_weight = gradients[name].abs(), gradients[f"{name.rpartition('.')[0]}.weight"].abs()
-        settled = gradient > max(1e-3 * float(gradient.max()), 1e-4 * float(of_its_weight.max()))
-        total, compared = total + ours.numel(), compared + int(settled.sum())
-        astray += int((difference[settled] >= 2e-5).sum())
-        if not (difference < 2.05 * lr).all() or astray > sum(tensor.numel() for tensor in after.values()) // 1000:
-            return name
-    assert compared > 0.85 * total
-    return ""
 
 
 @pytest.mark.parametrize("name", CUT_CASES)
@@ -195,18 +114,33 @@ def test_generators_step_for_a_single_image_equals_the_reference_but_for_torchs_
         # Cases from a machine without that error; the committed ones have it.
         assert "GOLDEN_DIR" in os.environ
         return
-    right = reference_checkpoint.reference_weights(reference_generator_after(case))
+    right = reference_weights(reference_generator_after(case))
     assert not follows(objective.generator, right, case["lr"])
     monkeypatch.setattr(InstanceNorm, "forward", lambda _, x: F.instance_norm(x))
     assert not follows(reference_generator_after(case), case["G_after"], case["lr"])
 
 
-def randomness_of(case: dict[str, Any], objective: CUTObjective) -> CUTRandomness:
-    ids = {
-        domain: dict(zip(objective.positions, case[f"patch_ids_{domain.upper()}"], strict=True))
-        for domain in objective.domain_weights
-    }
-    return CUTRandomness(case.get("flipped", False), ids)
+@pytest.mark.parametrize("name", CUT_CASES)
+def test_step_leaves_the_weights_of_dead_units_as_they_are(name: str) -> None:
+    """All units but one of the last head are dead: no patch reaches them, and their gradient is exactly 0."""
+    case = copy.deepcopy(CASES[name])
+    head = f"mlp_{case['nce_layers'].count(',')}"
+    case["F"][f"{head}.0.bias"][:-1] = -100.0
+    ours = cut_of(case)
+    theirs: Any = build_reference(ours.config, ours.shape, torch.Generator())
+    fill_from(case, theirs)
+    draws = randomness_of(case, ours)
+    step(ours, case, draws)
+    optimizers = reference_optimizers(theirs, case["lr"], (case["beta1"], case["beta2"]))
+    reference_step(theirs, optimizers, Batch(case["real_A"], case["real_B"]), draws)
+
+    after = reference_weights(theirs.projector)
+    for weight in (f"{head}.0.weight", f"{head}.0.bias"):
+        assert torch.equal(after[weight][:-1], case["F"][weight][:-1])
+        assert not follows(ours.projector, after, case["lr"])
+        moved = after[weight].clone()
+        moved[0] += case["lr"]
+        assert follows(ours.projector, after | {weight: moved}, case["lr"])
 
 
 def reference_generator_after(case: dict[str, Any]) -> Generator:

@@ -1,4 +1,4 @@
-"""Each change of the method, made on a copy of the code, makes the golden test fail."""
+"""Each change of the method, made on a copy of the code, makes the golden tests fail."""
 
 import shutil
 import subprocess
@@ -30,18 +30,24 @@ CHANGES = {
     "Adam's beta 2": ("pipeline/config/schema.py", "beta2: Decay = 0.999", "beta2: Decay = 0.9"),
     "Adam's betas not handed on": ("pipeline/training/state.py", "betas=betas", "betas=(0.9, 0.999)"),
     "mean over layers": ("models/cut.py", "torch.stack(terms).mean()", "torch.stack(terms).sum()"),
+    "Adam's epsilon": ("pipeline/training/state.py", "betas=betas,", "betas=betas, eps=1e-6,"),
+    "images that pools hand out": ("models/image_pool.py", "torch.where(hands_out, earlier, fake)", "fake"),
+    "images that pools keep": ("models/image_pool.py", "torch.where(keeps, fake, earlier)", "earlier"),
+    "float64 of the GAN's loss": ("models/losses.py", "scores.to(float32_or_wider(scores.dtype))", "scores.float()"),
     "weight of the identity": ("models/configs.py", '"a": weight / (1 + identity)', '"a": weight'),
 }
 
 
 def copy_of_the_code(folder: Path) -> Path:
-    for package in ("models", "pipeline", "tests/models", "tests/golden"):
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for package in ("models", "pipeline", "tests/models", "tests/helpers", "tests/golden"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 
 def golden_test(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "tests/models/test_golden.py"]
+    tests = ["tests/models/test_golden.py", "tests/models/test_ten_steps.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 

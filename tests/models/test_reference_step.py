@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_golden import CASES, cut_of, cyclegan_of, fill_from, follows, randomness_of
+from golden_cases import CASES, cut_of, cyclegan_of, fill_from, follows, randomness_of
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -76,7 +76,13 @@ def reference_steps(config: ModelConfig, shape: ImageShape, *, flipped: bool, fa
             return replace(randomness, flipped=flipped), counts
 
         objective.sample_randomness = sample_with_flip
-    return lambda: reference_step(objective, optimizers, batch, torch.Generator().manual_seed(1))
+    rng = torch.Generator().manual_seed(1)
+    return lambda: reference_step(objective, optimizers, batch, sample_step(objective, len(batch.a), rng))
+
+
+def one_reference_step(objective: Any) -> dict[str, torch.Tensor]:
+    draws = sample_step(objective, 1, torch.Generator())
+    return reference_step(objective, reference_optimizers(objective, RATE, BETAS), batch_of(ImageShape(32, 32)), draws)
 
 
 def cost(step: Callable[[], object]) -> tuple[float, float]:
@@ -99,12 +105,10 @@ def test_reference_step_has_our_losses_and_ends_with_our_weights(name: str) -> N
     ours: Any = cut_of(case) if "G" in case else cyclegan_of(case)
     theirs: Any = build_reference(ours.config, ours.shape, torch.Generator())
     fill_from(case, theirs)
-    if "G" in case:
-        ours.sample_randomness = theirs.sample_randomness = lambda *_: (randomness_of(case, ours), {})
     batch = Batch(case["real_A"], case["real_B"])
-    draws = sample_step(ours, len(batch.a), torch.Generator())
+    draws = randomness_of(case, ours) if "G" in case else sample_step(ours, len(batch.a), torch.Generator())
     expected = train_step(ours, make_optimizers(ours, RATE, BETAS), batch, draws)
-    found = reference_step(theirs, reference_optimizers(theirs, RATE, BETAS), batch, torch.Generator())
+    found = reference_step(theirs, reference_optimizers(theirs, RATE, BETAS), batch, draws)
 
     # CycleGAN's two discriminators are two phases there, and one here.
     renamed = {f"discriminator/{part}_{d}": f"discriminator_{d}/{part}" for part in ("real", "fake") for d in "ab"}
@@ -134,17 +138,13 @@ def test_sources_are_encoded_again_for_each_domain_and_scored_in_two_passes() ->
 
     note("encoder", objective.generator.stages["res1"])
     note("discriminator", objective.discriminator)
-    reference_step(
-        objective, reference_optimizers(objective, RATE, BETAS), batch_of(ImageShape(32, 32)), torch.Generator()
-    )
+    one_reference_step(objective)
     assert sizes == {"encoder": [2, 1, 1, 1, 1], "discriminator": [1, 1, 1]}
 
 
 def test_a_weight_of_zero_is_a_plain_gan() -> None:
     objective = build_reference(replace(small(CUT), nce_weight=0.0), ImageShape(32, 32), torch.Generator())
-    report = reference_step(
-        objective, reference_optimizers(objective, RATE, BETAS), batch_of(ImageShape(32, 32)), torch.Generator()
-    )
+    report = one_reference_step(objective)
     assert list(report) == ["discriminator/real", "discriminator/fake", "generator/adversarial"]
 
 
