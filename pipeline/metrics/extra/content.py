@@ -108,9 +108,10 @@ def _invented(parts: NDArray[np.uint16], near: NDArray[np.uint16], truth: Truth)
 
 
 def _correlation(pairs: list[tuple[int, int]]) -> float:
-    if len(pairs) < 2 or not np.ptp(pairs, axis=0).all():
+    one, other = np.array(pairs).reshape(-1, 2).T
+    if len(pairs) < 2 or not (np.ptp(one) and np.ptp(other)):
         return 0.0
-    return float(np.corrcoef(pairs, rowvar=False)[0, 1])
+    return float(cast(NDArray[np.float64], np.corrcoef(one, other))[0, 1])
 
 
 def _connected(mask: Masks) -> NDArray[np.uint16]:
