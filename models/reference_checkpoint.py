@@ -26,6 +26,8 @@ from models.networks.weights import load_weights, named_tensors
 Sizes = TypeVar("Sizes")
 Weights = Mapping[str, Tensor]
 Network = Generator | Discriminator | Projector
+# Its --netG is resnet_4blocks, resnet_6blocks or resnet_9blocks.
+REFERENCE_BLOCKS = (4, 6, 9)
 RESIDUAL_BLOCK = r"model\.(\d+)\.conv_block\."
 # Where the reference code's name begins in a name with a prefix.
 NAME = re.compile(r"(?:^|\.)(model\.\d|mlp_\d)")

@@ -1,8 +1,9 @@
 """just export: write the networks of a trial as files of the reference code."""
 
+import sys
 from pathlib import Path
 
-from models.reference_checkpoint import reference_networks, reference_weights
+from models.reference_checkpoint import REFERENCE_BLOCKS, reference_networks, reference_weights
 from pipeline.config.compose import refuse_other_parts
 from pipeline.errors import UserError
 from pipeline.inference.find import STORE_PARTS, find_checkpoint
@@ -20,4 +21,12 @@ def export(run: str, folder: Path, overrides: list[str]) -> int:
         path = folder / f"latest_net_{name}.pth"
         save_checkpoint(path, reference_weights(network))
         print(path)
+    blocks = trained.generator.config.blocks
+    if blocks not in REFERENCE_BLOCKS:
+        allowed = ", ".join(map(str, REFERENCE_BLOCKS))
+        print(
+            f"The generator has {blocks} residual blocks. The reference code cannot build that (--netG has {allowed}); "
+            f"just evaluate and just translate can. Train with model.generator.blocks=6 for files that it loads.",
+            file=sys.stderr,
+        )
     return 0

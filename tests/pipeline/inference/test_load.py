@@ -123,6 +123,16 @@ def test_if_the_last_checkpoint_is_damaged_the_one_before_serves_and_a_line_says
     assert str(before) in line and "damaged" in line
 
 
+@pytest.mark.parametrize("blocks", [5, 6])
+def test_export_says_that_the_reference_code_cannot_build_a_generator_of_five_blocks(
+    project: Path, tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str], blocks: int
+) -> None:
+    key, _, _ = train(*tiny_overrides, f"model.generator.blocks={blocks}", "train.decay_epochs=0")
+    capsys.readouterr()
+    assert main(["export", key, "exported"]) == 0
+    assert ("5 residual blocks" in capsys.readouterr().err) == (blocks == 5)
+
+
 def test_asking_for_a_run_lays_out_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["evaluate", "nothing"]) == 2
