@@ -145,7 +145,7 @@ COUNT, SIDE = 24, 64
 
 def striped(seed: int) -> tuple[np.ndarray, np.ndarray]:
     drawn = draw_pictures(COUNT, (SIDE, SIDE), seed, striped=True)
-    return drawn.images, drawn.masks
+    return drawn.images, ~drawn.ground
 
 
 def noisy(images: np.ndarray, strength: float) -> np.ndarray:

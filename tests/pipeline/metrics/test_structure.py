@@ -71,7 +71,7 @@ def test_edges_of_a_right_translation_are_kept_better_than_those_of_a_wrong_one(
     drawn = draw_pictures(COUNT, (SIDE, SIDE), 3, striped=False)
     y, x = np.mgrid[:SIDE, :SIDE]
     bars = np.where((0.8 * x + 0.6 * y) % 8 < 4, 238, 22)[..., None]
-    right = np.where(drawn.masks[..., None], bars, drawn.images).astype(np.uint8)
+    right = np.where(~drawn.ground[..., None], bars, drawn.images).astype(np.uint8)
     spoilt = np.where(
         np.random.default_rng(0).random((COUNT, 8, 8)).repeat(8, 1).repeat(8, 2)[..., None] < 0.2, bars, right
     )
@@ -190,7 +190,7 @@ def in_torchs_folder(offline: Path, weights: dict[str, Tensor], monkeypatch: pyt
 
 
 def test_structure_is_scored_by_weights_in_torchs_folder(in_torchs_folder: Path, wide: np.ndarray) -> None:
-    (metric,) = pair_metrics(MetricConfig(also=("dino_structure",), batch_size=4), NOTHING, None, CPU)
+    (metric,) = pair_metrics(MetricConfig(also=("dino_structure",), batch_size=4), NOTHING, CPU)
     assert set(metric.made_with) == {"dino-vit-b-8"}
     source = cut(wide).numpy()
     blurred = np.stack([cv2.GaussianBlur(image, (0, 0), 3) for image in cut(wide).permute(0, 2, 3, 1).numpy()])
