@@ -18,7 +18,8 @@ def read(document: Path) -> str:
 
 def prose(document: Path) -> list[str]:
     """The lines that a person wrote and can wrap: no tables, code, pictures or generated parts."""
-    text = re.sub(r"<!-- begin: just docs -->.*?<!-- end: just docs -->", "", read(document), flags=re.DOTALL)
+    generated = r"<!-- begin: just docs, (\w+) -->.*?<!-- end: just docs, \1 -->"
+    text = re.sub(generated, "", read(document), flags=re.DOTALL)
     text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     return [line for line in text.splitlines() if not line.startswith(("|", "    ", "![", "<"))]
 

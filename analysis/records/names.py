@@ -125,6 +125,7 @@ _LAST, _LAST_AND_BEST, _COST = {"last": "last"}, {"last": "last", "best": "best"
 _SECONDS = "Seconds per iteration: median after warm-up, one pair of images, without waiting for data."
 _MEMORY = "Peak memory: the most bytes of live tensors in a training step."
 _EFFICIENTNET = "EfficientNet-Lite0: 1280 features of a small ImageNet network. Its FD is no FID."
+_INFINITY = "∞: extrapolated to infinitely many images."
 _REPEATED = "Steps trained again: after a loss, those since the last checkpoint. Mean over trials."
 
 # Pairs of a Fréchet distance and the kernel distance of the same features. Rows are compared by the first Fréchet
@@ -147,6 +148,9 @@ SCORES: tuple[Metric, ...] = (
         note=_EFFICIENTNET,
         compared=True,
     ),
+    Metric("fid_infinity", "FID∞", "lower", 1, _LAST, note=_INFINITY),
+    Metric("fd_small_conv_infinity", "FD∞ (small-conv)", "lower", 2, _LAST, note=_INFINITY),
+    Metric("fd_efficientnet_lite0_infinity", "FD∞ (EfficientNet-Lite0)", "lower", 2, _LAST, note=_INFINITY),
     Metric("epoch", "best epoch", "neither", 0, {"best": ""}),
     Metric("kid", "KID", "lower", 4, _LAST),
     Metric("kd_small_conv", "KD (small-conv)", "lower", 3, _LAST),

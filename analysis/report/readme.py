@@ -14,13 +14,14 @@ from analysis.tables.formats import in_markdown, markdown_table
 from analysis.tables.summary import summary_sentences
 from analysis.tables.table import table
 
-EXPORT = Path("docs/results/stripes")
+# A folder of CSV files for each sweep.
+EXPORTS = Path("docs/results/stripes")
+EMBEDDED = Path("docs/embedded.md")
 README = Path("README.md")
+OF_README = EXPORTS / "ablation_negatives"
 BENCHMARKS = Path("docs/results/performance")
 PERFORMANCE = Path("docs/performance.md")
-# The text between these lines is generated.
-BEGIN, END = "<!-- begin: just docs -->", "<!-- end: just docs -->"
-# Columns that README has no room for.
+# Columns that documents have no room for.
 LEFT_OUT = (
     "last/kd_small_conv", "best/fd_small_conv", "best/epoch", "last/objects_lost", "last/objects_invented",
     "last/background_change",
@@ -29,28 +30,43 @@ PICTURED = "dots"
 
 
 def rebuild() -> None:
-    """Write the generated part of every document, and README's figure next to the CSV files."""
-    for name, content in pictures(EXPORT).items():
-        (EXPORT / name).write_bytes(content)
-    for document, generated in ((README, sweep_table(EXPORT)), (PERFORMANCE, benchmark_tables(BENCHMARKS))):
-        text = with_generated(document.read_text(encoding="utf-8"), generated, document)
-        document.write_text(text, encoding="utf-8")
+    """Write the generated parts of every document, and README's figure next to the CSV files."""
+    for name, content in pictures(OF_README).items():
+        (OF_README / name).write_bytes(content)
+    for document, parts in generated_parts(Path()).items():
+        text = document.read_text(encoding="utf-8")
+        document.write_text(with_generated(text, parts, document), encoding="utf-8")
 
 
-def with_generated(text: str, generated: str, document: Path) -> str:
-    """Return the document's text with the generated part between BEGIN and END.
+def generated_parts(root: Path) -> Mapping[Path, Mapping[str, str]]:
+    """Return the generated parts of each document by their names, from the files below the project's root."""
+    sweeps = {export.name: sweep_table(export) for export in sorted((root / EXPORTS).iterdir())}
+    return {
+        README: {OF_README.name: sweeps[OF_README.name]},
+        EMBEDDED: sweeps,
+        PERFORMANCE: {"benchmarks": benchmark_tables(root / BENCHMARKS)},
+    }
+
+
+def with_generated(text: str, parts: Mapping[str, str], document: Path) -> str:
+    """Return the document's text with each generated part between its lines.
 
     Raises RecordsError where the document lacks these lines.
     """
-    head, begin, rest = text.partition(f"{BEGIN}\n")
-    _, end, tail = rest.partition(END)
-    if not (begin and end):
-        raise RecordsError(f"{document} lacks the line {BEGIN!r} or {END!r}. The generated part goes between them.")
-    return f"{head}{begin}\n{generated}\n\n{end}{tail}"
+    for name, generated in parts.items():
+        first, last = f"<!-- begin: just docs, {name} -->", f"<!-- end: just docs, {name} -->"
+        head, begin, rest = text.partition(f"{first}\n")
+        _, end, tail = rest.partition(last)
+        if not (begin and end):
+            raise RecordsError(
+                f"{document} lacks the line {first!r} or {last!r}. The generated part goes between them."
+            )
+        text = f"{head}{begin}\n{generated}\n\n{end}{tail}"
+    return text
 
 
 def sweep_table(export: Path) -> str:
-    """Return README's table of a sweep and its summary, from a folder of CSV files."""
+    """Return a sweep's table for documents and its summary, from a folder of CSV files."""
     (record, _), paper = read_csv(export), load_paper()
     cells = table(record, paper).cells.drop(columns=[column_of(metric).title for metric in LEFT_OUT], errors="ignore")
     return "\n\n".join([markdown_table(cells), *map(in_markdown, summary_sentences(record, paper))])

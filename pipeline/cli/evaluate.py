@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 from rich.table import Column, Table
 
-from analysis.records.names import Tag
+from analysis.records.names import Tag, deviation_name, score_label
 from analysis.records.printable import printable
 from analysis.tables.caption import bias_sentence
 from pipeline.config.compose import change_config, compose_surroundings, take_options, tracking_uri
@@ -22,6 +22,7 @@ from pipeline.inference.find import STORE_PARTS, find_checkpoint
 from pipeline.inference.load import Trained, load_trained
 from pipeline.metrics.calibration import calibration, has_published_scores
 from pipeline.metrics.evaluator import Evaluation, Evaluator
+from pipeline.metrics.extra.few_images import RESAMPLES, bootstrap_error
 from pipeline.metrics.names import OF_PAIRS, metric_names
 from pipeline.metrics.other_fid import DIFFERENCES, require_installed, their_fid
 from pipeline.tracking.store import Tracker, store_lock
@@ -134,7 +135,12 @@ def _report(
     for name, value in provenance.items():
         print(f"  {name.replace('_', ' ')}: {value}")
     frechet, kernel = metric_names(config.extractor)
-    remarks = [bias_sentence(frechet, kernel, provenance, scores[f"{kernel}_std"])]
+    error = bootstrap_error(evaluation.features, evaluator.statistics_b)
+    scores = scores | {deviation_name(frechet): error}
+    remarks = [
+        f"{score_label(frechet)} has a standard error of {error:.3g}, by {RESAMPLES} resamples of the images.",
+        bias_sentence(frechet, kernel, provenance, scores[deviation_name(kernel)]),
+    ]
     if provenance[Tag.TO_8_BITS] == "truncate":
         remarks.append(
             "Translations were truncated to 8 bits, as the reference code does; metric.to_8_bits=round rounds them."

@@ -131,7 +131,9 @@ class TrainConfig:
         return self.constant_epochs + self.decay_epochs
 
 
-ExtraScore = Literal["precision_recall", "lpips", "fd_dinov2", "fd_efficientnet_lite0", "dino_structure", "edges"]
+ExtraScore = Literal[
+    "precision_recall", "lpips", "fd_dinov2", "fd_efficientnet_lite0", "dino_structure", "edges", "extrapolated"
+]
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,11 @@ from pipeline.metrics.distances import (
     nearest_neighbours,
     statistics_of,
 )
+from pipeline.metrics.extra.few_images import extrapolated_distance
 from pipeline.metrics.extra_metrics import Images, pair_metrics, set_metrics, truth_metrics
 from pipeline.metrics.extractors import LIBRARY, load_extractor
 from pipeline.metrics.feature_cache import cached_features, extract, in_batches, in_float32
-from pipeline.metrics.names import AS_IN_THE_FILES, metric_names
+from pipeline.metrics.names import AS_IN_THE_FILES, EXTRAPOLATED, infinity_name, metric_names
 
 Translate = Callable[[Tensor], Tensor]
 
@@ -40,10 +41,11 @@ class Evaluation:
     """The scored images (N, 3, H, W), their scores by name, how they were computed, and a grid (H, W, 3) of 8 bits.
 
     The rows of the grid: inputs if they are known, outputs, and for each output the nearest image of B. collapsed: all
-    images are alike, as if the generator had no input.
+    images are alike, as if the generator had no input. features (N, D): of the extractor.
     """
 
     outputs: Images
+    features: Tensor
     scores: dict[str, float]
     provenance: dict[str, str]
     grid: Images
@@ -139,6 +141,9 @@ class Evaluator:
         scores = {frechet: distance, kernel: mean, deviation_name(kernel): deviation}
         for metric in self.set_metrics:
             scores |= metric.score(outputs)
+        if EXTRAPOLATED in self.config.also:
+            limit = infinity_name(frechet)
+            scores[limit], scores[deviation_name(limit)] = extrapolated_distance(features, self.features_b)
         with in_float32():
             for metric in self.pair_metrics if paired else ():
                 scores |= metric.score(self.test_a, outputs)
@@ -153,7 +158,7 @@ class Evaluator:
         grid = np.concatenate([np.concatenate(list(images[:count]), axis=2) for images in rows], axis=1)
         collapsed = mean_range(outputs) < ALIKE * mean_range(self.test_b)
         made_with = self.provenance(len(outputs)) | ({} if paired else {Tag.TO_8_BITS: AS_IN_THE_FILES})
-        return Evaluation(outputs, scores, made_with, grid.transpose(1, 2, 0), collapsed)
+        return Evaluation(outputs, features, scores, made_with, grid.transpose(1, 2, 0), collapsed)
 
 
 def mean_range(images: Images) -> float:

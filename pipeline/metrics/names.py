@@ -24,6 +24,7 @@ SEGMENTATION_SCORES = ("mAP", "pixAcc", "classAcc")
 PRECISION_RECALL, LPIPS, FD_DINOV2 = "precision_recall", "lpips", "fd_dinov2"
 DINO_STRUCTURE, EDGES = "dino_structure", "edges"
 FD_EFFICIENTNET, KD_EFFICIENTNET = "fd_efficientnet_lite0", "kd_efficientnet_lite0"
+EXTRAPOLATED = "extrapolated"
 # Those of `metric.also` that compare each translation with its input.
 OF_PAIRS = (LPIPS, DINO_STRUCTURE, EDGES)
 
@@ -31,6 +32,11 @@ OF_PAIRS = (LPIPS, DINO_STRUCTURE, EDGES)
 def metric_names(extractor: str) -> tuple[str, str]:
     """Return the names of the Fréchet and of the kernel distance with this extractor."""
     return DISTANCES[(INCEPTION, SMALL_CONV, EFFICIENTNET).index(extractor)]
+
+
+def infinity_name(frechet: str) -> str:
+    """Return the name of a Fréchet distance that is extrapolated to infinitely many images."""
+    return f"{frechet}_infinity"
 
 
 def precision_recall_names(extractor: str) -> tuple[str, str]:
@@ -46,6 +52,7 @@ def further_scores(extractor: str, also: tuple[str, ...], *, segmented: bool) ->
     several = {
         PRECISION_RECALL: precision_recall_names(extractor),
         FD_EFFICIENTNET: (FD_EFFICIENTNET, KD_EFFICIENTNET),
+        EXTRAPOLATED: (infinity_name(metric_names(extractor)[0]),),
     }
     scores = [score for asked in also for score in several.get(asked, (asked,))]
     return (*scores, *(SEGMENTATION_SCORES if segmented else ()))
