@@ -30,6 +30,9 @@ from pipeline.trial.process import SAVE_ALL, run_and_report
 PRELOAD = ["pipeline.trial.run", "mlflow.store.tracking.sqlalchemy_store"]
 # How long a trial may take to save a checkpoint before it is killed.
 SECONDS_TO_SAVE = 10.0
+# The system may kill several trials at once when memory runs out. All kills are counted when the first trial is cleared
+# up, so those that end this long afterwards ran out of memory too.
+SECONDS_OF_A_SHORTAGE = 2.0
 
 
 @contextmanager
@@ -102,6 +105,7 @@ class _Trials:
         self._kill_at: dict[Connection, float] = {}
         self._savers: list[Connection] = []
         self._memory_kills = out_of_memory_kills(own_groups())
+        self._memory_ran_out_at = -math.inf
 
     def events(self) -> list[Connection | int]:
         """What to wait for: the ends of processes, and words of their workers."""
@@ -160,7 +164,10 @@ class _Trials:
         self._left.discard(messages)
         self._kill_at.pop(messages, None)
         kills, self._memory_kills = self._memory_kills, out_of_memory_kills(own_groups())
-        _end(process, messages, memory_ran_out=self._memory_kills > kills)
+        if self._memory_kills > kills:
+            self._memory_ran_out_at = time.monotonic()
+        seconds = time.monotonic() - self._memory_ran_out_at
+        _end(process, messages, memory_ran_out=seconds < SECONDS_OF_A_SHORTAGE)
 
     def _answer_savers(self) -> None:
         if not self._processes:

@@ -126,19 +126,24 @@ def test_a_killed_trial_is_reported_with_its_signal(server: str) -> None:
     assert (outcome.ending, "signal 9" in outcome.reason) == ("lost", True)
 
 
-def test_a_trial_that_the_system_killed_for_its_memory_ran_out_of_memory(
+def test_trials_that_the_system_killed_for_their_memory_ran_out_of_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also if both kills were counted when the first trial is cleared up."""
     vmstat = tmp_path / "vmstat"
     vmstat.write_text("oom_kill 0")
     monkeypatch.setattr("pipeline.hardware.control_groups.VMSTAT", vmstat)
     monkeypatch.setattr("pipeline.trial.server.own_groups", list)
     with trial_server() as server:
-        process = TrialProcess(server, stub_trials.endless, tmp_path / "pid")  # pyright: ignore[reportArgumentType]
-        victim = pid_in(tmp_path / "pid")
-        vmstat.write_text("oom_kill 1")
-        os.kill(victim, signal.SIGKILL)
-        assert outcome_of(process).ending == "memory"
+        processes = [
+            TrialProcess(server, stub_trials.endless, tmp_path / name)  # pyright: ignore[reportArgumentType]
+            for name in "ab"
+        ]
+        victims = [pid_in(tmp_path / name) for name in "ab"]
+        vmstat.write_text("oom_kill 2")
+        for process, victim in zip(processes, victims, strict=True):
+            os.kill(victim, signal.SIGKILL)
+            assert outcome_of(process).ending == "memory"
 
 
 def test_a_trial_without_an_outcome_is_reported_with_its_exit_code(server: str) -> None:
