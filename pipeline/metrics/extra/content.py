@@ -1,8 +1,8 @@
 """Score what a translation keeps of its input's content, from the truth: masks of where objects must be and are found.
 
 N images of (H, W) pixels. A found pixel counts in one place only: near an object of the truth, in an invented object,
-or as changed ground. So a moved, a lost and an invented object, and a changed ground, are told apart. A fifth score asks
-whether large objects stay large.
+or as changed ground. So a moved, a lost and an invented object, and a changed ground, are told apart. A fifth score
+asks whether large objects stay large.
 """
 
 from dataclasses import dataclass
