@@ -11,11 +11,15 @@ from analysis.report.benchmarks import measurements_section, read_measurement
 from analysis.statistics.paper_values import load_paper
 from analysis.tables.columns import column_of
 from analysis.tables.formats import in_markdown, markdown_table
+from analysis.tables.rounding import rounding_table
 from analysis.tables.summary import summary_sentences
 from analysis.tables.table import table
 
 # A folder of CSV files for each sweep.
 EXPORTS = Path("docs/results/stripes")
+# The same sweep as OF_README, computed in other ways.
+ROUNDING = Path("docs/results/rounding")
+USUAL = "as usual: one thread, channels last, float32"
 EMBEDDED = Path("docs/embedded.md")
 README = Path("README.md")
 OF_README = EXPORTS / "ablation_negatives"
@@ -41,9 +45,13 @@ def rebuild() -> None:
 def generated_parts(root: Path) -> Mapping[Path, Mapping[str, str]]:
     """Return the generated parts of each document by their names, from the files below the project's root."""
     sweeps = {export.name: sweep_table(export) for export in sorted((root / EXPORTS).iterdir())}
+    ways = {USUAL: root / OF_README} | {
+        path.name.replace("-", " "): path for path in sorted((root / ROUNDING).iterdir())
+    }
+    rounding = rounding_table({way: read_csv(export)[0] for way, export in ways.items()})
     return {
         README: {OF_README.name: sweeps[OF_README.name]},
-        EMBEDDED: sweeps,
+        EMBEDDED: {**sweeps, "rounding": markdown_table(rounding)},
         PERFORMANCE: {"benchmarks": benchmark_tables(root / BENCHMARKS)},
     }
 

