@@ -125,7 +125,9 @@ _LAST, _LAST_AND_BEST, _COST = {"last": "last"}, {"last": "last", "best": "best"
 _SECONDS = "Seconds per iteration: median after warm-up, one pair of images, without waiting for data."
 _MEMORY = "Peak memory: the most bytes of live tensors in a training step."
 _EFFICIENTNET = "EfficientNet-Lite0: 1280 features of a small ImageNet network. Its FD is no FID."
-_INFINITY = "∞: extrapolated to infinitely many images."
+_INFINITY = "∞: extrapolated to infinitely many images; still too high where images are fewer than dimensions."
+_OVERLAP = "Overlap: of the objects that are not lost."
+_SIZE = "Size kept: correlation of sizes over the images that lost no object."
 _REPEATED = "Steps trained again: after a loss, those since the last checkpoint. Mean over trials."
 
 # Pairs of a Fréchet distance and the kernel distance of the same features. Rows are compared by the first Fréchet
@@ -166,8 +168,8 @@ SCORES: tuple[Metric, ...] = (
     Metric("mAP", "mAP", "higher", 1, _LAST),
     Metric("pixAcc", "pixAcc", "higher", 1, _LAST),
     Metric("classAcc", "classAcc", "higher", 1, _LAST),
-    Metric("object_iou", "overlap (IoU)", "higher", 3, _LAST, compared=True),
-    Metric("size_kept", "size kept (r)", "higher", 3, _LAST, compared=True),
+    Metric("object_iou", "overlap (IoU)", "higher", 3, _LAST, note=_OVERLAP, compared=True),
+    Metric("size_kept", "size kept (r)", "higher", 3, _LAST, note=_SIZE, compared=True),
     Metric("ground_changed", "ground changed", "lower", 2, _LAST, "%", compared=True),
     Metric("objects_lost", "objects lost", "lower", 1, _LAST, "%", compared=True),
     Metric("objects_invented", "objects invented", "lower", 1, _LAST, "%", compared=True),

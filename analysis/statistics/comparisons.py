@@ -1,14 +1,16 @@
 """Which rows are told apart from the default row: paired t-tests over seeds, corrected for many rows; pure."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from scipy.special import stdtr, stdtrit
 
 from analysis.records.names import cost_metric, metric_of
 from analysis.records.schema import SweepRecord
+from analysis.statistics.collapse import collapsed_counts
 from analysis.statistics.estimates import CONFIDENCE, Estimate, differences, rows_scored_differently
 
 LEVEL = 1 - CONFIDENCE
@@ -19,22 +21,33 @@ class Comparison:
     """A row compared with another one by one metric.
 
     difference: paired by seed. p: of the paired t-test, with Holm's correction for the number of `tests`; nan for
-    fewer than two pairs. told_apart: whether the row is called better or worse, that is, p < 5 %, and the digits of a
-    table show a difference.
+    fewer than two pairs. told_apart: whether the row is called better or worse, that is, p < 5 %, the digits of a table
+    show a difference, and no trial of the two rows has collapsed. collapsed: how many trials have; 0 for costs.
     """
 
     difference: Estimate
     p: float
     tests: int
     told_apart: bool
+    collapsed: int = 0
 
 
 def compare_rows(record: SweepRecord, values: pd.DataFrame, metric: str) -> dict[str, Comparison]:
-    """Return the comparison of each row with the default row; by a score, only of rows that were scored alike."""
-    otherwise = set[str]() if is_cost(metric) else rows_scored_differently(record)
+    """Return the comparison of each row with the default row; by a score, only of rows that were scored alike.
+
+    The trials that have not collapsed are a chosen few, so by a score their row is not told apart.
+    """
+    otherwise, collapsed = set[str](), Counter[str]()
+    if not is_cost(metric):
+        otherwise, collapsed = rows_scored_differently(record), collapsed_counts(record)
     found = differences(values, metric, record.default)
     rows = [row.row for row in record.rows if row.row != record.default and row.row not in otherwise]
-    return compare({row: found[row] for row in rows}, metric)
+    compared = compare({row: found[row] for row in rows}, metric)
+    lost = {row: collapsed[row] + collapsed[record.default] for row in rows}
+    return {
+        row: replace(one, told_apart=one.told_apart and not lost[row], collapsed=lost[row])
+        for row, one in compared.items()
+    }
 
 
 def is_cost(metric: str) -> bool:
@@ -45,7 +58,7 @@ def is_cost(metric: str) -> bool:
 def compare(found: Mapping[str, Estimate], metric: str) -> dict[str, Comparison]:
     """Return the comparisons of paired differences in a metric. All of them are one family of tests."""
     digits = metric_of(metric).digits
-    adjusted = holm({row: paired_p(difference) for row, difference in found.items()})
+    adjusted = holm({row: paired_p(difference, exact=is_cost(metric)) for row, difference in found.items()})
     tests = sum(not math.isnan(p) for p in adjusted.values())
     return {
         row: Comparison(difference, adjusted[row], tests, adjusted[row] < LEVEL and round(difference.mean, digits) != 0)
@@ -53,12 +66,17 @@ def compare(found: Mapping[str, Estimate], metric: str) -> dict[str, Comparison]
     }
 
 
-def paired_p(difference: Estimate) -> float:
-    """Return the two-sided p value of a paired t-test; nan for fewer than two pairs."""
+def paired_p(difference: Estimate, *, exact: bool) -> float:
+    """Return the two-sided p value of a paired t-test; nan for fewer than two pairs.
+
+    If all pairs have the same difference, the t-test has no answer. The difference of an exact metric, such as memory,
+    is certain then. Of others, such as a small count of lost objects, equal differences are common by chance: they get
+    the p of a sign test.
+    """
     if difference.n < 2:
         return math.nan
     if difference.std == 0:
-        return 1.0 if difference.mean == 0 else 0.0
+        return 1.0 if difference.mean == 0 else 0.0 if exact else 2.0 ** (1 - difference.n)
     t = abs(difference.mean) * math.sqrt(difference.n) / difference.std
     return float(2 * stdtr(difference.n - 1, -t))
 

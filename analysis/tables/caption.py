@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from analysis.records.names import DISTANCES, Tag, deviation_name, last_metric, metric_of
+from analysis.records.names import DISTANCES, Tag, best_metric, deviation_name, last_metric, metric_of
 from analysis.records.schema import SweepRecord
-from analysis.statistics.collapse import collapsed_counts
+from analysis.statistics.collapse import collapsed_counts, has_collapsed
 from analysis.statistics.comparisons import LEVEL, compare_rows, detectable_ratio
 from analysis.statistics.estimates import content_scores, main_score, values_of
 from analysis.tables.columns import DASH, columns_of
@@ -22,7 +22,9 @@ def caption(record: SweepRecord, cells: pd.DataFrame) -> str:
     """Return the sentences that explain the table."""
     values = values_of(record)
     shown = [column.metric for column in columns_of(values, None)]
-    sentences = ["Cells: mean ± standard deviation over n seeds. Last: at the end of training. Best: best evaluation."]
+    sentences = ["Cells: mean ± standard deviation over n seeds. Last: at the end of training."]
+    if any(metric.startswith(best_metric("")) for metric in shown):
+        sentences.append("Best: of the evaluation with the lowest distance, so it flatters.")
     if collapsed_counts(record):
         sentences.append("Scores leave collapsed trials out; costs count them.")
     if delta_title(record) in cells:
@@ -88,7 +90,8 @@ def bias_sentence(frechet: str, kernel: str, made_with: Mapping[str, str], kerne
 def _bias_sentences(record: SweepRecord, frechet: str, kernel: str) -> list[str]:
     """Return one warning for each combination of image counts among the trials with this distance."""
     distance, deviation = last_metric(frechet), last_metric(deviation_name(kernel))
-    trials = pd.DataFrame(record.finished).reindex(columns=[*COUNT_TAGS, distance, deviation])
+    scored = [trial for trial in record.finished if not has_collapsed(trial)]
+    trials = pd.DataFrame(scored).reindex(columns=[*COUNT_TAGS, distance, deviation])
     sentences: list[str] = []
     for _, of_counts in trials.dropna(subset=[distance]).groupby(COUNT_TAGS, sort=False):
         known = of_counts[deviation].dropna().tolist()

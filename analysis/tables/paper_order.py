@@ -55,14 +55,15 @@ def _sides(record: SweepRecord, values: pd.DataFrame) -> dict[str, dict[str, lis
 
 
 def _verdict(sides: Mapping[str, list[str]] | None, in_paper: float) -> str:
-    """Return how a row stands here and whether it is so in the paper, where its FID is higher by `in_paper`."""
+    """Return how a row stands here, and how in the paper, where its FID is higher by `in_paper`.
+
+    Other scores than an FID neither agree nor disagree with it, so both are stated.
+    """
     if sides is None:
         return "not compared"
     found = {side: scores for side, scores in sides.items() if scores}
     if not found:
         return "not told apart"
-    there = "worse" if in_paper > 0 else "better" if in_paper < 0 else "equal"
+    there = "higher" if in_paper > 0 else "lower" if in_paper < 0 else "the same"
     here = " and ".join(f"{side} in {named(scores)}" for side, scores in found.items())
-    if len(found) == 2:
-        return f"{here} (there {there})"
-    return f"{here}, {'as' if there in found else 'unlike'} there"
+    return f"{here} (there its FID is {there})"

@@ -1,13 +1,13 @@
 """How far rounding alone moves a sweep's rows: the same sweep, computed in several ways; pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from analysis.records.schema import SweepRecord
 from analysis.statistics.comparisons import Comparison, compare_rows
-from analysis.statistics.estimates import summary, values_of
-from analysis.tables.columns import Column, column_of
+from analysis.statistics.estimates import Estimate, summary, values_of
+from analysis.tables.columns import DASH, Column, column_of
 from analysis.tables.table import STAR, difference, mean_and_std
 
 METRICS = ("last/fd_small_conv", "last/object_iou", "last/size_kept")
@@ -22,6 +22,8 @@ def rounding_table(records: Mapping[str, SweepRecord]) -> pd.DataFrame:
     values = {way: values_of(record) for way, record in records.items()}
     lines: list[dict[str, str]] = []
     for metric in METRICS:
+        if not all(metric in found for found in values.values()):
+            continue
         column = column_of(metric)
         means = {way: summary(found, metric) for way, found in values.items()}
         for way, record in records.items():
@@ -31,12 +33,17 @@ def rounding_table(records: Mapping[str, SweepRecord]) -> pd.DataFrame:
                 | {row.row: mean_and_std(means[way][row.row], column, len(row.keys)) for row in record.rows}
                 | {f"{row} − {record.default}": _starred(compared[row], column) for row in compared}
             )
-        moved = pd.DataFrame({way: {row: one.mean for row, one in of_way.items()} for way, of_way in means.items()})
-        reach = moved.max(axis="columns") - moved.min(axis="columns")
-        lines.append(
-            {"score": column.title, "computed": MOVED} | {row: f"{reach[row]:.{column.digits}f}" for row in reach.index}
-        )
+        moved = {row: _reach([of_way[row] for of_way in means.values()], column) for row in next(iter(means.values()))}
+        lines.append({"score": column.title, "computed": MOVED} | moved)
     return pd.DataFrame(lines).fillna("").set_index("score")
+
+
+def _reach(found: Sequence[Estimate], column: Column) -> str:
+    """Return how far a row's mean moves; a dash where the ways have different numbers of seeds, or none."""
+    means = [one.mean for one in found]
+    if {one.n for one in found} != {max(found[0].n, 1)}:
+        return DASH
+    return f"{(max(means) - min(means)) * column.factor:.{column.digits}f}"
 
 
 def _starred(found: Comparison, column: Column) -> str:

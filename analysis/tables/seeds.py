@@ -5,7 +5,7 @@ from analysis.records.schema import SweepRecord
 from analysis.statistics.comparisons import Comparison, compare_rows
 from analysis.statistics.estimates import content_scores, main_score, values_of
 from analysis.statistics.power import POWER
-from analysis.tables.sentences import named, quoted, seeds_for
+from analysis.tables.sentences import quoted, seeds_for
 from analysis.tables.table import signed
 
 
@@ -14,14 +14,12 @@ def seeds_lines(record: SweepRecord) -> list[str]:
     values = values_of(record)
     main = main_score(values)
     lines: list[str] = []
-    most = 0
     for score in (*([main] if main else []), *content_scores(values)):
         metric = metric_of(last_metric(score))
         compared = compare_rows(record, values, last_metric(score))
         texts = [_spelt(row, found, metric.digits) for row, found in compared.items() if found.difference.n > 1]
-        lines += [f"{metric.label}: {named(texts)}."] if texts else []
-        most = max(most, *(found.tests for found in compared.values()), 0)
-    level = f" / {most} rows" if most > 1 else ""
+        lines += [f"{metric.label}: {'; '.join(texts)}."] if texts else []
+    level = " divided by the number of rows" if len(record.rows) > 2 else ""
     head = (
         f"Seeds needed to tell a row apart from {quoted(record.default)} with {100 * POWER:.0f} % power "
         f"(at 5 %{level}), for the difference seen / for half of it. Rough, since the spread is of few seeds:"
@@ -31,7 +29,7 @@ def seeds_lines(record: SweepRecord) -> list[str]:
 
 def _spelt(row: str, found: Comparison, digits: int) -> str:
     line = found.difference
-    if not line.mean:
+    if not round(line.mean, digits):
         return f"{quoted(row)} no difference seen"
     seen = f"difference {signed(line.mean, digits)}, spread {line.std:.{digits}f}, {line.n} seeds"
     return f"{quoted(row)} {seeds_for(found)} / {seeds_for(found, 0.5)} ({seen})"

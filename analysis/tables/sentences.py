@@ -1,5 +1,6 @@
 """Sentences on rows compared with another one, which claim no more than paired t-tests over seeds support; pure."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,11 +92,11 @@ def named(texts: Iterable[str]) -> str:
 
 def spelt_p(p: float) -> str:
     """Return a p value as text."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def seeds_for(found: Comparison, share: float = 1) -> str:
-    """Return how many seeds would show a share of the difference seen; '' if none was seen.
+    """Return how many seeds would show a share of the difference seen; '' without two pairs that differ.
 
     The level is that of the first step of Holm's correction, which is the strictest.
     """
@@ -107,12 +108,19 @@ def seeds_for(found: Comparison, share: float = 1) -> str:
 
 
 def _spelt(row: str, found: Comparison, metric: str, unit: str) -> str:
-    """Return a row with its difference and the interval; behind an unclear score, how many seeds would show as much."""
+    """Return a row with its difference and the interval.
+
+    Behind an unclear score stands why it cannot be clear, or how many seeds would show as much.
+    """
     line, digits = found.difference, metric_of(metric).digits
     mean, low, high = (signed(value, digits) for value in (line.mean, line.low, line.high))
-    if low == high:
+    # No value is farther from the mean than this.
+    if line.std * (line.n - 1) / math.sqrt(line.n) < 0.5 * 10.0**-digits and not found.collapsed:
         return f"{quoted(row)} {mean}{unit} (in all {line.n} seeds)"
     tested = f"corrected {spelt_p(found.p)}, " if found.tests > 1 else ""
-    needed = "" if found.told_apart or is_cost(metric) else seeds_for(found)
-    advice = f"; {'about ' if needed.isdigit() else ''}{needed} would show it" if needed else ""
+    advice = ""
+    if found.collapsed:
+        advice = f"; {found.collapsed} trials collapsed"
+    elif not (found.told_apart or is_cost(metric)) and round(line.mean, digits) and (needed := seeds_for(found)):
+        advice = f"; {'about ' if needed.isdigit() else ''}{needed} would show it"
     return f"{quoted(row)} {mean}{unit} (95 % CI {low} to {high}, {tested}{line.n} seeds{advice})"

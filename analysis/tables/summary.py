@@ -34,7 +34,7 @@ def summary_sentences(record: SweepRecord, paper: Mapping[str, Any]) -> tuple[st
     values = values_of(record)
     score = main_score(values)
     if score is None:
-        return ("No trial is finished yet.",)
+        return ("No finished trial has a distance." if record.finished else "No trial is finished yet.",)
     collapsed = collapse_sentences(record)
     if len(record.rows) == 1:
         return (*collapsed, "The sweep has only one row: nothing to compare.")

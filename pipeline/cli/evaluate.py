@@ -47,16 +47,7 @@ def evaluate(what: str, overrides: list[str]) -> int:
         raise UserError(f"resize=yes is for a folder of images, and {what} is a checkpoint. Remove resize=yes.")
     if trained.config:
         return _evaluate_trained(trained, change_config(trained.config, overrides, AFTER_TRAINING), other)
-    return _evaluate_trained(trained, settings_for_reference_checkpoint(overrides), other)
-
-
-def settings_for_reference_checkpoint(overrides: list[str]) -> Config:
-    """Compose the settings for a checkpoint of the reference code. Translations are truncated to 8 bits, as the
-    authors' were, if their scores on this task are published, and unless the overrides say otherwise."""
-    config = compose_surroundings(overrides)
-    if has_published_scores(config.data.name, config.metric.extractor):
-        return compose_surroundings(["metric.to_8_bits=truncate", *overrides])
-    return config
+    return _evaluate_trained(trained, compose_surroundings(overrides), other)
 
 
 def _evaluate_trained(trained: Trained, config: Config, other: str) -> int:
@@ -136,9 +127,12 @@ def _report(
         print(f"  {name.replace('_', ' ')}: {value}")
     frechet, kernel = metric_names(config.extractor)
     error = bootstrap_error(evaluation.features, evaluator.statistics_b)
+    count, dimensions = evaluation.features.shape
+    too_large = "; too large, since images are fewer than dimensions" if count < dimensions else ""
     scores = scores | {deviation_name(frechet): error}
     remarks = [
-        f"{score_label(frechet)} has a standard error of {error:.3g}, by {RESAMPLES} resamples of the images.",
+        f"{score_label(frechet)} has a standard error of {error:.3g}, by {RESAMPLES} resamples of the images"
+        f"{too_large}.",
         bias_sentence(frechet, kernel, provenance, scores[deviation_name(kernel)]),
     ]
     if provenance[Tag.TO_8_BITS] == "truncate":

@@ -24,7 +24,7 @@ from pipeline.metrics.distances import (
     nearest_neighbours,
     statistics_of,
 )
-from pipeline.metrics.extra.few_images import extrapolated_distance
+from pipeline.metrics.extra.few_images import extrapolated_distance, require_images
 from pipeline.metrics.extra_metrics import Images, pair_metrics, set_metrics, truth_metrics
 from pipeline.metrics.extractors import LIBRARY, load_extractor
 from pipeline.metrics.feature_cache import cached_features, extract, in_batches, in_float32
@@ -61,6 +61,8 @@ class Evaluator:
         self.test_a, self.test_b = in_8_bits_rgb(dataset.test_a), in_8_bits_rgb(dataset.test_b)
         self.features_b = self._cached(self.test_b)
         self.statistics_b = statistics_of(self.features_b)
+        if EXTRAPOLATED in config.also:
+            require_images(min(len(self.test_a), len(self.test_b)))
         self.set_metrics = set_metrics(config, self.test_a, self.test_b, cache, device)
         self.pair_metrics = [
             *truth_metrics(dataset.objects_a, dataset.background_a),

@@ -175,9 +175,10 @@ def pair_metrics(config: MetricConfig, sources: Images, device: torch.device) ->
         segmenter = load_segmenter(config.segmentation, torch.device("cpu"))
         for some in in_batches(sources[:2], 2):
             segmenter.predict(some)
-        masks = [are_objects(class_ids(labels)) for labels in in_batches(sources, config.batch_size)]
+        ids = torch.cat([class_ids(labels) for labels in in_batches(sources, config.batch_size)])
+        objects = are_objects(ids)
         # A few labels may have no object. Then there are the scores of pixels alone.
-        truth = truth_of(torch.cat(masks).numpy()) if any(mask.any() for mask in masks) else None
+        truth = truth_of(objects.numpy(), (ids != IGNORED).numpy()) if objects.any() else None
         score = partial(score_segmentation, config.segmentation, truth)
         metrics.append(ExtraMetric(score, {Tag.SEGMENTER: segmenter.weights}))
     return metrics

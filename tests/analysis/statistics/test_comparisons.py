@@ -7,7 +7,7 @@ import pytest
 from sample_records import finished, make
 from scipy import stats
 
-from analysis.statistics.comparisons import compare, compare_rows, detectable_ratio, holm, paired_p
+from analysis.statistics.comparisons import Comparison, compare, compare_rows, detectable_ratio, holm, paired_p
 from analysis.statistics.estimates import Estimate, differences, values_of
 
 
@@ -33,26 +33,53 @@ def test_p_is_that_of_a_paired_t_test() -> None:
     assert found.tests == 1
 
 
-@pytest.mark.parametrize(("mean", "p"), [(0.0, 1.0), (2.0, 0.0), (-2.0, 0.0)])
-def test_a_difference_that_no_seed_changes_is_certain(mean: float, p: float) -> None:
-    assert paired_p(Estimate(mean, 0.0, 3, mean, mean)) == p
+@pytest.mark.parametrize(("mean", "cost", "score"), [(0.0, 1.0, 1.0), (2.0, 0.0, 0.25), (-2.0, 0.0, 0.25)])
+def test_a_difference_that_no_seed_changes_is_certain_of_costs_and_a_sign_test_of_scores(
+    mean: float, cost: float, score: float
+) -> None:
+    same = Estimate(mean, 0.0, 3, mean, mean)
+    assert (paired_p(same, exact=True), paired_p(same, exact=False)) == (cost, score)
+
+
+def test_one_object_more_in_each_of_three_seeds_is_no_finding() -> None:
+    runs = [
+        finished(row, seed, last__fid=1.0, last__objects_lost=lost) for row, lost in (("a", 0.0), ("b", 1.04))
+        for seed in range(3)
+    ]  # fmt: skip
+    assert not compare_rows(make(runs), values_of(make(runs)), "last/objects_lost")["b"].told_apart
+
+
+def test_a_row_of_which_a_trial_has_collapsed_is_not_told_apart_by_its_survivors() -> None:
+    def compared(collapsed: str) -> Comparison:
+        runs = [
+            finished(row, seed, last__fid=fid + seed + fid * seed / 100, last__epoch=6.0, collapsed="")
+            for row, fid in (("a", 50.0), ("b", 5.0))
+            for seed in range(4)
+        ]
+        runs[-1]["collapsed"] = collapsed
+        return compare_rows(make(runs), values_of(make(runs)), "last/fid")["b"]
+
+    assert compared("").told_apart and compared("3").told_apart
+    assert (compared("6").told_apart, compared("6").collapsed, compared("6").difference.n) == (False, 1, 3)
 
 
 @pytest.mark.parametrize("found", [Estimate(), Estimate(5.0, math.nan, 1)])
 def test_fewer_than_two_pairs_tell_nothing_apart(found: Estimate) -> None:
-    assert math.isnan(paired_p(found))
+    assert math.isnan(paired_p(found, exact=False))
     assert not compare({"a": found}, "last/fid")["a"].told_apart
 
 
 def test_a_row_that_is_told_apart_has_an_interval_without_0() -> None:
-    rng = np.random.default_rng(0)
+    rng, told_apart = np.random.default_rng(0), 0
     for _ in range(50):
         scores = rng.normal(size=(5, 4)) + np.arange(5)[:, None]
         runs = [finished(f"{row}", seed, last__fid=fid) for row, of in enumerate(scores) for seed, fid in enumerate(of)]
         for found in compare_rows(make(runs), values_of(make(runs)), "last/fid").values():
             line = found.difference
             assert found.told_apart <= (line.low > 0 or line.high < 0)
-            assert found.tests == 4 and found.p >= paired_p(line)
+            assert found.tests == 4 and found.p >= paired_p(line, exact=False)
+            told_apart += found.told_apart
+    assert 10 < told_apart < 200
 
 
 def test_costs_compare_all_rows_and_scores_those_that_were_scored_alike() -> None:

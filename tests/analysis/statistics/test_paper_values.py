@@ -5,6 +5,7 @@ from analysis.records.schema import SweepRecord
 from analysis.statistics.paper_values import load_paper
 from analysis.tables.columns import DASH
 from analysis.tables.table import table
+from pipeline.config.compose import compose_config
 from pipeline.metrics.names import INCEPTION, PUBLISHED_WEIGHTS
 
 PAPER = load_paper()
@@ -44,6 +45,7 @@ def test_on_other_data_the_papers_value_is_grey_and_names_its_data_set() -> None
         ({"weights": "0badf00d"}, f"weights 0badf00d (paper: {PUBLISHED_WEIGHTS})"),
         ({"resize": "none"}, "resize none (paper: bilinearly as TensorFlow 1 does, not antialiased)"),
         ({"image_size": "128 x 128"}, "image size 128 x 128 (paper: 256 x 256)"),
+        ({"to_8_bits": "round"}, "to 8 bits round (paper: truncate)"),
         ({"extractor": ""}, f"extractor not recorded (paper: {INCEPTION})"),
     ],
 )
@@ -91,6 +93,15 @@ def test_a_base_that_chooses_the_model_is_no_other_training() -> None:
 def test_the_protocols_network_is_the_one_that_calibration_knows() -> None:
     for protocol in PAPER["protocol"].values():
         assert (protocol["extractor"], protocol["weights"]) == (INCEPTION, PUBLISHED_WEIGHTS)
+
+
+@pytest.mark.parametrize("data_set", PAPER["protocol"])
+def test_a_task_of_the_paper_is_scored_by_its_protocol_unless_told_otherwise(data_set: str) -> None:
+    protocol, config = PAPER["protocol"][data_set], compose_config([f"task={data_set}"])
+    assert (config.metric.extractor, config.metric.to_8_bits) == (protocol["extractor"], protocol["to_8_bits"])
+    assert " x ".join(map(str, config.data.size)) == protocol["image_size"]
+    *_, images_a, images_b = config.data.expected_images
+    assert (str(images_a), str(images_b)) == (protocol["images_a"], protocol["images_b"])
 
 
 def test_a_sweep_without_a_like_in_the_paper_has_no_such_column() -> None:

@@ -22,10 +22,11 @@ def test_the_papers_fids_stand_in_their_order_with_their_data_set() -> None:
     assert first == "FID in the paper (horse2zebra): “internal” 45.5, “external” 53.0, “both” 56.4."
 
 
-def test_a_row_that_is_told_apart_is_as_in_the_paper_or_unlike() -> None:
+def test_a_row_that_is_told_apart_stands_beside_its_fid_in_the_paper() -> None:
     _, here = told(internal=EQUAL, external=(80.0, 90.1, 100.0), both=(20.0, 30.1, 40.0))
     assert here == (
-        "Here, compared with “internal”: “external” is worse in FID, as there; “both” is better in FID, unlike there."
+        "Here, compared with “internal”: “external” is worse in FID (there its FID is higher); "
+        "“both” is better in FID (there its FID is higher)."
     )
 
 
@@ -38,13 +39,15 @@ def test_rows_that_are_not_told_apart_or_not_compared_say_so() -> None:
 
 def test_scores_that_contradict_each_other_are_both_named() -> None:
     runs = [
-        finished(row, seed, last__fid=10.0 + seed + shift, last__object_iou=0.5 + seed / 10 + shift / 100)
+        finished(
+            row, seed, last__fid=10.0 + seed + 1.1**seed * shift, last__object_iou=0.5 + (seed / 10 + 1) * shift / 100
+        )
         for row, shift in (("internal", 0.0), ("external", 20.0))
         for seed in range(3)
     ]
     record = make(runs, papers=PAPERS)
     _, here = paper_sentences(record, values_of(record), load_paper())
-    assert here.endswith("“external” is better in overlap (IoU) and worse in FID (there worse).")
+    assert here.endswith("“external” is better in overlap (IoU) and worse in FID (there its FID is higher).")
 
 
 def test_nothing_is_said_where_the_paper_lacks_the_default_row_or_all_others() -> None:

@@ -18,6 +18,18 @@ def record(one: list[float], other: list[float]) -> SweepRecord:
     return make(runs)
 
 
+def test_a_row_that_not_every_way_has_in_full_does_not_seem_to_stand_still() -> None:
+    cells = rounding_table({"here": record([10, 12], [20]), "there": record([11, 15], [19, 20])})
+    assert cells.loc["FD (small-conv), last ↓", "other"].tolist()[-1] == "–"
+
+
+def test_a_score_that_one_way_lacks_has_no_lines() -> None:
+    lacking = record([10, 12], [20, 21])
+    lacking.runs.drop(columns="last/size_kept", inplace=True)
+    scores = set(rounding_table({"here": record([10, 12], [20, 21]), "there": lacking}).index)
+    assert scores == {"FD (small-conv), last ↓", "overlap (IoU), last ↑"}
+
+
 def test_each_way_has_the_rows_means_and_differences_and_the_last_line_how_far_a_mean_moves() -> None:
     cells = rounding_table({"here": record([10, 12], [20, 22.02]), "there": record([11, 15], [19, 20])})
     assert list(cells.columns) == ["computed", "one", "other", "other − one"]

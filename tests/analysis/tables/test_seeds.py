@@ -24,7 +24,7 @@ def test_every_score_has_a_line_with_the_seeds_for_the_difference_and_for_half_o
 
 def test_several_rows_are_tested_at_a_stricter_level() -> None:
     head, fid, _ = seeds_lines(sweep(a=(50.0, 60.0, 70.0), b=(50.0, 61.0, 72.0), c=(51.0, 61.0, 70.0)))
-    assert "5 % / 2 rows" in head
+    assert "(at 5 % divided by the number of rows)" in head
     assert fid.startswith("FID: “b” 13 / 41 (")
 
 

@@ -132,6 +132,7 @@ def test_a_row_that_was_scored_differently_is_not_compared() -> None:
 
 def test_rows_are_compared_only_with_the_default_row() -> None:
     runs = [finished(row, seed, last__fid=value + seed) for row, value in (("a", 9.0), ("b", 5.0)) for seed in range(2)]
+    runs[0]["last/fid"] = 9.01
     (quality,) = summary_sentences(make(runs, default="b"))
     assert quality.startswith(f"Worse than “b” {IN_FID}: “a” +4.0")
 
@@ -174,16 +175,16 @@ def test_a_sweep_without_a_result_or_with_one_row_says_so() -> None:
 def test_a_content_score_knows_its_better_side() -> None:
     scores = {"a": (0.7, 1.0), "better": (0.9, 0.5), "worse": (0.5, 4.0)}
     runs = [
-        finished(row, seed, last__fid=1.0, last__object_iou=iou + seed / 100, last__ground_changed=ground + seed / 10)
+        finished(row, seed, last__fid=1.0, last__object_iou=iou * 1.01**seed, last__ground_changed=ground * 1.1**seed)
         for row, (iou, ground) in scores.items()
         for seed in range(3)
     ]
     _, content = summary_sentences(make(runs))
     found = groups(content)
-    assert found["Better than “a” in overlap (IoU)"].startswith("“better” +0.200")
-    assert found["Worse than “a” in overlap (IoU)"].startswith("“worse” −0.200")
-    assert found["Better than “a” in ground changed"].startswith("“better” −0.50 points")
-    assert found["Worse than “a” in ground changed"].startswith("“worse” +3.00 points")
+    assert found["Better than “a” in overlap (IoU)"].startswith("“better” +0.20")
+    assert found["Worse than “a” in overlap (IoU)"].startswith("“worse” −0.20")
+    assert found["Better than “a” in ground changed"].startswith("“better” −0.55 points")
+    assert found["Worse than “a” in ground changed"].startswith("“worse” +3.31 points")
 
 
 def test_of_several_rows_one_is_called_better_only_after_holms_correction() -> None:
@@ -227,5 +228,21 @@ def test_no_seeds_are_asked_for_where_a_row_is_told_apart_or_equal_or_has_one_se
 
 
 def test_a_difference_of_next_to_nothing_needs_more_seeds_than_anyone_has() -> None:
-    (quality,) = summary_sentences(sweep(a=[50.0, 60.0], b=[150.0, -39.999]))
+    (quality,) = summary_sentences(sweep(a=[50.0, 60.0], b=[150.0, -39.8]))
     assert quality.endswith("; more than 1000 would show it).")
+
+
+def test_no_seeds_are_asked_for_to_show_a_difference_that_the_digits_do_not_show() -> None:
+    (quality,) = summary_sentences(sweep(a=[50.0, 60.0, 70.0], b=[50.04, 60.045, 70.035]))
+    assert "would show it" not in quality
+
+
+def test_a_difference_is_in_all_seeds_only_if_every_seed_shows_it() -> None:
+    base = [float(seed) for seed in range(20)]
+    (quality,) = summary_sentences(sweep(a=base, b=[*(fid + 5 for fid in base[:18]), 18 + 5.12, 19 + 4.88]))
+    assert "“b” +5.0 (95 % CI +5.0 to +5.0, 20 seeds)" in quality
+
+
+def test_finished_trials_without_a_distance_are_not_called_unfinished() -> None:
+    (said,) = summary_sentences(make([finished(row, 0, cost__device_hours=1.0) for row in "ab"]))
+    assert said == "No finished trial has a distance."

@@ -273,6 +273,7 @@ def test_a_star_marks_what_is_told_apart_in_the_difference_and_in_content() -> N
     runs = [*content("a", 0.50, 0.60, 0.70), *content("b", 0.61, 0.70, 0.80), *content("c", 0.55, 0.50, 0.80)]
     for run in runs:
         run["last/fid"] = {"a": 10.0, "b": 10.0, "c": 15.0}[str(run["row"])] + float(str(run["seed"]))
+    runs[-1]["last/fid"] = 17.02
     cells = made(*runs).cells
     assert list(cells["overlap (IoU), last ↑"]) == ["0.600 ± 0.100", "0.703 ± 0.095 *", "0.617 ± 0.161"]
     assert list(cells["Δ to a (95 % CI)"]) == ["baseline", "+0.0 (+0.0 to +0.0)", "+5.0 (+5.0 to +5.0) *"]

@@ -14,7 +14,6 @@ from models.configs import GeneratorConfig
 from models.networks.generator import Generator
 from models.reference_checkpoint import reference_weights
 from pipeline.__main__ import main
-from pipeline.cli.evaluate import settings_for_reference_checkpoint
 from pipeline.data.image_io import write_png
 from pipeline.metrics import other_fid
 from pipeline.metrics.extractors import untrained_inception
@@ -194,24 +193,6 @@ def test_the_fid_of_another_implementation_stands_beside_ours(
     said = capsys.readouterr().out
     metrics = evaluations()[0].data.metrics
     assert f"pytorch-fid: {metrics['eval/fid_pytorch-fid']:.6g} on the same images. pytorch-fid resizes" in said
-
-
-@pytest.mark.parametrize(
-    ("overrides", "to_8_bits"),
-    [
-        (["task=horse2zebra"], "truncate"),
-        (["task=cat2dog"], "truncate"),
-        (["metric.to_8_bits=round", "task=horse2zebra"], "round"),
-        (["task=horse2zebra", "metric.extractor=small-conv"], "round"),
-        (["task=cityscapes"], "round"),
-        (["task=stripes"], "round"),
-        (["task=stripes", "metric.to_8_bits=truncate"], "truncate"),
-    ],
-)
-def test_translations_are_truncated_where_a_published_score_is_known_unless_told_otherwise(
-    overrides: list[str], to_8_bits: str
-) -> None:
-    assert settings_for_reference_checkpoint(overrides).metric.to_8_bits == to_8_bits
 
 
 def test_a_reference_checkpoint_can_be_truncated_which_is_said_and_recorded(

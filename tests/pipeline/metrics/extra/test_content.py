@@ -42,6 +42,11 @@ def left(drawn: Pictures, columns: int) -> Masks:
     return drawn.ground & (np.arange(SIDE) < columns)
 
 
+def of_first(masks: Masks) -> Masks:
+    """The masks of the first image alone."""
+    return masks & (np.arange(len(masks)) == 0)[:, None, None]
+
+
 def doubled(drawn: Pictures) -> Images:
     """Every image with one striped disc more, in that corner in which there is most ground."""
     images = images_of(drawn)
@@ -80,6 +85,11 @@ FAULTS: dict[str, tuple[Callable[[Pictures], Images], dict[str, tuple[float, flo
         lambda drawn: put(stripes(images_of(drawn)), left(drawn, 5), images_of(drawn)),
         {"ground_changed": (8, 13)},
     ),
+    # Changed ground is found, so one spoilt image looks like one with a large object.
+    "all ground of one image striped": (
+        lambda drawn: put(stripes(images_of(drawn)), of_first(drawn.ground), images_of(drawn)),
+        {"ground_changed": (0.5, 2), "size_kept": (0.4, 0.7)},
+    ),
     # Then nothing tells the objects from the ground: all of it overlaps with them.
     "all ground striped": (
         lambda drawn: put(stripes(images_of(drawn)), drawn.ground, images_of(drawn)),
@@ -103,18 +113,58 @@ def test_no_object_is_found_in_untranslated_images() -> None:
 
 @pytest.mark.parametrize(
     ("found", "expected"),
-    [(False, (0, 0, 0, 100, 0)), (True, (0.45714285714285713, 0, 100, 0, 0))],
+    [(False, (0, 100, 0)), (True, (100, 0, 0))],
     ids=["nothing found", "everything found"],
 )
 def test_no_score_is_missing_where_nothing_or_everything_is_found(found: bool, expected: tuple[float, ...]) -> None:
-    masks = np.zeros((2, 32, 32), bool)
-    masks[0, 8:16, 8:16] = True  # the second image has no object
-    assert tuple(content_scores(truth_of(masks), np.full_like(masks, found)).values()) == pytest.approx(expected)
+    truth = truth_of(squares(8, 0, 8, 4))
+    overlap, *others = content_scores(truth, np.full(truth.objects.shape, found)).values()
+    near = [int((truth.near[image] > 0).sum()) for image in (0, 2, 3)]
+    assert overlap == pytest.approx(np.mean(np.divide([64, 64, 16], near)) if found else 0)
+    assert others == [0, *expected]
 
 
-@pytest.mark.parametrize(("full", "said"), [(False, "empty"), (True, "full")])
+def squares(*sides: int) -> Masks:
+    """An image with a square for each side; 0 is no object."""
+    masks = np.zeros((len(sides), 32, 32), bool)
+    for mask, side in zip(masks, sides, strict=True):
+        mask[8 : 8 + side, 8 : 8 + side] = True
+    return masks
+
+
+def test_objects_of_one_size_have_no_score_of_sizes() -> None:
+    assert "size_kept" not in content_scores(truth_of(squares(8, 8, 8, 0)), squares(8, 8, 8, 0))
+
+
+@pytest.mark.parametrize(("kept", "expected"), [(2, 0), (3, 1)])
+def test_fewer_than_three_images_without_a_lost_object_say_nothing_of_sizes(kept: int, expected: float) -> None:
+    masks = squares(6, 8, 10, 12)
+    found = masks & (np.arange(4) < kept)[:, None, None]
+    assert content_scores(truth_of(masks), found)["size_kept"] == pytest.approx(expected)
+
+
+def test_a_tiny_object_of_the_truth_makes_no_objects_of_specks() -> None:
+    masks = squares(8, 10, 12)
+    masks[0, 30, 30] = True
+    specks = np.random.default_rng(0).random(masks.shape) < 0.01
+    scores = content_scores(truth_of(masks), masks | specks)
+    assert scores["objects_invented"] == 0 and scores["ground_changed"] > 0.5
+
+
+def test_pixels_of_unknown_truth_are_no_ground() -> None:
+    masks, known = squares(8, 10), np.ones((2, 32, 32), bool)
+    known[:, 24:] = False
+    found = masks.copy()
+    found[:, 22:] = True
+    scores = content_scores(truth_of(masks, known), found & known)
+    ground = truth_of(masks).ground
+    expected = 100 * ground[:, 22:24].sum() / ground[:, :24].sum()
+    assert scores["ground_changed"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("full", "said"), [(False, "masks are empty"), (True, "in or near an object")])
 def test_empty_and_full_masks_are_refused(full: bool, said: str) -> None:
-    with pytest.raises(UserError, match=f"masks are {said}"):
+    with pytest.raises(UserError, match=said):
         truth_of(np.full((2, 8, 8), full))
 
 
