@@ -44,13 +44,16 @@ def rebuild() -> None:
 
 def generated_parts(root: Path) -> Mapping[Path, Mapping[str, str]]:
     """Return the generated parts of each document by their names, from the files below the project's root."""
-    sweeps = {export.name: sweep_table(export) for export in sorted((root / EXPORTS).iterdir())}
+    sweeps = {
+        export.name: f"{sweep_table(export)}\n\n{sweep_findings(export)}"
+        for export in sorted((root / EXPORTS).iterdir())
+    }
     ways = {USUAL: root / OF_README} | {
         path.name.replace("-", " "): path for path in sorted((root / ROUNDING).iterdir())
     }
     rounding = rounding_table({way: read_csv(export)[0] for way, export in ways.items()})
     return {
-        README: {OF_README.name: sweeps[OF_README.name]},
+        README: {OF_README.name: sweep_table(root / OF_README)},
         EMBEDDED: {**sweeps, "rounding": markdown_table(rounding)},
         PERFORMANCE: {"benchmarks": benchmark_tables(root / BENCHMARKS)},
     }
@@ -74,10 +77,16 @@ def with_generated(text: str, parts: Mapping[str, str], document: Path) -> str:
 
 
 def sweep_table(export: Path) -> str:
-    """Return a sweep's table for documents and its summary, from a folder of CSV files."""
-    (record, _), paper = read_csv(export), load_paper()
-    cells = table(record, paper).cells.drop(columns=[column_of(metric).title for metric in LEFT_OUT], errors="ignore")
-    return "\n\n".join([markdown_table(cells), *map(in_markdown, summary_sentences(record, paper))])
+    """Return a sweep's table for documents, from a folder of CSV files."""
+    record, _ = read_csv(export)
+    cells = table(record, load_paper()).cells
+    return markdown_table(cells.drop(columns=[column_of(metric).title for metric in LEFT_OUT], errors="ignore"))
+
+
+def sweep_findings(export: Path) -> str:
+    """Return a sweep's summary for documents, from a folder of CSV files."""
+    record, _ = read_csv(export)
+    return "\n\n".join(map(in_markdown, summary_sentences(record, load_paper())))
 
 
 def benchmark_tables(folder: Path) -> str:

@@ -58,7 +58,7 @@ def is_cost(metric: str) -> bool:
 def compare(found: Mapping[str, Estimate], metric: str) -> dict[str, Comparison]:
     """Return the comparisons of paired differences in a metric. All of them are one family of tests."""
     digits = metric_of(metric).digits
-    adjusted = holm({row: paired_p(difference, exact=is_cost(metric)) for row, difference in found.items()})
+    adjusted = holm({row: paired_p(difference, least_spread(metric)) for row, difference in found.items()})
     tests = sum(not math.isnan(p) for p in adjusted.values())
     return {
         row: Comparison(difference, adjusted[row], tests, adjusted[row] < LEVEL and round(difference.mean, digits) != 0)
@@ -66,18 +66,28 @@ def compare(found: Mapping[str, Estimate], metric: str) -> dict[str, Comparison]
     }
 
 
-def paired_p(difference: Estimate, *, exact: bool) -> float:
+def least_spread(metric: str) -> float:
+    """Return the standard deviation that equal differences of a metric are taken to have.
+
+    Costs, such as memory, can be equal in every seed. Scores are equal by chance: small counts often are, such as one
+    lost object more in each of three seeds. Such percentages move by about a point, and other scores by a last digit.
+    """
+    if is_cost(metric):
+        return 0.0
+    return 1.0 if metric_of(metric).unit == "%" else 10.0 ** -metric_of(metric).digits
+
+
+def paired_p(difference: Estimate, least: float) -> float:
     """Return the two-sided p value of a paired t-test; nan for fewer than two pairs.
 
-    If all pairs have the same difference, the t-test has no answer. The difference of an exact metric, such as memory,
-    is certain then. Of others, such as a small count of lost objects, equal differences are common by chance: they get
-    the p of a sign test.
+    least: the standard deviation where all pairs have the same difference. With 0, that difference is certain.
     """
     if difference.n < 2:
         return math.nan
-    if difference.std == 0:
-        return 1.0 if difference.mean == 0 else 0.0 if exact else 2.0 ** (1 - difference.n)
-    t = abs(difference.mean) * math.sqrt(difference.n) / difference.std
+    std = difference.std or least
+    if std == 0 or difference.mean == 0:
+        return 1.0 if difference.mean == 0 else 0.0
+    t = abs(difference.mean) * math.sqrt(difference.n) / std
     return float(2 * stdtr(difference.n - 1, -t))
 
 

@@ -14,6 +14,8 @@ from analysis.tables.table import signed
 
 # Rows that a sentence names; the others are counted.
 MOST_NAMED = 4
+# More unclear rows than these are only named for a score of content, since there are many such scores.
+MOST_SPELT = 2
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,12 @@ def difference_sentences(
         wording.higher: [row for row in clear if known[row].mean > 0],
         wording.unclear: [row for row in known if row not in (*clear, *equal)],
     }
-    sentences = [
-        f"{start.format(reference)}: {named(_spelt(row, found[row], metric, wording.unit) for row in rows)}."
-        for start, rows in groups.items()
-        if rows
-    ]
+    of_content = metric in map(last_metric, CONTENT_SCORES)
+    briefly = {wording.unclear} if of_content and len(groups[wording.unclear]) > MOST_SPELT else set[str]()
+    sentences: list[str] = []
+    for start, rows in groups.items():
+        texts = [quoted(row) if start in briefly else _spelt(row, found[row], metric, wording.unit) for row in rows]
+        sentences += [f"{start.format(reference)}: {named(texts)}."] if rows else []
     rest = {
         wording.equal.format(reference): equal,
         "Only one seed, so no conclusion": [row for row, line in differences.items() if line.n == 1],

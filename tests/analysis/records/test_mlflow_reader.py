@@ -105,9 +105,7 @@ def test_two_stores_compare_row_by_row(stores: dict[str, str], here: Path, capsy
     assert main(["compare", "hand_made", "hand_made/stripes", "--other-store", stores["older"]]) == 0
     text = capsys.readouterr().out
     assert "+5.00 (+5.00 to +5.00)" in text
-    assert (
-        "No clear winner against A in FD (small-conv) at the end of training: “internal” +5.00 (in all 2 seeds)" in text
-    )
+    assert "Worse than A in FD (small-conv) at the end of training: “internal” +5.00 (in all 2 seeds)" in text
 
 
 def test_two_records_of_one_name_are_told_apart_by_their_store(

@@ -7,7 +7,15 @@ import pytest
 from sample_records import finished, make
 from scipy import stats
 
-from analysis.statistics.comparisons import Comparison, compare, compare_rows, detectable_ratio, holm, paired_p
+from analysis.statistics.comparisons import (
+    Comparison,
+    compare,
+    compare_rows,
+    detectable_ratio,
+    holm,
+    least_spread,
+    paired_p,
+)
 from analysis.statistics.estimates import Estimate, differences, values_of
 
 
@@ -33,12 +41,17 @@ def test_p_is_that_of_a_paired_t_test() -> None:
     assert found.tests == 1
 
 
-@pytest.mark.parametrize(("mean", "cost", "score"), [(0.0, 1.0, 1.0), (2.0, 0.0, 0.25), (-2.0, 0.0, 0.25)])
-def test_a_difference_that_no_seed_changes_is_certain_of_costs_and_a_sign_test_of_scores(
-    mean: float, cost: float, score: float
-) -> None:
-    same = Estimate(mean, 0.0, 3, mean, mean)
-    assert (paired_p(same, exact=True), paired_p(same, exact=False)) == (cost, score)
+@pytest.mark.parametrize(("mean", "p"), [(0.0, 1.0), (2.0, 0.0), (-2.0, 0.0)])
+def test_a_cost_that_differs_equally_in_all_seeds_is_certain(mean: float, p: float) -> None:
+    assert paired_p(Estimate(mean, 0.0, 3, mean, mean), least_spread("cost/training_peak_live_gb")) == p
+
+
+@pytest.mark.parametrize("mean", [1.04, 100.0])
+def test_a_score_that_differs_equally_in_all_seeds_is_tested_with_the_least_spread(mean: float) -> None:
+    found = paired_p(Estimate(mean, 0.0, 3, mean, mean), least_spread("last/objects_lost"))
+    spread = [mean - 1, mean, mean + 1]
+    assert found == pytest.approx(stats.ttest_1samp(spread, 0).pvalue)
+    assert (found < 0.05) == (mean == 100)
 
 
 def test_one_object_more_in_each_of_three_seeds_is_no_finding() -> None:
@@ -65,7 +78,7 @@ def test_a_row_of_which_a_trial_has_collapsed_is_not_told_apart_by_its_survivors
 
 @pytest.mark.parametrize("found", [Estimate(), Estimate(5.0, math.nan, 1)])
 def test_fewer_than_two_pairs_tell_nothing_apart(found: Estimate) -> None:
-    assert math.isnan(paired_p(found, exact=False))
+    assert math.isnan(paired_p(found, 0.1))
     assert not compare({"a": found}, "last/fid")["a"].told_apart
 
 
@@ -77,7 +90,7 @@ def test_a_row_that_is_told_apart_has_an_interval_without_0() -> None:
         for found in compare_rows(make(runs), values_of(make(runs)), "last/fid").values():
             line = found.difference
             assert found.told_apart <= (line.low > 0 or line.high < 0)
-            assert found.tests == 4 and found.p >= paired_p(line, exact=False)
+            assert found.tests == 4 and found.p >= paired_p(line, 0.1)
             told_apart += found.told_apart
     assert 10 < told_apart < 200
 

@@ -68,6 +68,15 @@ def test_bias_is_that_of_the_distance_whose_dimensions_are_recorded() -> None:
     assert text.count("EfficientNet-Lite0: 1280 features") == 1 and "no FID" in text
 
 
+def test_a_collapsed_trial_is_not_in_the_captions_deviation() -> None:
+    made_with = {**SMALL, "images_a": "40", "images_b": "40", "last__fd_small_conv": 10.0, "last__epoch": 6.0}
+    runs = [
+        finished("a_b|c", seed, last__kd_small_conv=0.5, last__kd_small_conv_std=0.02, **made_with) for seed in (0, 1)
+    ]
+    runs += [finished("a_b|c", 2, last__kd_small_conv_std=0.9, collapsed="6", **made_with)]
+    assert " is 0.020 " in caption_of(*runs)
+
+
 def test_older_records_say_nothing_of_bias_and_differ_in_nothing() -> None:
     tags = dict.fromkeys((*INCEPTION, "images_a", "images_b"), "")
     for older in ({}, tags):

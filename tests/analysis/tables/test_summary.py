@@ -187,6 +187,18 @@ def test_a_content_score_knows_its_better_side() -> None:
     assert found["Worse than “a” in ground changed"].startswith("“worse” +3.31 points")
 
 
+def test_many_unclear_rows_are_only_named_for_content_and_spelt_for_the_distance() -> None:
+    noise = {"a": (1.0, 2.0, 3.0), "b": (2.0, 1.0, 3.0), "c": (3.0, 1.0, 2.0), "d": (1.0, 3.0, 2.0)}
+    runs = [
+        finished(row, seed, last__fid=10 * value, last__object_iou=value / 10)
+        for row, values in noise.items()
+        for seed, value in enumerate(values)
+    ]
+    distance, content = summary_sentences(make(runs))
+    assert distance.count("95 % CI") == 3
+    assert content == "No clear winner against “a” in overlap (IoU): “b”, “c” and “d”."
+
+
 def test_of_several_rows_one_is_called_better_only_after_holms_correction() -> None:
     # p = 0.03 by itself.
     base, clear = [50.0, 60.0, 70.0], [49.0, 58.4, 68.0]

@@ -95,6 +95,9 @@ def test_edges_do_not_depend_on_the_order_or_the_size(wide: np.ndarray) -> None:
     assert kept(one, two) == pytest.approx(kept(two, one), abs=1e-6)
     tall = torch.randint(0, 255, (2, 3, 40, 24), dtype=torch.uint8)
     assert edges_kept(tall, tall.flip(0)).shape == (2,)
+    # Smoothing is by a part of the side, so an image of twice the size has the same score.
+    larger = (np.repeat(np.repeat(images, 2, axis=2), 2, axis=3) for images in (one, two))
+    assert kept(*larger) == pytest.approx(kept(one, two), abs=0.02)
 
 
 def test_edges_are_scored_and_know_that_higher_is_better(tiny: Callable[..., Config], tmp_path: Path) -> None:
