@@ -108,7 +108,7 @@ audit: _setup
 # just test [option of pytest …]: run the fast tests; just test -m slow runs the slow ones
 [no-exit-message]
 test *options: _setup
-    @{{ python }} -m pytest "$@"
+    @{{ python }} -m pytest --numprocesses auto --dist loadfile "$@"
 
 # write requirements.lock with the newest versions that pyproject.toml allows
 lock:

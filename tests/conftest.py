@@ -1,5 +1,6 @@
 """A tiny trial, and a store that is made once a session and copied for each test."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--moments", type=int, default=3, help="how often tests of faults kill a sweep at a random moment")
     parser.addoption("--trials", type=int, default=4, help="how many trials the long sweep of the faults has (200)")
     parser.addoption("--seed", type=int, help="the seed of these moments (drawn anew each time)")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Run only the fast tests side by side. The others start sweeps or use a GPU, which leave nothing for more."""
+    fast = all(f"not {marker}" in config.option.markexpr for marker in ("slow", "gpu", "fault"))
+    return min(4, len(os.sched_getaffinity(0))) if fast else 0
 
 
 TINY = (

@@ -25,11 +25,9 @@ README = Path("README.md")
 OF_README = EXPORTS / "ablation_negatives"
 BENCHMARKS = Path("docs/results/performance")
 PERFORMANCE = Path("docs/performance.md")
-# Columns that documents have no room for.
-LEFT_OUT = (
-    "last/kd_small_conv", "best/fd_small_conv", "best/epoch", "last/objects_lost", "last/objects_invented",
-    "last/background_change",
-)  # fmt: skip
+# Columns that documents have no room for, and those that they show only if the rows differ.
+LEFT_OUT = ("last/kd_small_conv", "best/fd_small_conv", "best/epoch", "last/background_change")
+IF_DIFFERENT = ("last/objects_lost", "last/objects_invented")
 PICTURED = "dots"
 
 
@@ -80,7 +78,11 @@ def sweep_table(export: Path) -> str:
     """Return a sweep's table for documents, from a folder of CSV files."""
     record, _ = read_csv(export)
     cells = table(record, load_paper()).cells
-    return markdown_table(cells.drop(columns=[column_of(metric).title for metric in LEFT_OUT], errors="ignore"))
+    of_rows = cells.loc[[row.row for row in record.rows]]
+    titles = [column_of(metric).title for metric in IF_DIFFERENT]
+    equal = [title for title in titles if title in cells and of_rows[title].nunique() == 1]
+    unwanted = [column_of(metric).title for metric in LEFT_OUT]
+    return markdown_table(cells.drop(columns=[*unwanted, *equal], errors="ignore"))
 
 
 def sweep_findings(export: Path) -> str:

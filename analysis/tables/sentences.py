@@ -58,7 +58,7 @@ def difference_sentences(
         wording.higher: [row for row in clear if known[row].mean > 0],
         wording.unclear: [row for row in known if row not in (*clear, *equal)],
     }
-    of_content = metric in map(last_metric, CONTENT_SCORES)
+    of_content = metric in [last_metric(score) for score in CONTENT_SCORES]
     briefly = {wording.unclear} if of_content and len(groups[wording.unclear]) > MOST_SPELT else set[str]()
     sentences: list[str] = []
     for start, rows in groups.items():
