@@ -18,6 +18,11 @@ from pipeline.data.stripes import draw_pictures
 from pipeline.metrics.extractors import load_dino, load_extractor, load_lpips, untrained_inception
 from pipeline.tracking.store import Tracker, store_lock
 
+# Tests that run side by side share the cores. More threads than cores wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
 # A background job of a shell ignores Ctrl-C, and so would all processes that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
