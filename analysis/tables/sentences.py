@@ -123,7 +123,7 @@ def _spelt(row: str, found: Comparison, metric: str, unit: str) -> str:
     tested = f"corrected {spelt_p(found.p)}, " if found.tests > 1 else ""
     advice = ""
     if found.collapsed:
-        advice = f"; {found.collapsed} trials collapsed"
+        advice = f"; {found.collapsed} trial{'s' if found.collapsed > 1 else ''} collapsed"
     elif not (found.told_apart or is_cost(metric)) and round(line.mean, digits) and (needed := seeds_for(found)):
         advice = f"; {'about ' if needed.isdigit() else ''}{needed} would show it"
     return f"{quoted(row)} {mean}{unit} (95 % CI {low} to {high}, {tested}{line.n} seeds{advice})"

@@ -255,6 +255,19 @@ def test_a_difference_is_in_all_seeds_only_if_every_seed_shows_it() -> None:
     assert "“b” +5.0 (95 % CI +5.0 to +5.0, 20 seeds)" in quality
 
 
+@pytest.mark.parametrize(("count", "said"), [(1, "; 1 trial collapsed)"), (2, "; 2 trials collapsed)")])
+def test_a_row_of_survivors_says_how_many_trials_have_collapsed(count: int, said: str) -> None:
+    runs = [
+        finished(
+            row, seed, last__fid=fid + seed**2, last__epoch=6.0, collapsed="6" if row == "b" and seed < count else ""
+        )
+        for row, fid in (("a", 50.0), ("b", 5.0))
+        for seed in range(4)
+    ]
+    _, quality = summary_sentences(make(runs))
+    assert quality.startswith(f"No clear winner against “a” {IN_FID}") and said in quality
+
+
 def test_finished_trials_without_a_distance_are_not_called_unfinished() -> None:
     (said,) = summary_sentences(make([finished(row, 0, cost__device_hours=1.0) for row in "ab"]))
     assert said == "No finished trial has a distance."
