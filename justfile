@@ -34,7 +34,7 @@ status *arguments: _setup
 drop *arguments: _setup
     @{{ python }} -m pipeline drop "$@"
 
-# just promote NAME [override …] [--count N] [--to NAME]: write a sweep of the best rows of a search
+# just promote NAME [override …] [--count N] [--to NAME]: write a sweep of the best samples of a search
 [no-exit-message]
 promote *arguments: _setup
     @{{ python }} -m pipeline promote "$@"

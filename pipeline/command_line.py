@@ -22,7 +22,7 @@ COMMANDS = {
     "plan": "Show every trial, its state, memory and time. Train nothing.",
     "status": "Show which recorded trials are done, running or failed, and why.",
     "drop": "Delete the MLflow runs and checkpoints of one row. Ask first.",
-    "promote": "Write a sweep file with the best rows of a search.",
+    "promote": "Write a sweep file with the best samples of a search.",
     "tables": "Write the report from MLflow.",
     "compare": "Compare two sweeps, tasks or result versions.",
     "data": "Download a data set, or make it from your copy.",
@@ -108,8 +108,9 @@ def build_parser() -> _Parser:
     added["drop"].add_argument("row", metavar="ROW", help="name of the row")
     added["drop"].add_argument("--yes", action="store_true", help="do not ask")
 
-    added["promote"].add_argument("--count", metavar="N", type=_positive_int, default=3, help="how many rows (3)")
-    added["promote"].add_argument("--to", metavar="NAME", help="name of the new sweep (NAME_best)")
+    added["promote"].add_argument("--count", metavar="N", type=_positive_int, default=3, help="how many samples (3)")
+    to = "name of the new sweep, written beside the file of the search (NAME_best)"
+    added["promote"].add_argument("--to", metavar="NAME", help=to)
 
     tables = added["tables"]
     tables.add_argument("--task", help="only this task (all tasks with records of the sweep)")
@@ -118,7 +119,7 @@ def build_parser() -> _Parser:
     tables.add_argument("--price-per-hour", metavar="PRICE", type=_positive_number, help=price)
 
     compare = added["compare"]
-    compare.add_argument("one", metavar="NAME[/TASK][@VERSION]", help="a recorded sweep, its task and result version")
+    compare.add_argument("one", metavar="NAME[/TASK][@VERSION]", help="a recorded sweep (name or file), its task and version")
     compare.add_argument("other", metavar="OTHER", help="the same for the second one")
     compare.add_argument("--other-store", metavar="URI", help="MLflow store of the second one (that of the first)")
 

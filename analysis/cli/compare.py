@@ -1,12 +1,18 @@
 """just compare: print two records next to each other."""
 
+import re
+
 from analysis.records.mlflow_reader import default_store, read_sweep, recorded_tasks
+from analysis.records.names import sweep_name
 from analysis.records.schema import RecordsError
 from analysis.tables.compare import Side, comparison
 
 
 def compare(one: str, other: str, other_store: str | None) -> int:
-    """Compare two records, each given as SWEEP, SWEEP/TASK, or one of these with @RESULT_VERSION."""
+    """Compare two records, each given as SWEEP, SWEEP/TASK, or one of these with @RESULT_VERSION.
+
+    SWEEP is the name of a sweep, or its file.
+    """
     first = _read_side(default_store(), one)
     second = _read_side(other_store or default_store(), other)
     if first.name == second.name and other_store:
@@ -17,8 +23,9 @@ def compare(one: str, other: str, other_store: str | None) -> int:
 
 def _read_side(uri: str, text: str) -> Side:
     """Read the record of 'SWEEP/TASK@VERSION'. The task may be missing if there is only one, and the version too."""
-    name, _, version = text.partition("@")
-    sweep, _, task = name.partition("/")
+    parts = re.fullmatch(r"(.+\.ya?ml|[^/@]*)/?([^@]*)@?(.*)", text, re.DOTALL)
+    assert parts, "each part may be empty"
+    sweep, task, version = sweep_name(parts[1]), parts[2], parts[3]
     if not task:
         tasks = recorded_tasks(uri, sweep)
         if len(tasks) > 1:

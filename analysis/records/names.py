@@ -9,6 +9,7 @@ the entry.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Literal
 
 
@@ -214,6 +215,11 @@ PEAK_LIVE_GB = cost_metric("training_peak_live_gb")
 # Results show the first of them that is recorded: CUDA's own count, if there is one.
 MEMORY_METRICS = (cost_metric("training_peak_allocated_gb"), PEAK_LIVE_GB)
 DEVICE_HOURS = cost_metric("device_hours")
+
+
+def sweep_name(given: str) -> str:
+    """Return the name of a sweep that is given by its name or by its file, which has the same name."""
+    return PurePath(given).stem if given.endswith((".yaml", ".yml")) else given
 
 
 def shown_metrics() -> list[str]:

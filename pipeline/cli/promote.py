@@ -1,56 +1,76 @@
-"""just promote: write a sweep file with the best rows of a search."""
+"""just promote: write a sweep file with the best samples of a search."""
+
+from pathlib import Path
 
 import yaml
 
-from pipeline.config.sweep_file import SAMPLE, SWEEPS, require_name
+from pipeline.config.sweep_file import SAMPLE, SWEEPS, Row, require_name
 from pipeline.errors import UserError
 from pipeline.orchestration.last_run import find_last_run
-from pipeline.orchestration.planner import Plan, PlannedTrial, plan_sweep, score_of
+from pipeline.orchestration.planner import Plan, plan_sweep, score_of
 
 SEEDS = [0, 1, 2]
 
 
 def promote(name: str, overrides: list[str], *, count: int, target: str | None) -> int:
-    """Write sweeps/TARGET.yaml with the best rows of a search, three seeds and the full schedule.
+    """Write a sweep of a search's best samples and its other rows, with three seeds, beside the search's own file.
 
-    count: how many rows. target: the name of the new sweep; None for NAME_best.
+    count: how many samples. target: the name of the new sweep; None for NAME_best.
     """
-    planned = plan_sweep(*find_last_run(name, overrides))
-    if planned.sweep.search is None:
-        raise UserError(f"{planned.sweep.place} has no search: nothing to promote. Train it with: just sweep {name}")
-    metric = planned.metric
-    done = [found for found in planned.trials if found.state == "done"]
-    scored = [(score, found) for found in done if (score := score_of(found.record, metric)) is not None]
-    if not scored:
-        raise UserError(f"{planned.sweep.place}: no trial is done. Run the search first: just sweep {name}")
-    best = sorted(scored, key=lambda pair: pair[0])[:count]
-    stem = target or f"{planned.sweep.name}_best"
+    plan = plan_sweep(*find_last_run(name, overrides))
+    sweep, path = plan.sweep, Path(plan.sweep.place)
+    if sweep.search is None:
+        raise UserError(f"{path} has no search: nothing to promote. Train it with: just sweep {name}")
+    stem = target or f"{sweep.name}_best"
     require_name(stem, "command line, --to")
-    path = SWEEPS / f"{stem}.yaml"
-    if path.exists():
-        raise UserError(f"{path} exists already. Choose another name with --to NAME, or move the file.")
-    path.write_text(_promoted(planned, stem, best, metric), encoding="utf-8")
-    settings = {row.row: row.set for row in planned.sweep.rows}
-    for score, found in best:
-        print(f"{found.trial.row}: {metric} {score:.4g}, {settings[found.trial.row] or 'default settings'}")
-    task = [text for text in planned.overrides if text.startswith("task=")]
-    print(f"Wrote {path}. Train it with: {' '.join(['just sweep', stem, *task[-1:]])}")
+    new_path = path.with_name(f"{stem}.yaml")
+    if new_path.exists():
+        raise UserError(f"{new_path} exists already. Choose another name with --to NAME, or move the file.")
+    best = _best_samples(plan)[:count]
+    if not best:
+        raise UserError(f"{path}: no sample has been trained to its end. Run the search first: just sweep {name}")
+    new_path.write_text(_promoted(plan, stem, best), encoding="utf-8")
+    for score, row in best:
+        settings = " ".join(f"{setting}={_plain(value)}" for setting, value in row.set.items())
+        print(f"{row.row}: {plan.metric} {score:.4g}, {settings}")
+    given = stem if path.parent == SWEEPS else new_path
+    print(f"Wrote {new_path}. Train it with: just sweep {given}")
     return 0
 
 
-def _promoted(planned: Plan, stem: str, best: list[tuple[float, PlannedTrial]], metric: str) -> str:
-    chosen = [found.trial.row for _, found in best]
-    own = [row for row in planned.sweep.rows if not row.row.startswith(SAMPLE) and row.row not in chosen]
-    by_name = {row.row: row for row in planned.sweep.rows}
-    # The rows that the search was compared with come first.
-    rows = [*own, *(by_name[name] for name in chosen)]
+def _best_samples(plan: Plan) -> list[tuple[float, Row]]:
+    """Return the samples that were trained to their end, with their scores, the best first."""
+    by_name = {row.row: row for row in plan.sweep.rows}
+    return sorted(
+        (
+            (score, by_name[found.trial.row])
+            for found in plan.trials
+            if found.state == "done" and found.trial.row.startswith(SAMPLE)
+            if (score := score_of(found.record, plan.metric)) is not None
+        ),
+        key=lambda pair: pair[0],
+    )
+
+
+def _promoted(plan: Plan, stem: str, best: list[tuple[float, Row]]) -> str:
+    sweep = plan.sweep
+    # The rows that the search was compared with come first. They are no samples, however good they are.
+    rows = [*(row for row in sweep.rows if not row.row.startswith(SAMPLE)), *(row for _, row in best)]
     content = {
         "name": stem,
-        "question": f"Do the best settings of {planned.sweep.name} hold with several seeds?",
-        "base": [*planned.sweep.base, *(text for text in planned.overrides if not text.startswith("task="))],
+        "question": f"Do the best settings of {sweep.name} hold with several seeds?",
+        "base": [*sweep.base, *plan.overrides],
         "seeds": SEEDS,
         "rows": [{"row": row.row, "set": dict(row.set)} | ({"paper": row.paper} if row.paper else {}) for row in rows],
+        "default": sweep.default or rows[0].row,
     }
-    reached = "; ".join(f"{found.trial.row} {score:.4g}" for score, found in best)
-    head = f"# Best rows of {planned.sweep.name} on {planned.task}. {metric} of one seed there: {reached}.\n"
+    reached = "; ".join(f"{row.row} {score:.4g}" for score, row in best)
+    head = f"# Best samples of {sweep.name} on {plan.task}. {plan.metric} of one seed there: {reached}.\n"
     return head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _plain(value: object) -> str:
+    """Return a value as it is written in an override."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_plain, value))}]"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -9,6 +9,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from analysis.records.mlflow_reader import read_sweep, recorded_tasks
+from analysis.records.names import sweep_name
 from pipeline.cli.plan import wide_console
 from pipeline.config.compose import compose_surroundings, tracking_uri
 from pipeline.trial.lock import is_claimed
@@ -16,8 +17,7 @@ from pipeline.trial.lock import is_claimed
 
 def status(name: str, overrides: list[str], *, as_json: bool) -> int:
     """Print which trials are done, running, interrupted or failed, and why, from the records alone."""
-    if name.endswith((".yaml", ".yml")):
-        name = Path(name).stem  # a sweep has the name of its file
+    name = sweep_name(name)
     config = compose_surroundings(overrides)
     uri, trials = tracking_uri(config), Path(config.paths.trials)
     lines: list[dict[str, Any]] = []

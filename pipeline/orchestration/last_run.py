@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.records.mlflow_reader import read_sweep, recorded_tasks
+from analysis.records.names import sweep_name
 from analysis.records.schema import RecordsError
 from pipeline.config.compose import compose_surroundings, only_parts, tracking_uri
 from pipeline.config.sweep_file import SWEEPS, Sweep, load_sweep
@@ -23,7 +24,7 @@ def find_last_run(name: str, overrides: Sequence[str]) -> tuple[Sweep, list[str]
     if chosen and in_sweeps:
         return load_sweep(name), list(overrides)
     uri = tracking_uri(compose_surroundings(only_parts(overrides, STORE_PARTS)))
-    recorded_name = Path(name).stem if in_sweeps else name
+    recorded_name = sweep_name(name)
     try:
         tasks = recorded_tasks(uri, recorded_name)
     except RecordsError:  # the sweep was never run; a store that does not answer is reported by the plan

@@ -221,21 +221,28 @@ search:
 )
 
 
-def test_the_best_of_a_search_become_rows_of_a_sweep(
+def test_the_best_samples_of_a_search_become_rows_beside_its_file(
     trained: list[str], project: Path, tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (project / "sweeps/mine.yaml").write_text(SEARCH)
-    assert pipeline(["promote", "mine", *tiny_overrides, "--count=2"]) == 0
+    """The row that the search compares with stays the baseline, also if no sample is as good."""
+    (project / "own").mkdir()
+    (project / "own/mine.yaml").write_text(SEARCH)
+    promote = ["promote", "own/mine.yaml", *tiny_overrides]
+    assert pipeline([*promote, "--count=1"]) == 2
+    assert "own/mine.yaml: no sample has been trained to its end" in capsys.readouterr().err
+    sample = next(row for row in load_sweep("own/mine.yaml").rows if row.row == "sample 1")
+    temperature = f"model.temperature={sample.set['model.temperature']}"
+    assert pipeline(["train", *tiny_overrides, temperature, "seed=1"]) == 0
+    assert pipeline([*promote, "--count=1"]) == 0
     said = capsys.readouterr().out
-    assert "CUT: fd_small_conv" in said and "just sweep mine_best" in said
-    promoted = load_sweep("mine_best")
-    assert promoted.seeds == (0, 1, 2)
-    assert [row.row for row in promoted.rows] == ["CycleGAN", "CUT"]
-    assert promoted.search is None
-    assert pipeline(["promote", "mine", *tiny_overrides]) == 2
-    assert "sweeps/mine_best.yaml exists already" in capsys.readouterr().err
-    assert pipeline(["promote", "mine"]) == 2
-    assert "no trial is done" in capsys.readouterr().err
+    assert "sample 1: fd_small_conv" in said and "{" not in said and said.endswith("just sweep own/mine_best.yaml\n")
+    promoted = load_sweep("own/mine_best.yaml")
+    assert promoted.seeds == (0, 1, 2) and promoted.search is None
+    assert [row.row for row in promoted.rows] == ["CUT", "CycleGAN", "sample 1"]
+    assert promoted.default == "CUT" and promoted.rows[-1].set == sample.set
+    assert "task=stripes" in promoted.base
+    assert pipeline(promote) == 2
+    assert "own/mine_best.yaml exists already" in capsys.readouterr().err
     assert pipeline(["promote", "smoke"]) == 2
     assert "sweeps/smoke.yaml has no search" in capsys.readouterr().err
     assert pipeline(["promote", "mine", "--count=none"]) == 2

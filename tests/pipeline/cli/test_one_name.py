@@ -1,0 +1,59 @@
+"""Every command that reads records takes a sweep's name, or its file wherever it is."""
+
+from pathlib import Path
+
+import pytest
+
+from analysis.cli import compare
+from analysis.records.schema import SweepRecord
+from pipeline.__main__ import main as pipeline
+
+SWEEP = "name: mine\nquestion: Which?\nseeds: [1]\nrows:\n  - {row: CUT, set: {model: cut}}\n"
+
+
+@pytest.fixture
+def trained(project: Path, tiny_overrides: tuple[str, ...]) -> None:
+    """A sweep that was run from a file outside sweeps/."""
+    (project / "own").mkdir()
+    (project / "own/mine.yaml").write_text(SWEEP)
+    assert pipeline(["train", *tiny_overrides, "seed=1"]) == 0
+    assert pipeline(["sweep", "own/mine.yaml", *tiny_overrides]) == 0
+
+
+@pytest.mark.usefixtures("trained")
+@pytest.mark.parametrize("given", ["mine", "own/mine.yaml"])
+def test_commands_find_the_record_by_name_and_by_file(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pipeline(["status", given]) == 0
+    assert "1 trials: 1 done" in capsys.readouterr().out
+    assert pipeline(["tables", given]) == 0
+    assert Path("results/mine/stripes/index.html").exists()
+    assert pipeline(["compare", given, "mine@1"]) == 0
+    assert capsys.readouterr().out
+    assert pipeline(["drop", given, "CUT", "--yes"]) == 0
+    assert "1 trial" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("mine", ("mine", "", "")),
+        ("mine/stripes@2", ("mine", "stripes", "2")),
+        ("mine@2", ("mine", "", "2")),
+        ("own/mine.yaml", ("mine", "", "")),
+        ("/own/a@b/mine.yml/stripes@2", ("mine", "stripes", "2")),
+    ],
+)
+def test_compare_takes_a_task_and_a_version_behind_a_name_and_a_file(
+    text: str, found: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str, str]] = []
+
+    def read(uri: str, sweep: str, task: str, version: str) -> SweepRecord:
+        asked.append((sweep, task, version))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare, "recorded_tasks", lambda uri, sweep: [""])
+    monkeypatch.setattr(compare, "read_sweep", read)
+    with pytest.raises(KeyboardInterrupt):
+        compare.compare(text, "other", None)
+    assert asked == [found]
