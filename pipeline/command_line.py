@@ -119,7 +119,7 @@ def build_parser() -> _Parser:
     tables.add_argument("--price-per-hour", metavar="PRICE", type=_positive_number, help=price)
 
     compare = added["compare"]
-    compare.add_argument("one", metavar="NAME[/TASK][@VERSION]", help="a recorded sweep (name or file), its task and version")
+    compare.add_argument("one", metavar="NAME[/TASK][@VERSION]", help="a recorded sweep, its task and version")
     compare.add_argument("other", metavar="OTHER", help="the same for the second one")
     compare.add_argument("--other-store", metavar="URI", help="MLflow store of the second one (that of the first)")
 

@@ -44,6 +44,7 @@ class Manifest:
     default: the row that the others are compared with. axes: the fields that rows set. base, overrides: what the
     sweep's file and its command line set for all rows, of what can change results. price_per_hour: of a GPU, or of the
     machine if it has none; None if unknown. command, file: what was typed after `just sweep`, and of which file.
+    other_seeds: with which rows were trained before, and which were not asked for.
     """
 
     sweep: str
@@ -58,6 +59,7 @@ class Manifest:
     price_per_hour: float | None = None
     command: tuple[str, ...] = ()
     file: str = ""
+    other_seeds: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of the file."""

@@ -17,6 +17,7 @@ from analysis.tables.table import table
 
 # A folder of CSV files for each sweep.
 EXPORTS = Path("docs/results/stripes")
+OF_PHOTOGRAPHS = Path("docs/results/cat2dog-64/photos")
 # The same sweep as OF_README, computed in other ways.
 ROUNDING = Path("docs/results/rounding")
 USUAL = "as usual: one thread, channels last, float32"
@@ -44,7 +45,7 @@ def generated_parts(root: Path) -> Mapping[Path, Mapping[str, str]]:
     """Return the generated parts of each document by their names, from the files below the project's root."""
     sweeps = {
         export.name: f"{sweep_table(export)}\n\n{sweep_findings(export)}"
-        for export in sorted((root / EXPORTS).iterdir())
+        for export in (*sorted((root / EXPORTS).iterdir()), root / OF_PHOTOGRAPHS)
     }
     ways = {USUAL: root / OF_README} | {
         path.name.replace("-", " "): path for path in sorted((root / ROUNDING).iterdir())

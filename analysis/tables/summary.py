@@ -29,18 +29,18 @@ TIME_WORDING = Wording(
 def summary_sentences(record: SweepRecord, paper: Mapping[str, Any]) -> tuple[str, ...]:
     """Return paragraphs on the rows compared with the baseline: by distance, content, the paper's order, and cost.
 
-    First comes how many trials have collapsed. paper: from `load_paper`.
+    First come seeds that were trained and are left out, and how many trials have collapsed. paper: from `load_paper`.
     """
     values = values_of(record)
     score = main_score(values)
     if score is None:
         return ("No finished trial has a distance." if record.finished else "No trial is finished yet.",)
-    collapsed = collapse_sentences(record)
+    first = (*_other_seeds(record), *collapse_sentences(record))
     if len(record.rows) == 1:
-        return (*collapsed, "The sweep has only one row: nothing to compare.")
+        return (*first, "The sweep has only one row: nothing to compare.")
     seeds = list(dict.fromkeys(int(seed) for seed in record.runs.index.get_level_values("seed")))
     if len(seeds) == 1:
-        return (*collapsed, _of_one_seed(record, values, score, seeds[0]))
+        return (*first, _of_one_seed(record, values, score, seeds[0]))
     memory = [name for name in MEMORY_METRICS if name in values][:1]
     times = [name for name in (SECONDS_PER_ITERATION,) if name in values]
     wordings = (
@@ -57,7 +57,20 @@ def summary_sentences(record: SweepRecord, paper: Mapping[str, Any]) -> tuple[st
         texts.append(" ".join(sentences))
     *scores, costs = texts
     in_paper = " ".join(paper_sentences(record, values, paper))
-    return tuple(text for text in (*collapsed, *scores, in_paper, costs) if text)
+    return tuple(text for text in (*first, *scores, in_paper, costs) if text)
+
+
+def _other_seeds(record: SweepRecord) -> tuple[str, ...]:
+    """Return which seeds were trained before and are not in the table, since the last call did not ask for them."""
+    if not record.other_seeds or record.sweep == SINGLE:
+        return ()
+    asked = record.runs.index.get_level_values("seed")
+    every = sweep_command(record, sorted({*map(int, asked), *record.other_seeds}))
+    one = len(record.other_seeds) == 1
+    return (
+        f"Seed{'' if one else 's'} {', '.join(map(str, record.other_seeds))} {'is' if one else 'are'} trained and not "
+        f"in this table, because the last call did not ask for {'it' if one else 'them'}. To include: {every}",
+    )
 
 
 def _of_one_seed(record: SweepRecord, values: pd.DataFrame, score: str, seed: int) -> str:

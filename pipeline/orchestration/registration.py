@@ -88,6 +88,7 @@ def make_manifest(plan: Plan) -> Manifest:
         overrides=tuple(text for text in plan.overrides if can_change_results(text)),
         price_per_hour=plan.config.compute.price_per_hour,
         command=tuple(plan.overrides),
+        other_seeds=plan.other_seeds,
         file=plan.sweep.name if Path(plan.sweep.place).parent == SWEEPS else plan.sweep.place,
     )
 

@@ -47,13 +47,17 @@ NOTE_LENGTH = 5000
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """What MLflow knows of a trial: its run, MLflow's status of it, the last logged step, last values and tags."""
+    """What MLflow knows of a trial: its run, MLflow's status of it, the last logged step, last values, tags and seed.
+
+    seed: None if the trial was registered and has not started.
+    """
 
     run_id: str
     status: str
     step: int
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
+    seed: int | None = None
 
     @property
     def error(self) -> str:
@@ -286,7 +290,9 @@ def log_evaluation(
 
 def _record(run: Run) -> TrialRecord:
     step = int(run.data.metrics.get(PROGRESS_STEP, 0))
-    return TrialRecord(run.info.run_id, run.info.status, step, run.data.metrics, run.data.tags)
+    seed = run.data.params.get("seed", "")
+    numbered = int(seed) if seed.isdecimal() else None
+    return TrialRecord(run.info.run_id, run.info.status, step, run.data.metrics, run.data.tags, numbered)
 
 
 def _store_error(uri: str, error: Exception) -> UserError:

@@ -68,6 +68,13 @@ def test_seeds_to_add_are_new_and_the_command_keeps_file_and_overrides() -> None
     assert only.endswith("just sweep 'mine/my sweep.yaml' data.size=32 'seeds=[1,0,2]'")
 
 
+def test_seeds_that_were_trained_and_not_asked_for_come_first_with_the_command_that_shows_them() -> None:
+    first, only = summary_sentences(make([finished("a", 1, last__fid=1.0)], other_seeds=(0, 3)))
+    assert first.startswith("Seeds 0, 3 are trained and not in this table")
+    assert first.endswith("just sweep mine 'seeds=[0,1,3]'")
+    assert "only one row" in only
+
+
 def test_a_trial_of_just_train_is_repeated_by_just_train() -> None:
     record = make([finished("a", 3)], sweep="single", command=("model=cyclegan",))
     assert sweep_command(record, [3]) == "just train model=cyclegan seed=3"

@@ -1,4 +1,4 @@
-"""Every command that reads records takes a sweep's name, or its file wherever it is."""
+"""A sweep that was run: commands find it by its name and by its file, and the seeds that it has stay visible."""
 
 from pathlib import Path
 
@@ -31,6 +31,19 @@ def test_commands_find_the_record_by_name_and_by_file(given: str, capsys: pytest
     assert capsys.readouterr().out
     assert pipeline(["drop", given, "CUT", "--yes"]) == 0
     assert "1 trial" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_trained_seed_that_is_not_asked_for_is_named(
+    tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = ["plan", "own/mine.yaml", *tiny_overrides]
+    assert pipeline([*plan, "seeds=[0,1]"]) == 0
+    assert "not part of this call" not in capsys.readouterr().out
+    assert pipeline([*plan, "seeds=[0]"]) == 0
+    assert "Trained, but not part of this call: seed 1." in capsys.readouterr().out
+    assert pipeline([*plan, "seeds=[0]", "model.temperature=0.5"]) == 0
+    assert "not part of this call" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
