@@ -23,9 +23,10 @@ MOST_PICTURED = 12
 
 @dataclass(frozen=True)
 class Written:
-    """The folder that was written, the table as Markdown, and the summary."""
+    """The folder that was written, the sweep's question, the table as Markdown, and the summary."""
 
     folder: Path
+    question: str
     table: str
     summary: tuple[str, ...]
 
@@ -57,4 +58,4 @@ def write_results(uri: str, sweep: str, task: str, results: Path, price_per_hour
             old.unlink()
     # Last: a page means that everything is written.
     write_files(folder, {"index.html": page(report(record, made, summary, drawings, qualitative))})
-    return Written(folder, tables["table.md"], summary)
+    return Written(folder, record.question, tables["table.md"], summary)

@@ -9,11 +9,15 @@ from analysis.records.names import ROW_TAGS
 from pipeline.errors import UserError, nearest
 from pipeline.orchestration.last_run import find_last_run
 from pipeline.orchestration.planner import PlannedTrial, plan_sweep
+from pipeline.orchestration.results import publish_results
 from pipeline.trial.lock import claimed
 
 
 def drop(name: str, row: str, overrides: list[str], *, yes: bool) -> int:
-    """Delete the MLflow runs and checkpoints of a row's trials. Ask first, unless yes."""
+    """Delete the MLflow runs and checkpoints of a row's trials. Ask first, unless yes.
+
+    The reports of all sweeps that have the trials are written again.
+    """
     planned = plan_sweep(*find_last_run(name, overrides))
     sweep = planned.sweep
     rows = [found.row for found in sweep.rows]
@@ -41,14 +45,20 @@ def drop(name: str, row: str, overrides: list[str], *, yes: bool) -> int:
             if folders[found.key].exists():
                 shutil.rmtree(folders[found.key])
     print(f"Dropped {count}. The next run of the sweep trains {'them' if len(trials) > 1 else 'it'} again.")
-    print(f"The report is not changed. Rebuild it with: just tables {sweep.name}")
+    for affected in sorted({found_in for found in trials for found_in in _rows_of(found)}):
+        print(f"Writing the report of {affected} again …")
+        publish_results(planned.tracker, affected, planned.task, Path(planned.config.paths.results), {})
     return 0
 
 
-def _also_in(found: PlannedTrial, sweep: str) -> str:
+def _rows_of(found: PlannedTrial) -> dict[str, str]:
+    """Return the sweeps that a trial belongs to, and its row in each."""
     tags = found.record.tags if found.record else {}
-    others = [f"{tag.removeprefix(ROW_TAGS)}: {row}" for tag, row in tags.items() if tag.startswith(ROW_TAGS)]
-    others = [other for other in others if not other.startswith(f"{sweep}:")]
+    return {tag.removeprefix(ROW_TAGS): row for tag, row in tags.items() if tag.startswith(ROW_TAGS)}
+
+
+def _also_in(found: PlannedTrial, sweep: str) -> str:
+    others = [f"{other}: {row}" for other, row in _rows_of(found).items() if other != sweep]
     return f"; also in {', '.join(sorted(others))}" if others else ""
 
 

@@ -30,7 +30,12 @@ def test_commands_find_the_record_by_name_and_by_file(given: str, capsys: pytest
     assert pipeline(["compare", given, "mine@1"]) == 0
     assert capsys.readouterr().out
     assert pipeline(["drop", given, "CUT", "--yes"]) == 0
-    assert "1 trial" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Dropped 1 trial" in said
+    # The reports of all sweeps that had the trial no longer have its numbers.
+    for name in ("mine", "single"):
+        assert f"Writing the report of {name} again" in said
+        assert "No trial is finished yet." in Path(f"results/{name}/stripes/index.html").read_text()
 
 
 @pytest.mark.usefixtures("trained")
