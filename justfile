@@ -5,51 +5,61 @@ set positional-arguments
 export MLFLOW_TRACKING_URI := env("MLFLOW_TRACKING_URI", "sqlite:///" + justfile_directory() + "/mlflow.db")
 python := ".venv/bin/python"
 
-# list the recipes
+[private]
 default:
     @just --list --unsorted
+    @echo "Arguments of a command: just COMMAND --help"
 
-# just sweep NAME [override …] [--quiet]: train what is not done, evaluate, record, write tables and report
+# train what is not done, then write the report
+[group: 'sweeps']
 [no-exit-message]
 sweep *arguments: _setup
     @{{ python }} -m pipeline sweep "$@"
 
-# just doctor [override …] [--json]: check this machine before a sweep
+# check this machine before a sweep
+[group: 'machine and data']
 [no-exit-message]
 doctor *arguments: _setup
     @{{ python }} -m pipeline doctor "$@"
 
-# just plan NAME [override …] [--json] [--verbose]: show every trial, its state, predicted memory and time; train nothing
+# show each trial, its memory and time; train nothing
+[group: 'sweeps']
 [no-exit-message]
 plan *arguments: _setup
     @{{ python }} -m pipeline plan "$@"
 
-# just status NAME [--json]: show which trials are done, running or failed
+# show which trials are done, running or failed
+[group: 'sweeps']
 [no-exit-message]
 status *arguments: _setup
     @{{ python }} -m pipeline status "$@"
 
-# just drop NAME ROW [override …] [--yes]: delete the runs and checkpoints of one row
+# delete the runs and checkpoints of one row
+[group: 'sweeps']
 [no-exit-message]
 drop *arguments: _setup
     @{{ python }} -m pipeline drop "$@"
 
-# just promote NAME [override …] [--count N] [--to NAME]: write a sweep of the best samples of a search
+# write a sweep of the best samples of a search
+[group: 'sweeps']
 [no-exit-message]
 promote *arguments: _setup
     @{{ python }} -m pipeline promote "$@"
 
-# just tables NAME [--task TASK] [--price-per-hour PRICE]: write tables, figures and report from MLflow
+# write the report again from MLflow
+[group: 'sweeps']
 [no-exit-message]
 tables *arguments: _setup
     @{{ python }} -m pipeline tables "$@"
 
-# just compare NAME[/TASK][@VERSION] OTHER [--other-store URI]: compare two sweeps, tasks or result versions
+# compare two sweeps, tasks or result versions
+[group: 'sweeps']
 [no-exit-message]
 compare *arguments: _setup
     @{{ python }} -m pipeline compare "$@"
 
-# just ui [PORT]: serve the MLflow UI on 127.0.0.1
+# serve MLflow's UI on 127.0.0.1
+[group: 'sweeps']
 [no-exit-message]
 ui port="5000": _setup
     @case "$MLFLOW_TRACKING_URI" in http*) echo "The records are on the server of MLFLOW_TRACKING_URI. Open its address." && exit 1 ;; esac
@@ -57,42 +67,50 @@ ui port="5000": _setup
     @MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
         MLFLOW_BACKEND_STORE_URI="$MLFLOW_TRACKING_URI" {{ python }} -m mlflow server --host 127.0.0.1 --port {{ port }} --workers 1
 
-# just data NAME [--from FOLDER]: download a data set, or make it from your copy
+# download a data set, or make it from your copy
+[group: 'machine and data']
 [no-exit-message]
 data *arguments: _setup
     @{{ python }} -m pipeline data "$@"
 
-# just train [override …]: train one trial in this process, without Ray
+# train one trial in this process, without Ray
+[group: 'one model']
 [no-exit-message]
 train *arguments: _setup
     @{{ python }} -m pipeline train "$@"
 
-# just evaluate WHAT [override …]: compute FID and KID of a trial, a checkpoint or a folder of images
+# score a trial, a checkpoint or a folder of images
+[group: 'one model']
 [no-exit-message]
 evaluate *arguments: _setup
     @{{ python }} -m pipeline evaluate "$@"
 
-# just translate RUN INPUT OUTPUT: translate an image or a folder of images
+# translate an image or a folder of images
+[group: 'one model']
 [no-exit-message]
 translate *arguments: _setup
     @{{ python }} -m pipeline translate "$@"
 
-# just export RUN FOLDER: write the networks of a trial as files of the reference code
+# write networks as files of the reference code
+[group: 'one model']
 [no-exit-message]
 export *arguments: _setup
     @{{ python }} -m pipeline export "$@"
 
-# just bench step|pack|fid|data|sweep|tables [--json]: measure what a part of the work costs
+# measure what a part of the work costs here
+[group: 'machine and data']
 [no-exit-message]
 bench *arguments: _setup
     @{{ python }} -m pipeline bench "$@"
 
-# just docs: write the generated tables of README.md and docs/performance.md
+# write the generated tables of the documents
+[group: 'development']
 [no-exit-message]
 docs *arguments: _setup
     @{{ python }} -m pipeline docs "$@"
 
-# lint, types, the order of packages, spelling
+# check style, types, order of packages, spelling
+[group: 'development']
 check: _setup
     {{ python }} -m ruff check .
     {{ python }} -m ruff format --check .
@@ -100,17 +118,20 @@ check: _setup
     .venv/bin/codespell
     {{ python }} -m pyright
 
-# known vulnerabilities of the packages (needs the network), and ruff's rules on unsafe code
+# look for known vulnerabilities of the packages
+[group: 'development']
 audit: _setup
     {{ python }} -m ruff check .
     @{{ python }} .ci/audit
 
-# just test [option of pytest …]: run the fast tests; just test -m slow runs the slow ones
+# run the fast tests; -m slow runs the slow ones
+[group: 'development']
 [no-exit-message]
 test *options: _setup
     @{{ python }} -m pytest --numprocesses auto --dist loadfile "$@"
 
-# write requirements.lock with the newest versions that pyproject.toml allows
+# write requirements.lock with the newest versions
+[group: 'development']
 lock:
     #!/usr/bin/env bash
     set -euo pipefail

@@ -11,7 +11,7 @@ from rich.table import Column, Table
 from analysis.records.names import Tag, deviation_name, score_label
 from analysis.records.printable import printable
 from analysis.tables.caption import bias_sentence
-from pipeline.config.compose import change_config, compose_surroundings, take_options, tracking_uri
+from pipeline.config.compose import TASKS, change_config, compose_surroundings, take_options, tracking_uri
 from pipeline.config.schema import Config
 from pipeline.data.dataset_cache import list_images, open_dataset, prepare
 from pipeline.data.decoding import decode
@@ -41,13 +41,27 @@ def evaluate(what: str, overrides: list[str]) -> int:
     if "compare" in options:
         require_installed(other)
     if Path(what).is_dir() and not two_newest(Path(what) / LAST):
-        return _evaluate_folder(Path(what), compose_surroundings(overrides), other, resizing=resizing == "yes")
+        return _evaluate_folder(Path(what), _named_data(what, overrides), other, resizing=resizing == "yes")
     trained = load_trained(find_checkpoint(what, overrides))
     if resizing == "yes":
         raise UserError(f"resize=yes is for a folder of images, and {what} is a checkpoint. Remove resize=yes.")
     if trained.config:
         return _evaluate_trained(trained, change_config(trained.config, overrides, AFTER_TRAINING), other)
-    return _evaluate_trained(trained, compose_surroundings(overrides), other)
+    return _evaluate_trained(trained, _named_data(what, overrides), other)
+
+
+def _named_data(what: str, overrides: list[str]) -> Config:
+    """Return the settings of what no trial of ours made. Raises UserError if they do not name the data.
+
+    The embedded task is the default elsewhere. Here it would give a number that means nothing.
+    """
+    config = compose_surroundings(overrides)
+    if not any(text.startswith("task=") for text in overrides):
+        raise UserError(
+            f"{printable(what)}: its data are not named. Add task=NAME, one of {', '.join(TASKS)}. "
+            "Your own images are task=folder data.root=FOLDER."
+        )
+    return config
 
 
 def _evaluate_trained(trained: Trained, config: Config, other: str) -> int:

@@ -19,7 +19,7 @@ from pipeline.metrics import other_fid
 from pipeline.metrics.extractors import untrained_inception
 
 Draw = Callable[..., np.ndarray]
-DATA = ("data.train_count=6", "data.test_count=6", "data.size=32")
+DATA = ("task=stripes", "data.train_count=6", "data.test_count=6", "data.size=32")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pipeline.errors import UserError
 from pipeline.inference.find import find_checkpoint
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 
-DATA = ("data.train_count=6", "data.test_count=6", "data.size=32")
+DATA = ("task=stripes", "data.train_count=6", "data.test_count=6", "data.size=32")
 
 
 def train(*overrides: str) -> tuple[str, str, dict[str, float]]:
@@ -159,10 +159,10 @@ def test_a_beginning_that_two_keys_share_is_refused(tmp_path: Path) -> None:
             "needs data.channels_b=3, but data.channels_b is 1",
         ),
         (
-            ["evaluate", "gray.pth", "data.size=30", "data.channels_a=1"],
+            ["evaluate", "gray.pth", "task=stripes", "data.size=30", "data.channels_a=1"],
             "data.size is [30, 30]. gray.pth needs multiples of 4",
         ),
-        (["evaluate", "gray.pth", "tracking.uri=nonsense://x", "data.channels_a=2"], "data.channels_a is 2"),
+        (["evaluate", "gray.pth", *DATA, "tracking.uri=nonsense://x", "data.channels_a=2"], "data.channels_a is 2"),
         (["evaluate", "no\nfile"], "no such file, no such trial"),
         (["evaluate", "nothing", "tracking.uri=nonsense://x"], "nonsense://x: the MLflow store does not answer"),
         (["evaluate", "nothing", "tracking.uri=sqlite:///text.pth"], "text.pth: the MLflow store does not answer"),
@@ -177,7 +177,9 @@ def test_a_beginning_that_two_keys_share_is_refused(tmp_path: Path) -> None:
         (["evaluate", "torn.pth"], "torn.pth is damaged or not a checkpoint"),
         (["evaluate", "narrow.pth"], "narrow.pth: model.8.bias is missing; expected (16,)"),
         (["evaluate", "gray.pth", "data.sizes=3"], "did you mean data.size"),
-        (["evaluate", "empty"], "empty: 0 images found"),
+        (["evaluate", "empty", *DATA], "empty: 0 images found"),
+        (["evaluate", "empty"], "empty: its data are not named. Add task=NAME"),
+        (["evaluate", "gray.pth", "data.size=32"], "gray.pth: its data are not named. Add task=NAME"),
         (["translate", "D.pth", "in.png", "out"], "D.pth: holds a discriminator"),
         (["translate", "gray.pth", "nothing", "out"], "nothing: no such file or folder"),
         (["export", "gray.pth", "out"], "gray.pth: not a trial's checkpoint"),
