@@ -194,7 +194,8 @@ def _load_inception(file: Path) -> nn.Module:
         except OSError:
             raise UserError(
                 f"Inception's weights are not at {file} and {URL_INCEPTION_V3} cannot be reached. Download that file "
-                f"on another machine and put it there, or give its path as metric.weights=…"
+                f"on another machine and put it there, or give its path as metric.weights=…. Without it, score with a "
+                f"network that needs no download: metric.extractor=efficientnet-lite0"
             ) from None
     if file.name.endswith(f"-{PUBLISHED_WEIGHTS}.pth") and not file_digest(file).startswith(PUBLISHED_WEIGHTS):
         raise UserError(
