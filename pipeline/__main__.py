@@ -8,6 +8,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn
 
@@ -59,6 +60,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def script() -> NoReturn:
     """Run the command in sys.argv and end the process."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # An encoding that lacks a character must not cost a result: the character's code is printed.
+            stream.reconfigure(errors="backslashreplace")
     with at_first_signal(interrupt):
         code = main(sys.argv[1:])
         remove_process_folder()

@@ -23,12 +23,12 @@ MOST_PICTURED = 12
 
 @dataclass(frozen=True)
 class Written:
-    """The folder that was written, the sweep's question, the table as Markdown, and the summary."""
+    """The folder that was written, the table as Markdown, the summary, and a description of the sweep for MLflow."""
 
     folder: Path
-    question: str
     table: str
     summary: tuple[str, ...]
+    description: str
 
     def __str__(self) -> str:
         return "\n".join((self.table, *self.summary, "", str(self.folder / "index.html")))
@@ -58,4 +58,5 @@ def write_results(uri: str, sweep: str, task: str, results: Path, price_per_hour
             old.unlink()
     # Last: a page means that everything is written.
     write_files(folder, {"index.html": page(report(record, made, summary, drawings, qualitative))})
-    return Written(folder, record.question, tables["table.md"], summary)
+    description = "\n\n".join((record.question, *summary, "Artifacts, results/index.html: the report."))
+    return Written(folder, tables["table.md"], summary, description)

@@ -9,7 +9,6 @@ from analysis.records.names import ROW_TAGS
 from pipeline.errors import UserError, nearest
 from pipeline.orchestration.last_run import find_last_run
 from pipeline.orchestration.planner import PlannedTrial, plan_sweep
-from pipeline.orchestration.results import publish_results
 from pipeline.trial.lock import claimed
 
 
@@ -45,9 +44,12 @@ def drop(name: str, row: str, overrides: list[str], *, yes: bool) -> int:
             if folders[found.key].exists():
                 shutil.rmtree(folders[found.key])
     print(f"Dropped {count}. The next run of the sweep trains {'them' if len(trials) > 1 else 'it'} again.")
+    from analysis.report.write import write_results  # matplotlib, which only a row that is dropped needs
+
     for affected in sorted({found_in for found in trials for found_in in _rows_of(found)}):
         print(f"Writing the report of {affected} again …")
-        publish_results(planned.tracker, affected, planned.task, Path(planned.config.paths.results), {})
+        written = write_results(planned.tracker.uri, affected, planned.task, Path(planned.config.paths.results))
+        planned.tracker.attach_results(affected, written.folder, written.description, {})
     return 0
 
 

@@ -100,14 +100,15 @@ def _mps(requirements: Sequence[Requirement], console: Console) -> AbstractConte
 def _write_results(plan: Plan, console: Console) -> None:
     """Write tables, figures and the report from the records, and print where they are."""
     # pandas and matplotlib, which a trial's process does not need.
-    from pipeline.orchestration.results import publish_results
+    from analysis.report.write import write_results
 
     uri, name = plan.tracker.uri, plan.sweep.name
     parameters, axes = keyed_fields(plan.config), make_manifest(plan).axes
     fields = [axis for axis in axes if axis in parameters] + (["model.method"] if "model" in axes else [])
     last_step = plan.steps_per_epoch * plan.config.train.epochs
+    written = write_results(uri, name, plan.task, Path(plan.config.paths.results))
     views = saved_views(name, fields, plan.metric, last_step)
-    written = publish_results(plan.tracker, name, plan.task, Path(plan.config.paths.results), views)
+    plan.tracker.attach_results(name, written.folder, written.description, views)
     on_server = uri.startswith("http")
     server = without_password(uri).rstrip("/") if on_server else LOCAL_UI
     first = "" if on_server else "run just ui, then open "

@@ -47,10 +47,7 @@ NOTE_LENGTH = 5000
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """What MLflow knows of a trial: its run, MLflow's status of it, the last logged step, last values, tags and seed.
-
-    seed: None if the trial was registered and has not started.
-    """
+    """What MLflow knows of a trial. step: the last logged. metrics: last values. seed: None before it has started."""
 
     run_id: str
     status: str

@@ -1,4 +1,4 @@
-"""Nothing is written into the home folder, which may be absent."""
+"""Commands run in a folder of any name and in any encoding. They leave the home folder alone, which may be absent."""
 
 import os
 import subprocess
@@ -30,12 +30,13 @@ ELSEWHERE = (
 )
 
 
-def run(folder: Path, home: str, *arguments: str) -> str:
+def run(folder: Path, home: str, *arguments: str, python: str = sys.executable) -> str:
     environment = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline", *arguments],
+        [python, "-m", "pipeline", *arguments],
         capture_output=True,
         text=True,
+        errors="replace",
         cwd=folder,
         env={**environment, "HOME": home, "PYTHONPATH": str(ROOT)},
     )
@@ -55,6 +56,26 @@ def test_the_home_folder_stays_empty_and_may_be_absent(tmp_path: Path, command: 
     said = run(tmp_path / "here", "/proc/none" if absent else str(home), *command)
     assert list(home.iterdir()) == []
     assert "/proc/none" not in said
+
+
+@pytest.mark.slow
+def test_a_sweep_runs_in_a_folder_with_spaces_quotes_and_accents(tmp_path: Path) -> None:
+    """The path of Python, too: Ray gives it to a shell."""
+    here = tmp_path / "my project/d'Ivoire/ünï"
+    here.mkdir(parents=True)
+    (here / ".venv").symlink_to(sys.prefix)
+    (here / "mini.yaml").write_text(SWEEP)
+    run(here, str(tmp_path), "sweep", "mini.yaml", python=str(here / ".venv/bin/python"))
+    assert (here / "results/mini/stripes/index.html").exists()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_what_a_terminal_cannot_show_is_printed_as_a_code(
+    project: Path, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "mini.yaml").write_text(SWEEP.replace("row: CUT", "row: 猫").replace("Does", "Is it ünï? Does"))
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    run(project, str(project), "plan", "mini.yaml")
 
 
 def test_libraries_write_into_the_projects_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
