@@ -12,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from page_visit import CHROMIUM
 
+from analysis.records.names import member_tag
 from pipeline.__main__ import main
 from pipeline.tracking.ui_views import saved_views, view_address
 
@@ -81,6 +82,8 @@ def test_saved_views_show_rows_and_single_trials_without_a_click(server: str, br
     client = MlflowClient(server)
     experiment = client.get_experiment_by_name("stripes")
     assert experiment is not None
+    for run in client.search_runs([experiment.experiment_id], "tags.kind = 'trial'"):
+        client.set_tag(run.info.run_id, member_tag("single"), "yes")
     for tag, view in saved_views("single", ["model.temperature"], "fd_small_conv", 12).items():
         client.set_experiment_tag(experiment.experiment_id, tag, view)
     page = browser.new_page(viewport={"width": 1600, "height": 1200})

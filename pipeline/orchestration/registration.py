@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.records.mlflow_reader import trial_line
-from analysis.records.names import Tag, row_tag, settings_tag
+from analysis.records.names import Tag, member_tag, row_tag, settings_tag
 from analysis.records.schema import Manifest, SweepRecord, SweepRow
 from pipeline.config.sweep_file import SWEEPS, Row
 from pipeline.config.trial_key import RESULT_VERSION, can_change_results, keyed_fields, leaves
@@ -91,6 +91,19 @@ def make_manifest(plan: Plan) -> Manifest:
         other_seeds=plan.other_seeds,
         file=plan.sweep.name if Path(plan.sweep.place).parent == SWEEPS else plan.sweep.place,
     )
+
+
+def mark_members(plan: Plan) -> None:
+    """Tag the trials that are of the sweep as it is now, and those that were of it with an earlier value, row or seed.
+
+    The saved view of MLflow's UI shows the same trials as the table by this.
+    """
+    row, member = row_tag(plan.sweep.name), member_tag(plan.sweep.name)
+    keys = {planned.key for planned in plan.trials}
+    for key, record in plan.tracker.find_trials().items():
+        now = "yes" if key in keys else "no"
+        if row in record.tags and record.tags.get(member) != now:
+            plan.tracker.tag_trial(record.run_id, {member: now})
 
 
 def recorded_so_far(plan: Plan) -> SweepRecord:

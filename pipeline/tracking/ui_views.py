@@ -16,6 +16,7 @@ from analysis.records.names import (
     best_metric,
     eval_metric,
     last_metric,
+    member_tag,
     row_tag,
 )
 
@@ -90,7 +91,7 @@ def _view(
     sections += [_section(folded, folded, shown=False) for folded in FOLDED]
     sections += [{**_section(title, title, shown=False), "isGenerated": True} for title in GENERATED]
     state = {
-        "searchFilter": f"tags.`{row_tag(sweep)}` LIKE '%'", "orderByKey": "attributes.start_time",
+        "searchFilter": f"tags.`{member_tag(sweep)}` = 'yes'", "orderByKey": "attributes.start_time",
         "orderByAsc": True, "startTime": "ALL", "lifecycleFilter": "Active", "datasetsFilter": [],
         "modelVersionFilter": "All Runs", "selectedColumns": list(columns), "runsHiddenMode": "SHOW_ALL",
         "hideEmptyCharts": True, "groupBy": group_by, "groupsExpanded": {}, "useGroupedValuesInCharts": True,

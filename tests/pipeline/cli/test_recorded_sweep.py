@@ -1,8 +1,11 @@
 """A sweep that was run: commands find it by its name and by its file, and the seeds that it has stay visible."""
 
+import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 from analysis.cli import compare
 from analysis.records.schema import SweepRecord
@@ -36,6 +39,23 @@ def test_commands_find_the_record_by_name_and_by_file(given: str, capsys: pytest
     for name in ("mine", "single"):
         assert f"Writing the report of {name} again" in said
         assert "No trial is finished yet." in Path(f"results/{name}/stripes/index.html").read_text()
+
+
+@pytest.mark.usefixtures("trained")
+def test_the_saved_view_shows_the_trials_of_the_table(tiny_overrides: tuple[str, ...]) -> None:
+    """A trial of a row's earlier value leaves both, and comes back with the value."""
+    sweep = ["sweep", "own/mine.yaml", *tiny_overrides]
+    assert pipeline(["train", *tiny_overrides, "model.temperature=0.5", "seed=1"]) == 0
+    for override in ([], ["model.temperature=0.5"], []):
+        assert pipeline([*sweep, *override]) == 0
+        client = MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
+        experiment = client.get_experiment_by_name("stripes")
+        assert experiment is not None
+        view = json.loads(json.loads(experiment.tags["mlflow.sharedViewState.mine"])["state"])
+        shown = client.search_runs([experiment.experiment_id], view["searchFilter"])
+        table = pd.read_csv("results/mine/stripes/trials.csv")
+        assert [run.data.tags["trial_key"] for run in shown] == list(table["key"])
+        assert shown[0].data.params["model.temperature"] == ("0.5" if override else "0.07")
 
 
 @pytest.mark.usefixtures("trained")
