@@ -8,7 +8,7 @@ python := ".venv/bin/python"
 [private]
 default:
     @just --list --unsorted
-    @echo "Arguments of a command: just COMMAND --help"
+    @echo "just COMMAND --help shows what a command with *arguments takes."
 
 # train what is not done, then write the report
 [group: 'sweeps']
@@ -62,6 +62,7 @@ compare *arguments: _setup
 [group: 'sweeps']
 [no-exit-message]
 ui port="5000": _setup
+    @case "$1" in *[!0-9]* | "") echo "error: the port is no number. Write it as in: just ui 5000" >&2; exit 2 ;; esac
     @case "$MLFLOW_TRACKING_URI" in http*) echo "The records are on the server of MLFLOW_TRACKING_URI. Open its address." && exit 1 ;; esac
     @echo "http://127.0.0.1:{{ port }} (stop with Ctrl-C)"
     @MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \

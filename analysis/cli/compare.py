@@ -23,7 +23,7 @@ def compare(one: str, other: str, other_store: str | None) -> int:
 
 def _read_side(uri: str, text: str) -> Side:
     """Read the record of 'SWEEP/TASK@VERSION'. The task may be missing if there is only one, and the version too."""
-    parts = re.fullmatch(r"(.+\.ya?ml|[^/@]*)/?([^@]*)@?(.*)", text, re.DOTALL)
+    parts = re.fullmatch(r"(.+\.ya?ml(?=[/@]|$)|[^/@]*)/?([^@]*)@?(.*)", text, re.DOTALL)
     assert parts, "each part may be empty"
     sweep, task, version = sweep_name(parts[1]), parts[2], parts[3]
     if not task:

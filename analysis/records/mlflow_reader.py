@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -77,6 +78,7 @@ def read_sweep(uri: str, sweep: str, task: str, result_version: str = "") -> Swe
         of_sweep = f"{IS_TRIAL} and tags.`{row_tag(sweep)}` LIKE '%'"
         trials = search_runs(client, [experiment.experiment_id], of_sweep)
         by_key = run_by_key(trials)
+        others = _other_seeds(manifest, by_key, row_tag(sweep))
         lines = [_line(row.row, seed, key, by_key.get(key)) for row in manifest.rows for seed, key in row.keys.items()]
         runs = pd.DataFrame(lines).set_index(["row", "seed"])
         if (repeated := cost_metric("steps_repeated")) in runs:
@@ -87,6 +89,7 @@ def read_sweep(uri: str, sweep: str, task: str, result_version: str = "") -> Swe
             runs=runs,
             store=without_password(uri),
             experiment_id=experiment.experiment_id,
+            other_seeds=others,
         )
 
 
@@ -179,6 +182,23 @@ def _manifest(uri: str, started: Sequence[Run], sweep: str, result_version: str)
     with TemporaryDirectory() as folder:
         path = MlflowClient(uri).download_artifacts(newest.info.run_id, MANIFEST_FILE, folder)
         return read_manifest(json.loads(Path(path).read_text(encoding="utf-8")))
+
+
+def _other_seeds(manifest: Manifest, trials: Mapping[str, Run], row_of: str) -> Mapping[int, int]:
+    """Return the seeds of finished trials that equal a row's trial in all but the seed, and of how many rows they are.
+
+    trials: by key, those of the sweep as it is and as it was. row_of: the tag with the name of a trial's row.
+    """
+    asked = {key for row in manifest.rows for key in row.keys.values()}
+    wanted = {(run.data.tags.get(row_of), _all_but_seed(run)) for key, run in trials.items() if key in asked}
+    finished = [run for key, run in trials.items() if key not in asked and run.info.status == "FINISHED"]
+    found = [run for run in finished if (run.data.tags.get(row_of), _all_but_seed(run)) in wanted]
+    return Counter(sorted(int(run.data.params["seed"]) for run in found if "seed" in run.data.params))
+
+
+def _all_but_seed(run: Run) -> frozenset[tuple[str, str]]:
+    made_with = {tag: run.data.tags.get(tag, "") for tag in (Tag.DATA_FINGERPRINT, Tag.RESULT_VERSION)}
+    return frozenset({**run.data.params, **made_with, "seed": ""}.items())
 
 
 def _line(row: str, seed: int, key: str, run: Run | None) -> dict[str, Any]:

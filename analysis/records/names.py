@@ -221,7 +221,7 @@ DEVICE_HOURS = cost_metric("device_hours")
 
 def sweep_name(given: str) -> str:
     """Return the name of a sweep that is given by its name or by its file, which has the same name."""
-    return PurePath(given).stem if given.endswith((".yaml", ".yml")) else given
+    return PurePath(given).stem if "/" in given or given.endswith((".yaml", ".yml")) else given
 
 
 def shown_metrics() -> list[str]:

@@ -44,7 +44,6 @@ class Manifest:
     default: the row that the others are compared with. axes: the fields that rows set. base, overrides: what the
     sweep's file and its command line set for all rows, of what can change results. price_per_hour: of a GPU, or of the
     machine if it has none; None if unknown. command, file: what was typed after `just sweep`, and of which file.
-    other_seeds: with which rows were trained before, and which were not asked for.
     """
 
     sweep: str
@@ -59,7 +58,6 @@ class Manifest:
     price_per_hour: float | None = None
     command: tuple[str, ...] = ()
     file: str = ""
-    other_seeds: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of the file."""
@@ -88,11 +86,13 @@ class SweepRecord(Manifest):
     Older records lack axes, base and settings. runs: one line a trial, indexed by (row, seed). Its columns are the
     trial's key, run_id, status, the `names.RESULT_TAGS` ('' if not recorded), not_finite, step, and, if it is finished,
     every value that it ended with. store: the address of the MLflow store. experiment_id: of the task in that store.
+    other_seeds: trained to the end, but not asked for by the last call; and of how many rows.
     """
 
     runs: pd.DataFrame
     store: str = ""
     experiment_id: str = ""
+    other_seeds: Mapping[int, int] = field(default_factory=dict[int, int])
 
     @property
     def trials(self) -> list[dict[str, Any]]:

@@ -32,10 +32,10 @@ def summary_sentences(record: SweepRecord, paper: Mapping[str, Any]) -> tuple[st
     First come seeds that were trained and are left out, and how many trials have collapsed. paper: from `load_paper`.
     """
     values = values_of(record)
-    score = main_score(values)
+    score, others = main_score(values), _other_seeds(record)
     if score is None:
-        return ("No finished trial has a distance." if record.finished else "No trial is finished yet.",)
-    first = (*_other_seeds(record), *collapse_sentences(record))
+        return (*others, "No finished trial has a distance." if record.finished else "No trial is finished yet.")
+    first = (*others, *collapse_sentences(record))
     if len(record.rows) == 1:
         return (*first, "The sweep has only one row: nothing to compare.")
     seeds = list(dict.fromkeys(int(seed) for seed in record.runs.index.get_level_values("seed")))
@@ -61,15 +61,16 @@ def summary_sentences(record: SweepRecord, paper: Mapping[str, Any]) -> tuple[st
 
 
 def _other_seeds(record: SweepRecord) -> tuple[str, ...]:
-    """Return which seeds were trained before and are not in the table, since the last call did not ask for them."""
-    if not record.other_seeds or record.sweep == SINGLE:
+    """Return which seeds are trained and not in the table, since the last call did not ask for them."""
+    if not record.other_seeds or record.sweep == SINGLE or _samples(record):
         return ()
-    asked = record.runs.index.get_level_values("seed")
+    rows, asked = len(record.rows), record.runs.index.get_level_values("seed")
+    seeds = [f"{seed}{f' ({n} of {rows} rows)' if n < rows else ''}" for seed, n in record.other_seeds.items()]
+    several = len(seeds) > 1
     every = sweep_command(record, sorted({*map(int, asked), *record.other_seeds}))
-    one = len(record.other_seeds) == 1
     return (
-        f"Seed{'' if one else 's'} {', '.join(map(str, record.other_seeds))} {'is' if one else 'are'} trained and not "
-        f"in this table, because the last call did not ask for {'it' if one else 'them'}. To include: {every}",
+        f"Seed{'s' * several} {', '.join(seeds)} {'are' if several else 'is'} trained and not in this table, because "
+        f"the last call did not ask for {'them' if several else 'it'}. To include: {every}",
     )
 
 

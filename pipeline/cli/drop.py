@@ -6,9 +6,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from analysis.records.names import ROW_TAGS
-from pipeline.errors import UserError, nearest
+from analysis.records.schema import RecordsError
+from analysis.tables.summary import SINGLE
+from pipeline.errors import UserError, first_line, nearest
 from pipeline.orchestration.last_run import find_last_run
-from pipeline.orchestration.planner import PlannedTrial, plan_sweep
+from pipeline.orchestration.planner import Plan, PlannedTrial, plan_sweep
 from pipeline.trial.lock import claimed
 
 
@@ -44,13 +46,23 @@ def drop(name: str, row: str, overrides: list[str], *, yes: bool) -> int:
             if folders[found.key].exists():
                 shutil.rmtree(folders[found.key])
     print(f"Dropped {count}. The next run of the sweep trains {'them' if len(trials) > 1 else 'it'} again.")
+    # A trial of `just train` has no report.
+    for affected in sorted({in_sweep for found in trials for in_sweep in _rows_of(found)} - {SINGLE}):
+        _write_again(affected, planned)
+    return 0
+
+
+def _write_again(sweep: str, plan: Plan) -> None:
+    """Write the report of a sweep that has lost trials, here and in MLflow."""
     from analysis.report.write import write_results  # matplotlib, which only a row that is dropped needs
 
-    for affected in sorted({found_in for found in trials for found_in in _rows_of(found)}):
-        print(f"Writing the report of {affected} again …")
-        written = write_results(planned.tracker.uri, affected, planned.task, Path(planned.config.paths.results))
-        planned.tracker.attach_results(affected, written.folder, written.description, {})
-    return 0
+    print(f"Writing the report of {sweep} again …")
+    try:
+        written = write_results(plan.tracker.uri, sweep, plan.task, Path(plan.config.paths.results))
+        plan.tracker.attach_results(sweep, written.folder, written.description, {})
+    except (RecordsError, UserError, OSError) as error:
+        # The row is dropped all the same, and so are the reports of the other sweeps to be written.
+        print(f"It could not be written ({first_line(error)}). Try again with: just tables {sweep}")
 
 
 def _rows_of(found: PlannedTrial) -> dict[str, str]:

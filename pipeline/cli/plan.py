@@ -142,8 +142,6 @@ def _notes(plan: Plan, entries: list[Entry], *, verbose: bool = False) -> list[s
     done = sum(entry.planned.state == "done" for entry in entries)
     left = [entry for entry in entries if entry.seconds]
     notes = [f"{len(entries)} trials, {done} done, {len(left)} to train"]
-    if plan.other_seeds:
-        notes.append(f"Trained, but not part of this call: seed {', '.join(map(str, plan.other_seeds))}.")
     if plan.samples_to_draw:
         notes.append(f"Optuna will add {plan.samples_to_draw} more, from the scores of these trials.")
     if left:

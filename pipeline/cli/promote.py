@@ -1,5 +1,6 @@
 """just promote: write a sweep file with the best samples of a search."""
 
+import shlex
 from pathlib import Path
 
 import yaml
@@ -33,8 +34,8 @@ def promote(name: str, overrides: list[str], *, count: int, target: str | None) 
     for score, row in best:
         settings = " ".join(f"{setting}={_plain(value)}" for setting, value in row.set.items())
         print(f"{row.row}: {plan.metric} {score:.4g}, {settings}")
-    given = stem if path.parent == SWEEPS else new_path
-    print(f"Wrote {new_path}. Train it with: just sweep {given}")
+    given = stem if path.parent == SWEEPS else str(new_path)
+    print(f"Wrote {new_path}. Train it with: {shlex.join(['just', 'sweep', given])}")
     return 0
 
 
@@ -70,7 +71,7 @@ def _promoted(plan: Plan, stem: str, best: list[tuple[float, Row]]) -> str:
 
 
 def _plain(value: object) -> str:
-    """Return a value as it is written in an override."""
+    """Return a value as in an override, with numbers rounded to four digits."""
     if isinstance(value, list):
         return f"[{','.join(map(_plain, value))}]"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else "null" if value is None else str(value)

@@ -20,7 +20,7 @@ from pipeline.hardware.mps import mps_for_packed_trials
 from pipeline.metrics.names import further_scores
 from pipeline.orchestration.leftovers import clear_leftovers
 from pipeline.orchestration.planner import Plan, plan_sweep, with_records
-from pipeline.orchestration.registration import make_manifest, mark_members, register_trials
+from pipeline.orchestration.registration import make_manifest, register_trials
 from pipeline.orchestration.requirements import Requirement, check_readiness, estimate_requirements
 from pipeline.signals import at_first_signal
 from pipeline.tracking.ui_views import saved_views, view_address
@@ -107,7 +107,6 @@ def _write_results(plan: Plan, console: Console) -> None:
     fields = [axis for axis in axes if axis in parameters] + (["model.method"] if "model" in axes else [])
     last_step = plan.steps_per_epoch * plan.config.train.epochs
     written = write_results(uri, name, plan.task, Path(plan.config.paths.results))
-    mark_members(plan)
     views = saved_views(name, fields, plan.metric, last_step)
     plan.tracker.attach_results(name, written.folder, written.description, views)
     on_server = uri.startswith("http")

@@ -151,7 +151,7 @@ def expand(sweep: Sweep, overrides: Sequence[str]) -> list[Trial]:
         )
     if sweep.search and len(sweep.seeds) > 1:
         raise UserError(
-            f"{sweep.place}: a search has one seed. Promote its best rows and train them with several seeds"
+            f"{sweep.place}: a search has one seed. Promote its best samples and train them with several seeds"
         )
     shared = [parse_setting(text, f"{sweep.place}, base") for text in sweep.base]
     shared += [parse_setting(text, COMMAND_LINE) for text in overrides]

@@ -45,7 +45,7 @@ class Plan:
 
     `config` is the first trial's; all trials have the same data, metric, compute, tracking and paths. data: None if the
     images are not here. train_images: of the larger domain. test_images: of A. Both are of the published set if the
-    images are not here. other_seeds: with which rows were trained to their end, and which this call does not ask for.
+    images are not here. former: the trials that earlier runs of the sweep had and this one has not.
     """
 
     sweep: Sweep
@@ -57,7 +57,7 @@ class Plan:
     test_images: int
     machine: Machine
     tracker: Tracker
-    other_seeds: tuple[int, ...] = ()
+    former: tuple[TrialRecord, ...] = ()
 
     @property
     def task(self) -> str:
@@ -169,29 +169,9 @@ def _look_up(plan: Plan, trials: Sequence[Trial], records: Records) -> Plan:
             )
     keys = _keys(trials, plan.data)
     planned = [_planned_trial(plan, trial, key, records) for trial, key in zip(trials, keys, strict=True)]
-    return replace(
-        plan,
-        config=trials[0].config,
-        trials=tuple(planned),
-        other_seeds=_other_seeds(plan, trials, records),
-    )
-
-
-def _other_seeds(plan: Plan, trials: Sequence[Trial], records: Records) -> tuple[int, ...]:
-    """Return the seeds with which rows of this sweep, as they are now, were trained to their end, less the planned."""
-    done = {key: record for key, record in records.items() if record.status == "FINISHED"}
-    of_sweep = [record.seed for record in done.values() if row_tag(plan.sweep.name) in record.tags]
-    others = {seed for seed in of_sweep if seed is not None} - {trial.seed for trial in trials}
-    rows = [trial for trial in trials if trial.seed == trials[0].seed]
-    return tuple(
-        seed
-        for seed in sorted(others)
-        if any(key in done for key in _keys([_with_seed(row, seed) for row in rows], plan.data))
-    )
-
-
-def _with_seed(trial: Trial, seed: int) -> Trial:
-    return replace(trial, seed=seed, config=replace(trial.config, seed=seed))
+    row, own = row_tag(plan.sweep.name), set(keys)
+    former = tuple(record for key, record in records.items() if row in record.tags and key not in own)
+    return replace(plan, config=trials[0].config, trials=tuple(planned), former=former)
 
 
 def _planned_trial(plan: Plan, trial: Trial, key: str, records: Records) -> PlannedTrial:

@@ -43,9 +43,14 @@ def register_trials(
         known = {planned.key: planned.record for planned in plan.trials if planned.record}
         records = plan.tracker.find_trials() if left else known
         plan.tracker.record_sweep(make_manifest(plan))
+        member = member_tag(plan.sweep.name)
+        for record in plan.former:
+            if record.tags.get(member) != "no":
+                plan.tracker.tag_trial(record.run_id, {member: "no"})
         for number, planned in enumerate(plan.trials):
             trial, config, record = planned.trial, planned.trial.config, records.get(planned.key)
             tags = {row_tag(plan.sweep.name): trial.row, settings_tag(plan.sweep.name): settings[trial.row]}
+            tags |= {member: "yes"}
             name = f"{trial.row}, seed {trial.seed}"
             run_id = record.run_id if record else plan.tracker.create_trial(planned.key, name)
             if planned.key in left:
@@ -88,22 +93,8 @@ def make_manifest(plan: Plan) -> Manifest:
         overrides=tuple(text for text in plan.overrides if can_change_results(text)),
         price_per_hour=plan.config.compute.price_per_hour,
         command=tuple(plan.overrides),
-        other_seeds=plan.other_seeds,
         file=plan.sweep.name if Path(plan.sweep.place).parent == SWEEPS else plan.sweep.place,
     )
-
-
-def mark_members(plan: Plan) -> None:
-    """Tag the trials that are of the sweep as it is now, and those that were of it with an earlier value, row or seed.
-
-    The saved view of MLflow's UI shows the same trials as the table by this.
-    """
-    row, member = row_tag(plan.sweep.name), member_tag(plan.sweep.name)
-    keys = {planned.key for planned in plan.trials}
-    for key, record in plan.tracker.find_trials().items():
-        now = "yes" if key in keys else "no"
-        if row in record.tags and record.tags.get(member) != now:
-            plan.tracker.tag_trial(record.run_id, {member: now})
 
 
 def recorded_so_far(plan: Plan) -> SweepRecord:

@@ -47,14 +47,13 @@ NOTE_LENGTH = 5000
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """What MLflow knows of a trial. step: the last logged. metrics: last values. seed: None before it has started."""
+    """What MLflow knows of a trial: its run, MLflow's status of it, the last logged step, last values and tags."""
 
     run_id: str
     status: str
     step: int
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
-    seed: int | None = None
 
     @property
     def error(self) -> str:
@@ -287,9 +286,7 @@ def log_evaluation(
 
 def _record(run: Run) -> TrialRecord:
     step = int(run.data.metrics.get(PROGRESS_STEP, 0))
-    seed = run.data.params.get("seed", "")
-    numbered = int(seed) if seed.isdecimal() else None
-    return TrialRecord(run.info.run_id, run.info.status, step, run.data.metrics, run.data.tags, numbered)
+    return TrialRecord(run.info.run_id, run.info.status, step, run.data.metrics, run.data.tags)
 
 
 def _store_error(uri: str, error: Exception) -> UserError:

@@ -1,5 +1,7 @@
 """The summary of made-up sweeps states the right facts, and no more than the intervals support."""
 
+from dataclasses import replace
+
 import pytest
 from sample_records import NO_PAPER, finished, make
 
@@ -69,10 +71,18 @@ def test_seeds_to_add_are_new_and_the_command_keeps_file_and_overrides() -> None
 
 
 def test_seeds_that_were_trained_and_not_asked_for_come_first_with_the_command_that_shows_them() -> None:
-    first, only = summary_sentences(make([finished("a", 1, last__fid=1.0)], other_seeds=(0, 3)))
-    assert first.startswith("Seeds 0, 3 are trained and not in this table")
+    runs = [finished(row, 1, last__fid=1.0) for row in ("a", "b")]
+    first, *_ = summary_sentences(make(runs, other_seeds={0: 2, 3: 1}))
+    assert first.startswith("Seeds 0, 3 (1 of 2 rows) are trained and not in this table")
     assert first.endswith("just sweep mine 'seeds=[0,1,3]'")
-    assert "only one row" in only
+    unfinished = [{"row": "a", "seed": 1, "status": "RUNNING", "error": "", "stopped": ""}]
+    first, *_ = summary_sentences(make(unfinished, other_seeds={-1: 1}))
+    assert first.startswith("Seed -1 is trained") and first.endswith("just sweep mine 'seeds=[-1,1]'")
+
+
+def test_a_search_has_one_seed_so_that_none_is_added() -> None:
+    (only,) = summary_sentences(replace(search(default=80.0, sample_0=88.4), other_seeds={1: 2}))
+    assert "not in this table" not in only
 
 
 def test_a_trial_of_just_train_is_repeated_by_just_train() -> None:

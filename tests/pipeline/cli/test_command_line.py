@@ -3,6 +3,7 @@
 import argparse
 import errno
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -18,6 +19,13 @@ from pipeline.errors import UserError
 
 ROOT = Path(__file__).parents[3]
 WITH_PARTS = ("bench",)
+
+
+@pytest.mark.skipif(shutil.which("just") is None, reason="just is not on the PATH")
+def test_the_list_of_commands_fits_a_terminal_of_80_columns() -> None:
+    listed = subprocess.run(["just", "--list"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert max(map(len, listed.splitlines())) <= 80
+    assert all(f"    {command}" in listed for command in COMMANDS)
 
 
 def help_of(*command: str, capsys: pytest.CaptureFixture[str]) -> str:

@@ -41,7 +41,7 @@ def run(folder: Path, home: str, *arguments: str, python: str = sys.executable) 
         env={**environment, "HOME": home, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
-    return done.stderr
+    return done.stdout + done.stderr
 
 
 @pytest.mark.slow
@@ -75,7 +75,7 @@ def test_what_a_terminal_cannot_show_is_printed_as_a_code(
 ) -> None:
     (project / "mini.yaml").write_text(SWEEP.replace("row: CUT", "row: 猫").replace("Does", "Is it ünï? Does"))
     monkeypatch.setenv("PYTHONIOENCODING", encoding)
-    run(project, str(project), "plan", "mini.yaml")
+    assert r"\u732b" in run(project, str(project), "plan", "mini.yaml")
 
 
 def test_libraries_write_into_the_projects_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
