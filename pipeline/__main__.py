@@ -16,7 +16,13 @@ from analysis.records.address import without_password
 from analysis.records.printable import printable
 from analysis.records.schema import RecordsError
 from pipeline.command_line import hide_password, parse
-from pipeline.environment import environment, library_settings, remove_process_folder, temporary_files_here
+from pipeline.environment import (
+    environment,
+    library_settings,
+    remove_process_folder,
+    restart_by_plain_path,
+    temporary_files_here,
+)
 from pipeline.errors import UserError, first_line
 from pipeline.signals import at_first_signal, interrupt
 
@@ -64,6 +70,10 @@ def script() -> NoReturn:
         if isinstance(stream, TextIOWrapper):
             # An encoding that lacks a character must not cost a result: the character's code is printed.
             stream.reconfigure(errors="backslashreplace")
+    try:
+        restart_by_plain_path()
+    except UserError as error:
+        sys.exit(_fail(str(error)))
     with at_first_signal(interrupt):
         code = main(sys.argv[1:])
         remove_process_folder()

@@ -1,8 +1,11 @@
 """What a process gets from its surroundings: environment variables, and folders for temporary files and sockets."""
 
+import hashlib
 import os
+import shlex
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -74,6 +77,24 @@ def remove_process_folder() -> None:
     """Remove the folder of this process, which ends now."""
     with suppress(OSError, UserError):
         shutil.rmtree(process_folder())
+
+
+def restart_by_plain_path() -> None:
+    """Start this process again by a path of Python that a shell reads as it is, unless it was started by one.
+
+    Ray gives the paths of Python and of its packages to a shell without quoting them. With a space or a quote in them,
+    its workers would never start. The plain path is a link to the environment, in the runtime folder.
+    """
+    environment_folder = Path(sys.executable).parents[1]
+    if shlex.quote(sys.executable) == sys.executable:
+        return
+    link = runtime_folder() / f"python-{hashlib.sha256(os.fsencode(environment_folder)).hexdigest()[:8]}"
+    if shlex.quote(str(link)) != str(link):
+        raise UserError(f"TMPDIR={temporary_base()}: Ray needs a path without spaces and quotes. Choose another.")
+    with suppress(FileExistsError):
+        link.symlink_to(environment_folder)
+    python = link / Path(sys.executable).relative_to(environment_folder)
+    os.execv(python, [str(python), *sys.orig_argv[1:]])  # noqa: S606 (no shell is wanted)
 
 
 def library_settings(cache: Path) -> dict[str, str]:

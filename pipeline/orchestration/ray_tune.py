@@ -3,8 +3,6 @@
 import logging
 import os
 import secrets
-import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -60,8 +58,6 @@ def cluster(cores: int, gpus: int, memory_gb: float) -> Iterator[str]:
     """
     own: dict[str, Any] = {"address": "local", "num_cpus": cores, "num_gpus": gpus, "_memory": int(memory_gb * 1e9)}
     own |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": str(ray_sessions())}
-    if (quoted := shlex.quote(sys.executable)) != sys.executable:  # Ray gives this path to a shell, unquoted
-        own["runtime_env"] = {"py_executable": quoted}
     if address := os.environ.get("RAY_ADDRESS"):
         from pipeline.checks.services import check_ray  # torch, which Ray's workers do not need to import
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -59,14 +60,27 @@ def test_the_home_folder_stays_empty_and_may_be_absent(tmp_path: Path, command: 
 
 
 @pytest.mark.slow
-def test_a_sweep_runs_in_a_folder_with_spaces_quotes_and_accents(tmp_path: Path) -> None:
-    """The path of Python, too: Ray gives it to a shell."""
-    here = tmp_path / "my project/d'Ivoire/ünï"
+@pytest.mark.parametrize("name", ["my project", "d'Ivoire/ünï", "x" * 200])
+def test_a_sweep_runs_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+    """Python is there, too. Ray gives its path to a shell."""
+    here = tmp_path / name
     here.mkdir(parents=True)
     (here / ".venv").symlink_to(sys.prefix)
     (here / "mini.yaml").write_text(SWEEP)
     run(here, str(tmp_path), "sweep", "mini.yaml", python=str(here / ".venv/bin/python"))
     assert (here / "results/mini/stripes/index.html").exists()
+
+
+def test_a_folder_for_temporary_files_that_ray_cannot_use_is_named(tmp_path: Path) -> None:
+    """The link to Python is there. It must not lead to a restart for ever."""
+    (tmp_path / "my project").mkdir()
+    python = tmp_path / "my project/.venv"
+    python.symlink_to(sys.prefix)
+    with tempfile.TemporaryDirectory(prefix="a b", dir="/tmp") as short:
+        run = [str(python / "bin/python"), "-m", "pipeline", "status", "mini"]
+        told = subprocess.run(run, cwd=ROOT, env={**os.environ, "TMPDIR": short}, capture_output=True, text=True)
+    assert told.returncode == 2
+    assert told.stderr.startswith(f"error: TMPDIR={short}: ") and len(told.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
