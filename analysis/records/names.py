@@ -165,8 +165,8 @@ SCORES: tuple[Metric, ...] = (
     Metric("precision_small_conv", "precision (small-conv)", "higher", 3, _LAST),
     Metric("recall_small_conv", "recall (small-conv)", "higher", 3, _LAST),
     Metric("lpips", "LPIPS to the input", "lower", 3, _LAST),
-    Metric("dino_structure", "structure distance (DINO)", "lower", 4, _LAST),
-    Metric("edges", "edges kept (0–1)", "higher", 3, _LAST),
+    Metric("dino_structure", "structure distance (DINO)", "lower", 4, _LAST, compared=True),
+    Metric("edges", "edges kept (0–1)", "higher", 3, _LAST, compared=True),
     Metric("fd_dinov2", "FD (DINOv2)", "lower", 1, _LAST),
     Metric("mAP", "mAP", "higher", 1, _LAST),
     Metric("pixAcc", "pixAcc", "higher", 1, _LAST),
@@ -178,7 +178,8 @@ SCORES: tuple[Metric, ...] = (
     Metric("objects_invented", "objects invented", "lower", 1, _LAST, "%", compared=True),
     Metric("background_change", "background change (0–255)", "lower", 2, {"last": ""}, compared=True),
 )
-# The scores that compare each translation with its known truth. Rows are compared by them too, beside the distance.
+# The scores of what each translation keeps: against its known truth, or of the structure of its input. Rows are
+# compared by them too, beside the distance.
 CONTENT_SCORES = (
     "object_iou",
     "size_kept",
@@ -188,6 +189,8 @@ CONTENT_SCORES = (
     "mAP",
     "pixAcc",
     "classAcc",
+    "edges",
+    "dino_structure",
 )
 COSTS: tuple[Metric, ...] = (
     Metric(

@@ -82,7 +82,7 @@ def main_score(values: pd.DataFrame) -> str | None:
 
 
 def content_scores(values: pd.DataFrame) -> list[str]:
-    """Return the recorded scores of translations against their known truth, such as 'object_iou'."""
+    """Return the recorded scores of what translations keep of the truth or of their input, such as 'object_iou'."""
     return [score for score in CONTENT_SCORES if last_metric(score) in values]
 
 

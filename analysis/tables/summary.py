@@ -6,12 +6,26 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.records.names import MEMORY_METRICS, SECONDS_PER_ITERATION, last_metric, metric_of, score_label
+from analysis.records.names import (
+    MEMORY_METRICS,
+    SECONDS_PER_ITERATION,
+    last_metric,
+    metric_of,
+    score_label,
+    source_metric,
+)
 from analysis.records.schema import SweepRecord
 from analysis.statistics.comparisons import compare_rows
 from analysis.statistics.estimates import content_scores, main_score, rows_scored_differently, summary, values_of
 from analysis.tables.paper_order import paper_sentences
-from analysis.tables.sentences import Wording, collapse_sentences, difference_sentences, quoted, score_wording
+from analysis.tables.sentences import (
+    Wording,
+    collapse_sentences,
+    difference_sentences,
+    named,
+    quoted,
+    score_wording,
+)
 from analysis.tables.table import SAMPLE
 
 # What `just train` records its trial as.
@@ -40,7 +54,7 @@ def summary_sentences(record: SweepRecord, paper: Mapping[str, Any]) -> tuple[st
         return (*first, "The sweep has only one row: nothing to compare.")
     seeds = list(dict.fromkeys(int(seed) for seed in record.runs.index.get_level_values("seed")))
     if len(seeds) == 1:
-        return (*first, _of_one_seed(record, values, score, seeds[0]))
+        return (*first, _of_one_seed(record, values, score, seeds[0]), *_no_better_than_source(record, values, score))
     memory = [name for name in MEMORY_METRICS if name in values][:1]
     times = [name for name in (SECONDS_PER_ITERATION,) if name in values]
     wordings = (
@@ -56,8 +70,24 @@ def summary_sentences(record: SweepRecord, paper: Mapping[str, Any]) -> tuple[st
         said |= dict.fromkeys(sentences)
         texts.append(" ".join(sentences))
     *scores, costs = texts
+    scores += _no_better_than_source(record, values, score)
     in_paper = " ".join(paper_sentences(record, values, paper))
     return tuple(text for text in (*first, *scores, in_paper, costs) if text)
+
+
+def _no_better_than_source(record: SweepRecord, values: pd.DataFrame, score: str) -> tuple[str, ...]:
+    """Return which rows are, on average, no nearer to B than the untranslated images."""
+    sources = values[source_metric(score)].dropna() if source_metric(score) in values else pd.Series(dtype=float)
+    if sources.empty:
+        return ()
+    means, otherwise = summary(values, last_metric(score)), rows_scored_differently(record)
+    scored = [row for row in means if means[row].n and row not in otherwise]
+    no_nearer = [row for row in scored if means[row].mean >= sources.iloc[0]]
+    if not no_nearer:
+        return ()
+    rows = "No row is" if no_nearer == scored else f"{named(map(quoted, no_nearer))} {_is(no_nearer)} not"
+    untranslated = f"{score_label(score)} {sources.iloc[0]:.{metric_of(last_metric(score)).digits}f}"
+    return (f"{rows} nearer to B than the untranslated images ({untranslated}).",)
 
 
 def _other_seeds(record: SweepRecord) -> tuple[str, ...]:
@@ -66,11 +96,11 @@ def _other_seeds(record: SweepRecord) -> tuple[str, ...]:
         return ()
     rows, asked = len(record.rows), record.runs.index.get_level_values("seed")
     seeds = [f"{seed}{f' ({n} of {rows} rows)' if n < rows else ''}" for seed, n in record.other_seeds.items()]
-    several = len(seeds) > 1
+    them = "them" if len(seeds) > 1 else "it"
     every = sweep_command(record, sorted({*map(int, asked), *record.other_seeds}))
     return (
-        f"Seed{'s' * several} {', '.join(seeds)} {'are' if several else 'is'} trained and not in this table, because "
-        f"the last call did not ask for {'them' if several else 'it'}. To include: {every}",
+        f"Seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} {_is(seeds)} trained and not in this table, because the last "
+        f"call did not ask for {them}. To include: {every}",
     )
 
 
@@ -131,3 +161,7 @@ def _behind(row: str, mean: float, best: float, digits: int) -> str:
     distance = mean - best
     side = "behind" if distance >= 0 else "ahead"
     return f"{quoted(row)} ({mean:.{digits}f}) is {abs(distance):.{digits}f} {side}"
+
+
+def _is(things: Sequence[str]) -> str:
+    return "is" if len(things) == 1 else "are"
