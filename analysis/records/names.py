@@ -76,7 +76,7 @@ OLDER_VALUES: Mapping[str, str] = {Tag.TO_8_BITS: "round"}
 ROW_TAGS = "row."
 row_tag = "row.{}".format
 settings_tag = "set.{}".format
-# 'yes' for a trial of the sweep as it was last run, 'no' for one of an earlier value, row or seed.
+# 'yes' for a trial of the sweep as it was last run, 'no' for one whose value, row or seed it no longer has.
 member_tag = "now.{}".format
 
 # Groups of metrics. 'train/' (losses) and 'eval/' (scores) have a value for each logged step. The others have one value

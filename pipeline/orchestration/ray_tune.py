@@ -54,7 +54,8 @@ def joins_a_cluster() -> bool:
 def cluster(cores: int, gpus: int, memory_gb: float) -> Iterator[str]:
     """Connect to the Ray cluster of RAY_ADDRESS, or start one on this machine that offers these resources.
 
-    Yields HOST:PORT of the cluster's control service. The arguments are for a cluster that is started here.
+    Yields the address of the cluster's control service, HOST:PORT. The arguments apply only to a cluster that is
+    started here.
     """
     own: dict[str, Any] = {"address": "local", "num_cpus": cores, "num_gpus": gpus, "_memory": int(memory_gb * 1e9)}
     own |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": str(ray_sessions())}
