@@ -60,7 +60,7 @@ def test_the_home_folder_stays_empty_and_may_be_absent(tmp_path: Path, command: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["my project", "d'Ivoire/ünï", "x" * 200])
+@pytest.mark.parametrize("name", ["my project", f"d'Ivoire/ünï/{'x' * 200}"])
 def test_a_sweep_runs_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
     """Python is there, too. Ray gives its path to a shell."""
     here = tmp_path / name
