@@ -10,7 +10,7 @@ from analysis.statistics.estimates import Estimate, summary, values_of
 from analysis.tables.columns import DASH, Column, column_of
 from analysis.tables.table import STAR, difference, mean_and_std
 
-METRICS = ("last/fd_small_conv", "last/object_iou", "last/size_kept")
+METRICS = ("last/fd_small_conv", "last/object_iou", "last/size_kept", "last/objects_lost")
 MOVED = "largest less smallest mean"
 
 

@@ -76,18 +76,19 @@ def summary_sentences(record: SweepRecord, paper: Mapping[str, Any]) -> tuple[st
 
 
 def _no_better_than_source(record: SweepRecord, values: pd.DataFrame, score: str) -> tuple[str, ...]:
-    """Return which rows are, on average, no nearer to B than the untranslated images."""
+    """Return which rows are, on average, no nearer to B than the untranslated images, and in how many seeds."""
     sources = values[source_metric(score)].dropna() if source_metric(score) in values else pd.Series(dtype=float)
     if sources.empty:
         return ()
-    means, otherwise = summary(values, last_metric(score)), rows_scored_differently(record)
-    scored = [row for row in means if means[row].n and row not in otherwise]
-    no_nearer = [row for row in scored if means[row].mean >= sources.iloc[0]]
-    if not no_nearer:
-        return ()
-    rows = "No row is" if no_nearer == scored else f"{named(map(quoted, no_nearer))} {_is(no_nearer)} not"
-    untranslated = f"{score_label(score)} {sources.iloc[0]:.{metric_of(last_metric(score)).digits}f}"
-    return (f"{rows} nearer to B than the untranslated images ({untranslated}).",)
+    source, otherwise = sources.iloc[0], rows_scored_differently(record)
+    means = {row: found for row, found in summary(values, last_metric(score)).items() if found.n}
+    no_nearer = [row for row in means if means[row].mean >= source and row not in otherwise]
+    untranslated = f"the untranslated images ({score_label(score)} {source:.{metric_of(last_metric(score)).digits}f})"
+    if no_nearer == [row for row in means if row not in otherwise]:
+        return (f"No row is, on average, nearer to B than {untranslated}.",) if no_nearer else ()
+    counts = (values[last_metric(score)] >= source).groupby(level="row").sum()
+    rows = [f"{quoted(row)} ({counts[row]} of {means[row].n} seeds)" for row in no_nearer]
+    return (f"On average no nearer to B than {untranslated}: {named(rows)}.",) if rows else ()
 
 
 def _other_seeds(record: SweepRecord) -> tuple[str, ...]:

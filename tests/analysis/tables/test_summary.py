@@ -71,17 +71,21 @@ def test_seeds_to_add_are_new_and_the_command_keeps_file_and_overrides() -> None
 
 
 @pytest.mark.parametrize(
-    ("source", "rows"),
-    [(50.0, "No row is"), (60.0, "“b” is not"), (100.0, None), (None, None)],
+    ("source", "said"),
+    [
+        (50.0, "No row is, on average, nearer to B than the untranslated images (FID 50.0)."),
+        (65.5, "On average no nearer to B than the untranslated images (FID 65.5): “b” (1 of 2 seeds)."),
+        (100.0, None),
+        (None, None),
+    ],
 )
 def test_rows_that_are_no_nearer_to_b_than_the_untranslated_images_are_named(
-    source: float | None, rows: str | None
+    source: float | None, said: str | None
 ) -> None:
     runs = [finished(row, seed, last__fid=fid + seed) for row, fid in (("a", 55.0), ("b", 65.0)) for seed in range(2)]
     known = {"source/fid": source} if source else {}
     texts = summary_sentences(make([{**run, **known} for run in runs]))
-    found = [text for text in texts if "untranslated" in text]
-    assert found == ([f"{rows} nearer to B than the untranslated images (FID {source:.1f})."] if rows else [])
+    assert [text for text in texts if "untranslated" in text] == ([said] if said else [])
 
 
 def test_seeds_that_were_trained_and_not_asked_for_come_first_with_the_command_that_shows_them() -> None:
