@@ -84,11 +84,12 @@ def _no_better_than_source(record: SweepRecord, values: pd.DataFrame, score: str
     means = {row: found for row, found in summary(values, last_metric(score)).items() if found.n}
     no_nearer = [row for row in means if means[row].mean >= source and row not in otherwise]
     untranslated = f"the untranslated images ({score_label(score)} {source:.{metric_of(last_metric(score)).digits}f})"
+    several = any(found.n > 1 for found in means.values())
     if no_nearer == [row for row in means if row not in otherwise]:
-        return (f"No row is, on average, nearer to B than {untranslated}.",) if no_nearer else ()
+        return (f"No row is{', on average,' * several} nearer to B than {untranslated}.",) if no_nearer else ()
     counts = (values[last_metric(score)] >= source).groupby(level="row").sum()
-    rows = [f"{quoted(row)} ({counts[row]} of {means[row].n} seeds)" for row in no_nearer]
-    return (f"On average no nearer to B than {untranslated}: {named(rows)}.",) if rows else ()
+    rows = [f"{quoted(row)}{f' ({counts[row]} of {means[row].n} seeds)' * several}" for row in no_nearer]
+    return (f"{'On average no' if several else 'No'} nearer to B than {untranslated}: {named(rows)}.",) if rows else ()
 
 
 def _other_seeds(record: SweepRecord) -> tuple[str, ...]:

@@ -70,34 +70,6 @@ def test_seeds_to_add_are_new_and_the_command_keeps_file_and_overrides() -> None
     assert only.endswith("just sweep 'mine/my sweep.yaml' data.size=32 'seeds=[1,0,2]'")
 
 
-@pytest.mark.parametrize(
-    ("source", "said"),
-    [
-        (50.0, "No row is, on average, nearer to B than the untranslated images (FID 50.0)."),
-        (65.5, "On average no nearer to B than the untranslated images (FID 65.5): “b” (1 of 2 seeds)."),
-        (100.0, None),
-        (None, None),
-    ],
-)
-def test_rows_that_are_no_nearer_to_b_than_the_untranslated_images_are_named(
-    source: float | None, said: str | None
-) -> None:
-    runs = [finished(row, seed, last__fid=fid + seed) for row, fid in (("a", 55.0), ("b", 65.0)) for seed in range(2)]
-    known = {"source/fid": source} if source else {}
-    texts = summary_sentences(make([{**run, **known} for run in runs]))
-    assert [text for text in texts if "untranslated" in text] == ([said] if said else [])
-
-
-def test_seeds_that_were_trained_and_not_asked_for_come_first_with_the_command_that_shows_them() -> None:
-    runs = [finished(row, 1, last__fid=1.0) for row in ("a", "b")]
-    first, *_ = summary_sentences(make(runs, other_seeds={0: 2, 3: 1}))
-    assert first.startswith("Seeds 0, 3 (1 of 2 rows) are trained and not in this table")
-    assert first.endswith("just sweep mine 'seeds=[0,1,3]'")
-    unfinished = [{"row": "a", "seed": 1, "status": "RUNNING", "error": "", "stopped": ""}]
-    first, *_ = summary_sentences(make(unfinished, other_seeds={-1: 1}))
-    assert first.startswith("Seed -1 is trained") and first.endswith("just sweep mine 'seeds=[-1,1]'")
-
-
 def test_a_search_has_one_seed_so_that_none_is_added() -> None:
     (only,) = summary_sentences(replace(search(default=80.0, sample_0=88.4), other_seeds={1: 2}))
     assert "not in this table" not in only
