@@ -9,7 +9,6 @@ import torch
 from mlflow import MlflowClient
 
 from pipeline.__main__ import main as pipeline
-from pipeline.config.sweep_file import load_sweep
 from pipeline.trial.lock import claimed
 
 SWEEP = """
@@ -209,44 +208,6 @@ def test_a_trial_whose_lock_is_held_is_not_dropped(trained: list[str], capsys: p
     assert checkpoint.exists() and recorded_runs() == before
     assert pipeline(["drop", "mine", "CUT", *trained[2:], "--yes"]) == 0
     assert not checkpoint.parent.exists()
-
-
-SEARCH = (
-    SWEEP.replace("seeds: [0, 1]", "seeds: [1]")
-    + """
-search:
-  samples: 2
-  space: {model.temperature: {loguniform: [0.01, 0.5]}}
-"""
-)
-
-
-def test_the_best_samples_of_a_search_become_rows_beside_its_file(
-    trained: list[str], project: Path, tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The row that the search compares with stays the baseline, also if no sample is as good."""
-    (project / "own").mkdir()
-    (project / "own/mine.yaml").write_text(SEARCH)
-    promote = ["promote", "own/mine.yaml", *tiny_overrides]
-    assert pipeline([*promote, "--count=1"]) == 2
-    assert "own/mine.yaml: no sample has been trained to its end" in capsys.readouterr().err
-    sample = next(row for row in load_sweep("own/mine.yaml").rows if row.row == "sample 1")
-    temperature = f"model.temperature={sample.set['model.temperature']}"
-    assert pipeline(["train", *tiny_overrides, temperature, "seed=1"]) == 0
-    assert pipeline([*promote, "--count=1"]) == 0
-    said = capsys.readouterr().out
-    assert "sample 1: fd_small_conv" in said and "{" not in said and said.endswith("just sweep own/mine_best.yaml\n")
-    promoted = load_sweep("own/mine_best.yaml")
-    assert promoted.seeds == (0, 1, 2) and promoted.search is None
-    assert [row.row for row in promoted.rows] == ["CUT", "CycleGAN", "sample 1"]
-    assert promoted.default == "CUT" and promoted.rows[-1].set == sample.set
-    assert "task=stripes" in promoted.base
-    assert pipeline(promote) == 2
-    assert "own/mine_best.yaml exists already" in capsys.readouterr().err
-    assert pipeline(["promote", "smoke"]) == 2
-    assert "sweeps/smoke.yaml has no search" in capsys.readouterr().err
-    assert pipeline(["promote", "mine", "--count=none"]) == 2
-    assert "--count: 'none' is not a whole number above 0" in capsys.readouterr().err
 
 
 def test_a_trained_trial_is_not_trained_again(

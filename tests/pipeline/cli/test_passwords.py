@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mini_sweep import SWEEP
 from store_server import store_server
 
 from pipeline.__main__ import main as pipeline
@@ -21,14 +22,6 @@ from pipeline.orchestration.planner import plan_sweep
 
 ROOT = Path(__file__).parents[3]
 SECRET = "s3cretPassword"
-SWEEP = """
-name: mini
-question: Does it run?
-base: [model=cut, model.generator.channels=4, model.discriminator.channels=4, train.constant_epochs=1,
-       train.decay_epochs=0, train.log_every_steps=4, data.size=32, data.train_count=8, data.test_count=8]
-seeds: [0]
-rows: [{row: CUT, set: {model.temperature: 0.07}}]
-"""
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,14 @@ from mlflow import MlflowClient
 from analysis.cli import compare
 from analysis.records.schema import SweepRecord
 from pipeline.__main__ import main as pipeline
+from pipeline.config.sweep_file import load_sweep
 
 SWEEP = "name: mine\nquestion: Which?\nseeds: [1]\nrows:\n  - {row: CUT, set: {model: cut}}\n"
+SEARCH = f"""{SWEEP}  - {{row: CycleGAN, set: {{model: cyclegan}}}}
+search:
+  samples: 2
+  space: {{model.temperature: {{loguniform: [0.01, 0.5]}}}}
+"""
 
 
 @pytest.fixture
@@ -76,6 +82,34 @@ def test_a_trained_seed_that_is_not_asked_for_is_named_until_it_is_dropped(
     assert "not in this table" in Path("results/mine/stripes/index.html").read_text()
     assert pipeline(["drop", "own/mine.yaml", "CUT", *tiny_overrides, "seeds=[1]", "--yes"]) == 0
     assert "not in this table" not in Path("results/mine/stripes/index.html").read_text()
+
+
+@pytest.mark.usefixtures("trained")
+def test_the_best_samples_of_a_search_become_rows_beside_its_file(
+    tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The row that the search compares with stays the baseline, also if no sample is as good."""
+    Path("own/mine.yaml").write_text(SEARCH)
+    promote = ["promote", "own/mine.yaml", *tiny_overrides]
+    assert pipeline([*promote, "--count=1"]) == 2
+    assert "own/mine.yaml: no sample has been trained to its end" in capsys.readouterr().err
+    sample = next(row for row in load_sweep("own/mine.yaml").rows if row.row == "sample 1")
+    temperature = f"model.temperature={sample.set['model.temperature']}"
+    assert pipeline(["train", *tiny_overrides, temperature, "seed=1"]) == 0
+    assert pipeline([*promote, "--count=1"]) == 0
+    said = capsys.readouterr().out
+    assert "sample 1: fd_small_conv" in said and "{" not in said and said.endswith("just sweep own/mine_best.yaml\n")
+    promoted = load_sweep("own/mine_best.yaml")
+    assert promoted.seeds == (0, 1, 2) and promoted.search is None
+    assert [row.row for row in promoted.rows] == ["CUT", "CycleGAN", "sample 1"]
+    assert promoted.default == "CUT" and promoted.rows[-1].set == sample.set
+    assert "task=stripes" in promoted.base
+    assert pipeline(promote) == 2
+    assert "own/mine_best.yaml exists already" in capsys.readouterr().err
+    assert pipeline(["promote", "smoke"]) == 2
+    assert "sweeps/smoke.yaml has no search" in capsys.readouterr().err
+    assert pipeline(["promote", "mine", "--count=none"]) == 2
+    assert "--count: 'none' is not a whole number above 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
