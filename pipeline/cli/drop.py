@@ -61,7 +61,7 @@ def _write_again(sweep: str, plan: Plan) -> None:
         written = write_results(plan.tracker.uri, sweep, plan.task, Path(plan.config.paths.results))
         plan.tracker.attach_results(sweep, written.folder, written.description, {})
     except (RecordsError, UserError, OSError) as error:
-        # The row is dropped all the same, and so are the reports of the other sweeps to be written.
+        # The row is gone all the same, and the reports of other sweeps are still to be written.
         print(f"It could not be written ({first_line(error)}). Try again with: just tables {sweep}")
 
 
