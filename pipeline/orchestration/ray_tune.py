@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -69,15 +70,41 @@ def cluster(cores: int, gpus: int, memory_gb: float) -> Iterator[str]:
     else:
         # Only who knows this token gets in. It is in the environment alone; Ray would keep one in the home folder.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    # Ray puts its own handler in its place, which ends the command at once.
+    at_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(**({} if address else own), log_to_driver=False, logging_level=logging.ERROR)
+        with _children_in_own_groups():
+            ray.init(**({} if address else own), log_to_driver=False, logging_level=logging.ERROR)
+    except SystemExit:  # by that handler
+        raise KeyboardInterrupt from None
     except Exception as error:  # of many kinds, from Ray's processes, sockets and files
         fault = f"RAY_ADDRESS={address}: the cluster cannot be joined" if address else "Ray could not be started"
         raise UserError(f"{fault} ({first_line(error)}). Run the same command again.") from None
+    finally:
+        signal.signal(signal.SIGTERM, at_sigterm)
     try:
         yield ray.get_runtime_context().gcs_address
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _children_in_own_groups() -> Iterator[None]:
+    """Keep a signal to the command's process group, as batch systems send it, from the processes started meanwhile.
+
+    Ray's must outlive it: without them, the driver may exit before its trials have saved.
+    """
+    global _in_own_group
+    _in_own_group = True
+    try:
+        yield
+    finally:
+        _in_own_group = False
+
+
+_in_own_group = False
+# subprocess calls this in the child if it is given a preexec_fn, as Ray does.
+os.register_at_fork(after_in_child=lambda: os.setpgid(0, 0) if _in_own_group else None)
 
 
 def require_offer(share: Share) -> None:

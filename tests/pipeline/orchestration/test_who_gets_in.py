@@ -1,7 +1,8 @@
-"""The cluster that a sweep starts for itself: what listens, and who gets in."""
+"""The cluster that a sweep starts for itself: what listens, who gets in, and which signals do."""
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import ray
 
+from pipeline.orchestration.ray_guard import RAY_PROCESSES, _descendants, _ray_processes
 from pipeline.orchestration.ray_tune import cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.environ.get("RAY_ADDRESS") is not None, reason="joins a cluster")]
@@ -62,6 +64,23 @@ def test_only_who_has_the_token_gets_in(address: str, tmp_path: Path, token: str
     done = subprocess.run(command, capture_output=True, text=True, env={**environment, **tokens[token]})
     assert (done.returncode == 0) == (token == "right"), done.stderr
     assert ("1 node" in done.stdout) == (token == "right")
+
+
+@pytest.mark.usefixtures("address")
+def test_a_signal_to_the_group_of_the_command_reaches_none_of_rays_processes() -> None:
+    processes = _ray_processes()
+    assert sorted(processes.values()) == sorted(RAY_PROCESSES)
+    family = {*processes, *(below for pid in processes for below in _descendants(pid))}
+    assert os.getpgrp() not in {os.getpgid(pid) for pid in family}
+
+
+def test_the_command_and_not_ray_handles_sigterm_after_the_start_of_ray() -> None:
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with cluster(1, 0, 2.0), pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_the_token_is_in_no_file_of_ray(address: str) -> None:
