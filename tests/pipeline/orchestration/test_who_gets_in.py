@@ -51,6 +51,16 @@ def test_it_listens_on_loopback_alone() -> None:
     assert set(places) <= {"127.0.0.1", "::1"}
 
 
+# Before the first test with `address`: a process can be in one cluster only.
+def test_the_command_and_not_ray_handles_sigterm_after_the_start_of_ray() -> None:
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with cluster(1, 0, 2.0), pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 @pytest.mark.parametrize("token", ["none", "wrong", "right"])
 def test_only_who_has_the_token_gets_in(address: str, tmp_path: Path, token: str) -> None:
     tokens = {
@@ -72,15 +82,6 @@ def test_a_signal_to_the_group_of_the_command_reaches_none_of_rays_processes() -
     assert sorted(processes.values()) == sorted(RAY_PROCESSES)
     family = {*processes, *(below for pid in processes for below in _descendants(pid))}
     assert os.getpgrp() not in {os.getpgid(pid) for pid in family}
-
-
-def test_the_command_and_not_ray_handles_sigterm_after_the_start_of_ray() -> None:
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with cluster(1, 0, 2.0), pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def test_the_token_is_in_no_file_of_ray(address: str) -> None:
