@@ -5,8 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-# The weights of red, green and blue in a gray value (ITU-R BT.601), as in Pillow's mode 'L'.
-LUMA = (0.299, 0.587, 0.114)
+from models.configs import LUMA
+
 # Smaller images are too small for the reflection padding inside a generator.
 MIN_SIDE = 8
 

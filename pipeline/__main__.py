@@ -98,7 +98,7 @@ def run(given: argparse.Namespace) -> int:
         case "status":
             from pipeline.cli.status import status
 
-            return status(given.name, given.overrides, as_json=given.json)
+            return status(given.name, given.overrides, as_json=given.json, watch=given.watch)
         case "drop":
             from pipeline.cli.drop import drop
 

@@ -105,6 +105,9 @@ def build_parser() -> _Parser:
 
     added["plan"].add_argument("--verbose", action="store_true", help="also show the memory of the reference's step")
 
+    watch = "print again every few seconds, until no trial runs"
+    added["status"].add_argument("--watch", action="store_true", help=watch)
+
     added["drop"].add_argument("row", metavar="ROW", help="name of the row")
     added["drop"].add_argument("--yes", action="store_true", help="do not ask")
 

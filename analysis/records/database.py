@@ -5,17 +5,14 @@ MLflow itself would change the tables of a database of another version, and fail
 
 import logging
 from pathlib import Path
-
-import sqlalchemy
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from mlflow.store import db_migrations
-from mlflow.version import VERSION
-from sqlalchemy.exc import DatabaseError, OperationalError
+from typing import TYPE_CHECKING
 
 from analysis.records.address import with_password, without_password
 
+if TYPE_CHECKING:
+    from alembic.script import ScriptDirectory
+
+# The functions below import SQLAlchemy, Alembic and MLflow, which take seconds.
 SQLITE = "sqlite:///"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 ANOTHER = "Set tracking.uri or MLFLOW_TRACKING_URI to a store that answers"
@@ -42,6 +39,11 @@ def schema_fault(uri: str) -> tuple[str, str]:
 
     Raises SQLAlchemy's errors if the database cannot be read.
     """
+    import sqlalchemy
+    from alembic.runtime.migration import MigrationContext
+    from alembic.util import CommandError
+    from mlflow.version import VERSION
+
     shown, file = without_password(uri), database_file(uri)
     # A file is opened so that it is not changed.
     engine = sqlalchemy.create_engine(f"sqlite:///file:{file}?mode=ro&uri=true" if file else with_password(uri))
@@ -74,6 +76,8 @@ def refused_schema(uri: str) -> str:
     """
     if not uri.startswith(DATABASES) or is_missing(uri):
         return ""
+    from sqlalchemy.exc import DatabaseError, OperationalError
+
     try:
         return ". ".join(filter(None, schema_fault(uri)))
     except OperationalError:
@@ -82,6 +86,9 @@ def refused_schema(uri: str) -> str:
         return f"{without_password(uri)} cannot be read ({error.orig}). {ANOTHER}"
 
 
-def known_revisions() -> ScriptDirectory:
+def known_revisions() -> "ScriptDirectory":
     """Return the schema revisions that this MLflow knows."""
+    from alembic.script import ScriptDirectory
+    from mlflow.store import db_migrations
+
     return ScriptDirectory(str(Path(str(db_migrations.__file__)).parent))

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -15,34 +17,13 @@ import mlflow
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils import get_results_from_paginated_fn
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from analysis.records.address import with_password
-from analysis.records.names import Tag
+from analysis.records.stored_runs import LoggedValue, StoredRun, Tags
 
-__all__ = [
-    "MLFLOW_RUN_NOTE",
-    "Metric",
-    "MlflowClient",
-    "MlflowException",
-    "Param",
-    "Run",
-    "RunTag",
-    "run_by_key",
-    "search_experiments",
-    "search_runs",
-]
+__all__ = ["ClientReader", "Metric", "MlflowClient", "Param", "Run", "RunTag"]
 
 PAGE = 1000
-
-
-def run_by_key(trials: Sequence[Run]) -> dict[str, Run]:
-    """Return one run of each trial by the trial's key: a finished one, else the first.
-
-    Machines that share a store but no disk can create two runs of one trial at the same moment.
-    """
-    first = sorted(trials, key=lambda run: (run.info.status != "FINISHED", run.info.start_time, run.info.run_id))
-    return {run.data.tags[Tag.TRIAL_KEY]: run for run in reversed(first)}
 
 
 class MlflowClient(mlflow.MlflowClient):
@@ -52,14 +33,64 @@ class MlflowClient(mlflow.MlflowClient):
         super().__init__(with_password(uri))
 
 
-def search_experiments(client: MlflowClient) -> list[Experiment]:
-    """Return all active experiments."""
-    return get_results_from_paginated_fn(
-        lambda most, token: client.search_experiments(max_results=most, page_token=token), PAGE
-    )
+class ClientReader:
+    """A store that MLflow reads (`StoreReader`): a server, or a database."""
+
+    def __init__(self, uri: str) -> None:
+        self._client = MlflowClient(uri)
+
+    def experiments(self) -> dict[str, str]:
+        """Return the names of all active experiments by their ids."""
+        return {found.experiment_id: found.name for found in self._experiments(ViewType.ACTIVE_ONLY)}
+
+    def deleted_experiments(self) -> list[str]:
+        """Return the names of the experiments that are deleted and can be restored."""
+        return [found.name for found in self._experiments(ViewType.DELETED_ONLY)]
+
+    def runs(self, experiment_ids: Sequence[str], tags: Tags, most: int | None = None) -> list[StoredRun]:
+        """Return the active runs of these experiments that have these tags; the newest first, at most so many."""
+        condition = " and ".join(_condition(name, value) for name, value in tags.items())
+        search = partial(self._client.search_runs, list(experiment_ids), condition, ViewType.ACTIVE_ONLY)
+        if most is not None:
+            return [_stored(run) for run in search(most)]
+        found = get_results_from_paginated_fn(lambda at_once, token: search(at_once, page_token=token), PAGE)
+        return [_stored(run) for run in found]
+
+    def tags(self, run_id: str) -> dict[str, str] | None:
+        """Return a run's tags; None if there is no such run."""
+        try:
+            return self._client.get_run(run_id).data.tags
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+
+    def history(self, run_id: str, metric: str) -> list[LoggedValue]:
+        """Return everything that was logged of a metric, by steps."""
+        found = self._client.get_metric_history(run_id, metric)
+        values = [LoggedValue(logged.step, logged.value, logged.timestamp) for logged in found]
+        return sorted(values, key=lambda logged: (logged.step, logged.time))
+
+    def artifacts(self, run_id: str, folder: str) -> list[str]:
+        """Return the paths of a run's artifacts in a folder."""
+        return [file.path for file in self._client.list_artifacts(run_id, folder)]
+
+    def artifact(self, run_id: str, path: str) -> bytes:
+        """Return the content of a run's artifact."""
+        with TemporaryDirectory() as folder:
+            return Path(self._client.download_artifacts(run_id, path, folder)).read_bytes()
+
+    def _experiments(self, view: int) -> list[Experiment]:
+        search = self._client.search_experiments
+        return get_results_from_paginated_fn(
+            lambda at_once, token: search(view_type=view, max_results=at_once, page_token=token), PAGE
+        )
 
 
-def search_runs(client: MlflowClient, experiment_ids: Sequence[str], condition: str) -> list[Run]:
-    """Return all active runs of the experiments that meet a condition, such as `names.IS_TRIAL`."""
-    search = partial(client.search_runs, list(experiment_ids), condition, ViewType.ACTIVE_ONLY)
-    return get_results_from_paginated_fn(lambda most, token: search(most, page_token=token), PAGE)
+def _condition(tag: str, value: str | None) -> str:
+    return f"tags.`{tag}` LIKE '%'" if value is None else f"tags.`{tag}` = '{value}'"
+
+
+def _stored(run: Run) -> StoredRun:
+    info, data = run.info, run.data
+    return StoredRun(info.run_id, info.status, info.start_time, data.metrics, data.params, data.tags)

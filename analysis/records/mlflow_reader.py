@@ -1,30 +1,18 @@
-"""The only reader of MLflow: a sweep's manifest, its trials' records, scores over training, and image grids."""
+"""What is recorded of a sweep: its manifest, its trials' records, scores over training, and image grids."""
 
+import io
 import json
+import math
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
-
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-from PIL import Image
+from typing import TYPE_CHECKING, Any
 
 from analysis.records.address import without_password
-from analysis.records.database import is_missing, refused_schema
-from analysis.records.mlflow_client import (
-    MlflowClient,
-    Run,
-    run_by_key,
-    search_experiments,
-    search_runs,
-)
 from analysis.records.names import (
     FINAL_GROUPS,
     IS_SWEEP,
@@ -39,11 +27,20 @@ from analysis.records.names import (
     last_metric,
     row_tag,
 )
+from analysis.records.open_store import open_store
 from analysis.records.printable import printable
 from analysis.records.schema import MANIFEST_FILE, Manifest, RecordsError, SweepRecord, read_manifest
+from analysis.records.stored_runs import StoredRun, StoreReader, run_by_key
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
 
 # Values are smaller, unless the training diverged. MLflow stores infinity as the largest number of its database.
 LARGEST = 1e100
+# So many of the latest logged steps show how fast a trial is.
+LATEST = 20
 # The path that MLflow gives to an image with a key and a step.
 GRID = r"images/grid[%+]step[%+](\d+)[%+].*\.png"
 
@@ -58,55 +55,75 @@ def read_sweep(uri: str, sweep: str, task: str, result_version: str = "") -> Swe
 
     Raises RecordsError if there is none.
     """
+    import pandas as pd  # half a second, which `just status` does not need
+
+    found = read_trials(uri, sweep, task, result_version)
+    runs = pd.DataFrame(found.lines).set_index(["row", "seed"])
+    if (repeated := cost_metric("steps_repeated")) in runs:
+        # Recorded only where there were some.
+        runs[repeated] = runs[repeated].where(runs["status"] != "FINISHED", runs[repeated].fillna(0))
+    return SweepRecord(
+        **vars(replace(found.manifest, sweep=sweep, task=task)),
+        runs=runs,
+        store=without_password(uri),
+        experiment_id=found.experiment_id,
+        other_seeds=found.other_seeds,
+    )
+
+
+@dataclass(frozen=True)
+class RecordedTrials:
+    """What is read of a sweep on a task: see `SweepRecord`. lines: one for each trial (`trial_line`). runs: by key."""
+
+    manifest: Manifest
+    lines: Sequence[dict[str, Any]]
+    experiment_id: str
+    other_seeds: Mapping[int, int]
+    runs: Mapping[str, StoredRun]
+
+
+def read_trials(uri: str, sweep: str, task: str, result_version: str = "") -> RecordedTrials:
+    """Return what `read_sweep` returns, before it is a data frame."""
     for name in (sweep, task):
         if not re.fullmatch(PLAIN_NAME, name):
             raise RecordsError(
                 f"{name!r} names no sweep and no task: use letters, digits, '_', '-', '.', '+' and spaces."
             )
     with _readable(uri):
-        client = _open(uri)
-        experiment = client.get_experiment_by_name(task)
-        recorded = search_runs(client, [experiment.experiment_id], IS_SWEEP) if experiment else []
-        started = [run for run in recorded if run.data.tags[Tag.SWEEP] == sweep]
+        store = open_store(uri)
+        experiment = next((number for number, found in store.experiments().items() if found == task), None)
+        started = store.runs([experiment], {**IS_SWEEP, Tag.SWEEP: sweep}) if experiment else []
         if experiment is None or not started:
             known = ", ".join(recorded_tasks(uri, sweep))
             raise RecordsError(
                 f"{without_password(uri)} has no records of sweep {sweep!r} on task {task!r}. It has: {known}."
             )
-        manifest = _manifest(uri, started, sweep, result_version)
+        manifest = _manifest(uri, store, started, sweep, result_version)
         # A trial has a tag of each sweep that it belongs to, whichever of them trained it.
-        of_sweep = f"{IS_TRIAL} and tags.`{row_tag(sweep)}` LIKE '%'"
-        trials = search_runs(client, [experiment.experiment_id], of_sweep)
-        by_key = run_by_key(trials)
-        others = _other_seeds(manifest, by_key, row_tag(sweep))
+        by_key = run_by_key(store.runs([experiment], {**IS_TRIAL, row_tag(sweep): None}))
         lines = [_line(row.row, seed, key, by_key.get(key)) for row in manifest.rows for seed, key in row.keys.items()]
-        runs = pd.DataFrame(lines).set_index(["row", "seed"])
-        if (repeated := cost_metric("steps_repeated")) in runs:
-            # Recorded only where there were some.
-            runs[repeated] = runs[repeated].where(runs["status"] != "FINISHED", runs[repeated].fillna(0))
-        return SweepRecord(
-            **vars(replace(manifest, sweep=sweep, task=task)),
-            runs=runs,
-            store=without_password(uri),
-            experiment_id=experiment.experiment_id,
-            other_seeds=others,
-        )
+        return RecordedTrials(manifest, lines, experiment, _other_seeds(manifest, by_key, row_tag(sweep)), by_key)
+
+
+def read_pace(uri: str, run_id: str) -> tuple[float, float] | None:
+    """Return a trial's seconds a step of late, and when it last logged one (seconds since 1970); None if not known."""
+    with _readable(uri):
+        steps = open_store(uri).history(run_id, PROGRESS_STEP)[-LATEST:]
+    if len(steps) < 2 or steps[-1].step == steps[0].step:
+        return None
+    return (steps[-1].time - steps[0].time) / 1000 / (steps[-1].step - steps[0].step), steps[-1].time / 1000
 
 
 def recorded_tasks(uri: str, sweep: str) -> list[str]:
     """Return the tasks on which a sweep was run. Raises RecordsError if there is no such sweep or no readable store."""
     with _readable(uri):
-        client = _open(uri)
+        store = open_store(uri)
         # Others may have named theirs so that it would be a folder elsewhere.
-        experiments = {
-            found.experiment_id: found.name
-            for found in search_experiments(client)
-            if re.fullmatch(PLAIN_NAME, found.name)
-        }
-        found = search_runs(client, list(experiments), IS_SWEEP)
-    tasks = {experiments[run.info.experiment_id] for run in found if run.data.tags[Tag.SWEEP] == sweep}
+        experiments = {number: name for number, name in store.experiments().items() if re.fullmatch(PLAIN_NAME, name)}
+        found = {number: store.runs([number], IS_SWEEP) for number in experiments}
+    tasks = {experiments[number] for number, runs in found.items() for run in runs if run.tags[Tag.SWEEP] == sweep}
     if not tasks:
-        known = sorted({run.data.tags[Tag.SWEEP] for run in found})
+        known = sorted({run.tags[Tag.SWEEP] for runs in found.values() for run in runs})
         raise RecordsError(
             f"{without_password(uri)} has no sweep {sweep!r}. It has: {', '.join(known) or 'none'}. "
             f"Run it first: just sweep {sweep}"
@@ -114,47 +131,43 @@ def recorded_tasks(uri: str, sweep: str) -> list[str]:
     return sorted(tasks)
 
 
-def read_course(uri: str, record: SweepRecord, score: str) -> pd.DataFrame:
+def read_course(uri: str, record: SweepRecord, score: str) -> "pd.DataFrame":
     """Return row, seed, step, epoch and value of every evaluation of the finished trials, for one score.
 
     epoch is nan for older trials, which did not record it.
     """
+    import pandas as pd
+
     lines: list[dict[str, Any]] = []
     with _readable(uri):
-        client = MlflowClient(uri)
+        store = open_store(uri)
         for trial in record.finished:
-            epochs_per_step = trial.get(last_metric("epoch"), np.nan) / trial.get(last_metric("step"), np.nan)
-            for found in client.get_metric_history(trial["run_id"], eval_metric(score)):
-                which = {"row": trial["row"], "seed": trial["seed"], "step": found.step}
-                value = found.value if abs(found.value) < LARGEST else np.nan
-                lines.append({**which, "epoch": found.step * epochs_per_step, "value": value})
+            epochs_per_step = trial.get(last_metric("epoch"), math.nan) / trial.get(last_metric("step"), math.nan)
+            for logged in store.history(trial["run_id"], eval_metric(score)):
+                which = {"row": trial["row"], "seed": trial["seed"], "step": logged.step}
+                value = logged.value if abs(logged.value) < LARGEST else math.nan
+                lines.append({**which, "epoch": logged.step * epochs_per_step, "value": value})
     return pd.DataFrame(lines, columns=["row", "seed", "step", "epoch", "value"])
 
 
-def read_grids(uri: str, run_ids: Sequence[str]) -> Mapping[str, NDArray[np.uint8]]:
+def read_grids(uri: str, run_ids: Sequence[str]) -> Mapping[str, "NDArray[np.uint8]"]:
     """Return the image grid (H, W, 3) of each trial's last evaluation, by its run. Trials without a grid are left out.
 
     A grid has three lines: the first test images of A, their translations, and the neighbours of these in B.
     """
+    import numpy as np
+    from PIL import Image
+
     pictures: dict[str, NDArray[np.uint8]] = {}
-    with _readable(uri), TemporaryDirectory() as folder:
-        client = MlflowClient(uri)
+    with _readable(uri):
+        store = open_store(uri)
         for run_id in run_ids:
-            paths = [file.path for file in client.list_artifacts(run_id, "images")]
+            paths = store.artifacts(run_id, "images")
             grids = {int(found[1]): path for path in paths if (found := re.fullmatch(GRID, path))}
             if grids:
-                with Image.open(client.download_artifacts(run_id, grids[max(grids)], folder)) as image:
+                with Image.open(io.BytesIO(store.artifact(run_id, grids[max(grids)]))) as image:
                     pictures[run_id] = np.asarray(image.convert("RGB"))
     return pictures
-
-
-def _open(uri: str) -> MlflowClient:
-    """Open a store that exists. MLflow would create a missing database."""
-    if is_missing(uri):
-        raise RecordsError(f"{uri}: no such database. The first trial creates it, or name another store.")
-    if fault := refused_schema(uri):
-        raise RecordsError(f"{fault}.")
-    return MlflowClient(uri)
 
 
 @contextmanager
@@ -168,44 +181,42 @@ def _readable(uri: str) -> Iterator[None]:
         raise RecordsError(f"{without_password(uri)}: the MLflow store cannot be read ({reason})") from None
 
 
-def _manifest(uri: str, started: Sequence[Run], sweep: str, result_version: str) -> Manifest:
+def _manifest(uri: str, store: StoreReader, started: Sequence[StoredRun], sweep: str, result_version: str) -> Manifest:
     """Return the manifest of the newest run of a sweep, or of the newest of a result version."""
     # Older sweeps did not record it. They are of version 1.
-    versions = {run.info.run_id: run.data.tags.get(Tag.RESULT_VERSION, "1") for run in started}
-    matching = [run for run in started if result_version in ("", versions[run.info.run_id])]
+    versions = {run.run_id: run.tags.get(Tag.RESULT_VERSION, "1") for run in started}
+    matching = [run for run in started if result_version in ("", versions[run.run_id])]
     if not matching:
         known = ", ".join(sorted(set(versions.values())))
         raise RecordsError(
             f"{without_password(uri)}: sweep {sweep!r} has no result version {result_version!r}. It has {known}."
         )
-    newest = max(matching, key=lambda run: run.info.start_time)
-    with TemporaryDirectory() as folder:
-        path = MlflowClient(uri).download_artifacts(newest.info.run_id, MANIFEST_FILE, folder)
-        return read_manifest(json.loads(Path(path).read_text(encoding="utf-8")))
+    newest = max(matching, key=lambda run: run.start_time)
+    return read_manifest(json.loads(store.artifact(newest.run_id, MANIFEST_FILE)))
 
 
-def _other_seeds(manifest: Manifest, trials: Mapping[str, Run], row_of: str) -> Mapping[int, int]:
+def _other_seeds(manifest: Manifest, trials: Mapping[str, StoredRun], row_of: str) -> Mapping[int, int]:
     """Return the seeds of finished trials that equal a row's trial in all but the seed, and of how many rows they are.
 
     trials: by key, those of the sweep as it is and as it was. row_of: the tag with the name of a trial's row.
     """
     asked = {key for row in manifest.rows for key in row.keys.values()}
-    wanted = {(run.data.tags.get(row_of), _all_but_seed(run)) for key, run in trials.items() if key in asked}
-    finished = [run for key, run in trials.items() if key not in asked and run.info.status == "FINISHED"]
-    found = [run for run in finished if (run.data.tags.get(row_of), _all_but_seed(run)) in wanted]
-    return Counter(sorted(int(run.data.params["seed"]) for run in found if "seed" in run.data.params))
+    wanted = {(run.tags.get(row_of), _all_but_seed(run)) for key, run in trials.items() if key in asked}
+    finished = [run for key, run in trials.items() if key not in asked and run.status == "FINISHED"]
+    found = [run for run in finished if (run.tags.get(row_of), _all_but_seed(run)) in wanted]
+    return Counter(sorted(int(run.params["seed"]) for run in found if "seed" in run.params))
 
 
-def _all_but_seed(run: Run) -> frozenset[tuple[str, str]]:
-    made_with = {tag: run.data.tags.get(tag, "") for tag in (Tag.DATA_FINGERPRINT, Tag.RESULT_VERSION)}
-    return frozenset({**run.data.params, **made_with, "seed": ""}.items())
+def _all_but_seed(run: StoredRun) -> frozenset[tuple[str, str]]:
+    made_with = {tag: run.tags.get(tag, "") for tag in (Tag.DATA_FINGERPRINT, Tag.RESULT_VERSION)}
+    return frozenset({**run.params, **made_with, "seed": ""}.items())
 
 
-def _line(row: str, seed: int, key: str, run: Run | None) -> dict[str, Any]:
+def _line(row: str, seed: int, key: str, run: StoredRun | None) -> dict[str, Any]:
     which = {"row": row, "seed": seed, "key": key}
     if run is None:
         return {**which, **trial_line("", "MISSING", {}, {})}
-    return {**which, **trial_line(run.info.run_id, run.info.status, run.data.metrics, run.data.tags)}
+    return {**which, **trial_line(run.run_id, run.status, run.metrics, run.tags)}
 
 
 def trial_line(run_id: str, status: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class Tag:
     MANIFEST = "manifest"  # a hash of the manifest
     # Of a trial's run. `row_tag` and `settings_tag` are tags of its sweeps.
     TRIAL_KEY = "trial_key"
+    STEPS = "steps"  # of the whole training
     WORK = "work"  # `StepCost.work`: trials with the same work have steps of the same cost
     ERROR, STOPPED = "error", "stopped"
     COLLAPSED = "collapsed"  # the last epoch after which all translations were alike
@@ -41,9 +42,9 @@ class Tag:
     EFFICIENTNET, DINO = "efficientnet-lite0", "dino-vit-b-8"
 
 
-# Filters of MLflow's search. Runs of other projects in the same store may have a tag 'kind' too.
-IS_TRIAL = f"tags.{Tag.KIND} = 'trial' and tags.{Tag.TRIAL_KEY} LIKE '%'"
-IS_SWEEP = f"tags.{Tag.KIND} = 'sweep' and tags.{Tag.SWEEP} LIKE '%'"
+# The tags of trials and sweeps. Runs of other projects in the same store may have a tag 'kind' too. None: any value.
+IS_TRIAL: Mapping[str, str | None] = {Tag.KIND: "trial", Tag.TRIAL_KEY: None}
+IS_SWEEP: Mapping[str, str | None] = {Tag.KIND: "sweep", Tag.SWEEP: None}
 # The names of sweeps and tasks, which are names of folders too.
 PLAIN_NAME = r"\w[\w .+-]*"
 

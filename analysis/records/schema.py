@@ -4,12 +4,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import pandas as pd
 from pydantic import TypeAdapter
 
 from analysis.records.address import without_password
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MANIFEST_FILE = "sweep.json"
 
@@ -89,7 +91,7 @@ class SweepRecord(Manifest):
     other_seeds: trained to the end, but not asked for by the last call; and of how many rows.
     """
 
-    runs: pd.DataFrame
+    runs: "pd.DataFrame"
     store: str = ""
     experiment_id: str = ""
     other_seeds: Mapping[int, int] = field(default_factory=dict[int, int])

@@ -1,18 +1,18 @@
 """just plan: what a sweep would do, and what is done already. A table for a person, JSON for a script."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
 from analysis.records.address import without_password
 from analysis.records.names import Tag
 from analysis.records.printable import printable
-from analysis.tables.seeds import seeds_lines
+from pipeline.cli.console import wide_console
 from pipeline.config.schema import FolderConfig
 from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, PROCESS_ALLOWANCE_GB, WORKSPACE_FACTOR
@@ -32,8 +32,6 @@ KEY_DIGITS = 8
 CUDA_DEFAULTS = (
     "CUDA defaults: channels last, CUDA graphs and compiling are off; they were not measured on this card yet."
 )
-# Of a table in a file or a pipe, in characters.
-WIDTH = 160
 MARKS = {"counted": "c", "measured": "m", "earlier trials": "m", "after running out": "o"}
 
 
@@ -62,15 +60,18 @@ def plan(name: str, overrides: list[str], *, as_json: bool, verbose: bool = Fals
         return 0
     console = wide_console()
     console.print(_table(planned, entries, verbose=verbose))
-    for line in [*_notes(planned, entries, verbose=verbose), *seeds_lines(recorded_so_far(planned))]:
+    for line in [*_notes(planned, entries, verbose=verbose), *_seeds_needed(planned)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
-def wide_console() -> Console:
-    """Return a console as wide as the terminal, or wide enough that a file has one line per trial."""
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
+def _seeds_needed(plan: Plan) -> list[str]:
+    finished = Counter(planned.trial.row for planned in plan.trials if planned.state == "done")
+    if max(finished.values(), default=0) < 2:
+        return []
+    from analysis.tables.seeds import seeds_lines  # scipy, which takes a second to import
+
+    return seeds_lines(recorded_so_far(plan))
 
 
 def _entry(plan: Plan, planned: PlannedTrial, requirement: Requirement, *, trained: bool) -> Entry:

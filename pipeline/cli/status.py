@@ -1,56 +1,159 @@
-"""just status: what became of a sweep's trials, from the records alone."""
+"""just status: what became of a sweep's trials, and how far they are, from the records alone."""
 
 import json
+import time
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
-from analysis.records.mlflow_reader import read_sweep, recorded_tasks
-from analysis.records.names import sweep_name
-from pipeline.cli.plan import wide_console
+from analysis.records.mlflow_reader import read_pace, read_trials, recorded_tasks
+from analysis.records.names import DISTANCES, Tag, eval_metric, metric_of, sweep_name
+from analysis.records.stored_runs import StoredRun
+from pipeline.cli.console import wide_console
 from pipeline.config.compose import compose_surroundings, tracking_uri
+from pipeline.orchestration.live_table import clock
 from pipeline.trial.lock import is_claimed
 
+# Of --watch: on a terminal, and in a file or a pipe.
+SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_TABLES = 2.0, 30.0
 
-def status(name: str, overrides: list[str], *, as_json: bool) -> int:
-    """Print which trials are done, running, interrupted or failed, and why, from the records alone."""
+
+@dataclass(frozen=True)
+class TrialStatus:
+    """A trial and how far it is.
+
+    steps: of the whole training; None for records without it. score: the last one, and its name. silent_seconds: since
+    a running trial has logged its last step. seconds_left: None if the trial does not run, or its pace is not known.
+    """
+
+    task: str
+    row: str
+    seed: int
+    key: str
+    state: str
+    step: int
+    steps: int | None
+    score: float | None
+    score_name: str
+    silent_seconds: float | None
+    seconds_left: float | None
+
+
+def status(name: str, overrides: list[str], *, as_json: bool, watch: bool = False) -> int:
+    """Print which trials are done, running, interrupted or failed, and why, from the records alone.
+
+    watch: print again and again, until no trial runs.
+    """
     name = sweep_name(name)
     config = compose_surroundings(overrides)
     uri, trials = tracking_uri(config), Path(config.paths.trials)
-    lines: list[dict[str, Any]] = []
-    for task in recorded_tasks(uri, name):
-        for (row, seed), run in read_sweep(uri, name, task).runs.to_dict("index").items():
-            state = _state(run, trials / run["key"], uri)
-            lines.append({"task": task, "row": row, "seed": seed, "key": run["key"], "state": state})
+    lines = _look(uri, name, trials)
     if as_json:
-        print(json.dumps(lines, indent=2))
+        print(json.dumps([asdict(line) for line in lines], indent=2))
         return 0
-    table = Table(
-        "task", "row", Column("seed", justify="right"), "key", "state", title=Text(name), title_justify="left"
-    )
-    for line in lines:
-        table.add_row(line["task"], Text(line["row"]), str(line["seed"]), line["key"], Text(line["state"]))
     console = wide_console()
-    console.print(table)
-    counts = Counter(line["state"].partition(" ")[0].rstrip(",:") for line in lines)
-    console.print(f"{len(lines)} trials: {', '.join(f'{count} {state}' for state, count in counts.items())}")
-    return 0
+    if not watch:
+        console.print(_table(name, lines), _counts(lines), sep="\n", highlight=False)
+        return 0
+    if console.is_terminal:
+        with Live(_table(name, lines), console=console, auto_refresh=False) as live:
+            while _any_runs(lines):
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+                lines = _look(uri, name, trials)
+                live.update(_table(name, lines), refresh=True)
+        console.print(_counts(lines), highlight=False)
+        return 0
+    while True:
+        console.print(_table(name, lines), _counts(lines), sep="\n", highlight=False)
+        if not _any_runs(lines):
+            return 0
+        time.sleep(SECONDS_BETWEEN_TABLES)
+        lines = _look(uri, name, trials)
 
 
-def _state(run: dict[str, Any], folder: Path, uri: str) -> str:
-    if run["status"] not in ("FINISHED", "MISSING") and is_claimed(folder, uri):
-        return f"running, step {run['step']}"
-    match run["status"]:
+def _look(uri: str, name: str, trials: Path) -> list[TrialStatus]:
+    found: list[TrialStatus] = []
+    for task in recorded_tasks(uri, name):
+        recorded = read_trials(uri, name, task)
+        for line in recorded.lines:
+            found.append(_status(task, line, recorded.runs.get(line["key"]), trials / line["key"], uri))
+    return found
+
+
+def _status(task: str, line: Mapping[str, Any], run: StoredRun | None, folder: Path, uri: str) -> TrialStatus:
+    running = line["status"] not in ("FINISHED", "MISSING") and is_claimed(folder, uri)
+    metrics, tags = (run.metrics, run.tags) if run else ({}, {})
+    score = next((name for name, _ in DISTANCES if eval_metric(name) in metrics), "")
+    steps = int(tags[Tag.STEPS]) if Tag.STEPS in tags else None
+    pace = read_pace(uri, line["run_id"]) if running else None
+    left = pace[0] * (steps - line["step"]) if pace and steps else None
+    return TrialStatus(
+        *(task, line["row"], line["seed"], line["key"]),
+        state="running" if running else _state(line),
+        step=line["step"],
+        steps=steps,
+        score=metrics.get(eval_metric(score)),
+        score_name=score,
+        silent_seconds=time.time() - pace[1] if pace else None,
+        seconds_left=left,
+    )
+
+
+def _state(line: Mapping[str, Any]) -> str:
+    match line["status"]:
         case "FINISHED":
             return "done"
         case "FAILED":
-            return f"failed: {run['error']}"
+            return f"failed: {line['error']}"
         case "KILLED":
-            return f"stopped {run['stopped']}"
+            return f"stopped {line['stopped']}"
         case "RUNNING":
-            return f"interrupted at step {run['step']}"
+            return f"interrupted at step {line['step']}"
         case _:
             return "waiting"
+
+
+def _any_runs(lines: list[TrialStatus]) -> bool:
+    return any(line.state == "running" for line in lines)
+
+
+def _table(name: str, lines: list[TrialStatus]) -> Table:
+    tasks = dict.fromkeys(line.task for line in lines)
+    scores = dict.fromkeys(line.score_name for line in lines if line.score_name)
+    label = metric_of(eval_metric(next(iter(scores)))).label if len(scores) == 1 else "score"
+    title = f"{name} on {next(iter(tasks))}" if len(tasks) == 1 else name
+    table = Table(
+        *([] if len(tasks) == 1 else ["task"]),
+        "row",
+        Column("seed", justify="right"),
+        Column("key", no_wrap=True),
+        "state",
+        *(Column(header, justify="right") for header in ("step", label, "last step", "left")),
+        title=Text(title),
+        title_justify="left",
+    )
+    for line in lines:
+        table.add_row(
+            *([] if len(tasks) == 1 else [Text(line.task)]),
+            Text(line.row),
+            str(line.seed),
+            line.key[:8],
+            Text(line.state),
+            f"{line.step}/{line.steps}" if line.steps else str(line.step or ""),
+            "" if line.score is None else f"{line.score:.2f}",
+            "" if line.silent_seconds is None else f"{clock(line.silent_seconds)} ago",
+            "" if line.seconds_left is None else clock(line.seconds_left),
+        )
+    return table
+
+
+def _counts(lines: list[TrialStatus]) -> str:
+    counts = Counter(line.state.partition(" ")[0].rstrip(",:") for line in lines)
+    trials = f"{len(lines)} trial{'s' * (len(lines) != 1)}"
+    return f"{trials}: {', '.join(f'{count} {state}' for state, count in counts.items())}"

@@ -35,20 +35,22 @@ LOCAL_UI = "http://127.0.0.1:5000"
 def sweep(name: str, overrides: list[str], *, quiet: bool) -> int:
     """Train what is not trained yet, then write the tables."""
     console = Console(quiet=quiet)
-    with trial_server() as server:
-        retry_failed, overrides = retries_failed(overrides)
-        plan = plan_sweep(load_sweep(name), overrides)
-        clear_leftovers(Path(plan.config.paths.cache))
-        if send_waiting_records(Path(plan.config.paths.trials), plan.tracker.uri):
-            plan = with_records(plan, plan.tracker.find_trials())
-        if plan.to_train(retry_failed=retry_failed) or plan.samples_to_draw:
+    retry_failed, overrides = retries_failed(overrides)
+    loaded = load_sweep(name)
+    console.print(f"{loaded.name}: planning. Images that are not in the cache yet are prepared.", highlight=False)
+    plan = plan_sweep(loaded, overrides)
+    clear_leftovers(Path(plan.config.paths.cache))
+    if send_waiting_records(Path(plan.config.paths.trials), plan.tracker.uri):
+        plan = with_records(plan, plan.tracker.find_trials())
+    if plan.to_train(retry_failed=retry_failed) or plan.samples_to_draw:
+        with trial_server() as server:
             console.print(describe_devices(plan.machine, plan.config.compute), highlight=False, soft_wrap=True)
             check_readiness(plan)
             plan = _train(plan, console, server, retry_failed=retry_failed)
-        else:
-            register_trials(plan)
-            counts = Counter(planned.state for planned in plan.trials)
-            console.print(f"{plan.sweep.name}: nothing to train ({', '.join(f'{n} {s}' for s, n in counts.items())})")
+    else:
+        register_trials(plan)
+        counts = Counter(planned.state for planned in plan.trials)
+        console.print(f"{plan.sweep.name}: nothing to train ({', '.join(f'{n} {s}' for s, n in counts.items())})")
     _write_results(plan, console)
     print_missing_scores(plan)
     return _print_unfinished(plan)
@@ -64,6 +66,7 @@ def _train(plan: Plan, console: Console, server: str, *, retry_failed: bool) -> 
     machine = plan.machine
     with ThreadPoolExecutor(max_workers=1) as background, ExitStack() as held:
         # Both take seconds, and Ray mostly waits for its own processes.
+        console.print("Starting Ray, and counting the cost of a step.", highlight=False)
         estimate = background.submit(estimate_requirements, plan)
         if machine.device == "cuda" and plan.config.compute.mps == "auto":
             # Before Ray starts, because its workers copy the environment at that moment.

@@ -4,8 +4,6 @@ import os
 import warnings
 from dataclasses import dataclass
 
-import torch
-
 from pipeline.errors import first_line
 from pipeline.hardware.gpus import GPU, Driver, find_driver, find_gpus
 from pipeline.hardware.mps import mps_runs
@@ -49,6 +47,8 @@ class Finding:
 
 def find_cuda() -> CudaFacts:
     """Gather the facts without creating a CUDA context. It takes milliseconds without a driver."""
+    import torch  # seconds
+
     driver, error = find_driver(), ""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # cuda_fault reports what torch warns of

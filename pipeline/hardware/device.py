@@ -4,16 +4,16 @@ import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-import torch
-from threadpoolctl import threadpool_limits
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.config.schema import ComputeConfig
 from pipeline.errors import UserError
 from pipeline.hardware.control_groups import memory_limit, own_groups
 from pipeline.hardware.cuda import cuda_fault, find_cuda
-from pipeline.hardware.gpus import GPU, find_gpus
+from pipeline.hardware.gpus import GPU, find_driver, find_gpus
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -39,27 +39,41 @@ class Machine:
         return f"GPU {fullest.index} ({fullest.name}) has {fullest.describe_memory()}"
 
 
-def resolve_device(name: str) -> torch.device:
-    """Return the device of a name: 'auto' is CUDA if available, else the CPU.
+def device_kind(name: str) -> Literal["cpu", "cuda"]:
+    """Return the kind of device of a name: 'auto' is CUDA if available, else the CPU.
 
     Raises UserError, with the reason, for a CUDA that is not available.
     """
-    available = torch.cuda.is_available()
+    # Without a driver, torch need not be imported, which takes seconds.
+    available = name != "cpu" and find_driver().loaded and _torch_has_cuda()
     if name == "cuda" and not available:
         raise UserError(f"compute.device=cuda: {cuda_fault(find_cuda())}. Or train on the CPU: compute.device=cpu")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
+    return "cuda" if available else "cpu"
+
+
+def _torch_has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def resolve_device(name: str) -> "torch.device":
+    """Return torch's device of a name: see `device_kind`."""
+    import torch
+
+    return torch.device(device_kind(name))
 
 
 def find_machine(config: ComputeConfig) -> Machine:
     """Return this machine, as far as trials may use it. Raises UserError for a device that it does not have."""
-    device = resolve_device(config.device)
+    kind = device_kind(config.device)
     cores = len(os.sched_getaffinity(0))
-    if device.type == "cuda":
+    if kind == "cuda":
         gpus = find_gpus()
         free = min(gpu.usable_gb for gpu in gpus)
-        return Machine("cuda", device_name(device), cores, len(gpus), free, gpus)
+        return Machine(kind, device_name(kind), cores, len(gpus), free, gpus)
     memory_gb = main_memory_bytes() / 1e9 if config.memory_gb == "auto" else config.memory_gb
-    return Machine("cpu", device_name(device), cores, 0, memory_gb)
+    return Machine(kind, device_name(kind), cores, 0, memory_gb)
 
 
 def describe_devices(machine: Machine, config: ComputeConfig) -> str:
@@ -80,13 +94,18 @@ def shares_gpus(config: ComputeConfig) -> bool:
 
 def use_threads(count: int) -> None:
     """Limit this process to so many threads, in torch and in numpy's linear algebra, which KID uses."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
     torch.set_num_threads(count)
     threadpool_limits(count, user_api="blas")
 
 
-def device_name(device: torch.device) -> str:
+def device_name(device: "torch.device | str") -> str:
     """Return the manufacturer's name of the device. Times are comparable only between devices of one name."""
-    if device.type == "cuda":
+    if str(device).startswith("cuda"):
+        import torch
+
         return torch.cuda.get_device_name(device)
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

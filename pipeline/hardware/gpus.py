@@ -10,10 +10,12 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
+# The functions below import torch, which takes seconds and is not needed where there is no driver.
 GB = 1e9
 ComputeMode = Literal["default", "exclusive process", "prohibited", "unknown"]
 # nvml.h: the names of NVML_COMPUTEMODE_…; a mode of exclusive threads no longer exists.
@@ -103,6 +105,8 @@ def find_driver() -> Driver:
 
 def find_gpus() -> tuple[GPU, ...]:
     """Return the GPUs that torch can use, in torch's order; none if torch cannot use CUDA."""
+    import torch
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pipeline.hardware.cuda reports faults
         if not torch.cuda.is_available():
@@ -163,12 +167,14 @@ def find_handle(nvml: Any, uuid: str, visible: str) -> Any | None:
     return None
 
 
-def joule_counter(device: torch.device) -> JouleCounter | None:
+def joule_counter(device: "torch.device") -> JouleCounter | None:
     """Return the energy counter of a GPU. None for a CPU and for GPUs without one (GPUs before Volta, MIG slices, or
     NVML does not answer)."""
     nvml = _open_nvml()[0] if device.type == "cuda" else None
     if nvml is None:
         return None
+    import torch
+
     uuid = str(torch.cuda.get_device_properties(device).uuid)
     handle = find_handle(nvml, uuid, os.environ.get("CUDA_VISIBLE_DEVICES", ""))
     count = None if handle is None else counter_of(nvml, handle)

@@ -5,15 +5,17 @@ Trials record these conditions as tags, and forecasts read the tags. Both use th
 
 from collections.abc import Mapping
 
-import torch
-
 from analysis.records.names import Tag
-from models.execution import Execution
+from models.configs import Execution
 
 
 def precision_name(execution: Execution, device: str) -> str:
     """Return the arithmetic of a step on a kind of device, in words."""
-    tf32 = device == "cuda" and torch.backends.cudnn.allow_tf32
+    tf32 = False
+    if device == "cuda":
+        import torch  # a plan on a CPU does not need it
+
+        tf32 = torch.backends.cudnn.allow_tf32
     wide = "float32 (convolutions in TF32)" if tf32 else "float32"
     return f"bf16 and {wide}" if execution.precision == "bf16" else wide
 

@@ -1,30 +1,23 @@
 """Predict a trial's memory and time: from similar trials that are recorded, or else from counted operations."""
 
-import functools
 import heapq
+import json
 import statistics
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-
-import torch
-from torch.utils.flop_counter import FlopCounterMode
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
 
 from analysis.records.names import SECONDS_PER_EVALUATION, SECONDS_PER_STEP, Tag, cost_metric
-from models.configs import GeneratorConfig, ImageShape
-from models.networks.generator import Generator
+from pipeline.cache import DamagedEntryError, cached, content_key
 from pipeline.config.schema import Config
 from pipeline.hardware.allocation import needed_gb
-from pipeline.hardware.device import Machine, device_name, resolve_device
+from pipeline.hardware.device import Machine, device_kind, device_name
 from pipeline.hardware.timing_conditions import execution_in, execution_name, ran_under_mps
 from pipeline.tracking.store import TrialRecord
 from pipeline.training.execution import resolve_execution
 from pipeline.training.step_cost import StepCost
-
-# Measure at least this long, without the first pass, in which torch chooses kernels.
-MEASURED_SECONDS = 1.0
-# The paper's size. One pass over an image of 4096 x 4096 takes minutes and tens of gigabytes.
-MEASURED_SIDE, MEASURED_BLOCKS = 256, 9
 
 
 @dataclass(frozen=True)
@@ -89,16 +82,16 @@ def predict_seconds(
     """Return the seconds that a trial's remaining work takes, from similar trials on this kind of device.
 
     Those must have the same number of threads, the same execution, and MPS if this trial has it. Without such trials:
-    operations divided by the rate that this machine reaches on the trial's generator, measured now.
+    operations divided by the rate that this machine reaches on the trial's generator.
     """
-    device = resolve_device(config.compute.device)
-    execution = execution_name(resolve_execution(config.train, device.type), device.type)
-    here = {Tag.DEVICE_NAME: device_name(device), Tag.THREADS: str(threads)}.items()
+    device = device_kind(config.compute.device)
+    execution = execution_name(resolve_execution(config.train, device), device)
+    here = {Tag.DEVICE_NAME: device_name(device), Tag.THREADS: str(threads)}
     same = [
         record.metrics
         for record in similar
         if record.status == "FINISHED"
-        and here <= record.tags.items()
+        and here.items() <= record.tags.items()
         and (execution_in(record.tags), ran_under_mps(record.tags)) == (execution, mps)
         and {SECONDS_PER_STEP, SECONDS_PER_EVALUATION} <= set(record.metrics)
     ]
@@ -106,8 +99,27 @@ def predict_seconds(
         per_step = statistics.median(metrics[SECONDS_PER_STEP] for metrics in same)
         per_evaluation = statistics.median(metrics[SECONDS_PER_EVALUATION] for metrics in same)
         return Prediction(work.steps * per_step + work.evaluations * per_evaluation, "earlier trials")
-    rate = measured_rate(config.model.generator, config.data.shape, config.compute.device, threads)
-    return Prediction(operations / rate, "counted")
+    return Prediction(operations / _rate(config, here[Tag.DEVICE_NAME], threads), "counted")
+
+
+def _rate(config: Config, device: str, threads: int) -> float:
+    """Return this machine's operations per second on the trial's generator. They are measured once a day."""
+    generator, shape = config.model.generator, config.data.shape
+    measured_on = [device, threads, asdict(generator), asdict(shape), version("torch"), time.strftime("%Y-%m-%d")]
+
+    def make(file: Path) -> None:
+        from pipeline.training.measured_rate import measured_rate  # torch, which takes seconds to import
+
+        file.write_text(json.dumps(measured_rate(generator, shape, config.compute.device, threads)), encoding="utf-8")
+
+    return cached(Path(config.paths.cache) / "rates" / f"{content_key(measured_on)}.json", make, _read_rate)
+
+
+def _read_rate(file: Path) -> float:
+    try:
+        return float(file.read_text(encoding="utf-8"))
+    except ValueError:
+        raise DamagedEntryError("damaged") from None
 
 
 def wall_seconds(running: Sequence[float], waiting: Iterable[float], slots: int) -> float:
@@ -121,34 +133,3 @@ def wall_seconds(running: Sequence[float], waiting: Iterable[float], slots: int)
     for seconds in waiting:
         heapq.heappush(free_at, heapq.heappop(free_at) + seconds)
     return max(free_at)
-
-
-@functools.cache
-def measured_rate(config: GeneratorConfig, shape: ImageShape, device_kind: str, threads: int) -> float:
-    """Return this machine's operations per second on the generator, forward and backward; measured once per process.
-
-    A deep generator is measured with fewer blocks, and on a part of a large image.
-    """
-    device = resolve_device(device_kind)
-    config = replace(config, blocks=min(config.blocks, MEASURED_BLOCKS))
-    generator = Generator(config, shape.channels_a, shape.channels_b).to(device)
-    sides = min(shape.height, MEASURED_SIDE), min(shape.width, MEASURED_SIDE)
-    image = torch.zeros(1, shape.channels_a, *sides, device=device)
-
-    def run() -> None:
-        generator(image)[0].sum().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with FlopCounterMode(display=False) as counter:
-            run()
-        started, passes = time.perf_counter(), 0
-        while time.perf_counter() - started < MEASURED_SECONDS:
-            run()
-            passes += 1
-        return passes * counter.get_total_flops() / (time.perf_counter() - started)
-    finally:
-        torch.set_num_threads(before)

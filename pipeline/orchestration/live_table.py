@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -20,7 +22,13 @@ from pipeline.trial.job import Outcome, Progress
 PLAIN_LINE_SECONDS = 30.0
 RUNS_AGAIN = {"lost": "lost, and will run again", "memory": "out of memory, and will run again with more of it"}
 # Lines of the terminal for the table's head, its foot and the prompt.
-MARGIN = 8
+MARGIN = 9
+# From this width on, in characters, a terminal has room for all columns.
+WIDE = 110
+LEGEND = (
+    "loss D, loss G: sums of the latest mean losses. live GB: tensors at the peak of a training step. left: to the "
+    "trial's end."
+)
 
 
 @dataclass
@@ -44,6 +52,18 @@ class Line:
             return self.took or None
         # Since the trial's start, so that evaluations and checkpoints count.
         return at.seconds * (at.steps - at.first_step) / (at.step - at.first_step)
+
+    def seconds_left(self, now: float) -> float | None:
+        """How long the trial will still run; None if it does not run, or is too young to say."""
+        whole = self.whole_seconds()
+        return None if self.state != "running" or whole is None else max(0.0, whole - (now - self.began))
+
+    def done(self) -> float:
+        """The part of the trial's remaining work, as of the start of the sweep, that is done now."""
+        if self.state not in ("waiting", "running", "elsewhere"):
+            return 1.0
+        at = self.progress
+        return (at.step - at.first_step) / max(1, at.steps - at.first_step) if at else 0.0
 
 
 class LiveView:
@@ -109,7 +129,7 @@ class LiveView:
     def store_is_silent(self, seconds: float) -> None:
         """The tracking store has not answered this process for so long; 0: it answers again."""
         self._silent_since = time.monotonic() - seconds if seconds else None
-        text = f"The tracking store {f'has not answered for {_clock(seconds)}' if seconds else 'answers again'}"
+        text = f"The tracking store {f'has not answered for {clock(seconds)}' if seconds else 'answers again'}"
         self.log.info(text)
         if not self.console.is_terminal:
             self._print(text)
@@ -121,7 +141,7 @@ class LiveView:
 
     def _print(self, text: str) -> None:
         self.console.print(
-            f"[{_clock(time.monotonic() - self.started)}] {text}", markup=False, highlight=False, soft_wrap=True
+            f"[{clock(time.monotonic() - self.started)}] {text}", markup=False, highlight=False, soft_wrap=True
         )
 
     def _position(self, progress: Progress) -> str:
@@ -162,13 +182,15 @@ class LiveView:
 
     def _remaining_text(self) -> str:
         if silent := self._silent_seconds():
-            return f"the tracking store has not answered for {_clock(silent)}"
+            return f"the tracking store has not answered for {clock(silent)}"
         left = self.remaining_seconds()
-        return "remaining time unknown" if left is None else f"about {_clock(left)} left"
+        return "remaining time unknown" if left is None else f"about {clock(left)} left"
 
     def _render(self) -> Group:
-        table = Table(title=Text(self.title), title_justify="left")
-        for name in ("row", "seed", "state", "step", self.metric, "s/step", "live GB"):
+        wide = self.console.width >= WIDE
+        table = Table(title=Text(self.title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        more = ("step", "s/step", "live GB") if wide else ()
+        for name in ("row", "seed", "state", "epoch", "loss D", "loss G", self.metric, "left", *more):
             table.add_column(name, justify="left" if name in ("row", "state") else "right")
         lines = list(self.lines.values())
         # A low terminal shows running and failed trials first, ended trials last.
@@ -177,26 +199,46 @@ class LiveView:
         for line in (line for line in lines if line in kept):
             at = line.progress
             again = f", try {line.tries}" if line.tries > 1 else ""
-            table.add_row(
-                Text(line.row),
-                str(line.seed),
-                f"{line.state}{again}",
-                f"{at.step}/{at.steps}" if at else "",
-                f"{at.score:.2f}" if at and at.score is not None else "",
-                f"{at.seconds_per_step:.3f}" if at else "",
-                f"{at.peak_live_gb:.3f}" if at and at.peak_live_gb is not None else "",
-            )
+            cells = _cells(at, line.seconds_left(time.monotonic()))
+            table.add_row(Text(line.row), str(line.seed), f"{line.state}{again}", *cells[: len(table.columns) - 3])
         hidden = len(lines) - len(kept)
-        more = f"\n{hidden} more trials are not shown" if hidden else ""
-        return Group(table, Text(f"{self._foot()}{more}"))
+        notes = [f"{hidden} more trials are not shown"] if hidden else []
+        notes += [LEGEND] if wide else []
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(ProgressBar(total=1.0, completed=self._done(), width=40), f"{100 * self._done():.0f} %")
+        return Group(table, bar, Text("\n".join([self._foot(), *notes])))
+
+    def _done(self) -> float:
+        """The part of the sweep's work that is done."""
+        all_work = sum(line.weight for line in self.lines.values())
+        return sum(line.weight * line.done() for line in self.lines.values()) / all_work if all_work else 1.0
 
     def _foot(self) -> str:
-        clock = _clock(time.monotonic() - self.started)
+        passed = clock(time.monotonic() - self.started)
         if any(line.state in ("waiting", "running", "elsewhere") for line in self.lines.values()):
-            return ", ".join([self._counts(), f"{self.slots} at once", f"{clock} so far", self._remaining_text()])
+            return ", ".join([self._counts(), f"{self.slots} at once", f"{passed} so far", self._remaining_text()])
         if all(line.state == "done" for line in self.lines.values()):
-            return f"{len(self.lines)} trial{'s' * (len(self.lines) > 1)} done in {clock}"
-        return f"{self._counts()} in {clock}"
+            return f"{len(self.lines)} trial{'s' * (len(self.lines) > 1)} done in {passed}"
+        return f"{self._counts()} in {passed}"
+
+
+def _cells(at: Progress | None, left: float | None) -> tuple[str, ...]:
+    """Return what the table shows of a trial's progress: first what a narrow terminal has room for."""
+    if at is None:
+        return ("",) * 8
+    losses: dict[str, float] = {}
+    for name, value in at.losses.items():
+        phase = name.partition("/")[0]
+        losses[phase] = losses.get(phase, 0.0) + value
+    return (
+        f"{at.epoch}/{at.epochs}",
+        *(f"{losses[phase]:.2f}" if phase in losses else "" for phase in ("discriminator", "generator")),
+        "" if at.score is None else f"{at.score:.2f}",
+        "" if left is None else clock(left),
+        f"{at.step}/{at.steps}",
+        f"{at.seconds_per_step:.3f}",
+        "" if at.peak_live_gb is None else f"{at.peak_live_gb:.3f}",
+    )
 
 
 class _LogFile(logging.FileHandler):
@@ -216,7 +258,8 @@ def open_log(path: Path) -> logging.Logger:
     return log
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return a time as 'minutes:seconds', or 'hours:minutes:seconds'."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -7,8 +7,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from analysis.records.mlflow_reader import trial_line
 from analysis.records.names import Tag, member_tag, row_tag, settings_tag
 from analysis.records.schema import Manifest, SweepRecord, SweepRow
@@ -99,6 +97,8 @@ def make_manifest(plan: Plan) -> Manifest:
 
 def recorded_so_far(plan: Plan) -> SweepRecord:
     """Return what is recorded of the plan's trials, whichever sweeps trained them."""
+    import pandas as pd  # half a second; `just plan` needs it only with results
+
     lines = [
         {"row": planned.trial.row, "seed": planned.trial.seed, "key": planned.key, **_line(planned.record)}
         for planned in plan.trials

@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
 
-from analysis.records.mlflow_client import Metric, MlflowClient
 from pipeline.files import replacing
-from pipeline.tracking.store import log_evaluation, run_tags
+
+if TYPE_CHECKING:
+    from pipeline.tracking.store_client import StoreClient
 
 JOURNAL = "unsent.json"
 # MLflow's limit is 1000 metrics a batch.
@@ -38,7 +39,7 @@ def metrics(step: int, values: Mapping[str, float]) -> list[Entry]:
     ]
 
 
-def send(client: MlflowClient, run_id: str, unsent: deque[Entry]) -> None:
+def send(client: "StoreClient", run_id: str, unsent: deque[Entry]) -> None:
     """Send the entries in order. Each is removed once the store has it; after an error the others stay.
 
     An entry may be sent twice, if its answer is lost. MLflow keeps equal values once.
@@ -49,11 +50,11 @@ def send(client: MlflowClient, run_id: str, unsent: deque[Entry]) -> None:
         content = batch[0].content
         match batch[0].kind:
             case "metric":
-                client.log_batch(run_id, metrics=[Metric(**entry.content) for entry in batch])
+                client.log_values(run_id, [entry.content for entry in batch])
             case "tags":
-                client.log_batch(run_id, tags=run_tags(content))
+                client.log(run_id, tags=content)
             case "evaluation":
-                log_evaluation(client, run_id, **content)
+                client.log_scores(run_id, **content)
             case "text":
                 client.log_text(run_id, **content)
             case "status" if content["status"] == "RUNNING":

@@ -1,10 +1,9 @@
 """Outages of the MLflow store: a server that is away, a database that another process keeps locked, a full disk."""
 
+import sqlite3
 import time
 from collections.abc import Callable
 from typing import TypeVar
-
-from analysis.records.mlflow_client import MlflowException
 
 Answer = TypeVar("Answer")
 
@@ -15,10 +14,11 @@ _REFUSALS = ("RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_PARA
 
 def is_outage(error: Exception) -> bool:
     """Return whether the same call may succeed later: the store did not answer, or could not write."""
-    if isinstance(error, MlflowException):
-        return error.error_code not in _REFUSALS
-    # Of requests and of file systems; MLflow wraps those of databases.
-    return isinstance(error, OSError)
+    # Those of MLflow, which takes seconds to import, have a code.
+    if code := getattr(error, "error_code", None):
+        return code not in _REFUSALS
+    # Of requests, of file systems, and of a database that is read without MLflow.
+    return isinstance(error, OSError | sqlite3.OperationalError)
 
 
 def ask_through_outage(ask: Callable[[], Answer], most_seconds: float, silent: Callable[[float], None]) -> Answer:

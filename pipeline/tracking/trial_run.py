@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.records.address import without_password
-from analysis.records.mlflow_client import MlflowClient, Run
+from analysis.records.mlflow_client import Run
 from analysis.records.names import PROGRESS_STEP, STEPS_REPEATED, Tag, cost_metric
 from analysis.records.printable import printable
 from pipeline.tracking.journal import JOURNAL, Entry, metrics, read_journal, send, write_journal
 from pipeline.tracking.outage import ask_through_outage, is_outage
 from pipeline.tracking.store import cut_tags
+from pipeline.tracking.store_client import StoreClient
 
 # Values are sent in batches, since each batch takes the store milliseconds.
 SECONDS_BETWEEN_BATCHES = 2.0
@@ -165,13 +166,12 @@ class TrialRun:
 
 
 def _error_tags(reason: str, tags: Mapping[str, str]) -> Entry:
-    cut = cut_tags({**tags, Tag.ERROR: without_password(printable(reason))})
-    return Entry("tags", {tag.key: tag.value for tag in cut})
+    return Entry("tags", cut_tags({**tags, Tag.ERROR: without_password(printable(reason))}))
 
 
-def _open(uri: str, run_id: str) -> tuple[MlflowClient, Run, list[int]]:
+def _open(uri: str, run_id: str) -> tuple[StoreClient, Run, list[int]]:
     """Return a client, the run, and the steps that are logged."""
-    client = MlflowClient(uri)
+    client = StoreClient(uri)
     return client, client.get_run(run_id), [metric.step for metric in client.get_metric_history(run_id, PROGRESS_STEP)]
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from models.build import build_objective
-from models.execution import REFERENCE, Execution, apply_execution
+from models.configs import REFERENCE, Execution
+from models.execution import apply_execution
 from models.objective import Objective
 from pipeline.config.schema import Config, TrainConfig
 from pipeline.hardware.memory import tensors_in

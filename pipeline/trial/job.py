@@ -1,6 +1,7 @@
 """The messages between processes: a trial's job, its progress, and how it ended."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pipeline.config.schema import Config
@@ -35,9 +36,9 @@ class Progress:
     """How far a trial is.
 
     step, steps: done, and in all. first_step: where this process began. seconds: since this process began. epoch:
-    finished epochs. score: the latest of the trial's metric. scored_now: whether it is of this step. peak_live_gb:
-    peak of live tensors in training (10^9 bytes), once it is known. store_silent_seconds: for how long the tracking
-    store has not answered.
+    finished epochs, of `epochs`. losses: the latest means, by name. score: the latest of the trial's metric.
+    scored_now: whether it is of this step. peak_live_gb: peak of live tensors in training (10^9 bytes), once it is
+    known. store_silent_seconds: for how long the tracking store has not answered.
     """
 
     step: int
@@ -50,6 +51,8 @@ class Progress:
     scored_now: bool
     peak_live_gb: float | None
     store_silent_seconds: float = 0.0
+    epochs: int = 0
+    losses: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True)

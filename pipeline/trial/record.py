@@ -24,8 +24,10 @@ from pipeline.training.execution import resolve_execution
 from pipeline.trial.job import TrialJob
 
 
-def log_step(run: TrialRun, step: int, losses: Callable[[], Mapping[str, Tensor]], scores: Mapping[str, float]) -> None:
-    """Write the mean losses since the last call, and the scores of an evaluation.
+def log_step(
+    run: TrialRun, step: int, losses: Callable[[], Mapping[str, Tensor]], scores: Mapping[str, float]
+) -> dict[str, float]:
+    """Write the mean losses since the last call, and the scores of an evaluation. Return the losses.
 
     Raises UserError for a loss that is not finite.
     """
@@ -38,6 +40,7 @@ def log_step(run: TrialRun, step: int, losses: Callable[[], Mapping[str, Tensor]
             )
     values = {train_metric(name): loss for name, loss in means.items()}
     run.log(step, values | {eval_metric(name): score for name, score in scores.items()})
+    return means
 
 
 def final_values(

@@ -2,12 +2,13 @@
 
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
 from filelock import BaseFileLock
+from torch import Tensor
 
 from analysis.records.names import Tag
 from pipeline.data.batches import UnpairedBatches
@@ -120,6 +121,7 @@ class _Training:
             self.state.load_state_dict(saved)
         self.first_step = self.state.step
         run.note_start(self.first_step)
+        run.tag({Tag.STEPS: str(self.total)})
         self.evaluations: dict[int, dict[str, float]] = saved.get("evaluations", {})
         self.meter = CostMeter(self.device, job.share, train.batch_size, self.tags[Tag.TIMED], saved.get("meter"))
         with self.meter.evaluation(self.state):
@@ -129,6 +131,8 @@ class _Training:
         self.checkpoints = Checkpoints(Path(job.checkpoint), train, self.writer)
         # Since the last call of `log`.
         self.unlogged: list[StepReport] = []
+        # Of the last call.
+        self.losses: dict[str, float] = {}
         self.asked_to_stop, self.stopping = asked_to_stop, False
 
     def steps(self) -> Iterator[int]:
@@ -163,7 +167,7 @@ class _Training:
         """Log the losses since the last call, and the scores."""
         losses = self.writer.snapshot(loss_history(self.unlogged))
         self.unlogged.clear()
-        self.writer.write(partial(log_step, self.run, step, losses, scores))
+        self.writer.write(partial(self._log, step, losses, scores))
         if scores:
             # A search may stop the trial because of this score. The run must hold the score by then.
             self.writer.write(self.run.flush).result()
@@ -190,6 +194,8 @@ class _Training:
             scored_now=bool(scores),
             peak_live_gb=self.meter.peaks.get("training_peak_live_gb"),
             store_silent_seconds=self.run.silent_seconds,
+            epochs=self.config.train.epochs,
+            losses=self.losses,
         )
 
     def finish(self) -> None:
@@ -199,6 +205,9 @@ class _Training:
         costs, per_epoch = self.meter.costs(len(self.evaluations)), self.batches.steps_per_epoch
         values = final_values(self.evaluations, source, costs, self.metric, per_epoch)
         self.run.finish(values, {**self.tags, **self.evaluator.provenance(len(self.evaluator.test_a))})
+
+    def _log(self, step: int, losses: Callable[[], Mapping[str, Tensor]], scores: dict[str, float]) -> None:
+        self.losses = log_step(self.run, step, losses, scores)
 
     def _epochs_done(self, step: int) -> int:
         return step // self.batches.steps_per_epoch

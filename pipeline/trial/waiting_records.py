@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from analysis.records.address import without_password
-from analysis.records.mlflow_client import MlflowClient
 from pipeline.errors import UserError, first_line
 from pipeline.tracking.journal import JOURNAL, read_journal, send, write_journal
 from pipeline.tracking.outage import is_outage
@@ -15,15 +14,19 @@ def send_waiting_records(trials: Path, uri: str) -> int:
 
     Raises UserError if the store does not answer, or refuses the records. They stay in the folder then.
     """
+    if not (waiting := sorted(trials.glob(f"*/{JOURNAL}"))):
+        return 0
+    from pipeline.tracking.store_client import StoreClient  # MLflow, which takes seconds to import
+
     store, sent = without_password(uri), 0
-    for file in sorted(trials.glob(f"*/{JOURNAL}")):
+    for file in waiting:
         try:
             with claimed(file.parent):
                 run_id, unsent = read_journal(file, store)
                 if not unsent:
                     continue
                 try:
-                    send(MlflowClient(uri), run_id, unsent)
+                    send(StoreClient(uri), run_id, unsent)
                 except Exception as error:
                     write_journal(file, store, run_id, unsent)
                     why = (

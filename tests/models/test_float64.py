@@ -8,8 +8,17 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.build import build_objective
-from models.configs import CUT, CYCLEGAN, FASTCUT, CUTConfig, DiscriminatorConfig, GeneratorConfig, ImageShape
-from models.execution import Execution, apply_execution
+from models.configs import (
+    CUT,
+    CYCLEGAN,
+    FASTCUT,
+    CUTConfig,
+    DiscriminatorConfig,
+    Execution,
+    GeneratorConfig,
+    ImageShape,
+)
+from models.execution import apply_execution
 from models.objective import Batch, sample_step
 from pipeline.hardware.memory import tensors_in
 from pipeline.training.loop import train_step

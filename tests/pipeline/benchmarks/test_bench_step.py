@@ -18,7 +18,7 @@ from pipeline.benchmarks.ways import COMPILED_CUDA_WAYS, CPU_WAYS, CUDA_WAYS, PL
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.errors import UserError
-from pipeline.training.step_cost import count_step
+from pipeline.training.count_step import count_step
 
 SMALL = ["task=stripes", "data.size=32", "model.generator.channels=4", "model.discriminator.channels=4"]
 DEFAULT = "channels last = default"

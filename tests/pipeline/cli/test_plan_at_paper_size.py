@@ -15,7 +15,7 @@ def test_the_papers_ablation_is_planned_without_its_data(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "140")
-    monkeypatch.setattr(forecast, "measured_rate", lambda *_: 1e11)  # which takes seconds, and is tested elsewhere
+    monkeypatch.setattr(forecast, "_rate", lambda *_: 1e11)  # which takes seconds, and is tested elsewhere
     assert pipeline(["plan", "ablation_paper", "task=horse2zebra", "--verbose"]) == 0
     said = capsys.readouterr().out
     lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said.splitlines() if "│" in line]
@@ -32,7 +32,7 @@ def test_the_papers_ablation_is_planned_without_its_data(
 def test_memory_is_predicted_beside_that_of_the_references_step(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forecast, "measured_rate", lambda *_: 1e11)
+    monkeypatch.setattr(forecast, "_rate", lambda *_: 1e11)
     assert pipeline(["plan", "methods", "task=horse2zebra", "seeds=[0]", "--json"]) == 0
     trials = {trial["row"]: trial for trial in json.loads(capsys.readouterr().out)["trials"]}
     for row, reference in (("CUT", 2.40), ("FastCUT", 1.50), ("CycleGAN, identity 0.5", 3.92)):

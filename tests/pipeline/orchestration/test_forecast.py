@@ -16,13 +16,13 @@ from pipeline.metrics.names import OPERATIONS_PER_IMAGE
 from pipeline.orchestration import forecast
 from pipeline.orchestration.forecast import (
     Work,
-    measured_rate,
     predict_memory,
     predict_seconds,
     remaining_work,
 )
 from pipeline.tracking.store import TrialRecord
 from pipeline.training.execution import resolve_execution
+from pipeline.training.measured_rate import measured_rate
 from pipeline.training.step_cost import StepCost, step_cost
 
 HERE = device_name(resolve_device("auto"))
@@ -122,7 +122,7 @@ def test_the_rate_of_a_deep_generator_on_large_images_is_measured_in_little_memo
     peaks: list[int] = []
     for blocks, side in ((9, 256), (20, 512)):
         with LiveTensors() as live:
-            measured_rate.__wrapped__(GeneratorConfig(channels=4, blocks=blocks), ImageShape(side, side), "cpu", 1)
+            measured_rate(GeneratorConfig(channels=4, blocks=blocks), ImageShape(side, side), "cpu", 1)
         peaks.append(live.peak_bytes)
     assert peaks[0] == peaks[1]
 

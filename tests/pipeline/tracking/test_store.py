@@ -20,7 +20,7 @@ def tracker_in(folder: Path, name: str = "mlflow.db") -> Tracker:
 
 
 def test_a_database_has_its_name_only_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pipeline.tracking.store as module
+    import pipeline.tracking.store_client as module
 
     class Interrupted(BaseException):
         pass

@@ -1,0 +1,127 @@
+"""Read MLflow's SQLite database without MLflow, whose import takes seconds."""
+
+import json
+import math
+import sqlite3
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from analysis.records.stored_runs import LoggedValue, StoredRun, Tags
+
+# The schema that this file reads, by Alembic's name: that of MLflow 3.17. MLflow itself reads any other.
+REVISION = "dc11669786a5"
+# How long to wait while another process writes.
+SECONDS_TO_WAIT = 20.0
+
+RUNS = """
+SELECT run_uuid, status, start_time FROM runs
+WHERE lifecycle_stage = 'active' AND experiment_id IN (SELECT value FROM json_each(:experiments))
+AND NOT EXISTS (
+    SELECT * FROM json_each(:tags) AS wanted WHERE NOT EXISTS (
+        SELECT * FROM tags WHERE tags.run_uuid = runs.run_uuid AND tags.key = wanted.key
+        AND (wanted.value IS NULL OR tags.value = wanted.value)
+    )
+)
+ORDER BY start_time DESC, run_uuid LIMIT :most
+"""
+TAGS = "SELECT run_uuid, key, value FROM tags WHERE run_uuid IN (SELECT value FROM json_each(?))"
+PARAMS = "SELECT run_uuid, key, value FROM params WHERE run_uuid IN (SELECT value FROM json_each(?))"
+# SQLite has no NaN: MLflow writes 0 and a mark.
+METRICS = """
+SELECT run_uuid, key, CASE WHEN is_nan THEN NULL ELSE value END FROM latest_metrics
+WHERE run_uuid IN (SELECT value FROM json_each(?))
+"""
+HISTORY = """
+SELECT step, CASE WHEN is_nan THEN NULL ELSE value END, timestamp FROM metrics WHERE run_uuid = ? AND key = ?
+ORDER BY step, timestamp
+"""
+
+
+def is_readable(file: Path) -> bool:
+    """Return whether this is a database of the known schema. The file is not changed."""
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            return database.execute("SELECT version_num FROM alembic_version").fetchall() == [(REVISION,)]
+    except sqlite3.Error:  # of another program, damaged, or not recovered from a crash: MLflow has the message
+        return False
+
+
+class SQLiteReader:
+    """A SQLite store of the known schema (`StoreReader`)."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def experiments(self) -> dict[str, str]:
+        """Return the names of all active experiments by their ids."""
+        with closing(self._open()) as database:
+            found = database.execute("SELECT experiment_id, name FROM experiments WHERE lifecycle_stage = 'active'")
+            return {str(number): name for number, name in found}
+
+    def deleted_experiments(self) -> list[str]:
+        """Return the names of the experiments that are deleted and can be restored."""
+        with closing(self._open()) as database:
+            found = database.execute("SELECT name FROM experiments WHERE lifecycle_stage = 'deleted'")
+            return [name for (name,) in found]
+
+    def runs(self, experiment_ids: Sequence[str], tags: Tags, most: int | None = None) -> list[StoredRun]:
+        """Return the active runs of these experiments that have these tags; the newest first, at most so many."""
+        wanted = {"experiments": json.dumps([int(number) for number in experiment_ids]), "tags": json.dumps(dict(tags))}
+        with closing(self._open()) as database:
+            database.execute("BEGIN")  # all of one moment
+            found = database.execute(RUNS, {**wanted, "most": -1 if most is None else most}).fetchall()
+            ids = json.dumps([run_id for run_id, _, _ in found])
+            tags_of, params_of, metrics_of = (_by_run(database, query, ids) for query in (TAGS, PARAMS, METRICS))
+        return [
+            StoredRun(run_id, status, start, metrics_of[run_id], params_of[run_id], tags_of[run_id])
+            for run_id, status, start in found
+        ]
+
+    def tags(self, run_id: str) -> dict[str, str] | None:
+        """Return a run's tags; None if there is no such run."""
+        with closing(self._open()) as database:
+            found = database.execute("SELECT key, value FROM tags WHERE run_uuid = ?", [run_id]).fetchall()
+            exists = database.execute("SELECT 1 FROM runs WHERE run_uuid = ?", [run_id]).fetchall()
+        return dict(found) if exists else None
+
+    def history(self, run_id: str, metric: str) -> list[LoggedValue]:
+        """Return everything that was logged of a metric, by steps."""
+        with closing(self._open()) as database:
+            found = database.execute(HISTORY, [run_id, metric]).fetchall()
+        return [LoggedValue(step, math.nan if value is None else value, time) for step, value, time in found]
+
+    def artifacts(self, run_id: str, folder: str) -> list[str]:
+        """Return the paths of a run's artifacts in a folder."""
+        root = self._artifact_root(run_id)
+        return sorted(path.relative_to(root).as_posix() for path in (root / folder).glob("*"))
+
+    def artifact(self, run_id: str, path: str) -> bytes:
+        """Return the content of a run's artifact."""
+        return (self._artifact_root(run_id) / path).read_bytes()
+
+    def artifacts_are_local(self) -> bool:
+        """Return whether the artifacts of all runs are files of this machine."""
+        with closing(self._open()) as database:
+            found = database.execute("SELECT artifact_location FROM experiments").fetchall()
+        return all(urlsplit(location).scheme in ("", "file") for (location,) in found)
+
+    def _artifact_root(self, run_id: str) -> Path:
+        with closing(self._open()) as database:
+            (location,) = database.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", [run_id]).fetchone()
+        address = urlsplit(location)
+        return Path(unquote(address.path) if address.scheme else location)
+
+    def _open(self) -> sqlite3.Connection:
+        # Not read-only: SQLite must be able to recover a database whose writer was killed. It creates no file.
+        return sqlite3.connect(f"{self._file.absolute().as_uri()}?mode=rw", uri=True, timeout=SECONDS_TO_WAIT)
+
+
+def _by_run(database: sqlite3.Connection, query: str, ids: str) -> defaultdict[str, dict[str, Any]]:
+    found: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+    for run_id, key, value in database.execute(query, [ids]):
+        found[run_id][key] = math.nan if value is None else value
+    return found

@@ -1,0 +1,86 @@
+"""Count what a step costs without running one: the real objective works on tensors that have shapes and no values."""
+
+import warnings
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from models.build import build_objective
+from models.cut import CUTObjective
+from models.cyclegan import CycleGANObjective
+from models.execution import apply_execution
+from models.negatives import PatchQueue
+from models.objective import Batch, sample_step
+from models.reference_step import build_reference, reference_optimizers, reference_step
+from pipeline.config.schema import Config
+from pipeline.hardware.memory import GB, LiveTensors
+from pipeline.training.loop import train_step
+from pipeline.training.state import TrainState, held_tensors, make_optimizers
+from pipeline.training.step_cost import StepCost, counted_execution
+
+
+def count_step(config: Config, *, plain: bool = False) -> StepCost:
+    """Count a step of ours or of the reference code (`plain`).
+
+    Memory is that of the second step, the first with gradients and optimiser state. If our steps differ, this counts
+    the most expensive one: flipped, with full queues of negatives. The reference's known figures are those of an
+    unflipped step.
+    """
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    objective = _build(config, fake, plain=plain)
+    execution = counted_execution(config, plain=plain)
+    apply_execution(objective, execution)
+    make = reference_optimizers if plain else make_optimizers
+    optimizers = make(objective, config.train.learning_rate, (config.train.beta1, config.train.beta2))
+
+    def run() -> None:
+        batch = _batch(config, fake)
+        draws = sample_step(objective, len(batch.a), rng_where(flipping=not plain))
+        if plain:
+            reference_step(objective, optimizers, batch, draws)
+        else:
+            train_step(objective, optimizers, batch, draws, execution)
+
+    with FlopCounterMode(display=False) as operations:
+        run()
+    # Not inside the counter of operations, because that keeps tensors alive.
+    with LiveTensors(held_tensors(TrainState(objective, optimizers))) as live:
+        run()
+    with FlopCounterMode(display=False) as translation, torch.no_grad():
+        objective.translator(_batch(config, fake).a[:1])
+    return StepCost(operations.get_total_flops(), live.peak_bytes / GB, translation.get_total_flops())
+
+
+def _build(config: Config, fake: FakeTensorMode, *, plain: bool) -> CUTObjective | CycleGANObjective:
+    """Build an objective whose tensors have no values, except the counters that Python reads."""
+    build = build_reference if plain else build_objective
+    with fake, warnings.catch_warnings():
+        # Copying a module asks each of its tensors for an address, of which these have none.
+        warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
+        objective = build(config.model, config.data.shape, torch.Generator().manual_seed(0))
+    for module in objective.modules():
+        for name, found in module.named_buffers(recurse=False):
+            if not found.dim():
+                setattr(module, name, torch.zeros((), dtype=found.dtype))
+        if isinstance(module, PatchQueue):
+            module.pushed.fill_(len(module.keys_QD))
+    return objective
+
+
+def _batch(config: Config, fake: FakeTensorMode) -> Batch:
+    shape, count = config.data.shape, config.train.batch_size
+    with fake:
+        return Batch(
+            torch.zeros(count, shape.channels_a, shape.height, shape.width),
+            torch.zeros(count, shape.channels_b, shape.height, shape.width),
+        )
+
+
+def rng_where(*, flipping: bool) -> torch.Generator:
+    """Return a generator whose first number makes FastCUT flip, or not."""
+
+    def flips(seed: int) -> bool:
+        return bool(torch.rand((), generator=torch.Generator().manual_seed(seed)) < 0.5)
+
+    return torch.Generator().manual_seed(next(seed for seed in range(64) if flips(seed) == flipping))
