@@ -19,7 +19,7 @@ ONLY_IN = {
     "hydra": ("pipeline/config/compose.py",),
     "omegaconf": ("pipeline/config/compose.py",),
     "mlflow": (
-        "pipeline/tracking/store.py",
+        "pipeline/tracking/store_client.py",
         "pipeline/checks/store.py",
         "analysis/records/database.py",
         "analysis/records/mlflow_client.py",

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from models.configs import REFERENCE, CUTConfig
+from models.configs import CUTConfig
+from models.execution_config import REFERENCE
 from pipeline.benchmarks.peaks import utilisation
 from pipeline.benchmarks.process import Failed, run_at_once, worker_pool
 from pipeline.benchmarks.report import Report, make_report

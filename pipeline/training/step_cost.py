@@ -9,7 +9,8 @@ from pathlib import Path
 
 import models
 import pipeline
-from models.configs import REFERENCE, CUTConfig, Execution, ModelConfig
+from models.configs import CUTConfig, ModelConfig
+from models.execution_config import REFERENCE, Execution
 from pipeline.cache import DamagedEntryError, cached, content_key
 from pipeline.config.schema import Config
 from pipeline.hardware.device import device_kind

@@ -3,7 +3,6 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-import torch
 
 from models.configs import GeneratorConfig, ImageShape
 from pipeline.config.compose import compose_config
@@ -21,6 +20,7 @@ from pipeline.orchestration.forecast import (
     remaining_work,
 )
 from pipeline.tracking.store import TrialRecord
+from pipeline.training import measured_rate as rates
 from pipeline.training.execution import resolve_execution
 from pipeline.training.measured_rate import measured_rate
 from pipeline.training.step_cost import StepCost, step_cost
@@ -105,20 +105,25 @@ def test_time_is_that_of_trials_of_its_like(tiny: Callable[..., Config]) -> None
     ],
 )
 def test_time_without_its_like_is_operations_over_the_rate_of_this_machine(
-    tiny: Callable[..., Config], unlike: TrialRecord
+    tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unlike: TrialRecord
 ) -> None:
-    config = tiny()
-    predicted = predict_seconds(config, Work(100, 3), 3e10, [unlike], threads=1)
-    rate = measured_rate(config.model.generator, config.data.shape, "cpu", 1)
-    assert predicted.source == "counted"
-    assert predicted.value == pytest.approx(3e10 / rate)
-    assert 1e7 < rate < 1e13
+    monkeypatch.setattr(rates, "measured_rate", lambda *_: 2e9)
+    predicted = predict_seconds(tiny(f"paths.cache={tmp_path}"), Work(100, 3), 3e10, [unlike], threads=1)
+    assert (predicted.value, predicted.source) == (15.0, "counted")
+
+
+def test_the_rate_is_measured_once(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    config = tiny(f"paths.cache={tmp_path}")
+    first, second = (predict_seconds(config, Work(100, 3), 3e10, [], threads=1) for _ in range(2))
+    assert first == second
+    assert 1e7 < 3e10 / first.value < 1e13
+    assert predict_seconds(config, Work(100, 3), 3e10, [], threads=2) != first
 
 
 def test_the_rate_of_a_deep_generator_on_large_images_is_measured_in_little_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(forecast, "MEASURED_SECONDS", 0.0)
+    monkeypatch.setattr(rates, "MEASURED_SECONDS", 0.0)
     peaks: list[int] = []
     for blocks, side in ((9, 256), (20, 512)):
         with LiveTensors() as live:
@@ -175,7 +180,7 @@ WAYS = {
 @pytest.fixture
 def card(monkeypatch: pytest.MonkeyPatch) -> None:
     """A forecast for a GPU that is not here."""
-    monkeypatch.setattr(forecast, "resolve_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(forecast, "device_kind", lambda name: "cuda")
     monkeypatch.setattr(forecast, "device_name", lambda device: "H100")
 
 

@@ -117,7 +117,7 @@ def test_a_terminal_that_is_too_low_shows_what_matters_most() -> None:
     console.print(view_of(lines, 2, console)._render())
     said = screen.getvalue()
     assert "row 40" in said and "row 41" in said
-    assert "38 more trials are not shown" in said
+    assert "39 more trials are not shown" in said
 
 
 def test_a_quiet_view_prints_nothing() -> None:
