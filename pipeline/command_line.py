@@ -165,7 +165,8 @@ def _add_benchmarks(bench: argparse.ArgumentParser) -> None:
     pack = part("pack", "Several trials at once on one device.")
     fid = part("fid", "An evaluation with Inception.")
     fid.add_argument("--images", metavar="N", type=_positive_int, help="images of each domain (those of horse2zebra)")
-    for repeated in (step, pack, fid):
+    start = part("start", "Commands: the time to their first line and to their end.")
+    for repeated in (step, pack, fid, start):
         repeated.add_argument("--repeats", metavar="N", type=_positive_int, default=3, help="repeats (3)")
     for trained in (step, pack):
         _add_overrides(trained)

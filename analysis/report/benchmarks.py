@@ -175,6 +175,18 @@ def _goal(bound: str, *, met: bool) -> str:
 
 
 SECTIONS = {
+    "start": Section(
+        "Commands (`just bench start`)",
+        lambda _: {
+            "with": _text("work"),
+            "command": lambda row: f"`{row['command']}`",
+            "first line, s": _number("seconds_first", 2),
+            "end, s": _number("seconds", 2),
+            "of it imports, s": _number("seconds_imports", 2),
+        },
+        "`smoke`, in a folder of its own",
+        "median of",
+    ),
     "step": Section(
         "Training step (`just bench step`)", _step_columns, "{image_size}, batch {batch_size}{changed}", "median of"
     ),

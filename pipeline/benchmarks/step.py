@@ -14,7 +14,6 @@ import torch
 
 from models.configs import CUTConfig
 from models.execution_config import REFERENCE
-from pipeline.benchmarks.peaks import utilisation
 from pipeline.benchmarks.process import Failed, run_at_once, worker_pool
 from pipeline.benchmarks.report import Report, make_report
 from pipeline.benchmarks.trial_steps import steps_of_each_kind, take_steps
@@ -23,6 +22,7 @@ from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.hardware.device import device_name, resolve_device, use_threads
 from pipeline.hardware.memory import free_spare_memory, peaks_gb, reset_peaks
+from pipeline.hardware.peaks import utilisation
 from pipeline.hardware.timers import Timer, seconds_of, start_timer, synchronize
 from pipeline.training.cuda_graphs import WARM_UP
 from pipeline.training.execution import resolve_execution

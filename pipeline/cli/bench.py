@@ -24,6 +24,10 @@ def bench(given: Namespace) -> int:
             from pipeline.benchmarks.evaluation import bench_fid
 
             report = bench_fid(given.repeats, images=given.images)
+        case "start":
+            from pipeline.benchmarks.start import bench_start
+
+            report = bench_start(given.repeats)
         case "sweep":
             from pipeline.benchmarks.orchestration import bench_sweep  # Ray
 

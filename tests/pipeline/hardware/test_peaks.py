@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.benchmarks.peaks import utilisation
+from pipeline.hardware.peaks import utilisation
 
 H100, V100 = "NVIDIA H100 80GB HBM3", "Tesla V100-SXM2-16GB"
 
