@@ -40,7 +40,7 @@ from analysis.records.names import (
     row_tag,
 )
 from analysis.records.printable import printable
-from analysis.records.schema import MANIFEST_FILE, Manifest, RecordsError, SweepRecord, read_manifest
+from analysis.records.schema import MANIFEST_FILE, Manifest, RecordsError, SweepRecord, TrialRun, read_manifest
 
 # Values are smaller, unless the training diverged. MLflow stores infinity as the largest number of its database.
 LARGEST = 1e100
@@ -90,6 +90,7 @@ def read_sweep(uri: str, sweep: str, task: str, result_version: str = "") -> Swe
             store=without_password(uri),
             experiment_id=experiment.experiment_id,
             other_seeds=others,
+            details={line["key"]: _details(by_key[line["key"]]) for line in lines if line["key"] in by_key},
         )
 
 
@@ -131,20 +132,22 @@ def read_course(uri: str, record: SweepRecord, score: str) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["row", "seed", "step", "epoch", "value"])
 
 
-def read_grids(uri: str, run_ids: Sequence[str]) -> Mapping[str, NDArray[np.uint8]]:
-    """Return the image grid (H, W, 3) of each trial's last evaluation, by its run. Trials without a grid are left out.
+def read_grids(uri: str, run_ids: Sequence[str], most: int) -> Mapping[str, Mapping[int, NDArray[np.uint8]]]:
+    """Return image grids (H, W, 3) of each trial, by its run and by step. Trials without a grid are left out.
 
     A grid has three lines: the first test images of A, their translations, and the neighbours of these in B.
+    most: of the evaluations of a trial, so many are read (at least 2), evenly spaced from the first to the last.
     """
-    pictures: dict[str, NDArray[np.uint8]] = {}
+    pictures: dict[str, dict[int, NDArray[np.uint8]]] = {}
     with _readable(uri), TemporaryDirectory() as folder:
         client = MlflowClient(uri)
         for run_id in run_ids:
             paths = [file.path for file in client.list_artifacts(run_id, "images")]
             grids = {int(found[1]): path for path in paths if (found := re.fullmatch(GRID, path))}
-            if grids:
-                with Image.open(client.download_artifacts(run_id, grids[max(grids)], folder)) as image:
-                    pictures[run_id] = np.asarray(image.convert("RGB"))
+            steps, count = sorted(grids), min(most, len(grids))
+            for step in [steps[at] for at in np.linspace(0, len(steps) - 1, count).round().astype(int)]:
+                with Image.open(client.download_artifacts(run_id, grids[step], folder)) as image:
+                    pictures.setdefault(run_id, {})[step] = np.asarray(image.convert("RGB"))
     return pictures
 
 
@@ -206,6 +209,11 @@ def _line(row: str, seed: int, key: str, run: Run | None) -> dict[str, Any]:
     if run is None:
         return {**which, **trial_line("", "MISSING", {}, {})}
     return {**which, **trial_line(run.info.run_id, run.info.status, run.data.metrics, run.data.tags)}
+
+
+def _details(run: Run) -> TrialRun:
+    parameters = {name: without_password(printable(value)) for name, value in run.data.params.items()}
+    return TrialRun(parameters, run.info.start_time or 0, run.info.end_time or 0)
 
 
 def trial_line(run_id: str, status: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> dict[str, Any]:
