@@ -120,6 +120,8 @@ def build_parser() -> _Parser:
     tables.add_argument("--results", metavar="FOLDER", type=_path, default="results", help="where to write (results)")
     price = "price of an hour of the GPU or machine (as recorded)"
     tables.add_argument("--price-per-hour", metavar="PRICE", type=_positive_number, help=price)
+    more = "further columns of table.tex, such as kid,seconds_per_iteration (settings and main score)"
+    tables.add_argument("--columns", metavar="NAME,NAME", type=lambda text: text.split(","), default=[], help=more)
 
     compare = added["compare"]
     compare.add_argument("one", metavar="NAME[/TASK][@VERSION]", help="a recorded sweep, its task and version")

@@ -1,5 +1,6 @@
 """just tables: write the tables, figures and report of a sweep from its records."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.records.mlflow_reader import default_store, recorded_tasks
@@ -7,12 +8,12 @@ from analysis.records.names import sweep_name
 from analysis.report.write import write_results
 
 
-def tables(given: str, task: str | None, results: Path, price_per_hour: float | None) -> int:
+def tables(given: str, task: str | None, results: Path, price_per_hour: float | None, columns: Sequence[str]) -> int:
     """Write results/SWEEP/TASK for one task, or for all tasks that have records of the sweep.
 
-    given: the name of the sweep, or its file.
+    given: the name of the sweep, or its file. columns: further columns of table.tex.
     """
     uri, sweep = default_store(), sweep_name(given)
     for name in [task] if task else recorded_tasks(uri, sweep):
-        print(write_results(uri, sweep, name, results, price_per_hour))
+        print(write_results(uri, sweep, name, results, price_per_hour, columns))
     return 0

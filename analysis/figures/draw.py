@@ -25,6 +25,7 @@ from analysis.figures.data import (
 from analysis.figures.image_grid import Qualitative
 from analysis.figures.intervals import draw_curves, draw_dots
 from analysis.figures.style import (
+    FRONT_POINTS,
     INK,
     LEGEND_MANY,
     LETTER,
@@ -174,14 +175,14 @@ def _draw_cost(sweep: ScoredSweep, looks: Mapping[str, Look]) -> list[Drawing]:
         x, y = [pairs[row][0].mean for row in front], [pairs[row][1].mean for row in front]
         ends = axes.get_xlim()[1], axes.get_ylim()[1]
         step = axes.plot([x[0], *x, ends[0]], [ends[1], *y, y[-1]], color=INK, drawstyle="steps-post", label="front")
-        step[0].set(linewidth=0.8, alpha=0.6, zorder=1)
+        step[0].set(linewidth=FRONT_POINTS, alpha=0.16, zorder=1, solid_joinstyle="round", solid_capstyle="butt")
         fronts.append(f"{label}: {', '.join(front)}")
     return [
         Drawing(
             "cost",
             f"{sweep.label} against cost",
-            "Lower is better for both. Step line: the Pareto front, that is, the rows for which no other row is at "
-            f"least as good in both and better in one. {note}",
+            "Lower is better for both. Broad pale band: the Pareto front, that is, the rows for which no other row is "
+            f"at least as good in both and better in one. {note}",
             f"Scatter of the last {sweep.label} against cost. On the front for {'; for '.join(fronts)}.",
             figure,
         )

@@ -1,5 +1,6 @@
-"""The qualitative comparison: the same test images translated by every row of a sweep; pure."""
+"""Test images translated by every row of a sweep: at the end, and over the epochs; pure."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.records.names import last_metric
 from analysis.records.schema import SweepRecord
 
 # (H, W, 3) of 8 bits.
@@ -27,6 +29,21 @@ class Qualitative:
     outputs: Mapping[str, tuple[Picture, ...]]
     neighbours: tuple[Picture, ...]
     left_out: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The first test image of A, and its translation by each row after each of some epochs, all of one seed.
+
+    along: 'epoch', or 'step' where the epochs are not recorded. outputs: by row, one for each x; None where a row was
+    not evaluated there.
+    """
+
+    seed: int
+    source: Picture
+    along: str
+    xs: tuple[float, ...]
+    outputs: Mapping[str, tuple[Picture | None, ...]]
 
 
 def pictured(record: SweepRecord, most: int) -> list[str]:
@@ -54,6 +71,31 @@ def compare_outputs(record: SweepRecord, grids: Mapping[str, Picture]) -> Qualit
     inputs, _, neighbours = cut[shown]
     outputs = {row: lines[1] for row, lines in cut.items()}
     return Qualitative(trials[0]["seed"], shown, inputs, outputs, neighbours, len(record.rows) - len(cut))
+
+
+def show_progress(record: SweepRecord, grids: Mapping[str, Mapping[int, Picture]]) -> Progress | None:
+    """Cut the first image out of each grid of each trial. None where no trial has grids of two evaluations.
+
+    grids: by run and step, from `mlflow_reader.read_grids`; all of one seed.
+    """
+    trials = [trial for trial in record.finished if trial["run_id"] in grids]
+    if all(len(grids[trial["run_id"]]) < 2 for trial in trials):
+        return None
+    epoch, step = last_metric("epoch"), last_metric("step")
+    # Of each row, the number of epochs in a step; nan in older records.
+    scales = {trial["row"]: trial.get(epoch, math.nan) / trial.get(step, math.nan) for trial in trials}
+    along = "step" if any(map(math.isnan, scales.values())) else "epoch"
+    found = {
+        trial["row"]: {
+            at if along == "step" else round(at * scales[trial["row"]], 6): _lines(grid, trial["image_size"])
+            for at, grid in grids[trial["run_id"]].items()
+        }
+        for trial in trials
+    }
+    xs = tuple(sorted({x for of_row in found.values() for x in of_row}))
+    outputs = {row: tuple(of_row[x][1][0] if x in of_row else None for x in xs) for row, of_row in found.items()}
+    first = next(iter(found.values()))
+    return Progress(trials[0]["seed"], next(iter(first.values()))[0][0], along, xs, outputs)
 
 
 def _lines(grid: Picture, image_size: str) -> list[tuple[Picture, ...]]:

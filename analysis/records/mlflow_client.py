@@ -93,4 +93,5 @@ def _condition(tag: str, value: str | None) -> str:
 
 def _stored(run: Run) -> StoredRun:
     info, data = run.info, run.data
-    return StoredRun(info.run_id, info.status, info.start_time, data.metrics, data.params, data.tags)
+    times = info.start_time or 0, info.end_time or 0
+    return StoredRun(info.run_id, info.status, *times, data.metrics, data.params, data.tags)

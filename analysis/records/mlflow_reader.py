@@ -29,7 +29,7 @@ from analysis.records.names import (
 )
 from analysis.records.open_store import open_store
 from analysis.records.printable import printable
-from analysis.records.schema import MANIFEST_FILE, Manifest, RecordsError, SweepRecord, read_manifest
+from analysis.records.schema import MANIFEST_FILE, Manifest, RecordsError, SweepRecord, TrialRun, read_manifest
 from analysis.records.stored_runs import StoredRun, StoreReader, run_by_key
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def read_sweep(uri: str, sweep: str, task: str, result_version: str = "") -> Swe
         store=without_password(uri),
         experiment_id=found.experiment_id,
         other_seeds=found.other_seeds,
+        details={key: _details(found.runs[key]) for line in found.lines if (key := line["key"]) in found.runs},
     )
 
 
@@ -150,23 +151,25 @@ def read_course(uri: str, record: SweepRecord, score: str) -> "pd.DataFrame":
     return pd.DataFrame(lines, columns=["row", "seed", "step", "epoch", "value"])
 
 
-def read_grids(uri: str, run_ids: Sequence[str]) -> Mapping[str, "NDArray[np.uint8]"]:
-    """Return the image grid (H, W, 3) of each trial's last evaluation, by its run. Trials without a grid are left out.
+def read_grids(uri: str, run_ids: Sequence[str], most: int) -> Mapping[str, Mapping[int, "NDArray[np.uint8]"]]:
+    """Return image grids (H, W, 3) of each trial, by its run and by step. Trials without a grid are left out.
 
     A grid has three lines: the first test images of A, their translations, and the neighbours of these in B.
+    most: of the evaluations of a trial, so many are read (at least 2), evenly spaced from the first to the last.
     """
     import numpy as np
     from PIL import Image
 
-    pictures: dict[str, NDArray[np.uint8]] = {}
+    pictures: dict[str, dict[int, NDArray[np.uint8]]] = {}
     with _readable(uri):
         store = open_store(uri)
         for run_id in run_ids:
             paths = store.artifacts(run_id, "images")
             grids = {int(found[1]): path for path in paths if (found := re.fullmatch(GRID, path))}
-            if grids:
-                with Image.open(io.BytesIO(store.artifact(run_id, grids[max(grids)]))) as image:
-                    pictures[run_id] = np.asarray(image.convert("RGB"))
+            steps, count = sorted(grids), min(most, len(grids))
+            for step in [steps[at] for at in np.linspace(0, len(steps) - 1, count).round().astype(int)]:
+                with Image.open(io.BytesIO(store.artifact(run_id, grids[step]))) as image:
+                    pictures.setdefault(run_id, {})[step] = np.asarray(image.convert("RGB"))
     return pictures
 
 
@@ -217,6 +220,11 @@ def _line(row: str, seed: int, key: str, run: StoredRun | None) -> dict[str, Any
     if run is None:
         return {**which, **trial_line("", "MISSING", {}, {})}
     return {**which, **trial_line(run.run_id, run.status, run.metrics, run.tags)}
+
+
+def _details(run: StoredRun) -> TrialRun:
+    parameters = {name: without_password(printable(value)) for name, value in run.params.items()}
+    return TrialRun(parameters, run.start_time, run.end_time)
 
 
 def trial_line(run_id: str, status: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> dict[str, Any]:

@@ -29,10 +29,12 @@ class Tag:
     LOSSES = "losses"  # how often a sweep has lost the trial and let it go on
     OUT_OF_MEMORY_GB = "out_of_memory_gb"
     COMMIT, RESULT_VERSION, DATA_FINGERPRINT = "commit", "result_version", "data_fingerprint"
+    TRAIN_A, TRAIN_B = "train_images_a", "train_images_b"
     LEFT_OUT = "images_left_out"  # how many files of the data set could not be read (data.on_bad=skip)
     # What times and memory depend on. TIMED has all of it in words.
     TIMED, DEVICE, DEVICE_NAME, THREADS, GPU_PART = "timed", "device", "device_name", "threads", "gpu_part"
     PACKED, PRECISION, EXECUTION, MPS, TORCH = "packed", "precision", "execution", "mps", "torch"
+    HOST, PYTHON = "host", "python"
     # What scores depend on.
     EXTRACTOR, WEIGHTS, LAYER, DIMENSIONS = "extractor", "weights", "layer", "dimensions"
     RESIZE, IMAGE_SIZE, IMAGES_A, IMAGES_B = "resize", "image_size", "images_a", "images_b"
@@ -59,7 +61,8 @@ SCORE_TAGS: Mapping[str, str] = {
 }  # fmt: skip
 # The tags that say how results were made, and what a reader calls them.
 PROVENANCE_TAGS: Mapping[str, str] = {
-    Tag.COMMIT: "commit", Tag.DATA_FINGERPRINT: "data fingerprint", Tag.TIMED: "trained", Tag.TORCH: "torch",
+    Tag.COMMIT: "commit", Tag.DATA_FINGERPRINT: "data fingerprint", Tag.TIMED: "trained", Tag.HOST: "host",
+    Tag.PYTHON: "Python", Tag.TORCH: "torch", Tag.TRAIN_A: "training images of A", Tag.TRAIN_B: "training images of B",
     **SCORE_TAGS,
     Tag.COMPUTED_BY: "scored by",
 }  # fmt: skip
@@ -68,7 +71,8 @@ RESULT_TAGS = (
     Tag.ERROR, Tag.STOPPED, Tag.COLLAPSED, Tag.TIMED, Tag.COMMIT, Tag.RESULT_VERSION, Tag.DATA_FINGERPRINT,
     Tag.DEVICE_NAME, Tag.TORCH, Tag.EXTRACTOR, Tag.WEIGHTS, Tag.LAYER, Tag.DIMENSIONS, Tag.RESIZE, Tag.IMAGE_SIZE,
     Tag.IMAGES_A, Tag.IMAGES_B, Tag.KID_SUBSET_SIZE, Tag.ARITHMETIC, Tag.TO_8_BITS, Tag.COMPUTED_BY, Tag.VGG16,
-    Tag.LPIPS_VGG16, Tag.DINOV2, Tag.EFFICIENTNET, Tag.DINO, Tag.SEGMENTER,
+    Tag.LPIPS_VGG16, Tag.DINOV2, Tag.EFFICIENTNET, Tag.DINO, Tag.SEGMENTER, Tag.HOST, Tag.PYTHON, Tag.TRAIN_A,
+    Tag.TRAIN_B,
 )  # fmt: skip
 # What was the only way before there was a tag for it. So older and newer trials stay comparable.
 OLDER_VALUES: Mapping[str, str] = {Tag.TO_8_BITS: "round"}

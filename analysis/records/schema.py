@@ -81,6 +81,19 @@ def read_manifest(content: Mapping[str, Any]) -> Manifest:
     return TypeAdapter(Manifest).validate_python({**older, **content, **typed})
 
 
+@dataclass(frozen=True)
+class TrialRun:
+    """What a trial's run in MLflow holds beside its result.
+
+    parameters: the settings that can change its result, as text. created, ended: milliseconds since 1970; 0 where it
+    has not ended.
+    """
+
+    parameters: Mapping[str, str]
+    created: int
+    ended: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweepRecord(Manifest):
     """A sweep on a task as recorded.
@@ -88,13 +101,15 @@ class SweepRecord(Manifest):
     Older records lack axes, base and settings. runs: one line a trial, indexed by (row, seed). Its columns are the
     trial's key, run_id, status, the `names.RESULT_TAGS` ('' if not recorded), not_finite, step, and, if it is finished,
     every value that it ended with. store: the address of the MLflow store. experiment_id: of the task in that store.
-    other_seeds: trained to the end, but not asked for by the last call; and of how many rows.
+    other_seeds: trained to the end, but not asked for by the last call; and of how many rows. details: of each trial
+    that has a run, by its key; CSV files do not hold them.
     """
 
     runs: "pd.DataFrame"
     store: str = ""
     experiment_id: str = ""
     other_seeds: Mapping[int, int] = field(default_factory=dict[int, int])
+    details: Mapping[str, TrialRun] = field(default_factory=dict[str, TrialRun])
 
     @property
     def trials(self) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ REVISION = "dc11669786a5"
 SECONDS_TO_WAIT = 20.0
 
 RUNS = """
-SELECT run_uuid, status, start_time FROM runs
+SELECT run_uuid, status, start_time, end_time FROM runs
 WHERE lifecycle_stage = 'active' AND experiment_id IN (SELECT value FROM json_each(:experiments))
 AND NOT EXISTS (
     SELECT * FROM json_each(:tags) AS wanted WHERE NOT EXISTS (
@@ -74,11 +74,11 @@ class SQLiteReader:
         with closing(self._open()) as database:
             database.execute("BEGIN")  # all of one moment
             found = database.execute(RUNS, {**wanted, "most": -1 if most is None else most}).fetchall()
-            ids = json.dumps([run_id for run_id, _, _ in found])
+            ids = json.dumps([run_id for run_id, *_ in found])
             tags_of, params_of, metrics_of = (_by_run(database, query, ids) for query in (TAGS, PARAMS, METRICS))
         return [
-            StoredRun(run_id, status, start, metrics_of[run_id], params_of[run_id], tags_of[run_id])
-            for run_id, status, start in found
+            StoredRun(run_id, status, start or 0, end or 0, metrics_of[run_id], params_of[run_id], tags_of[run_id])
+            for run_id, status, start, end in found
         ]
 
     def tags(self, run_id: str) -> dict[str, str] | None:

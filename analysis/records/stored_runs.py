@@ -12,11 +12,12 @@ Tags = Mapping[str, str | None]
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run of MLflow. start_time: in milliseconds. metrics: the last value of each."""
+    """A run of MLflow. Times are in milliseconds; end_time is 0 while it runs. metrics: the last value of each."""
 
     run_id: str
     status: str
     start_time: int
+    end_time: int
     metrics: Mapping[str, float]
     params: Mapping[str, str]
     tags: Mapping[str, str]

@@ -4,11 +4,13 @@ import shlex
 from collections.abc import Sequence
 
 from analysis.figures.data import Drawing
-from analysis.figures.image_grid import Qualitative
+from analysis.figures.image_grid import Progress, Qualitative
 from analysis.figures.style import to_svg
 from analysis.records.names import PROVENANCE_TAGS, Tag
 from analysis.records.schema import SweepRecord
+from analysis.report.method import how_made, moment, times
 from analysis.report.page import FigureView, Report, TrialLine
+from analysis.report.settings import Pairs, differing_settings, main_settings, row_settings, shared_settings
 from analysis.tables.caption import caption
 from analysis.tables.formats import html, question
 from analysis.tables.summary import sweep_command
@@ -24,12 +26,15 @@ def report(
     summary: Sequence[str],
     drawings: Sequence[Drawing],
     qualitative: Qualitative | None,
+    progress: Progress | None,
 ) -> Report:
     """Return the page's content. summary: its paragraphs, from `summary_sentences`."""
+    settings = row_settings(record)
     return Report(
         sweep=record.sweep,
         task=record.task,
         question=question(record),
+        moment=moment(record),
         summary=tuple(summary),
         table=html(made),
         caption=caption(record, made.cells),
@@ -37,7 +42,12 @@ def report(
         # The page shows the images of the qualitative figure itself.
         figures=tuple(_view(drawing) for drawing in drawings if drawing.name != "qualitative"),
         qualitative=qualitative,
-        settings=_settings(record),
+        progress=progress,
+        how_made=how_made(record),
+        main=tuple(main_settings(record).items()),
+        settings=shared_settings(settings),
+        differing=differing_settings(settings, record.axes),
+        times=times(record),
         provenance=_provenance(record),
         trials=tuple(
             TrialLine(str(run["row"]), run["seed"], state_of(run), run["key"], _run_url(record, run["run_id"]))
@@ -54,23 +64,7 @@ def _view(drawing: Drawing) -> FigureView:
     return FigureView(drawing.name, drawing.title, drawing.caption, drawing.alt, light, dark, width, height)
 
 
-def _settings(record: SweepRecord) -> tuple[tuple[str, str], ...]:
-    """Return the settings of all rows, those of each row, and all model settings of the baseline."""
-    shared = ", ".join((*record.base, *record.overrides))
-    rows = [
-        (row.row, ", ".join(f"{name} = {row.settings[name]}" for name in record.axes if name in row.settings))
-        for row in record.rows
-    ]
-    (default,) = (row for row in record.rows if row.row == record.default)
-    model = ", ".join(f"{name.removeprefix('model.')} = {value}" for name, value in default.settings.items())
-    return (
-        *([("all rows", shared)] if shared else []),
-        *((row, text or "no settings of its own") for row, text in rows),
-        *([(f"{default.row} (baseline), complete model", model)] if model else []),
-    )
-
-
-def _provenance(record: SweepRecord) -> tuple[tuple[str, str], ...]:
+def _provenance(record: SweepRecord) -> Pairs:
     """Return the values of each tag among the finished trials, and where the records are."""
     values = {name: dict.fromkeys(trial[tag] for trial in record.finished) for tag, name in PROVENANCE_TAGS.items()}
     texts = [(name, "; ".join(filter(None, found))) for name, found in values.items()]
@@ -82,11 +76,11 @@ def _run_url(record: SweepRecord, run_id: str) -> str:
     return f"{server.rstrip('/')}/#/experiments/{record.experiment_id}/runs/{run_id}" if run_id else ""
 
 
-def _commands(record: SweepRecord) -> tuple[tuple[str, str], ...]:
+def _commands(record: SweepRecord) -> Pairs:
     """Return the commands that reproduce the trials and the page, each with its purpose."""
     seeds = list(dict.fromkeys(record.runs.index.get_level_values("seed")))
     tables = shlex.join(["just", "tables", record.sweep, f"--task={record.task}"])
-    commits = {commit for commit in record.runs[Tag.COMMIT] if commit}
+    commits = {commit for commit in record.runs[Tag.COMMIT] if commit not in ("", "unknown")}
     checkout = [f"git checkout {commit}" for commit in commits if len(commits) == 1 and commit.isalnum()]
     return (
         *(("Get this version of the code", command) for command in checkout),

@@ -14,7 +14,8 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from PIL import Image
 
-from analysis.figures.image_grid import Qualitative
+from analysis.figures.image_grid import Progress, Qualitative
+from analysis.report.settings import Pairs
 
 TEMPLATE = "page.html.jinja"
 # Trials, or settings, that are shown unfolded; longer lists are folded.
@@ -23,8 +24,6 @@ AT_ONCE = 12
 LONG = 40
 # Figures of at least this many CSS pixels take the full width.
 WIDE = 600
-# The smallest scale of a figure: its text of 8 pt is then 9 CSS pixels high.
-LEAST = 0.85
 # Images with a side shorter than this are enlarged without smoothing.
 COARSE = 128
 
@@ -58,28 +57,56 @@ class TrialLine:
 class Report:
     """The page's content.
 
-    summary: paragraphs. table: HTML with escaped text; anything before the table element is dropped. caption, notes:
-    the text below the table. settings, provenance: names and values. commands: purpose and command line. Everything
-    except the table is plain text.
+    moment: of which trials it is, and of when. summary: paragraphs. table: HTML with escaped text; anything before the
+    table element is dropped. caption, notes: the text below the table. how_made: a paragraph for an appendix. main:
+    names and values of the settings that are asked for first. settings: those of all rows. differing: a head of names
+    and a line a row. times, provenance: names and values. commands: purpose and command line. Everything except the
+    table is plain text.
     """
 
     sweep: str
     task: str
     question: str
+    moment: str
     summary: tuple[str, ...]
     table: str
     caption: str
     notes: tuple[str, ...]
     figures: tuple[FigureView, ...]
     qualitative: Qualitative | None
-    settings: tuple[tuple[str, str], ...]
-    provenance: tuple[tuple[str, str], ...]
+    progress: Progress | None
+    how_made: str
+    main: Pairs
+    settings: Pairs
+    differing: tuple[tuple[str, ...], ...]
+    times: Pairs
+    provenance: Pairs
     trials: tuple[TrialLine, ...]
     commands: tuple[tuple[str, str], ...]
 
 
 def page(report: Report) -> str:
     """Return the page's HTML; the same report gives the same text."""
+    lines: Sequence[object] = ()
+    if images := report.qualitative:
+        outputs = zip(*images.outputs.values(), strict=False)
+        lines = list(zip(images.inputs, outputs, images.neighbours, strict=False))
+    return render(
+        TEMPLATE,
+        report=report,
+        # Without the style element of pandas, which the page's policy would block.
+        table=Markup(report.table[report.table.index("<table") :]),  # noqa: S704 (pandas has escaped its texts)
+        # Source, translations and neighbour of each test image that all rows have.
+        images=lines,
+        long=LONG,
+        at_once=AT_ONCE,
+        wide=WIDE,
+        coarse=COARSE,
+    )
+
+
+def render(template: str, **values: object) -> str:
+    """Return the HTML of a template beside this file."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -89,22 +116,7 @@ def page(report: Report) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"digest": _digest, "breakable": _breakable, "base64": _base64, "png": _png}
-    lines: Sequence[object] = ()
-    if images := report.qualitative:
-        outputs = zip(*images.outputs.values(), strict=False)
-        lines = list(zip(images.inputs, outputs, images.neighbours, strict=False))
-    return environment.get_template(TEMPLATE).render(
-        report=report,
-        # Without the style element of pandas, which the page's policy would block.
-        table=Markup(report.table[report.table.index("<table") :]),  # noqa: S704 (pandas has escaped its texts)
-        # Source, translations and neighbour of each test image that all rows have.
-        images=lines,
-        long=report.table.count("<tr") > LONG,
-        at_once=AT_ONCE,
-        wide=WIDE,
-        least=LEAST,
-        coarse=COARSE,
-    )
+    return environment.get_template(template).render(values)
 
 
 def _digest(text: str) -> str:

@@ -21,7 +21,7 @@ COUNT_TAGS = [Tag.IMAGES_A, Tag.IMAGES_B, Tag.DIMENSIONS, Tag.KID_SUBSET_SIZE]
 def caption(record: SweepRecord, cells: pd.DataFrame) -> str:
     """Return the sentences that explain the table."""
     values = values_of(record)
-    shown = [column.metric for column in columns_of(values, None)]
+    shown = [column.metric for column in columns_of(values, None) if column.title in cells]
     sentences = ["Cells: mean ± standard deviation over n seeds. Last: at the end of training."]
     if any(metric.startswith(best_metric("")) for metric in shown):
         sentences.append("Best: of the evaluation with the lowest distance, so it flatters.")

@@ -1,12 +1,12 @@
 """What a table can show of a trial: its settings under the names of the field, its scores, and what it cost; pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.records.names import DEVICE_HOURS, metric_of, shown_metrics
-from analysis.records.schema import Setting, SweepRecord
+from analysis.records.names import DEVICE_HOURS, cost_metric, last_metric, metric_of, shown_metrics
+from analysis.records.schema import RecordsError, Setting, SweepRecord
 
 DASH = "–"
 
@@ -47,6 +47,18 @@ def columns_of(values: pd.DataFrame, price_per_hour: float | None) -> list[Colum
     if price_per_hour:
         columns.append(Column(DEVICE_HOURS, f"cost per trial ({price_per_hour:g} per hour) ↓", 2, price_per_hour))
     return [column for column in columns if column.metric in values]
+
+
+def named_columns(names: Sequence[str], cells: pd.DataFrame) -> list[str]:
+    """Return the titles of columns by their metrics' names: 'kid', 'best/fid', 'seconds_per_iteration'.
+
+    Raises RecordsError for a name of which the table has no column.
+    """
+    shown = {metric: column_of(metric).title for metric in shown_metrics() if column_of(metric).title in cells}
+    known = {metric.removeprefix(last_metric("")).removeprefix(cost_metric("")): shown[metric] for metric in shown}
+    if unknown := [name for name in names if name not in known]:
+        raise RecordsError(f"The table has no column {unknown[0]!r}. It has: {', '.join(known)}.")
+    return [known[name] for name in names]
 
 
 def column_of(recorded: str) -> Column:

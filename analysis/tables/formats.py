@@ -1,6 +1,7 @@
 """A table as Markdown, LaTeX and HTML, through pandas and its Styler; pure."""
 
 import re
+from collections.abc import Sequence
 from html.entities import name2codepoint
 from textwrap import wrap
 
@@ -12,9 +13,14 @@ from analysis.tables.caption import caption
 from analysis.tables.table import Table
 
 # Packages that the LaTeX document must load.
-PACKAGES = r"\usepackage{booktabs,graphicx,xcolor}"
+PACKAGES = r"\usepackage{booktabs,tabularx,xcolor}"
+# The column of the rows' names, which take the room that is left.
+NAMES = r">{\raggedright\arraybackslash}X"
+TABULAR_END = "\\end{tabular}\n"
 # Letters in a line of a column's title in LaTeX.
 TITLE_WIDTH = 13
+# Letters of 8 pt: in a column of a two-column paper (240 pt), between two columns of a table, and for the rows' names.
+COLUMN_LETTERS, BETWEEN_LETTERS, NAME_LETTERS = 58, 1, 12
 
 # Characters that Markdown would interpret.
 _MARKDOWN = str.maketrans({**{mark: f"\\{mark}" for mark in "\\`*_|~$"}, "<": "&lt;", "&": "&amp;"})
@@ -49,40 +55,75 @@ def markdown_table(cells: pd.DataFrame) -> str:
     return escaped.reset_index().to_markdown(index=False, disable_numparse=True)
 
 
-def latex(record: SweepRecord, made: Table) -> str:
-    """Return a table environment of the text's width. The first line is a comment with the packages it needs."""
-    cells = made.cells.rename_axis(None)
-    styled = cells.style.set_properties(subset=list(made.greyed), color="{gray}")
-    styled.format(in_latex).format_index(in_latex, axis=0).format_index(_in_lines, axis=1)
-    tabular = styled.to_latex(hrules=True, column_format="l" + "r" * cells.shape[1])
-    texts = [question(record), caption(record, cells), *(f"{note}." for note in made.notes)]
+def latex(record: SweepRecord, made: Table, columns: Sequence[str] = ()) -> str:
+    """Return a table environment in 8 pt for a two-column paper, as wide as a column, or as both if it needs the room.
+
+    It has the settings, n, and the main score with its difference; notes are below. columns: titles of further columns.
+    The first line is a comment with the packages it needs.
+    """
+    further = [title for title in made.cells if title in columns and title not in made.main]
+    cells = made.cells.reindex(columns=[*made.settings, "n", *made.main, *further]).rename_axis(None)
+    styled = cells.style.set_properties(subset=[title for title in made.greyed if title in cells], color="{gray}")
+    styled.format(_cell_in_lines).format_index(in_latex, axis=0).format_index(_title_in_lines, axis=1)
+    tabular = styled.to_latex(hrules=True, column_format=f"@{{}}{NAMES}{'r' * cells.shape[1]}@{{}}")
+    tabular = tabular.replace(r"\begin{tabular}", r"\begin{tabularx}{\linewidth}", 1)
+    texts = [caption(record, cells), *(f"{note}." for note in made.notes)]
     task = re.sub(r"[^A-Za-z0-9.:-]", "-", record.task)
+    table = "table*" if _letters(cells) > COLUMN_LETTERS else "table"
     lines = [
         f"% {PACKAGES}",
-        r"\begin{table}[t]",
-        r"\centering",
-        rf"\caption{{{in_latex(' '.join(texts))}}}",
+        rf"\begin{{{table}}}[t]",
+        rf"\caption{{{in_latex(question(record))}}}",
         rf"\label{{tab:{record.sweep}:{task}}}",
         r"\smallskip",
+        r"\fontsize{8}{9.5}\selectfont",
         r"\setlength{\tabcolsep}{3pt}",
-        r"\resizebox{\linewidth}{!}{%",
-        f"{tabular}}}",
-        r"\end{table}",
+        f"{tabular.removesuffix(TABULAR_END)}{TABULAR_END.replace('tabular', 'tabularx')}\\par",
+        r"\smallskip",
+        rf"\noindent {in_latex(' '.join(texts))}",
+        rf"\end{{{table}}}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _in_lines(title: str) -> str:
+def _letters(cells: pd.DataFrame) -> int:
+    """Return how many letters wide a table is in LaTeX, with the spaces between columns and the names of rows."""
+    widths = [
+        max(len(line) for text in (title, *cells[title]) for line in _lines(text)) + BETWEEN_LETTERS for title in cells
+    ]
+    # Names are broken between words only.
+    return sum(widths) + max([NAME_LETTERS, *(len(word) for row in cells.index for word in row.split())])
+
+
+def _lines(text: str) -> list[str]:
+    """Break a text into the lines that it has in LaTeX. A difference has its interval in a line of its own."""
+    difference, _, interval = text.partition(" (")
+    if interval and difference.startswith(("+", "−")):
+        interval, _, star = interval.partition(")")
+        return [f"{difference}{star}", f"({interval})"]
+    whole = re.sub(" (?=[↓↑±])|(?<=±) ", "\N{NO-BREAK SPACE}", text)
+    return wrap(whole, TITLE_WIDTH, break_on_hyphens=False) or [""]
+
+
+def _title_in_lines(title: str) -> str:
     """Return a column's title in LaTeX, broken into lines, since the numbers below it are short."""
-    whole = title.replace(" ↓", "\N{NO-BREAK SPACE}↓").replace(" ↑", "\N{NO-BREAK SPACE}↑")
-    lines = wrap(whole, TITLE_WIDTH, break_on_hyphens=False)
-    broken = r" \\ ".join(in_latex(line) for line in lines)
-    return rf"\shortstack[r]{{{broken}}}"
+    return rf"\shortstack[r]{{{_joined(title)}}}"
+
+
+def _cell_in_lines(text: str) -> str:
+    """Return a cell in LaTeX; the first of several lines stands beside the row's name."""
+    joined = _joined(text)
+    return rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{joined}\end{{tabular}}" if r"\\" in joined else joined
+
+
+def _joined(text: str) -> str:
+    return r" \\ ".join(in_latex(line) for line in _lines(text))
 
 
 def html(made: Table) -> str:
-    """Return a table element; grey cells have the class 'grey'."""
-    cells = made.cells.rename_axis(None).rename_axis("row", axis="columns")
+    """Return a table element; grey cells have the class 'grey'. The main score comes first: phones show few columns."""
+    cells = made.cells.reindex(columns=[*made.main, *(title for title in made.cells if title not in made.main)])
+    cells = cells.rename_axis(None).rename_axis("row", axis="columns")
     grey = pd.DataFrame("grey", index=cells.index, columns=list(made.greyed))
     styled = cells.style.set_td_classes(grey).set_table_attributes('class="results"')
     styled.format(escape="html").format_index(escape="html", axis=0).format_index(escape="html", axis=1)

@@ -22,7 +22,7 @@ from analysis.statistics.estimates import (
     values_of,
 )
 from analysis.statistics.paper_values import paper_fids
-from analysis.tables.columns import DASH, Column, columns_of, setting_columns
+from analysis.tables.columns import DASH, Column, column_of, columns_of, setting_columns
 
 SOURCE_ROW = "source, untranslated"
 
@@ -43,11 +43,16 @@ STATES = {
 
 @dataclass(frozen=True)
 class Table:
-    """A table as shown: its cells as text, the grey columns (values that are not comparable), and footnotes."""
+    """A table as shown: its cells as text, the grey columns (values that are not comparable), and footnotes.
+
+    settings: the columns of settings. main: the column of the score by which rows are compared, and of its difference.
+    """
 
     cells: pd.DataFrame
     greyed: tuple[str, ...]
     notes: tuple[str, ...]
+    settings: tuple[str, ...]
+    main: tuple[str, ...]
 
 
 def table(record: SweepRecord, paper: Mapping[str, Any]) -> Table:
@@ -57,6 +62,7 @@ def table(record: SweepRecord, paper: Mapping[str, Any]) -> Table:
     shown = [row.row for row in record.rows if row.row not in hidden]
     marks, notes = _footnotes(record, hidden)
     cells = setting_columns(record).loc[shown]
+    settings = tuple(cells)
     finished = Counter(trial["row"] for trial in record.finished)
     planned, collapsed = Counter(trial["row"] for trial in record.trials), collapsed_counts(record)
     scored = {row: finished[row] - collapsed[row] for row in shown}
@@ -95,7 +101,9 @@ def table(record: SweepRecord, paper: Mapping[str, Any]) -> Table:
         name = SOURCE_ROW if SOURCE_ROW not in shown else f"{SOURCE_ROW} (images of A)"
         first = pd.DataFrame([source], index=[name]).reindex(columns=cells.columns, fill_value=DASH)
         cells = pd.concat([first, cells])
-    return Table(cells.rename_axis("row"), tuple(greyed), tuple(notes))
+    titles = (column_of(main).title, delta_title(record)) if score else ()
+    compared = tuple(title for title in titles if title in cells)
+    return Table(cells.rename_axis("row"), tuple(greyed), tuple(notes), settings, compared)
 
 
 def delta_title(record: SweepRecord) -> str:

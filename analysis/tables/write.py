@@ -1,12 +1,13 @@
 """Write a sweep's tables from MLflow's records; fast enough to run whenever a trial ends."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from analysis.records.mlflow_reader import read_sweep
 from analysis.records.schema import SweepRecord
 from analysis.statistics.paper_values import load_paper
+from analysis.tables.columns import named_columns
 from analysis.tables.formats import html, latex, markdown
 from analysis.tables.table import Table, table
 
@@ -17,9 +18,10 @@ def write_tables(uri: str, sweep: str, task: str, results: Path) -> None:
     write_files(results / sweep / task, tables_of(record, table(record, load_paper())))
 
 
-def tables_of(record: SweepRecord, made: Table) -> Mapping[str, str]:
-    """Return the files' texts by file name."""
-    return {"table.md": markdown(record, made), "table.tex": latex(record, made), "table.html": html(made)}
+def tables_of(record: SweepRecord, made: Table, columns: Sequence[str] = ()) -> Mapping[str, str]:
+    """Return the files' texts by file name. columns: names of further columns of table.tex (`named_columns`)."""
+    tex = latex(record, made, named_columns(columns, made.cells))
+    return {"table.md": markdown(record, made), "table.tex": tex, "table.html": html(made)}
 
 
 def write_files(folder: Path, files: Mapping[str, str | bytes]) -> None:

@@ -1,6 +1,7 @@
 """What a trial writes into its MLflow run: losses and scores, the final values, and tags about the device."""
 
 import math
+import platform
 from collections.abc import Callable, Mapping
 
 import torch
@@ -80,5 +81,7 @@ def device_tags(job: TrialJob) -> dict[str, str]:
         Tag.PRECISION: precision_name(execution, device.type),
         Tag.EXECUTION: words,
         Tag.TIMED: timed_name(name, share.cpus, words, packed, mps=mps),
+        Tag.HOST: platform.node(),
+        Tag.PYTHON: platform.python_version(),
         Tag.TORCH: torch.__version__,
     }

@@ -108,11 +108,13 @@ class _Training:
 
     def __init__(self, job: TrialJob, run: TrialRun, asked_to_stop: Callable[[], bool]) -> None:
         self.started, self.job, self.run, self.config = time.perf_counter(), job, run, job.config
-        self.device, self.tags = resolve_device(self.config.compute.device), device_tags(job)
+        self.device = resolve_device(self.config.compute.device)
         limit_cuda(self.device, tensors_gb(job.share))
         keep_freed_memory()
         use_threads(job.share.cpus)
         dataset, train = open_dataset(Path(job.data_folder)), self.config.train
+        counts = {Tag.TRAIN_A: str(len(dataset.train_a)), Tag.TRAIN_B: str(len(dataset.train_b))}
+        self.tags = {**device_tags(job), **counts}
         self.batches = UnpairedBatches(dataset, self.config.data.size, train.batch_size, self.config.seed)
         self.total = train.epochs * self.batches.steps_per_epoch
         self.state = build_state(self.config, self.device)

@@ -60,8 +60,9 @@ def fill(folder: Path, task: str = "stripes", shift: float = 0.0, *, older: bool
         values |= {"last/step": 768.0, "last/epoch": 3.0, "last/kd_small_conv": last / 10}
         for name, value in values.items():
             client.log_metric(run_id, name, value)
-        shade = np.full((24, 16, 3), int(100 + course[-1]), np.uint8)
-        client.log_image(run_id, shade, key="grid", step=768)
+        for step, score in ((256, course[0]), (768, course[-1])):
+            client.log_image(run_id, np.full((24, 16, 3), int(100 + score), np.uint8), key="grid", step=step)
+        client.log_param(run_id, "train.learning_rate", "0.0002")
         client.set_terminated(run_id, "FINISHED")
     stopped = _trial(client, experiment, task, "both_|<%\\>", 1, stopped="by the search after epoch 1")
     client.log_metric(stopped, "last/fd_small_conv", 0.1)

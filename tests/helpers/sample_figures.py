@@ -13,7 +13,7 @@ from sample_records import finished, make
 from analysis.figures.data import Drawing
 from analysis.figures.draw import draw
 from analysis.figures.image_grid import Qualitative
-from analysis.figures.style import to_png, to_svg
+from analysis.figures.style import to_pdf, to_png, to_svg
 from analysis.records.schema import Setting, SweepRecord
 
 HARD = r"a$b_c$ \d <x> & -- % τ"
@@ -71,5 +71,9 @@ def everything(row: str = "other") -> list[Drawing]:
 
 
 def digests(drawings: Iterable[Drawing]) -> list[str]:
-    files = [file for drawing in drawings for file in (to_svg(drawing.figure), to_png(drawing.figure))]
+    files = [
+        file
+        for drawing in drawings
+        for file in (to_svg(drawing.figure), to_png(drawing.figure), to_pdf(drawing.figure))
+    ]
     return [hashlib.sha256(file).hexdigest() for file in files]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis.figures.image_grid import Qualitative
+from analysis.figures.image_grid import Progress, Qualitative
 from analysis.report.page import FigureView, Report, TrialLine
 from analysis.tables.table import SOURCE_ROW
 
@@ -44,6 +44,7 @@ def sample_report(rows: tuple[str, ...] = NAMES, images: int = 4, size: int = 64
         sweep="ablation_negatives",
         task="stripes",
         question="Does it matter which patches a patch is told apart from: those of its own image, or of others?",
+        moment="9 trials: 9 done. The last ended 2026-01-31 12:30 UTC.",
         summary=(
             f"Better than {rows[0]} in FD (small-conv): {rows[-1]} −2.1 (95 % CI −3.4 to −0.8, 3 seeds).",
             "The other rows show no clear difference.",
@@ -58,7 +59,12 @@ def sample_report(rows: tuple[str, ...] = NAMES, images: int = 4, size: int = 64
             sample_figure("cost", "Score against cost", 624, 320),
         ),
         qualitative=sample_images(rows, images, size),
-        settings=(("base", "model=cut data=stripes"), ("command line", "train.constant_epochs=100")),
+        progress=sample_progress(rows, images, size),
+        how_made="Task: stripes. Seeds: 0, 1, 2. Training: learning rate 0.0002; batch size 1.",
+        main=(("learning rate", "0.0002"), ("crop", "random crops of 256 x 256 from 286 x 286")),
+        settings=(("model.method", "cut"), ("train.constant_epochs", "100")),
+        differing=(("row", "model.negatives", "model.places"), *((row, row, "pixels, down1, res5") for row in rows)),
+        times=(("device hours", "1.5 (9 finished trials)"),),
         provenance=(
             ("commit", "3f9c2ab41d7e5f60918273645546372819aabbcc"),
             ("device", "NVIDIA A100-SXM4-80GB"),
@@ -105,7 +111,12 @@ def hard_report() -> Report:
             replace(figure, title=f"{HARD} title", caption=f"{HARD} caption", alt=f"{HARD} alt")
             for figure in report.figures
         ),
+        moment=f"{HARD} moment",
+        how_made=f"{HARD} method",
+        main=pairs,
         settings=pairs,
+        differing=(("row", f"{HARD} field"), (f"{HARD} row", f"{HARD} value")),
+        times=pairs,
         provenance=pairs,
         trials=(TrialLine(f"{HARD} row", 0, f"failed: {HARD}", f"{HARD} key", "https://mlflow.example/?a=1&b='\""),),
         commands=((f"{HARD} purpose", f"{HARD} command"),),
@@ -115,7 +126,8 @@ def hard_report() -> Report:
 def bare_report() -> Report:
     """Return the report of a sweep without a finished trial."""
     empty = replace(sample_report(), summary=(), caption="", notes=(), figures=(), qualitative=None)
-    return replace(empty, question="", settings=(), provenance=(), trials=(), commands=())
+    empty = replace(empty, question="", moment="", progress=None, how_made="", main=(), differing=(), times=())
+    return replace(empty, settings=(), provenance=(), trials=(), commands=())
 
 
 def sample_table(rows: tuple[str, ...], columns: int) -> str:
@@ -146,6 +158,16 @@ def sample_images(rows: tuple[str, ...], count: int, size: int) -> Qualitative:
     inputs = tuple(stripes(0, i, 150) for i in range(count))
     neighbours = tuple(stripes(1, i, 251) for i in range(count))
     return Qualitative(0, next(iter(outputs)), inputs, outputs, neighbours, left_out=0)
+
+
+def sample_progress(rows: tuple[str, ...], number: int, size: int) -> Progress:
+    """Return three translations of each row that are among no first `number` sample images; one row lacks one."""
+    more = sample_images(rows, number + 4, size)
+    outputs: dict[str, tuple[np.ndarray | None, ...]] = {
+        row: images[number + 1 :] for row, images in more.outputs.items()
+    }
+    outputs[rows[-1]] = (None, *outputs[rows[-1]][1:])
+    return Progress(0, more.inputs[number], "epoch", (1.0, 2.5, 4.0), outputs)
 
 
 def sample_figure(name: str, title: str, width: int, height: int) -> FigureView:

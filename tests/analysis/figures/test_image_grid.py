@@ -1,7 +1,7 @@
 import numpy as np
 from sample_records import finished, make
 
-from analysis.figures.image_grid import compare_outputs, pictured
+from analysis.figures.image_grid import compare_outputs, pictured, show_progress
 
 HEIGHT, WIDTH, COUNT = 4, 6, 3
 
@@ -57,3 +57,23 @@ def test_pictures_of_unfinished_trials_are_no_pictures() -> None:
 def test_the_seed_that_is_shown_is_the_one_with_the_most_finished_rows() -> None:
     assert pictured(make([finished("a", 0), finished("a", 1), finished("b", 1)]), 3) == ["run1", "run2"]
     assert pictured(make([finished("a", 2), finished("a", 1)]), 3) == ["run0"]
+
+
+def test_the_first_translation_of_each_row_is_shown_after_each_of_its_evaluations() -> None:
+    trained = {"last__epoch": 4.0, "image_size": f"{HEIGHT} x {WIDTH}"}
+    record = make([finished("a", 0, last__step=400.0, **trained), finished("b", 0, last__step=800.0, **trained)])
+    found = show_progress(record, {"run0": {100: grid(0), 400: grid(50)}, "run1": {200: grid(0), 600: grid(100)}})
+    assert found is not None and (found.along, found.xs) == ("epoch", (1.0, 3.0, 4.0))
+    shown = {
+        row: [image if image is None else levels((image,)) for image in of_row] for row, of_row in found.outputs.items()
+    }
+    assert shown == {"a": [[10], None, [60]], "b": [[10], [110], None]}
+    assert levels((found.source,)) == [0]
+
+
+def test_without_recorded_epochs_translations_are_shown_by_step_and_one_evaluation_is_no_course() -> None:
+    record = make([finished("a", 0, image_size=f"{HEIGHT} x {WIDTH}")])
+    found = show_progress(record, {"run0": {100: grid(0), 400: grid(50)}})
+    assert found is not None and (found.along, found.xs) == ("step", (100, 400))
+    assert show_progress(record, {"run0": {400: grid(50)}}) is None
+    assert show_progress(record, {}) is None

@@ -64,12 +64,20 @@ def test_the_course_is_every_evaluation_of_the_finished_trials(stores: dict[str,
     assert course.loc[("external", 1, 512)].to_list() == [2.0, 25.0]
 
 
-def test_pictures_are_those_of_the_last_evaluation(stores: dict[str, str]) -> None:
+def test_pictures_are_those_of_the_first_and_the_last_evaluation(stores: dict[str, str]) -> None:
     record = read_sweep(stores["now"], "hand_made", "stripes")
     run = str(record.runs.loc[("external", 0), "run_id"])
-    (picture,) = read_grids(stores["now"], [run]).values()
-    assert picture.shape == (24, 16, 3)
-    assert set(picture.flatten()) == {135}
+    (pictures,) = read_grids(stores["now"], [run], 2).values()
+    assert {step: set(picture.flatten()) for step, picture in pictures.items()} == {256: {190}, 768: {135}}
+    assert all(picture.shape == (24, 16, 3) for picture in pictures.values())
+
+
+def test_trials_with_a_run_have_their_parameters_and_the_time_of_their_end(stores: dict[str, str]) -> None:
+    record = read_sweep(stores["now"], "hand_made", "stripes")
+    assert set(record.details) == {trial["key"] for trial in record.trials if trial["run_id"]}
+    done = record.details["stripes-internal-0"]
+    assert done.parameters == {"train.learning_rate": "0.0002"}
+    assert 0 < done.created <= done.ended
 
 
 def test_older_records_have_no_settings_and_the_first_row_as_default(stores: dict[str, str]) -> None:

@@ -57,7 +57,9 @@ def test_page_names_no_outside_address(report: Report) -> None:
     loaded = [value for _, found in read.tags for name, value in found.items() if name in LOADED]
     assert all(address.startswith("data:") for address in loaded)
     links = {attributes["href"] for attributes in read.attributes("a")}
-    assert {link for link in links if not link.startswith("#")} == {line.url for line in report.trials if line.url}
+    files = {link for link in links if link.startswith("figures/")}
+    assert len(files) == 3 * (len(report.figures) + (report.qualitative is not None))
+    assert {link for link in links - files if not link.startswith("#")} == {x.url for x in report.trials if x.url}
     assert [attributes["href"] for attributes in read.attributes("link")] == ["data:,"]
     assert "url(" not in read.texts["style"] and "@import" not in read.texts["style"]
 
@@ -92,13 +94,13 @@ def test_special_characters_show_literally() -> None:
 def test_each_image_is_in_the_page_once() -> None:
     html = page(large_report())
     addresses = [image["src"] for image in Read(html).attributes("img") if image["src"].startswith("data:image/png")]
-    assert len(addresses) == 8 * (1 + 8 + 1)
+    assert len(addresses) == 8 * (1 + 8 + 1) + 1 + (8 * 3 - 1)
     assert all(html.count(address) == 1 for address in addresses)
 
 
 def test_images_are_kept_to_the_bit() -> None:
     report = sample_report()
-    assert report.qualitative is not None
+    assert report.qualitative is not None and report.progress is not None
     wanted = [
         image
         for at, source in enumerate(report.qualitative.inputs)
@@ -108,6 +110,8 @@ def test_images_are_kept_to_the_bit() -> None:
             report.qualitative.neighbours[at],
         )
     ]
+    over_training = [image for images in report.progress.outputs.values() for image in images if image is not None]
+    wanted += [report.progress.source, *over_training]
     addresses = [image["src"] for image in Read(page(report)).attributes("img")]
     files = [b64decode(address.partition(",")[2]) for address in addresses if address.startswith("data:image/png")]
     for file, image in zip(files, wanted, strict=True):
@@ -123,7 +127,7 @@ def test_each_picture_says_what_it_is_and_how_large() -> None:
 def test_figures_have_the_size_that_they_are_given(size: tuple[float, float], pixels: tuple[str, str]) -> None:
     report = sample_report()
     figure = replace(report.figures[0], width=size[0], height=size[1])
-    read = Read(page(replace(report, figures=(figure,), qualitative=None)))
+    read = Read(page(replace(report, figures=(figure,), qualitative=None, progress=None)))
     (dark,), (light,) = read.attributes("source"), read.attributes("img")
     assert (dark["width"], dark["height"]) == (light["width"], light["height"]) == pixels
 
@@ -134,14 +138,15 @@ def test_only_small_images_show_their_pixels(size: int) -> None:
         division.get("class", "").split()
         for division in Read(page(sample_report(images=1, size=size))).attributes("div")
     ]
-    assert ["coarse" in found for found in classes if {"tiles", "viewer"} & {*found}] == [size < 128] * 2
+    assert ["coarse" in found for found in classes if {"tiles", "viewer"} & {*found}] == [size < 128] * 3
 
 
 def test_a_page_without_some_of_its_parts_is_still_whole() -> None:
     whole = sample_report()
-    empty = [replace(whole, qualitative=None)] + [
-        replace(whole, **{part: ()}) for part in ("summary", "notes", "figures", "settings", "provenance", "trials")
-    ]
+    pairs = ("main", "settings", "differing", "times", "provenance")
+    empty = [replace(whole, qualitative=None), replace(whole, progress=None)]
+    empty += [replace(whole, **{part: ()}) for part in ("summary", "notes", "figures", "trials", *pairs)]
+    empty += [replace(whole, **{part: ""}) for part in ("question", "moment", "how_made")]
     for report in (*empty, replace(whole, commands=()), bare_report()):
         read = Read(page(report))
         assert read.open == []
@@ -154,14 +159,14 @@ def test_a_page_without_some_of_its_parts_is_still_whole() -> None:
 
 def test_many_trials_and_settings_are_folded_away_and_counted() -> None:
     assert "details" not in [tag for tag, _ in Read(page(sample_report())).tags]
-    assert Read(page(large_report())).texts["summary"] == "18 entries" + "24 trials, 22 of them done"
+    assert Read(page(large_report())).texts["summary"] == "18 settings" + "24 trials, 22 of them done"
 
 
 def test_twelve_settings_are_shown_at_once_and_provenance_always_is() -> None:
     pairs = tuple((f"name {at}", f"value {at}") for at in range(13))
     report = replace(sample_report(), provenance=pairs)
     assert "summary" not in Read(page(replace(report, settings=pairs[:12]))).texts
-    assert Read(page(replace(report, settings=pairs))).texts["summary"] == "13 entries"
+    assert Read(page(replace(report, settings=pairs))).texts["summary"] == "13 settings"
 
 
 @pytest.mark.parametrize(
@@ -181,7 +186,7 @@ def test_a_trial_without_a_run_has_no_link() -> None:
 
 
 def test_runs_open_beside_the_page_and_cannot_reach_it() -> None:
-    links = [link for link in Read(page(large_report())).attributes("a") if not link["href"].startswith("#")]
+    links = [link for link in Read(page(large_report())).attributes("a") if link["href"].startswith("https:")]
     assert {(link["target"], link["rel"]) for link in links} == {("_blank", "noopener")}
 
 

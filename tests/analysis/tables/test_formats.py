@@ -1,4 +1,5 @@
 import html as htmllib
+import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
@@ -7,10 +8,13 @@ from pathlib import Path
 import pytest
 from sample_records import NO_PAPER, PAPER, finished, make, record
 
-from analysis.records.schema import SweepRecord
+from analysis.records.csv_files import read_csv
+from analysis.records.schema import RecordsError, SweepRecord
+from analysis.tables.columns import named_columns
 from analysis.tables.formats import PACKAGES, html, latex, markdown
 from analysis.tables.table import table
 
+EXPORTS = Path(__file__).parents[3] / "docs/results/stripes"
 NAMES = (
     "a_b|c",
     "<script>alert(1)</script>",
@@ -48,6 +52,26 @@ class Texts(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.texts.append(data.strip())
+
+
+def test_latex_has_the_settings_and_one_score_with_its_difference_and_named_columns() -> None:
+    found = read_csv(EXPORTS / "ablation_negatives")[0]
+    made = table(found, NO_PAPER)
+    heads = [r"Int", r"Ext", r"n", r"FD \\ (small{-}conv), \\ last~$\downarrow$", r"$\Delta$ to internal \\ (95 \% CI)"]
+    more = [r"seconds per \\ iteration~$\downarrow$"]
+    for names, shown in (([], heads), (["seconds_per_iteration"], heads + more)):
+        text = latex(found, made, named_columns(names, made.cells))
+        assert re.findall(r"\\shortstack\[r\]\{(.*?)\}(?= [&\\])", text) == shown
+        # A further column needs both columns of the paper.
+        assert (r"\begin{table}[t]" in text) == (not names)
+        assert text.index(r"\bottomrule") < text.index("Cells: mean")
+    with pytest.raises(RecordsError, match=r"has no column 'kid'\. It has: fd_small_conv, .*best/epoch, "):
+        named_columns(["kid"], made.cells)
+
+
+def test_the_main_score_is_the_first_column_in_html() -> None:
+    texts = [text for text in Texts(html(table(record(), NO_PAPER))).texts if text]
+    assert texts[:3] == ["row", "FD (small-conv), last ↓", "Δ to a_b|c (95 % CI)"]
 
 
 def test_names_show_literally_in_markdown() -> None:
@@ -93,7 +117,7 @@ def test_latex_names_the_packages_that_it_needs_first() -> None:
 def test_what_is_another_data_sets_is_grey() -> None:
     found = record()
     made = table(found, PAPER)
-    assert latex(found, made).count(r"\color{gray}") == len(made.cells)
+    assert latex(found, made, made.greyed).count(r"\color{gray}") == len(made.cells)
     assert html(made).count(' grey"') == len(made.cells)
 
 
@@ -115,8 +139,11 @@ def test_latex_compiles(tmp_path: Path) -> None:
     if not (pdflatex := shutil.which("pdflatex")):
         pytest.skip("NO pdflatex HERE: whether the tables compile IS NOT TESTED; install texlive-latex-recommended")
     found = named(*NAMES)
-    tables = [latex(found, table(found, NO_PAPER)), latex(record(), table(record(), PAPER))]
-    source = "\n".join([r"\documentclass{article}", PACKAGES, r"\begin{document}", *tables, r"\end{document}"])
+    exported = [read_csv(folder)[0] for folder in sorted(EXPORTS.iterdir())]
+    tables = [latex(one, table(one, NO_PAPER)) for one in (found, record(), *exported)]
+    # A column of 240 pt.
+    head = [r"\documentclass[twocolumn]{article}", r"\setlength{\textwidth}{490pt}", PACKAGES, r"\begin{document}"]
+    source = "\n".join([*head, *tables, r"\end{document}"])
     (tmp_path / "tables.tex").write_text(source, encoding="utf-8")
     done = subprocess.run(
         [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "tables.tex"],
@@ -126,5 +153,6 @@ def test_latex_compiles(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:]
-    assert "Missing character" not in (tmp_path / "tables.log").read_text(encoding="latin-1")
+    log = (tmp_path / "tables.log").read_text(encoding="latin-1")
+    assert "Missing character" not in log and "Overfull" not in log
     assert (tmp_path / "tables.pdf").stat().st_size > 1000
