@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,10 +33,12 @@ from analysis.records.names import (
     PLAIN_NAME,
     PROGRESS_STEP,
     RESULT_TAGS,
+    ROW_TAGS,
     Tag,
     cost_metric,
     eval_metric,
     last_metric,
+    member_tag,
     row_tag,
 )
 from analysis.records.printable import printable
@@ -46,6 +48,19 @@ from analysis.records.schema import MANIFEST_FILE, Manifest, RecordsError, Sweep
 LARGEST = 1e100
 # The path that MLflow gives to an image with a key and a step.
 GRID = r"images/grid[%+]step[%+](\d+)[%+].*\.png"
+
+
+@dataclass(frozen=True)
+class TrialUse:
+    """What a store knows of a trial: whether it is finished, its result version, and its sweeps.
+
+    now: the sweeps that have it as they were last run. ever: these, and those that had it before.
+    """
+
+    finished: bool
+    result_version: str
+    now: frozenset[str]
+    ever: frozenset[str]
 
 
 def default_store() -> str:
@@ -112,6 +127,41 @@ def recorded_tasks(uri: str, sweep: str) -> list[str]:
             f"Run it first: just sweep {sweep}"
         )
     return sorted(tasks)
+
+
+def recorded_sweeps(uri: str) -> set[tuple[str, str]]:
+    """Return (sweep, task) of every recorded sweep; none if there is no store yet."""
+    if is_missing(uri):
+        return set()
+    with _readable(uri):
+        client = _open(uri)
+        tasks = {found.experiment_id: found.name for found in search_experiments(client)}
+        found = search_runs(client, list(tasks), IS_SWEEP)
+    return {(run.data.tags[Tag.SWEEP], tasks[run.info.experiment_id]) for run in found}
+
+
+def read_trial_uses(uri: str) -> dict[str, TrialUse]:
+    """Return what uses every recorded trial of all tasks, by its key; nothing if there is no store yet."""
+    if is_missing(uri):
+        return {}
+    with _readable(uri):
+        client = _open(uri)
+        found = search_runs(client, [task.experiment_id for task in search_experiments(client)], IS_TRIAL)
+    uses: dict[str, TrialUse] = {}
+    for run in found:
+        tags = run.data.tags
+        ever = {tag.removeprefix(ROW_TAGS) for tag in tags if tag.startswith(ROW_TAGS)}
+        # Older records do not say whether the sweep still has it.
+        now = {sweep for sweep in ever if tags.get(member_tag(sweep)) != "no"}
+        # Two tasks of the same images have runs of one trial.
+        other = uses.get(tags[Tag.TRIAL_KEY], TrialUse(False, "", frozenset(), frozenset()))
+        uses[tags[Tag.TRIAL_KEY]] = TrialUse(
+            other.finished or run.info.status == "FINISHED",
+            tags.get(Tag.RESULT_VERSION, "1"),
+            other.now | now,
+            other.ever | ever,
+        )
+    return uses
 
 
 def read_course(uri: str, record: SweepRecord, score: str) -> pd.DataFrame:
