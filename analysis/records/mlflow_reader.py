@@ -25,6 +25,7 @@ from analysis.records.mlflow_client import (
     search_experiments,
     search_runs,
 )
+from analysis.records.moved_store import follow_move
 from analysis.records.names import (
     FINAL_GROUPS,
     IS_SWEEP,
@@ -202,7 +203,7 @@ def _open(uri: str) -> MlflowClient:
     """Open a store that exists. MLflow would create a missing database."""
     if is_missing(uri):
         raise RecordsError(f"{uri}: no such database. The first trial creates it, or name another store.")
-    if fault := refused_schema(uri):
+    if fault := refused_schema(uri) or follow_move(uri):
         raise RecordsError(f"{fault}.")
     return MlflowClient(uri)
 

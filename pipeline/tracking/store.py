@@ -31,6 +31,7 @@ from analysis.records.mlflow_client import (
     search_experiments,
     search_runs,
 )
+from analysis.records.moved_store import follow_move
 from analysis.records.names import IS_SWEEP, IS_TRIAL, PROGRESS_STEP, Tag, eval_metric
 from analysis.records.schema import MANIFEST_FILE, Manifest
 from pipeline.errors import UserError, first_line
@@ -114,7 +115,7 @@ def _open_store(uri: str) -> MlflowClient:
         with replacing(file) as partial_file:
             # As a URI, because MLflow writes the root into SQL as it is; a folder's name may hold a quote.
             SqlAlchemyStore(f"{SQLITE}{partial_file}", (file.parent / "mlruns").as_uri()).engine.dispose()
-    elif fault := refused_schema(uri):
+    elif fault := refused_schema(uri) or follow_move(uri):
         raise UserError(fault)
     return MlflowClient(uri)
 

@@ -7,6 +7,7 @@ from analysis.records.mlflow_client import MlflowClient
 from pipeline.errors import UserError, first_line
 from pipeline.tracking.journal import JOURNAL, read_journal, send, write_journal
 from pipeline.tracking.outage import is_outage
+from pipeline.tracking.store import key_of_run
 from pipeline.trial.lock import TakenError, claimed
 
 
@@ -19,8 +20,9 @@ def send_waiting_records(trials: Path, uri: str) -> int:
     for file in sorted(trials.glob(f"*/{JOURNAL}")):
         try:
             with claimed(file.parent):
-                run_id, unsent = read_journal(file, store)
-                if not unsent:
+                written_for, run_id, unsent = read_journal(file)
+                # A store that was moved has another address, and the same runs.
+                if not unsent or (written_for != store and key_of_run(uri, run_id) is None):
                     continue
                 try:
                     send(MlflowClient(uri), run_id, unsent)
