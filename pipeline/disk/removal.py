@@ -3,7 +3,7 @@
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import Timeout
@@ -16,7 +16,7 @@ from pipeline.orchestration.leftovers import running_sweeps
 from pipeline.tracking.journal import JOURNAL
 from pipeline.trial.lock import TakenError, claimed, is_claimed
 
-# Folders whose entries have a lock each (`pipeline.cache`). Others are removed as one.
+# Folders whose entries have a lock each (`pipeline.cache`).
 WITH_ENTRIES = ("data", "features", "costs")
 # Of another process, or left by one that was killed.
 PARTIAL = re.compile(r"\.(.+?)\.(?:\w+-\d+-\d+-)?[0-9a-f]{8}\.partial")
@@ -68,7 +68,7 @@ def _empty_cache(folder: Path) -> list[str]:
         partial = PARTIAL.fullmatch(entry.name)
         target = folder / partial[1] if partial else entry
         try:
-            with file_lock(_lock_of(target)).acquire(timeout=0):
+            with _locked(target):
                 if partial:
                     remove_leftovers(target)
                 elif any(file.is_relative_to(entry.resolve()) for file in mapped):
@@ -80,9 +80,13 @@ def _empty_cache(folder: Path) -> list[str]:
     return left
 
 
-def _lock_of(entry: Path) -> Path:
-    """Return the lock of an entry of the cache. Compiled networks have one for all."""
-    return entry.with_suffix(".lock") if entry.parent.name in WITH_ENTRIES else entry.parent / "compiling.lock"
+def _locked(entry: Path) -> AbstractContextManager[object]:
+    """Hold the lock of an entry of the cache, if it has one. Raises Timeout if another process holds it."""
+    if entry.parent.name in WITH_ENTRIES:
+        return file_lock(entry.with_suffix(".lock")).acquire(timeout=0)
+    # Of compiled networks: see `use_compile_cache`.
+    shared = entry.parent / "compiling.lock"
+    return file_lock(shared).acquire(timeout=0) if shared.exists() else nullcontext()
 
 
 def _mapped_files(folder: Path) -> set[Path]:

@@ -186,13 +186,28 @@ def test_nothing_but_trials_is_removed_while_a_sweep_or_trial_runs(
     sweep.mkdir(parents=True)
     assert pipeline(["clean", "caches", "logs", "--yes"]) == 0
     assert capsys.readouterr().out.count("in use, since a sweep runs") == 2
-    sweep.rmdir()
+    # One of another host may run. One whose process is dead has left its folder.
+    sweep = sweep.rename(cache / "ray/0123abcd-1")
+    assert pipeline(["clean", "caches", "logs", "--yes"]) == 0
+    assert capsys.readouterr().out.count("in use, since a sweep runs") == 2
+    sweep.rename(cache / "ray" / f"{this_host()}-{2**22 + 1}")
     with claimed(cache.parent / "trials/0123456789abcdef"):
         assert pipeline(["clean", "caches", "logs", "--yes"]) == 0
     assert capsys.readouterr().out.count("in use, since trial 0123456789abcdef is running") == 2
     assert (cache / "data/1111").exists() and (cache.parent / "logs/one-stripes.log").exists()
     assert pipeline(["clean", "caches", "logs", "--yes"]) == 0
     assert not (cache / "data/1111").exists() and not (cache.parent / "logs/one-stripes.log").exists()
+
+
+def test_networks_that_are_being_compiled_are_left(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("compiled", "matplotlib"):
+        (cache / folder / "entry").mkdir(parents=True)
+    with file_lock(cache / "compiled/compiling.lock"):
+        assert pipeline(["clean", "compile-cache", "font-cache", "--yes"]) == 0
+    assert ".cache/compiled/entry: another process makes it now" in capsys.readouterr().out
+    assert (cache / "compiled/entry").exists() and list((cache / "matplotlib").iterdir()) == []
+    assert pipeline(["clean", "compile-cache", "--yes"]) == 0
+    assert [path.name for path in (cache / "compiled").iterdir()] == ["compiling.lock"]
 
 
 def test_only_reports_that_can_be_written_again_are_removed(project: Path) -> None:
