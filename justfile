@@ -40,6 +40,12 @@ status *arguments: _setup
 drop *arguments: _setup
     @{{ python }} -m pipeline drop "$@"
 
+# show what takes disk space; remove what is named
+[group: 'sweeps']
+[no-exit-message]
+clean *arguments: _setup
+    @{{ python }} -m pipeline clean "$@"
+
 # write a sweep of the best samples of a search
 [group: 'sweeps']
 [no-exit-message]

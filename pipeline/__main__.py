@@ -103,6 +103,10 @@ def run(given: argparse.Namespace) -> int:
             from pipeline.cli.drop import drop
 
             return drop(given.name, given.row, given.overrides, yes=given.yes)
+        case "clean":
+            from pipeline.cli.clean import clean
+
+            return clean(given.overrides, yes=given.yes, as_json=given.json)
         case "promote":
             from pipeline.cli.promote import promote
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "plan": "Show every trial, its state, memory and time. Train nothing.",
     "status": "Show which recorded trials are done, running or failed, and why.",
     "drop": "Delete the MLflow runs and checkpoints of one row. Ask first.",
+    "clean": "Show what takes disk space, and remove what is named. Ask first.",
     "promote": "Write a sweep file with the best samples of a search.",
     "tables": "Write the report from MLflow.",
     "compare": "Compare two sweeps, tasks or result versions.",
@@ -35,7 +36,7 @@ COMMANDS = {
     "docs": "Write the generated tables of README.md and docs/performance.md from docs/results/.",
 }
 TRACKING = "tracking.uri="
-WITHOUT_OVERRIDES = ("tables", "compare", "data", "bench", "docs")
+WITHOUT_OVERRIDES = ("clean", "tables", "compare", "data", "bench", "docs")
 # Of a number in an option, whatever it counts.
 MOST = 1_000_000
 # What the overrides of a command can say besides settings.
@@ -98,7 +99,7 @@ def build_parser() -> _Parser:
         added[name].add_argument("name", metavar="NAME", help=SWEEP)
     for name in ("status", "tables"):
         added[name].add_argument("name", metavar="NAME", help="a recorded sweep: its name, or its file")
-    for name in ("plan", "status", "doctor"):
+    for name in ("plan", "status", "clean", "doctor"):
         _add_json(added[name])
 
     added["sweep"].add_argument("--quiet", action="store_true", help="print only warnings and the path of the report")
@@ -110,6 +111,10 @@ def build_parser() -> _Parser:
 
     added["drop"].add_argument("row", metavar="ROW", help="name of the row")
     added["drop"].add_argument("--yes", action="store_true", help="do not ask")
+
+    named = "what to remove, as the table of just clean names it; settings: paths.trials=/disk/trials …"
+    added["clean"].add_argument("overrides", metavar="WHAT", nargs="*", default=[], help=named)
+    added["clean"].add_argument("--yes", action="store_true", help="do not ask")
 
     added["promote"].add_argument("--count", metavar="N", type=_positive_int, default=3, help="how many samples (3)")
     to = "name of the new sweep, written beside the file of the search (NAME_best)"

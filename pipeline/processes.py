@@ -1,8 +1,10 @@
-"""Which host this is, and which of its processes live."""
+"""Which host this is, which of its processes live, and who gets the signals of a process group."""
 
 import hashlib
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -32,3 +34,21 @@ def start_of(pid: int) -> int:
     except PermissionError:  # a process of another user
         pass
     return 0
+
+
+@contextmanager
+def children_in_own_groups() -> Iterator[None]:
+    """Keep a signal to this process's group, as batch systems send it, from the children that start in the body.
+
+    It applies to children that `subprocess` starts with a preexec_fn, as Ray does.
+    """
+    global _in_own_group
+    _in_own_group = True
+    try:
+        yield
+    finally:
+        _in_own_group = False
+
+
+_in_own_group = False
+os.register_at_fork(after_in_child=lambda: os.setpgid(0, 0) if _in_own_group else None)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.records.address import without_password
+from analysis.records.database import is_missing
 from analysis.records.names import (
     FINAL_GROUPS,
     IS_SWEEP,
@@ -21,10 +22,12 @@ from analysis.records.names import (
     PLAIN_NAME,
     PROGRESS_STEP,
     RESULT_TAGS,
+    ROW_TAGS,
     Tag,
     cost_metric,
     eval_metric,
     last_metric,
+    member_tag,
     row_tag,
 )
 from analysis.records.open_store import open_store
@@ -43,6 +46,19 @@ LARGEST = 1e100
 LATEST = 20
 # The path that MLflow gives to an image with a key and a step.
 GRID = r"images/grid[%+]step[%+](\d+)[%+].*\.png"
+
+
+@dataclass(frozen=True)
+class TrialUse:
+    """What a store knows of a trial: whether it is finished, its result version, and its sweeps.
+
+    now: the sweeps that have it as they were last run. ever: these, and those that had it before.
+    """
+
+    finished: bool
+    result_version: str
+    now: frozenset[str]
+    ever: frozenset[str]
 
 
 def default_store() -> str:
@@ -130,6 +146,42 @@ def recorded_tasks(uri: str, sweep: str) -> list[str]:
             f"Run it first: just sweep {sweep}"
         )
     return sorted(tasks)
+
+
+def recorded_sweeps(uri: str) -> set[tuple[str, str]]:
+    """Return (sweep, task) of every recorded sweep; none if there is no store yet."""
+    if is_missing(uri):
+        return set()
+    with _readable(uri):
+        store = open_store(uri)
+        return {
+            (run.tags[Tag.SWEEP], task)
+            for experiment, task in store.experiments().items()
+            for run in store.runs([experiment], IS_SWEEP)
+        }
+
+
+def read_trial_uses(uri: str) -> dict[str, TrialUse]:
+    """Return what uses every recorded trial of all tasks, by its key; nothing if there is no store yet."""
+    if is_missing(uri):
+        return {}
+    with _readable(uri):
+        store = open_store(uri)
+        found = store.runs(list(store.experiments()), IS_TRIAL)
+    uses: dict[str, TrialUse] = {}
+    for run in found:
+        ever = {tag.removeprefix(ROW_TAGS) for tag in run.tags if tag.startswith(ROW_TAGS)}
+        # Older records do not say whether the sweep still has it.
+        now = {sweep for sweep in ever if run.tags.get(member_tag(sweep)) != "no"}
+        # Two tasks of the same images have runs of one trial.
+        other = uses.get(run.tags[Tag.TRIAL_KEY], TrialUse(False, "", frozenset(), frozenset()))
+        uses[run.tags[Tag.TRIAL_KEY]] = TrialUse(
+            other.finished or run.status == "FINISHED",
+            run.tags.get(Tag.RESULT_VERSION, "1"),
+            other.now | now,
+            other.ever | ever,
+        )
+    return uses
 
 
 def read_course(uri: str, record: SweepRecord, score: str) -> "pd.DataFrame":

@@ -1,6 +1,7 @@
 """Open an MLflow store for reading, in the quickest way."""
 
 from analysis.records.database import database_file, is_missing, refused_schema
+from analysis.records.moved_store import follow_move
 from analysis.records.schema import RecordsError
 from analysis.records.sqlite_reader import SQLiteReader, is_readable
 from analysis.records.stored_runs import StoreReader
@@ -14,12 +15,11 @@ def open_store(uri: str) -> StoreReader:
     if is_missing(uri):
         raise RecordsError(f"{uri}: no such database. The first trial creates it, or name another store.")
     file = database_file(uri)
-    if file and is_readable(file):
-        reader = SQLiteReader(file)
-        if reader.artifacts_are_local():
-            return reader
-    if fault := refused_schema(uri):
+    quick = file is not None and is_readable(file)
+    if fault := (("" if quick else refused_schema(uri)) or follow_move(uri)):
         raise RecordsError(f"{fault}.")
+    if file and quick and (reader := SQLiteReader(file)).artifacts_are_local():
+        return reader
     from analysis.records.mlflow_client import ClientReader  # MLflow, which takes seconds to import
 
     return ClientReader(uri)

@@ -33,7 +33,7 @@ def drop(name: str, row: str, overrides: list[str], *, yes: bool) -> int:
     for found in trials:
         print(f"{row}, seed {found.trial.seed}: {found.key}, {found.state}{_also_in(found, sweep.name)}")
     count = f"{len(trials)} trial{'s' * (len(trials) != 1)}"
-    if not yes and not _confirmed(f"Delete {count} and the checkpoints?"):
+    if not yes and not confirmed(f"Delete {count} and the checkpoints?"):
         print("Nothing was dropped.")
         return 1
     folders = {found.key: Path(found.trial.config.paths.trials) / found.key for found in trials}
@@ -76,7 +76,8 @@ def _also_in(found: PlannedTrial, sweep: str) -> str:
     return f"; also in {', '.join(sorted(others))}" if others else ""
 
 
-def _confirmed(question: str) -> bool:
+def confirmed(question: str) -> bool:
+    """Ask on the terminal. Raises UserError if there is none."""
     if not sys.stdin.isatty():
         raise UserError(f"{question} This is not a terminal, so nobody can answer. Pass --yes to confirm.")
     return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")

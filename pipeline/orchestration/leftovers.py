@@ -20,6 +20,16 @@ def tune_storage(cache: Path) -> Path:
     return cache / "ray" / f"{this_host()}-{os.getpid()}"
 
 
+def running_sweeps(cache: Path) -> list[Path]:
+    """Return Tune's folders of the sweeps that run now with this cache, as far as this host can know."""
+    found = [folder for folder in (cache / "ray").glob("*-*") if folder.is_dir()]
+    return [folder for folder in found if not _has_ended(*folder.name.rsplit("-", 1))]
+
+
+def _has_ended(host: str, pid: str) -> bool:
+    return host == this_host() and pid.isdigit() and start_of(int(pid)) == -1
+
+
 def clear_leftovers(cache: Path) -> None:
     """Remove what processes that are gone have left, and end what they had started."""
     for session in ray_sessions().glob("session_*_*"):

@@ -36,6 +36,7 @@ from ray.tune.search import Searcher
 from pipeline.errors import UserError, first_line
 from pipeline.hardware.share import Share
 from pipeline.orchestration.leftovers import ray_sessions
+from pipeline.processes import children_in_own_groups
 from pipeline.trial.job import Outcome, Progress, Rungs, TrialJob
 from pipeline.trial.process import SERVER_ENDED, Target, TrialProcess, last_output, train
 from pipeline.trial.server import trial_server
@@ -73,7 +74,8 @@ def cluster(cores: int, gpus: int, memory_gb: float) -> Iterator[str]:
     # Ray puts its own handler in its place, which ends the command at once.
     at_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        with _children_in_own_groups():
+        # Without Ray's processes, the driver may exit before its trials have saved.
+        with children_in_own_groups():
             ray.init(**({} if address else own), log_to_driver=False, logging_level=logging.ERROR)
     except SystemExit:  # by that handler
         raise KeyboardInterrupt from None
@@ -86,25 +88,6 @@ def cluster(cores: int, gpus: int, memory_gb: float) -> Iterator[str]:
         yield ray.get_runtime_context().gcs_address
     finally:
         ray.shutdown()
-
-
-@contextmanager
-def _children_in_own_groups() -> Iterator[None]:
-    """Keep a signal to the command's process group, as batch systems send it, from the processes started meanwhile.
-
-    Ray's must outlive it: without them, the driver may exit before its trials have saved.
-    """
-    global _in_own_group
-    _in_own_group = True
-    try:
-        yield
-    finally:
-        _in_own_group = False
-
-
-_in_own_group = False
-# subprocess calls this in the child if it is given a preexec_fn, as Ray does.
-os.register_at_fork(after_in_child=lambda: os.setpgid(0, 0) if _in_own_group else None)
 
 
 def require_offer(share: Share) -> None:

@@ -72,13 +72,12 @@ def write_journal(file: Path, store: str, run_id: str, unsent: deque[Entry]) -> 
         partial.write_text(json.dumps({"store": store, "run": run_id, "entries": entries}, default=_encode_image))
 
 
-def read_journal(file: Path, store: str) -> tuple[str, deque[Entry]]:
-    """Return the run and its entries; no entries if the file is of another store, or if there is none."""
+def read_journal(file: Path) -> tuple[str, str, deque[Entry]]:
+    """Return the store, the run and its entries; no entries if there is no file."""
     if not file.exists():
-        return "", deque()
+        return "", "", deque()
     found = json.loads(file.read_text(), object_hook=_decode_image)
-    entries = found["entries"] if found["store"] == store else []
-    return found["run"], deque(Entry(kind, content) for kind, content in entries)
+    return found["store"], found["run"], deque(Entry(kind, content) for kind, content in found["entries"])
 
 
 def _encode_image(image: Any) -> dict[str, str]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from analysis.records.database import SQLITE, database_file, is_missing, refused_schema
 from analysis.records.mlflow_client import Metric, MlflowClient, Param, RunTag
+from analysis.records.moved_store import follow_move
 from pipeline.errors import UserError
 from pipeline.files import remove_leftovers, replacing
 
@@ -56,7 +57,7 @@ def open_client(uri: str) -> StoreClient:
         with replacing(file) as partial_file:
             # As a URI, because MLflow writes the root into SQL as it is; a folder's name may hold a quote.
             SqlAlchemyStore(f"{SQLITE}{partial_file}", (file.parent / "mlruns").as_uri()).engine.dispose()
-    elif fault := refused_schema(uri):
+    elif fault := refused_schema(uri) or follow_move(uri):
         raise UserError(fault)
     return StoreClient(uri)
 

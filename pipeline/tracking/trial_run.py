@@ -37,7 +37,8 @@ class TrialRun:
         self.run_id = run_id
         self._store, self._file = without_password(uri), folder / JOURNAL
         self.client, run, logged = ask_through_outage(partial(_open, uri, run_id), MOST_SECONDS_AT_START, _warn)
-        waiting_run, waiting = read_journal(self._file, self._store)
+        # The store may have been moved since, which changes its address and no run.
+        _, waiting_run, waiting = read_journal(self._file)
         self._unsent: deque[Entry] = waiting if waiting_run == run_id else deque()
         # What waits in the file comes after what the store knows.
         ended = [str(entry.content["status"]) for entry in self._unsent if entry.kind == "status"]

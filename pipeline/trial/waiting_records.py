@@ -6,6 +6,7 @@ from analysis.records.address import without_password
 from pipeline.errors import UserError, first_line
 from pipeline.tracking.journal import JOURNAL, read_journal, send, write_journal
 from pipeline.tracking.outage import is_outage
+from pipeline.tracking.store import key_of_run
 from pipeline.trial.lock import TakenError, claimed
 
 
@@ -22,8 +23,9 @@ def send_waiting_records(trials: Path, uri: str) -> int:
     for file in waiting:
         try:
             with claimed(file.parent):
-                run_id, unsent = read_journal(file, store)
-                if not unsent:
+                written_for, run_id, unsent = read_journal(file)
+                # A store that was moved has another address, and the same runs.
+                if not unsent or (written_for != store and key_of_run(uri, run_id) is None):
                     continue
                 try:
                     send(StoreClient(uri), run_id, unsent)

@@ -30,15 +30,15 @@ COURSES = {
 SEEDS = (0, 1)
 
 
-def fill(folder: Path, task: str = "stripes", shift: float = 0.0, *, older: bool = False) -> str:
+def fill(folder: Path, task: str = "stripes", shift: float = 0.0, *, older: bool = False, location: str = "") -> str:
     """Write sweep 'hand_made' on a task into a store in the folder; gives its address.
 
     'internal' and 'external' have two seeds, 'both' one and a stopped one, 'never ran' a failed one and none. shift:
-    added to every score. older: as records were before settings and the default row were in them.
+    added to every score. older: as records were before settings and the default row were in them. location: of files.
     """
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     client = MlflowClient(uri)
-    experiment = client.create_experiment(task, (folder / "artifacts").as_uri())
+    experiment = client.create_experiment(task, location or (folder / "artifacts").as_uri())
     rows = []
     for row, settings in SETTINGS.items():
         keys = {str(seed): f"{task}-{row}-{seed}" for seed in SEEDS}

@@ -1,5 +1,6 @@
 """What happens to records while the store does not answer: nothing is lost, doubled, or in another order."""
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -223,9 +224,8 @@ def test_a_journal_keeps_values_and_images_exactly(tmp_path: Path) -> None:
     ]
     file = tmp_path / JOURNAL
     write_journal(file, "http://store", "run", entries)  # pyright: ignore[reportArgumentType]
-    assert read_journal(file, "http://another") == ("run", type(read_journal(file, "x")[1])())
-    run_id, found = read_journal(file, "http://store")
-    assert run_id == "run" and [entry.kind for entry in found] == ["metric", "evaluation"]
+    store, run_id, found = read_journal(file)
+    assert (store, run_id) == ("http://store", "run") and [entry.kind for entry in found] == ["metric", "evaluation"]
     assert np.isnan(found[0].content["value"])
     assert found[1].content["scores"] == {"fid": 0.1 + 0.2}
     assert np.array_equal(found[1].content["grid"], GRID)
@@ -262,3 +262,18 @@ def test_records_of_a_deleted_run_stay_and_the_line_names_them(
     with pytest.raises(UserError, match=f"{JOURNAL}.*remove the file"):
         send_waiting_records(folder.parent, uri)
     assert (folder / JOURNAL).exists()
+
+
+def test_records_that_wait_are_sent_to_the_store_that_was_moved_and_to_no_other(
+    uri: str, run_id: str, folder: Path, tmp_path: Path, template_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = TrialRun(uri, run_id, folder)
+    with away(monkeypatch):
+        run.finish({}, {})
+    (tmp_path / "other").mkdir()
+    shutil.copy(template_store, tmp_path / "other/mlflow.db")
+    assert send_waiting_records(folder.parent, f"sqlite:///{tmp_path}/other/mlflow.db") == 0
+    assert (folder / JOURNAL).exists()
+    moved = Path(uri.removeprefix("sqlite:///")).rename(tmp_path / "moved.db")
+    assert send_waiting_records(folder.parent, f"sqlite:///{moved}") == 1
+    assert MlflowClient(f"sqlite:///{moved}").get_run(run_id).info.status == "FINISHED"
