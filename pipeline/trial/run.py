@@ -18,6 +18,7 @@ from pipeline.hardware.device import resolve_device, use_threads
 from pipeline.hardware.memory import is_out_of_memory, keep_freed_memory, limit_cuda
 from pipeline.metrics.evaluator import Evaluator
 from pipeline.metrics.names import metric_names
+from pipeline.tracking.also import Also, Start
 from pipeline.tracking.trial_run import TrialRun
 from pipeline.training.background_writer import Writer
 from pipeline.training.checkpoint import Checkpoints, is_storage_fault
@@ -89,17 +90,18 @@ def _record(error: Exception, run: TrialRun, job: TrialJob) -> None:
 def _train(job: TrialJob, run: TrialRun, asked_to_stop: Callable[[], bool]) -> Iterator[Progress]:
     """Train and record. Yield every `log_every_steps` steps and at the end of each epoch."""
     training = _Training(job, run, asked_to_stop)
-    with training.writer:
-        for step in training.steps():
-            scores = training.evaluate_if_due(step)
-            training.log(step, scores)
-            training.save_if_due(step)
-            yield training.progress(step, scores)
-            if training.stopping:
-                break
-    if training.state.step < training.total:
-        raise InterruptedTrialError(f"Saved at step {training.state.step} of {training.total}.")
-    training.finish()
+    with training.also:
+        with training.writer:
+            for step in training.steps():
+                scores = training.evaluate_if_due(step)
+                training.log(step, scores)
+                training.save_if_due(step)
+                yield training.progress(step, scores)
+                if training.stopping:
+                    break
+        if training.state.step < training.total:
+            raise InterruptedTrialError(f"Saved at step {training.state.step} of {training.total}.")
+        training.finish()
 
 
 class _Training:
@@ -130,6 +132,8 @@ class _Training:
         # Since the last call of `log`.
         self.unlogged: list[StepReport] = []
         self.asked_to_stop, self.stopping = asked_to_stop, False
+        start = Start(Path(job.checkpoint).parent, job.key, run.name, self.first_step)
+        self.also = Also(self.config, start, lambda why: run.tag({Tag.ALSO_FAILED: why}))
 
     def steps(self) -> Iterator[int]:
         """Train to the end. Yield every `log_every_steps` steps, at the end of each epoch, and when asked to stop."""
@@ -157,13 +161,14 @@ class _Training:
             self.writer.write(partial(self.run.tag, {Tag.COLLAPSED: str(epoch)}))
         made_with = {"step": step, "epoch": epoch, **evaluation.provenance, **self.tags}
         self.writer.write(partial(self.run.log_evaluation, step, evaluation.scores, made_with, evaluation.grid))
+        self.writer.write(partial(self.also.show, step, evaluation.grid))
         return evaluation.scores
 
     def log(self, step: int, scores: dict[str, float]) -> None:
         """Log the losses since the last call, and the scores."""
         losses = self.writer.snapshot(loss_history(self.unlogged))
         self.unlogged.clear()
-        self.writer.write(partial(log_step, self.run, step, losses, scores))
+        self.writer.write(partial(log_step, self.run, self.also, step, losses, scores))
         if scores:
             # A search may stop the trial because of this score. The run must hold the score by then.
             self.writer.write(self.run.flush).result()
@@ -174,6 +179,7 @@ class _Training:
         if self.checkpoints.due(self._epochs_done(step), epoch_ends=self._epoch_ends(step), last=last):
             # A checkpoint ahead of its MLflow run would not be used.
             self.writer.write(self.run.flush)
+            self.writer.write(self.also.flush)
             meter = self.meter.state_dict()
             self.checkpoints.save(checkpoint_content(self.config, self.state, self.evaluations, meter))
 
@@ -198,6 +204,7 @@ class _Training:
             source = self.evaluator.score_source()
         costs, per_epoch = self.meter.costs(len(self.evaluations)), self.batches.steps_per_epoch
         values = final_values(self.evaluations, source, costs, self.metric, per_epoch)
+        self.also.finish(values)
         self.run.finish(values, {**self.tags, **self.evaluator.provenance(len(self.evaluator.test_a))})
 
     def _epochs_done(self, step: int) -> int:
