@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from analysis.records.address import split_password
+from analysis.records.address import NOTIFY_ADDRESS, split_password
 from pipeline.errors import UserError, brief, nearest
 
 RUN = "key of a trial, id of its MLflow run, or path of a checkpoint"
@@ -35,35 +35,38 @@ COMMANDS = {
     "bench": "Measure what a part of the work costs on this machine.",
     "docs": "Write the generated tables of README.md and docs/performance.md from docs/results/.",
 }
-TRACKING = "tracking.uri="
+TRACKING, NOTIFY = "tracking.uri=", "notify="
 WITHOUT_OVERRIDES = ("clean", "tables", "compare", "data", "bench", "docs")
 # Of a number in an option, whatever it counts.
 MOST = 1_000_000
 # What the overrides of a command can say besides settings.
 ALSO = {
-    "sweep": "; retry=failed also trains failed trials",
-    "plan": "; retry=failed also plans failed trials",
+    "sweep": "; retry=failed also trains failed trials; notify=ADDRESS tells of failures and the end",
+    "plan": "; retry=failed also plans failed trials; notify=ADDRESS is only checked",
     "train": "; seed=1 sets the seed (0)",
     "evaluate": "; compare=pytorch-fid or clean-fid adds its FID; resize=yes resizes the images of a folder",
 }
 
 
 def hide_password(arguments: Sequence[str]) -> tuple[list[str], Mapping[str, str]]:
-    """Take the password of the MLflow store out of the arguments and of MLFLOW_TRACKING_URI.
+    """Take the password of the MLflow store, and the address of notify=, out of the arguments and MLFLOW_TRACKING_URI.
 
-    Returns the arguments without it, and the variables from which this process and its children get it. What does not
-    know the password cannot write it into a record or a message.
+    Returns the arguments without them, and the variables from which this process and its children get them. What does
+    not know a password cannot write it into a record or a message.
     """
-    hidden, shown, password = list(arguments), "", {}
+    hidden, shown, password, told = list(arguments), "", {}, {}
     for number, text in enumerate(arguments):
         if text.startswith(TRACKING):
             address = text.removeprefix(TRACKING).strip("'\"")
             shown, password = split_password(address)
             hidden[number] = text.replace(address, shown)
+        elif text.startswith(NOTIFY):
+            told = {NOTIFY_ADDRESS: text.removeprefix(NOTIFY).strip("'\"")}
+            hidden[number] = f"{NOTIFY}hidden"
     address, of_variable = split_password(os.environ.get("MLFLOW_TRACKING_URI", ""))
     # The password of one store is not for another.
     password = password or (of_variable if shown in ("", address) else {})
-    return hidden, {**({"MLFLOW_TRACKING_URI": address} if of_variable else {}), **password}
+    return hidden, {**({"MLFLOW_TRACKING_URI": address} if of_variable else {}), **password, **told}
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -26,7 +26,10 @@ ONLY_IN = {
     ),
     "sqlalchemy": ("analysis/records/database.py",),
     "alembic": ("analysis/records/database.py",),
-    "requests": ("pipeline/data/download.py",),
+    "requests": ("pipeline/data/download.py", "pipeline/notify/webhook.py"),
+    "apprise": ("pipeline/notify/apprise_service.py",),
+    "tensorboard": ("pipeline/tracking/tensorboard_events.py",),
+    "wandb": ("pipeline/tracking/wandb_run.py",),
     "torch_fidelity": ("pipeline/metrics/",),
     "pytorch_fid": ("pipeline/metrics/other_fid.py",),
     "efficientnet_lite_pytorch": ("pipeline/metrics/extra/efficientnet.py",),
@@ -70,8 +73,9 @@ def test_analysis_imports_no_torch() -> None:
         assert "torch" not in roots(file), file
 
 
-def test_a_trial_imports_without_ray_and_hydra() -> None:
-    blocked = "import sys; sys.modules.update(dict.fromkeys(['ray', 'hydra', 'omegaconf']));"
+def test_a_trial_imports_without_ray_and_hydra_and_without_trackers_beside_mlflow() -> None:
+    systems = ["ray", "hydra", "omegaconf", "wandb", "tensorboard", "torch.utils.tensorboard", "apprise"]
+    blocked = f"import sys; sys.modules.update(dict.fromkeys({systems}));"
     subprocess.run([sys.executable, "-c", f"{blocked} import pipeline.trial.run"], cwd=ROOT, check=True)
 
 

@@ -7,6 +7,8 @@ from urllib.parse import unquote, urlsplit
 
 # The variable for the whole address of a store whose password MLflow cannot take from a variable of its own.
 WHOLE_ADDRESS = "CUT_ABLATION_STORE"
+# The variable for the address to which a sweep tells its events. Whoever knows the address can write there.
+NOTIFY_ADDRESS = "CUT_ABLATION_NOTIFY"
 USER, PASSWORD, TOKEN = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"
 # 'me:password@' behind '://'. Some libraries accept passwords with '/', but 'host:5000/' is a port and a path.
 _LOGIN = re.compile(r"(?<=://)(?:[^\s/?#]*|[^\s/@:]+:(?!\d+[/?#])\S*)@")

@@ -27,6 +27,7 @@ class Tag:
     ERROR, STOPPED = "error", "stopped"
     COLLAPSED = "collapsed"  # the last epoch after which all translations were alike
     LOSSES = "losses"  # how often a sweep has lost the trial and let it go on
+    ALSO_FAILED = "also_failed"  # why a system of tracking.also did not get all values
     OUT_OF_MEMORY_GB = "out_of_memory_gb"
     COMMIT, RESULT_VERSION, DATA_FINGERPRINT = "commit", "result_version", "data_fingerprint"
     TRAIN_A, TRAIN_B = "train_images_a", "train_images_b"

@@ -81,6 +81,22 @@ def main_score(values: pd.DataFrame) -> str | None:
     return next((frechet for frechet, _ in DISTANCES if last_metric(frechet) in values), None)
 
 
+def best_row(record: SweepRecord) -> tuple[str, str, Estimate] | None:
+    """Return the row with the lowest mean distance at the end of training, the distance, and its estimate.
+
+    None if no trial has a distance. Rows whose scores were measured differently are left out.
+    """
+    values = values_of(record)
+    if (score := main_score(values)) is None:
+        return None
+    otherwise = rows_scored_differently(record)
+    found = {row: line for row, line in summary(values, last_metric(score)).items() if line.n and row not in otherwise}
+    if not found:
+        return None
+    row = min(found, key=lambda name: found[name].mean)
+    return row, score, found[row]
+
+
 def content_scores(values: pd.DataFrame) -> list[str]:
     """Return the recorded scores of what translations keep of the truth or of their input, such as 'object_iou'."""
     return [score for score in CONTENT_SCORES if last_metric(score) in values]

@@ -19,6 +19,7 @@ from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, PROCESS_ALLOWANCE_GB
 from pipeline.hardware.device import Machine
 from pipeline.hardware.mps import expects_mps
 from pipeline.hardware.share import Share
+from pipeline.notify.channel import notify_channel
 from pipeline.orchestration.forecast import Prediction, predict_seconds, wall_seconds
 from pipeline.orchestration.planner import Plan, PlannedTrial, plan_sweep
 from pipeline.orchestration.registration import recorded_so_far
@@ -48,6 +49,7 @@ class Entry:
 
 def plan(name: str, overrides: list[str], *, as_json: bool, verbose: bool = False) -> int:
     """Print every trial and what is done already; train nothing."""
+    _, overrides = notify_channel(overrides)
     retry_failed, overrides = retries_failed(overrides)
     planned = plan_sweep(load_sweep(name), overrides, without_data=True)
     to_train = planned.to_train(retry_failed=retry_failed)

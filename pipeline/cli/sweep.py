@@ -2,9 +2,9 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -12,13 +12,17 @@ from typing import NoReturn
 from rich.console import Console
 
 from analysis.records.address import without_password
-from analysis.records.names import last_metric
+from analysis.records.names import last_metric, score_label
 from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.config.trial_key import keyed_fields
+from pipeline.errors import first_line
 from pipeline.hardware.device import describe_devices
 from pipeline.hardware.mps import mps_for_packed_trials
 from pipeline.metrics.names import further_scores
+from pipeline.notify.channel import Channel, notify_channel
+from pipeline.notify.news import News
 from pipeline.orchestration.leftovers import clear_leftovers
+from pipeline.orchestration.live_table import open_log
 from pipeline.orchestration.planner import Plan, plan_sweep, with_records
 from pipeline.orchestration.registration import make_manifest, register_trials
 from pipeline.orchestration.requirements import Requirement, check_readiness, estimate_requirements
@@ -35,28 +39,73 @@ LOCAL_UI = "http://127.0.0.1:5000"
 def sweep(name: str, overrides: list[str], *, quiet: bool) -> int:
     """Train what is not trained yet, then write the tables."""
     console = Console(quiet=quiet)
+    channel, overrides = notify_channel(overrides)
     retry_failed, overrides = retries_failed(overrides)
     loaded = load_sweep(name)
     console.print(f"{loaded.name}: planning. Images that are not in the cache yet are prepared.", highlight=False)
     plan = plan_sweep(loaded, overrides)
-    clear_leftovers(Path(plan.config.paths.cache))
-    if send_waiting_records(Path(plan.config.paths.trials), plan.tracker.uri):
-        plan = with_records(plan, plan.tracker.find_trials())
-    if plan.to_train(retry_failed=retry_failed) or plan.samples_to_draw:
-        with trial_server() as server:
-            console.print(describe_devices(plan.machine, plan.config.compute), highlight=False, soft_wrap=True)
-            check_readiness(plan)
-            plan = _train(plan, console, server, retry_failed=retry_failed)
-    else:
-        register_trials(plan)
-        counts = Counter(planned.state for planned in plan.trials)
-        console.print(f"{plan.sweep.name}: nothing to train ({', '.join(f'{n} {s}' for s, n in counts.items())})")
-    _write_results(plan, console)
-    print_missing_scores(plan)
-    return _print_unfinished(plan)
+    with _telling(channel, plan) as news:
+        clear_leftovers(Path(plan.config.paths.cache))
+        if send_waiting_records(Path(plan.config.paths.trials), plan.tracker.uri):
+            plan = with_records(plan, plan.tracker.find_trials())
+        if plan.to_train(retry_failed=retry_failed) or plan.samples_to_draw:
+            with trial_server() as server:
+                console.print(describe_devices(plan.machine, plan.config.compute), highlight=False, soft_wrap=True)
+                check_readiness(plan)
+                plan = _train(plan, console, server, news, retry_failed=retry_failed)
+        else:
+            register_trials(plan)
+            console.print(f"{plan.sweep.name}: nothing to train ({_counts(plan)})")
+        _write_results(plan, console)
+        print_missing_scores(plan)
+        code = _print_unfinished(plan)
+        _tell_end(plan, news)
+    return code
 
 
-def _train(plan: Plan, console: Console, server: str, *, retry_failed: bool) -> Plan:
+def _counts(plan: Plan) -> str:
+    return ", ".join(f"{n} {state}" for state, n in Counter(planned.state for planned in plan.trials).items())
+
+
+@contextmanager
+def _telling(channel: Channel | None, plan: Plan) -> Iterator[News]:
+    """Tell the sweep's events to the channel during the body, also that it ends by an error.
+
+    What could not be delivered is said in a line at the end, and in the log.
+    """
+    news = News(channel, plan.sweep.name, plan.task)
+    try:
+        yield news
+    except BaseException as error:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        what = "it was interrupted." if interrupted else f"it stopped: {first_line(error)}"
+        news.ended(f"The sweep has not ended: {what} The same command resumes it.", {"reason": what})
+        raise
+    finally:
+        if undelivered := news.close():
+            print(undelivered, file=sys.stderr)
+            open_log(plan.log_file).info(undelivered)
+
+
+def _tell_end(plan: Plan, news: News) -> None:
+    if not news.wanted:
+        return
+    from analysis.records.mlflow_reader import read_sweep
+    from analysis.statistics.estimates import best_row
+
+    states = Counter(planned.state for planned in plan.trials)
+    report = (Path(plan.config.paths.results) / plan.sweep.name / plan.task / "index.html").absolute()
+    fields = {"trials": len(plan.trials), "done": states["done"], "failed": states["failed"], "report": str(report)}
+    found = best_row(read_sweep(plan.tracker.uri, plan.sweep.name, plan.task))
+    best = ""
+    if found:
+        row, score, estimate = found
+        fields |= {"best_row": row, "score": score, "mean": estimate.mean, "seeds": estimate.n}
+        best = f" Lowest {score_label(score)}: {row}, {estimate.mean:.4g} (seeds: {estimate.n})."
+    news.ended(f"The sweep has ended: {_counts(plan)}.{best} Report: {report}.", fields)
+
+
+def _train(plan: Plan, console: Console, server: str, news: News, *, retry_failed: bool) -> Plan:
     """Train all that is left under Ray; return the plan as it is then."""
     # Ray, which takes a second to import
     from pipeline.orchestration.ray_guard import guarded
@@ -79,7 +128,7 @@ def _train(plan: Plan, console: Console, server: str, *, retry_failed: bool) -> 
             for share in {requirement.share for requirement in requirements}:
                 require_offer(share)
             with at_first_signal(partial(_save_and_end, server)):
-                return run_trials(plan, requirements, console, server, retry_failed=retry_failed)
+                return run_trials(plan, requirements, console, server, news, retry_failed=retry_failed)
 
 
 def _save_and_end(server: str) -> NoReturn:

@@ -195,9 +195,13 @@ class ComputeConfig:
 
 @dataclass(frozen=True)
 class TrackingConfig:
-    """The MLflow store. The default is MLFLOW_TRACKING_URI, else a SQLite file in the project's folder."""
+    """The MLflow store. The default is MLFLOW_TRACKING_URI, else a SQLite file in the project's folder.
+
+    also: other systems that get losses, scores and images too (`pipeline.tracking.also`).
+    """
 
     uri: str = ""
+    also: tuple[Literal["tensorboard", "wandb"], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.notify.news import NOBODY, News
 from pipeline.orchestration.forecast import wall_seconds
 from pipeline.trial.job import Outcome, Progress
 
@@ -67,13 +68,23 @@ class Line:
 
 
 class LiveView:
-    """Listens to the trials' events, by key. metric: the name of the score's column. slots: how many run at once."""
+    """Listens to the trials' events, by key. metric: the name of the score's column. slots: how many run at once.
+
+    news: whom to tell of failures elsewhere.
+    """
 
     def __init__(
-        self, title: str, metric: str, lines: dict[str, Line], slots: int, console: Console, log: logging.Logger
+        self,
+        title: str,
+        metric: str,
+        lines: dict[str, Line],
+        slots: int,
+        console: Console,
+        log: logging.Logger,
+        news: News = NOBODY,
     ) -> None:
         self.title, self.metric, self.lines, self.slots = title, metric, lines, slots
-        self.console, self.log = console, log
+        self.console, self.log, self.news = console, log, news
         self.started = time.monotonic()
         self._silent_since: float | None = None
         self._plain_due = self.started + PLAIN_LINE_SECONDS
@@ -107,6 +118,7 @@ class LiveView:
         if progress.scored_now:
             self.log.info("%s, seed %d: %s", line.row, line.seed, self._position(progress))
         line.progress, line.reported = progress, time.monotonic()
+        self.news.store_silent(self._silent_seconds())
         if not self.console.is_terminal and time.monotonic() >= self._plain_due:
             self._plain_due = time.monotonic() + PLAIN_LINE_SECONDS
             parts = [
@@ -125,10 +137,12 @@ class LiveView:
         score = f", {self._position(line.progress)}" if line.progress else ""
         state = RUNS_AGAIN[outcome.ending] if again else line.state
         self._say(line, f"{state}{score}{f': {outcome.reason}' if outcome.reason else ''}")
+        self.news.trial_ended(line.row, line.seed, outcome, again=again)
 
     def store_is_silent(self, seconds: float) -> None:
         """The tracking store has not answered this process for so long; 0: it answers again."""
         self._silent_since = time.monotonic() - seconds if seconds else None
+        self.news.store_silent(self._silent_seconds())
         text = f"The tracking store {f'has not answered for {clock(seconds)}' if seconds else 'answers again'}"
         self.log.info(text)
         if not self.console.is_terminal:

@@ -65,6 +65,11 @@ class Plan:
         return self.config.data.name
 
     @property
+    def log_file(self) -> Path:
+        """The file with a line for every event of the sweep."""
+        return Path(self.config.paths.logs) / f"{self.sweep.name}-{self.task}.log"
+
+    @property
     def metric(self) -> str:
         """The distance by which rows are compared, such as 'fid'."""
         return metric_names(self.config.metric.extractor)[0]

@@ -12,6 +12,7 @@ from pipeline.hardware.timing_conditions import execution_name
 from pipeline.metrics.names import has_weights
 from pipeline.orchestration.forecast import Prediction, predict_memory
 from pipeline.orchestration.planner import Plan, checkpoint_path
+from pipeline.tracking.also import require_writers
 from pipeline.tracking.store import TrialRecord
 from pipeline.training.execution import resolve_execution
 from pipeline.training.step_cost import StepCost, step_cost
@@ -52,7 +53,7 @@ def estimate_requirements(plan: Plan) -> list[Requirement]:
 
 
 def check_readiness(plan: Plan) -> None:
-    """Raise UserError if CUDA has a fault, a folder of a sweep on CUDA cannot be used, or a metric lacks a network.
+    """Raise UserError if CUDA has a fault, a folder of a sweep on CUDA cannot be used, or something is not installed.
 
     A sweep on the CPU does not check the machine, so that it loses no time.
     """
@@ -67,6 +68,7 @@ def check_readiness(plan: Plan) -> None:
         for check in folder_checks(config, len(new) + samples):
             if check.status == "fault":
                 raise UserError(str(check).rstrip("."))
+    require_writers(plan.config.tracking.also)
     metric = plan.config.metric
     if has_weights(metric.extractor) or metric.also or metric.segmentation:
         from pipeline.metrics.extra_metrics import require_networks  # torch-fidelity, which takes a second to import

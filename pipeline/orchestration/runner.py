@@ -13,6 +13,7 @@ from analysis.records.names import Tag
 from analysis.records.schema import RecordsError
 from analysis.tables.write import write_tables
 from pipeline.errors import UserError
+from pipeline.notify.news import News
 from pipeline.orchestration.job_queue import JobQueue
 from pipeline.orchestration.leftovers import tune_storage
 from pipeline.orchestration.live_table import Line, LiveView, open_log
@@ -34,7 +35,7 @@ MOST_OUTAGE_SECONDS = 3600.0
 
 
 def run_trials(
-    plan: Plan, requirements: Sequence[Requirement], console: Console, server: str, *, retry_failed: bool
+    plan: Plan, requirements: Sequence[Requirement], console: Console, server: str, news: News, *, retry_failed: bool
 ) -> Plan:
     """Train until nothing is left that can be trained now; return the plan as it is then."""
     jobs = register_trials(plan, requirements, retry_failed=retry_failed)
@@ -43,8 +44,8 @@ def run_trials(
         for planned, requirement in zip(plan.trials, requirements, strict=True)
     }
     slots = max((job.share.slots for job in jobs), default=requirements[0].share.slots)
-    log = open_log(Path(plan.config.paths.logs) / f"{plan.sweep.name}-{plan.task}.log")
-    view = LiveView(f"{plan.sweep.name} on {plan.task}", plan.metric, lines, slots, console, log)
+    log = open_log(plan.log_file)
+    view = LiveView(f"{plan.sweep.name} on {plan.task}", plan.metric, lines, slots, console, log, news)
     storage = tune_storage(Path(plan.config.paths.cache))
     jobs_left = SweepJobs(plan, jobs, view)
     with ThreadPoolExecutor(max_workers=1) as background:

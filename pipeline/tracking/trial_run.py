@@ -40,6 +40,7 @@ class TrialRun:
         # The store may have been moved since, which changes its address and no run.
         _, waiting_run, waiting = read_journal(self._file)
         self._unsent: deque[Entry] = waiting if waiting_run == run_id else deque()
+        self.name = run.info.run_name or run_id
         # What waits in the file comes after what the store knows.
         ended = [str(entry.content["status"]) for entry in self._unsent if entry.kind == "status"]
         self.status = ended[-1] if ended else run.info.status

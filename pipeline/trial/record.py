@@ -20,13 +20,14 @@ from pipeline.errors import UserError
 from pipeline.hardware.device import device_name, resolve_device
 from pipeline.hardware.mps import mps_runs
 from pipeline.hardware.timing_conditions import execution_name, precision_name, timed_name
+from pipeline.tracking.also import Also
 from pipeline.tracking.trial_run import TrialRun
 from pipeline.training.execution import resolve_execution
 from pipeline.trial.job import TrialJob
 
 
 def log_step(
-    run: TrialRun, step: int, losses: Callable[[], Mapping[str, Tensor]], scores: Mapping[str, float]
+    run: TrialRun, also: Also, step: int, losses: Callable[[], Mapping[str, Tensor]], scores: Mapping[str, float]
 ) -> dict[str, float]:
     """Write the mean losses since the last call, and the scores of an evaluation. Return the losses.
 
@@ -40,7 +41,9 @@ def log_step(
                 "weight of the loss."
             )
     values = {train_metric(name): loss for name, loss in means.items()}
-    run.log(step, values | {eval_metric(name): score for name, score in scores.items()})
+    values |= {eval_metric(name): score for name, score in scores.items()}
+    run.log(step, values)
+    also.log(step, values)
     return means
 
 

@@ -19,6 +19,7 @@ from pipeline.hardware.device import resolve_device, use_threads
 from pipeline.hardware.memory import is_out_of_memory, keep_freed_memory, limit_cuda
 from pipeline.metrics.evaluator import Evaluator
 from pipeline.metrics.names import metric_names
+from pipeline.tracking.also import Also, Start
 from pipeline.tracking.trial_run import TrialRun
 from pipeline.training.background_writer import Writer
 from pipeline.training.checkpoint import Checkpoints, is_storage_fault
@@ -90,17 +91,18 @@ def _record(error: Exception, run: TrialRun, job: TrialJob) -> None:
 def _train(job: TrialJob, run: TrialRun, asked_to_stop: Callable[[], bool]) -> Iterator[Progress]:
     """Train and record. Yield every `log_every_steps` steps and at the end of each epoch."""
     training = _Training(job, run, asked_to_stop)
-    with training.writer:
-        for step in training.steps():
-            scores = training.evaluate_if_due(step)
-            training.log(step, scores)
-            training.save_if_due(step)
-            yield training.progress(step, scores)
-            if training.stopping:
-                break
-    if training.state.step < training.total:
-        raise InterruptedTrialError(f"Saved at step {training.state.step} of {training.total}.")
-    training.finish()
+    with training.also:
+        with training.writer:
+            for step in training.steps():
+                scores = training.evaluate_if_due(step)
+                training.log(step, scores)
+                training.save_if_due(step)
+                yield training.progress(step, scores)
+                if training.stopping:
+                    break
+        if training.state.step < training.total:
+            raise InterruptedTrialError(f"Saved at step {training.state.step} of {training.total}.")
+        training.finish()
 
 
 class _Training:
@@ -136,6 +138,8 @@ class _Training:
         # Of the last call.
         self.losses: dict[str, float] = {}
         self.asked_to_stop, self.stopping = asked_to_stop, False
+        start = Start(Path(job.checkpoint).parent, job.key, run.name, self.first_step)
+        self.also = Also(self.config, start, lambda why: run.tag({Tag.ALSO_FAILED: why}))
 
     def steps(self) -> Iterator[int]:
         """Train to the end. Yield every `log_every_steps` steps, at the end of each epoch, and when asked to stop."""
@@ -163,6 +167,7 @@ class _Training:
             self.writer.write(partial(self.run.tag, {Tag.COLLAPSED: str(epoch)}))
         made_with = {"step": step, "epoch": epoch, **evaluation.provenance, **self.tags}
         self.writer.write(partial(self.run.log_evaluation, step, evaluation.scores, made_with, evaluation.grid))
+        self.writer.write(partial(self.also.show, step, evaluation.grid))
         return evaluation.scores
 
     def log(self, step: int, scores: dict[str, float]) -> None:
@@ -180,6 +185,7 @@ class _Training:
         if self.checkpoints.due(self._epochs_done(step), epoch_ends=self._epoch_ends(step), last=last):
             # A checkpoint ahead of its MLflow run would not be used.
             self.writer.write(self.run.flush)
+            self.writer.write(self.also.flush)
             meter = self.meter.state_dict()
             self.checkpoints.save(checkpoint_content(self.config, self.state, self.evaluations, meter))
 
@@ -206,10 +212,11 @@ class _Training:
             source = self.evaluator.score_source()
         costs, per_epoch = self.meter.costs(len(self.evaluations)), self.batches.steps_per_epoch
         values = final_values(self.evaluations, source, costs, self.metric, per_epoch)
+        self.also.finish(values)
         self.run.finish(values, {**self.tags, **self.evaluator.provenance(len(self.evaluator.test_a))})
 
     def _log(self, step: int, losses: Callable[[], Mapping[str, Tensor]], scores: dict[str, float]) -> None:
-        self.losses = log_step(self.run, step, losses, scores)
+        self.losses = log_step(self.run, self.also, step, losses, scores)
 
     def _epochs_done(self, step: int) -> int:
         return step // self.batches.steps_per_epoch

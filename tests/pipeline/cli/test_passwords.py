@@ -1,4 +1,4 @@
-"""The password in the address of a store reaches the store, and nothing else."""
+"""The password in the address of a store, or of a message, reaches its server and nothing else."""
 
 import base64
 import http.server
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hook_server import hook_server
 from mini_sweep import SWEEP
 from store_server import store_server
 
@@ -134,11 +135,16 @@ def test_no_file_that_a_sweep_writes_holds_the_password(tmp_path: Path) -> None:
         assert done.returncode == 0, printed[-1]
 
     # A short path, for Ray's sockets.
-    with tempfile.TemporaryDirectory(prefix="p") as temporary, store_server(tmp_path / "store") as port:
+    with (
+        tempfile.TemporaryDirectory(prefix="p") as temporary,
+        store_server(tmp_path / "store") as port,
+        hook_server(500) as hook,
+    ):
         folders = {"TMPDIR": temporary, "RAY_TMPDIR": temporary, "HOME": str(tmp_path / "home")}
         address = f"http://me:{SECRET}@127.0.0.1:{port}"
         run("plan", "mini.yaml", "--json", f"tracking.uri={address}")
-        run("sweep", "mini.yaml", f"tracking.uri={address}")
+        notify = f"notify=http://me:{SECRET}@127.0.0.1:{hook.port}/{SECRET}"
+        run("sweep", "mini.yaml", f"tracking.uri={address}", notify, "tracking.also=[tensorboard,wandb]")
         run("status", "mini", MLFLOW_TRACKING_URI=address)
         run("tables", "mini", MLFLOW_TRACKING_URI=address)
         run("doctor", f"tracking.uri={address}")
@@ -156,5 +162,12 @@ def test_no_file_that_a_sweep_writes_holds_the_password(tmp_path: Path) -> None:
     # The search would have found it: these hold the address.
     holding = {file.name for file, found in content.items() if f"127.0.0.1:{port}".encode() in found}
     assert {"index.html", "sweep.json"} <= holding
+    # What the server did not take is named once, here and in the log, by its host.
+    (ended,) = hook.got
+    assert (ended["event"], ended["done"], ended["failed"], ended["best_row"]) == ("ended", 1, 0, "CUT")
+    assert Path(ended["report"]).is_file() and hook.paths == [f"/{SECRET}"]
+    said = f"1 of 1 messages could not be delivered to http://127.0.0.1:{hook.port} (answered with status 500)."
+    assert printed[1].count(said) == 1
+    assert (tmp_path / "here/logs/mini-stripes.log").read_text().count(said) == 1
     assert "mlflow.db" in {file.name for file in files}
     assert any(file.is_relative_to(temporary) for file in files), "Ray wrote its session elsewhere"
