@@ -42,9 +42,9 @@ def write_results(uri: str, sweep: str, task: str, results: Path, price_per_hour
     record = read_sweep(uri, sweep, task)
     record = replace(record, price_per_hour=price_per_hour or record.price_per_hour)
     paper = load_paper()
-    made, summary = table(record, paper), summary_sentences(record, paper)
     score = main_score(values_of(record)) or DISTANCES[0][0]
     course = read_course(uri, record, score)
+    made, summary = table(record, paper), summary_sentences(record, course, paper)
     qualitative = compare_outputs(record, read_grids(uri, pictured(record, MOST_PICTURED)))
     folder, tables = results / sweep / task, tables_of(record, made)
     write_files(folder, {**tables, **to_csv(record, course)})
