@@ -15,13 +15,15 @@ import mlflow
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils import get_results_from_paginated_fn
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
 from analysis.records.address import with_password
 from analysis.records.names import Tag
 
 __all__ = [
+    "MLFLOW_RUN_NAME",
     "MLFLOW_RUN_NOTE",
+    "Experiment",
     "Metric",
     "MlflowClient",
     "MlflowException",

@@ -19,6 +19,7 @@ from PIL import Image
 from analysis.records.address import without_password
 from analysis.records.database import is_missing, refused_schema
 from analysis.records.mlflow_client import (
+    Experiment,
     MlflowClient,
     Run,
     run_by_key,
@@ -112,6 +113,12 @@ def recorded_tasks(uri: str, sweep: str) -> list[str]:
             f"Run it first: just sweep {sweep}"
         )
     return sorted(tasks)
+
+
+def recorded_experiments(uri: str) -> list[Experiment]:
+    """Return all experiments of a store. Raises RecordsError if there is no readable store."""
+    with _readable(uri):
+        return search_experiments(_open(uri))
 
 
 def read_course(uri: str, record: SweepRecord, score: str) -> pd.DataFrame:

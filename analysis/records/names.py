@@ -44,6 +44,8 @@ class Tag:
 # Filters of MLflow's search. Runs of other projects in the same store may have a tag 'kind' too.
 IS_TRIAL = f"tags.{Tag.KIND} = 'trial' and tags.{Tag.TRIAL_KEY} LIKE '%'"
 IS_SWEEP = f"tags.{Tag.KIND} = 'sweep' and tags.{Tag.SWEEP} LIKE '%'"
+# The sweep and row of a trial of `just train`.
+SINGLE = "single"
 # The names of sweeps and tasks, which are names of folders too.
 PLAIN_NAME = r"\w[\w .+-]*"
 

@@ -9,6 +9,7 @@ import pandas as pd
 from analysis.records.names import (
     MEMORY_METRICS,
     SECONDS_PER_ITERATION,
+    SINGLE,
     last_metric,
     metric_of,
     score_label,
@@ -30,8 +31,6 @@ from analysis.tables.sentences import (
 )
 from analysis.tables.table import SAMPLE
 
-# What `just train` records its trial as.
-SINGLE = "single"
 FEWEST_SEEDS = 3
 
 MEMORY_WORDING = Wording(

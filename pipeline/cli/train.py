@@ -2,6 +2,7 @@
 
 import threading
 
+from analysis.records.names import SINGLE
 from pipeline.cli.sweep import print_missing_scores
 from pipeline.config.compose import take_options
 from pipeline.config.sweep_file import Row, Sweep
@@ -19,7 +20,7 @@ def train(overrides: list[str]) -> int:
     seed = values.get("seed", 0)
     if type(seed) is not int:
         raise UserError(f"command line: seed is {seed!r}. It must be a whole number, as in seed=1.")
-    plan = plan_sweep(Sweep("single", "One trial by itself.", (seed,), (Row("single", {}),)), rest)
+    plan = plan_sweep(Sweep(SINGLE, "One trial by itself.", (seed,), (Row(SINGLE, {}),)), rest)
     # Retry also a trial that has failed: the user asks for this one.
     if not plan.to_train(retry_failed=True):
         register_trials(plan)

@@ -140,3 +140,17 @@ def test_a_plan_says_how_many_seeds_would_tell_recorded_rows_apart(
     assert "Seeds needed" not in capsys.readouterr().out
     assert pipeline(["plan", "mine", *overrides]) == 0
     assert "FD (small-conv): “CycleGAN” 7 / 18 (difference +2.00, spread 1.41, 2 seeds)." in capsys.readouterr().out
+
+
+def test_runs_of_one_row_and_seed_with_other_settings_have_names_of_their_own(
+    project: Path, tiny_overrides: tuple[str, ...]
+) -> None:
+    register(project, tiny_overrides)
+    register(project, (*tiny_overrides, "train.learning_rate=0.0003"))
+    client = MlflowClient(f"sqlite:///{(project / 'mlflow.db').absolute()}")
+    experiment = client.get_experiment_by_name("stripes")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")
+    names = sorted(str(run.info.run_name) for run in runs)
+    assert len(set(names)) == len(names) == 4
+    assert all(other.startswith(f"{first}, ") for first, other in zip(names[::2], names[1::2], strict=True))
