@@ -64,15 +64,11 @@ tables *arguments: _setup
 compare *arguments: _setup
     @{{ python }} -m pipeline compare "$@"
 
-# serve MLflow's UI on 127.0.0.1
+# serve MLflow's UI, and show each sweep's view
 [group: 'sweeps']
 [no-exit-message]
-ui port="5000": _setup
-    @case "$1" in *[!0-9]* | "") echo "error: the port is no number. Write it as in: just ui 5000" >&2; exit 2 ;; esac
-    @case "$MLFLOW_TRACKING_URI" in http*) echo "The records are on the server of MLFLOW_TRACKING_URI. Open its address." && exit 1 ;; esac
-    @echo "http://127.0.0.1:{{ port }} (stop with Ctrl-C)"
-    @MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
-        MLFLOW_BACKEND_STORE_URI="$MLFLOW_TRACKING_URI" {{ python }} -m mlflow server --host 127.0.0.1 --port {{ port }} --workers 1
+ui *arguments: _setup
+    @{{ python }} -m pipeline ui "$@"
 
 # download a data set, or make it from your copy
 [group: 'machine and data']

@@ -123,6 +123,10 @@ def run(given: argparse.Namespace) -> int:
             from analysis.cli.compare import compare
 
             return compare(given.one, given.other, given.other_store)
+        case "ui":
+            from pipeline.cli.ui import ui
+
+            return ui(given.name, given.port)
         case "data":
             from pipeline.cli.data import data
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "promote": "Write a sweep file with the best samples of a search.",
     "tables": "Write the report from MLflow.",
     "compare": "Compare two sweeps, tasks or result versions.",
+    "ui": "Serve MLflow's UI, and show the address of each sweep's view.",
     "data": "Download a data set, or make it from your copy.",
     "train": "Train one trial in this process, without Ray.",
     "evaluate": "Compute and record FID and KID.",
@@ -36,7 +37,7 @@ COMMANDS = {
     "docs": "Write the generated tables of README.md and docs/performance.md from docs/results/.",
 }
 TRACKING, NOTIFY = "tracking.uri=", "notify="
-WITHOUT_OVERRIDES = ("clean", "tables", "compare", "data", "bench", "docs")
+WITHOUT_OVERRIDES = ("clean", "tables", "compare", "ui", "data", "bench", "docs")
 # Of a number in an option, whatever it counts.
 MOST = 1_000_000
 # What the overrides of a command can say besides settings.
@@ -74,6 +75,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         raise UserError(f"no command is called {arguments[0]!r}; {nearest(arguments[0], COMMANDS)}")
     parser = build_parser()
+    if len(arguments) == 2 and arguments[0] == "ui" and arguments[1].isdecimal():
+        arguments = ["ui", "--port", arguments[1]]
     given, rest = parser.parse_known_args(arguments)
     # argparse takes the overrides before the first option. It returns those behind an option as unknown arguments.
     unknown = [text for text in rest if text.startswith("-") or "overrides" not in given]
@@ -135,6 +138,12 @@ def build_parser() -> _Parser:
     compare.add_argument("one", metavar="NAME[/TASK][@VERSION]", help="a recorded sweep, its task and version")
     compare.add_argument("other", metavar="OTHER", help="the same for the second one")
     compare.add_argument("--other-store", metavar="URI", help="MLflow store of the second one (that of the first)")
+
+    served = added["ui"]
+    served.add_argument(
+        "name", metavar="NAME", nargs="?", help="open the view of this recorded sweep: its name, or file"
+    )
+    served.add_argument("--port", metavar="PORT", type=_port, default=5000, help="port on 127.0.0.1 (5000)")
 
     data = added["data"]
     data.add_argument("name", metavar="NAME", help="a data set of docs/data.md, such as horse2zebra")
@@ -200,6 +209,12 @@ def _positive_int(text: str) -> int:
     if len(text) <= len(str(MOST)) and text.isdecimal() and 1 <= int(text) <= MOST:
         return int(text)
     raise argparse.ArgumentTypeError(f"{brief(text)} is not a whole number above 0 and at most {MOST}")
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{brief(text)} is not a port, from 1 to 65535")
 
 
 def _positive_number(text: str) -> float:

@@ -94,7 +94,7 @@ def test_saved_views_show_rows_and_single_trials_without_a_click(server: str, br
 
     page.goto("about:blank")
     page.goto(f"{server}/{view_address(experiment.experiment_id, 'single-trials')}")
-    for text in ("Parallel Coordinates", "model.temperature", "single, seed 0"):
+    for text in ("Parallel Coordinates", "model.temperature", "cut, seed 0"):
         page.get_by_text(text).first.wait_for(timeout=60_000)
     # Charts are made as they come into sight.
     page.mouse.move(700, 900)

@@ -43,6 +43,10 @@ class ClientReader:
         """Return the names of all active experiments by their ids."""
         return {found.experiment_id: found.name for found in self._experiments(ViewType.ACTIVE_ONLY)}
 
+    def experiment_tags(self, experiment_id: str) -> dict[str, str]:
+        """Return the tags of an experiment."""
+        return dict(self._client.get_experiment(experiment_id).tags)
+
     def deleted_experiments(self) -> list[str]:
         """Return the names of the experiments that are deleted and can be restored."""
         return [found.name for found in self._experiments(ViewType.DELETED_ONLY)]

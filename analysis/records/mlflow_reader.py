@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.records.address import without_password
-from analysis.records.database import is_missing
 from analysis.records.names import (
     FINAL_GROUPS,
     IS_SWEEP,
@@ -22,12 +21,10 @@ from analysis.records.names import (
     PLAIN_NAME,
     PROGRESS_STEP,
     RESULT_TAGS,
-    ROW_TAGS,
     Tag,
     cost_metric,
     eval_metric,
     last_metric,
-    member_tag,
     row_tag,
 )
 from analysis.records.open_store import open_store
@@ -46,19 +43,6 @@ LARGEST = 1e100
 LATEST = 20
 # The path that MLflow gives to an image with a key and a step.
 GRID = r"images/grid[%+]step[%+](\d+)[%+].*\.png"
-
-
-@dataclass(frozen=True)
-class TrialUse:
-    """What a store knows of a trial: whether it is finished, its result version, and its sweeps.
-
-    now: the sweeps that have it as they were last run. ever: these, and those that had it before.
-    """
-
-    finished: bool
-    result_version: str
-    now: frozenset[str]
-    ever: frozenset[str]
 
 
 def default_store() -> str:
@@ -106,7 +90,7 @@ def read_trials(uri: str, sweep: str, task: str, result_version: str = "") -> Re
             raise RecordsError(
                 f"{name!r} names no sweep and no task: use letters, digits, '_', '-', '.', '+' and spaces."
             )
-    with _readable(uri):
+    with readable(uri):
         store = open_store(uri)
         experiment = next((number for number, found in store.experiments().items() if found == task), None)
         started = store.runs([experiment], {**IS_SWEEP, Tag.SWEEP: sweep}) if experiment else []
@@ -124,7 +108,7 @@ def read_trials(uri: str, sweep: str, task: str, result_version: str = "") -> Re
 
 def read_pace(uri: str, run_id: str) -> tuple[float, float] | None:
     """Return a trial's seconds a step of late, and when it last logged one (seconds since 1970); None if not known."""
-    with _readable(uri):
+    with readable(uri):
         steps = open_store(uri).history(run_id, PROGRESS_STEP)[-LATEST:]
     if len(steps) < 2 or steps[-1].step == steps[0].step:
         return None
@@ -133,7 +117,7 @@ def read_pace(uri: str, run_id: str) -> tuple[float, float] | None:
 
 def recorded_tasks(uri: str, sweep: str) -> list[str]:
     """Return the tasks on which a sweep was run. Raises RecordsError if there is no such sweep or no readable store."""
-    with _readable(uri):
+    with readable(uri):
         store = open_store(uri)
         # Others may have named theirs so that it would be a folder elsewhere.
         experiments = {number: name for number, name in store.experiments().items() if re.fullmatch(PLAIN_NAME, name)}
@@ -148,42 +132,6 @@ def recorded_tasks(uri: str, sweep: str) -> list[str]:
     return sorted(tasks)
 
 
-def recorded_sweeps(uri: str) -> set[tuple[str, str]]:
-    """Return (sweep, task) of every recorded sweep; none if there is no store yet."""
-    if is_missing(uri):
-        return set()
-    with _readable(uri):
-        store = open_store(uri)
-        return {
-            (run.tags[Tag.SWEEP], task)
-            for experiment, task in store.experiments().items()
-            for run in store.runs([experiment], IS_SWEEP)
-        }
-
-
-def read_trial_uses(uri: str) -> dict[str, TrialUse]:
-    """Return what uses every recorded trial of all tasks, by its key; nothing if there is no store yet."""
-    if is_missing(uri):
-        return {}
-    with _readable(uri):
-        store = open_store(uri)
-        found = store.runs(list(store.experiments()), IS_TRIAL)
-    uses: dict[str, TrialUse] = {}
-    for run in found:
-        ever = {tag.removeprefix(ROW_TAGS) for tag in run.tags if tag.startswith(ROW_TAGS)}
-        # Older records do not say whether the sweep still has it.
-        now = {sweep for sweep in ever if run.tags.get(member_tag(sweep)) != "no"}
-        # Two tasks of the same images have runs of one trial.
-        other = uses.get(run.tags[Tag.TRIAL_KEY], TrialUse(False, "", frozenset(), frozenset()))
-        uses[run.tags[Tag.TRIAL_KEY]] = TrialUse(
-            other.finished or run.status == "FINISHED",
-            run.tags.get(Tag.RESULT_VERSION, "1"),
-            other.now | now,
-            other.ever | ever,
-        )
-    return uses
-
-
 def read_course(uri: str, record: SweepRecord, score: str) -> "pd.DataFrame":
     """Return row, seed, step, epoch and value of every evaluation of the finished trials, for one score.
 
@@ -192,7 +140,7 @@ def read_course(uri: str, record: SweepRecord, score: str) -> "pd.DataFrame":
     import pandas as pd
 
     lines: list[dict[str, Any]] = []
-    with _readable(uri):
+    with readable(uri):
         store = open_store(uri)
         for trial in record.finished:
             epochs_per_step = trial.get(last_metric("epoch"), math.nan) / trial.get(last_metric("step"), math.nan)
@@ -213,7 +161,7 @@ def read_grids(uri: str, run_ids: Sequence[str], most: int) -> Mapping[str, Mapp
     from PIL import Image
 
     pictures: dict[str, dict[int, NDArray[np.uint8]]] = {}
-    with _readable(uri):
+    with readable(uri):
         store = open_store(uri)
         for run_id in run_ids:
             paths = store.artifacts(run_id, "images")
@@ -226,7 +174,8 @@ def read_grids(uri: str, run_ids: Sequence[str], most: int) -> Mapping[str, Mapp
 
 
 @contextmanager
-def _readable(uri: str) -> Iterator[None]:
+def readable(uri: str) -> Iterator[None]:
+    """Raise RecordsError, in one line, for any fault of MLflow, the database or the network in the body."""
     try:
         yield
     except RecordsError:

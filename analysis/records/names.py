@@ -48,6 +48,10 @@ class Tag:
 # The tags of trials and sweeps. Runs of other projects in the same store may have a tag 'kind' too. None: any value.
 IS_TRIAL: Mapping[str, str | None] = {Tag.KIND: "trial", Tag.TRIAL_KEY: None}
 IS_SWEEP: Mapping[str, str | None] = {Tag.KIND: "sweep", Tag.SWEEP: None}
+# MLflow's own tags: the name of a run, and the text that its UI shows above a run.
+RUN_NAME, NOTE = "mlflow.runName", "mlflow.note.content"
+# The sweep and row of a trial of `just train`.
+SINGLE = "single"
 # The names of sweeps and tasks, which are names of folders too.
 PLAIN_NAME = r"\w[\w .+-]*"
 

@@ -62,6 +62,12 @@ class SQLiteReader:
             found = database.execute("SELECT experiment_id, name FROM experiments WHERE lifecycle_stage = 'active'")
             return {str(number): name for number, name in found}
 
+    def experiment_tags(self, experiment_id: str) -> dict[str, str]:
+        """Return the tags of an experiment."""
+        query = "SELECT key, value FROM experiment_tags WHERE experiment_id = ?"
+        with closing(self._open()) as database:
+            return dict(database.execute(query, [int(experiment_id)]).fetchall())
+
     def deleted_experiments(self) -> list[str]:
         """Return the names of the experiments that are deleted and can be restored."""
         with closing(self._open()) as database:

@@ -39,6 +39,10 @@ class StoreReader(Protocol):
         """Return the names of all active experiments by their ids."""
         ...
 
+    def experiment_tags(self, experiment_id: str) -> dict[str, str]:
+        """Return the tags of an experiment."""
+        ...
+
     def deleted_experiments(self) -> list[str]:
         """Return the names of the experiments that are deleted and can be restored."""
         ...

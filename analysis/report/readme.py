@@ -88,8 +88,8 @@ def sweep_table(export: Path) -> str:
 
 def sweep_findings(export: Path) -> str:
     """Return a sweep's summary for documents, from a folder of CSV files."""
-    record, _ = read_csv(export)
-    return "\n\n".join(map(in_markdown, summary_sentences(record, load_paper())))
+    record, course = read_csv(export)
+    return "\n\n".join(map(in_markdown, summary_sentences(record, course, load_paper())))
 
 
 def benchmark_tables(folder: Path) -> str:

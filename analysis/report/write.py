@@ -53,9 +53,9 @@ def write_results(
     record = read_sweep(uri, sweep, task)
     record = replace(record, price_per_hour=price_per_hour or record.price_per_hour)
     paper = load_paper()
-    made, summary = table(record, paper), summary_sentences(record, paper)
     score = main_score(values_of(record)) or DISTANCES[0][0]
     course = read_course(uri, record, score)
+    made, summary = table(record, paper), summary_sentences(record, course, paper)
     grids = read_grids(uri, pictured(record, MOST_PICTURED), MOST_EPOCHS)
     qualitative = compare_outputs(record, {run: of_run[max(of_run)] for run, of_run in grids.items()})
     folder, tables = results / sweep / task, tables_of(record, made, columns)

@@ -76,19 +76,19 @@ def setting_columns(record: SweepRecord) -> pd.DataFrame:
     settings = pd.DataFrame([dict(row.settings) for row in record.rows], index=rows, dtype=object)
     shown: dict[str, list[str]] = {}
     if "model" in record.axes:
-        shown["method"] = [METHODS.get(str(value), _text(value)) for value in settings["model"]]
+        shown["method"] = [METHODS.get(str(value), setting_text(value)) for value in settings["model"]]
     if "model.identity_weight" in record.axes:
         weights = settings["model.identity_weight"]
         if set(weights) <= {0, 1}:
             shown["Id"] = [_yes(weight == 1) for weight in weights]
         else:
-            shown["v"] = [_text(weight) for weight in weights]
+            shown["v"] = [setting_text(weight) for weight in weights]
     if {"model.num_patches", "model.external.num_negatives"} & set(record.axes):
         shown["Negs"] = [
             _negatives(row.settings) if row.settings.get("model.num_patches") else DASH for row in record.rows
         ]
     if "model.places" in record.axes:
-        shown["Layers"] = [LAYERS.get(str(places), _text(places)) for places in settings["model.places"]]
+        shown["Layers"] = [LAYERS.get(str(places), setting_text(places)) for places in settings["model.places"]]
     if "model.negatives" in record.axes:
         sources = [of_row.split(", ") if isinstance(of_row, str) else None for of_row in settings["model.negatives"]]
         for source, title in (("internal", "Int"), ("external", "Ext"), ("minibatch", "Batch")):
@@ -97,7 +97,7 @@ def setting_columns(record: SweepRecord) -> pd.DataFrame:
     for field in record.axes:
         if field not in FIG_4:
             title = SYMBOLS.get(field, field.removeprefix("model."))
-            shown[title] = [_text(value) for value in settings[field]]
+            shown[title] = [setting_text(value) for value in settings[field]]
     return pd.DataFrame(shown, index=settings.index)
 
 
@@ -108,7 +108,7 @@ def _negatives(settings: Mapping[str, Setting]) -> str:
     External negatives are drawn from other images.
     """
     others = f"{int(settings['model.num_patches'] or 0) - 1}"
-    external = _text(settings["model.external.num_negatives"])
+    external = setting_text(settings["model.external.num_negatives"])
     counts = {"internal": others, "external": external, "minibatch": f"{others} or more"}
     return " + ".join(counts.get(source, DASH) for source in str(settings["model.negatives"]).split(", "))
 
@@ -117,7 +117,7 @@ def _yes(value: bool) -> str:
     return "yes" if value else "no"
 
 
-def _text(value: object) -> str:
+def setting_text(value: object) -> str:
     """Return the value as text, or a dash where the row's method has no such setting."""
     if value is None or value != value:
         return DASH

@@ -1,5 +1,6 @@
 """Compare two records (sweeps, tasks, or result versions) by the statistics of a sweep's table; pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -14,9 +15,11 @@ from analysis.records.names import (
     shown_metrics,
     timed_metrics,
 )
+from analysis.records.printable import printable
 from analysis.records.schema import RecordsError, SweepRecord
 from analysis.statistics.comparisons import compare
 from analysis.statistics.estimates import (
+    Estimate,
     differences_between,
     main_score,
     summary,
@@ -24,8 +27,7 @@ from analysis.statistics.estimates import (
     timing_conditions,
     values_of,
 )
-from analysis.tables.columns import DASH, column_of
-from analysis.tables.formats import in_markdown, markdown_table
+from analysis.tables.columns import DASH, Column, column_of, setting_text
 from analysis.tables.sentences import collapse_sentences, difference_sentences, quoted, score_wording
 from analysis.tables.table import difference, mean_and_std
 
@@ -42,14 +44,14 @@ class Side:
 
 
 def comparison(one: Side, other: Side) -> str:
-    """Return Markdown: a table of both sides, a summary, and in what the two differ.
+    """Return a text for the terminal: in what the two differ, a verdict, and a table for each metric that differs.
 
     Scores are subtracted only where both sides used the same data and measurement, times only where both ran in the
     same way. Raises RecordsError where the two have no row in common.
     """
-    rows = [row.row for row in one.record.rows]
-    others = [row.row for row in other.record.rows]
-    if not set(rows) & set(others):
+    rows, others = ([row.row for row in side.record.rows] for side in (one, other))
+    shared = [row for row in rows if row in others]
+    if not shared:
         raise RecordsError(
             f"{one.name} and {other.name} have no row in common. {one.name} has {', '.join(map(quoted, rows))}; "
             f"{other.name} has {', '.join(map(quoted, others))}"
@@ -58,22 +60,54 @@ def comparison(one: Side, other: Side) -> str:
     shown = [name for name in shown_metrics() if metric_of(name).compared]
     metrics = [name for name in shown if all(name in found for found in values)]
     subtracted = [name for name in metrics if _comparable(name, one.record, other.record)]
-    all_rows = list(dict.fromkeys((*rows, *others)))
-    cells = pd.DataFrame(index=pd.Index(all_rows, name="row"))
-    for metric in metrics:
-        column = column_of(metric)
-        for side, found in zip("AB", values, strict=True):
-            statistics = summary(found, metric)
-            cells[f"{column.title}, {side}"] = [mean_and_std(statistics[row], column, 0) for row in all_rows]
-        if metric in subtracted:
-            delta = differences_between(*values, metric)
-            cells[f"{column.label}, B − A (95 % CI)"] = [difference(delta[row], column) for row in all_rows]
-    title = f"# A: {in_markdown(one.name)}; B: {in_markdown(other.name)}"
-    points = [_verdict(one, other, values, subtracted)]
-    points += [f"{side}: {text}" for side, of in (("A", one), ("B", other)) for text in collapse_sentences(of.record)]
-    points += _differences(one.record, other.record)
-    blocks = [title, in_markdown(one.record.question), markdown_table(cells), CAPTION]
-    return "\n\n".join([*blocks, "\n".join(f"- {in_markdown(point)}" for point in points)]) + "\n"
+    delta = {name: differences_between(*values, name) for name in subtracted}
+    equal = [name for name in subtracted if _equal_everywhere([delta[name][row] for row in shared])]
+    differences = [
+        *_lines_of_differences(one.record, other.record, shared),
+        *_only_in("A", [row for row in rows if row not in shared]),
+        *_only_in("B", [row for row in others if row not in shared]),
+    ]
+    scores = [name for name in metrics if not name.startswith(cost_metric(""))]
+    if scores and not differences and set(scores) <= set(equal) and _seeds(one.record) == _seeds(other.record):
+        return printable(f"Nothing differs between {one.name} and {other.name}: same rows, settings and scores.") + "\n"
+    collapsed = [f"{side}: {text}" for side, of in (("A", one), ("B", other)) for text in collapse_sentences(of.record)]
+    alike = [f"Equal in every seed: {'; '.join(column_of(name).label for name in equal)}."] if equal else []
+    lines = [f"A: {one.name}", f"B: {other.name}", *differences, _verdict(one, other, values, subtracted), *collapsed]
+    tables = [_table(name, values, delta.get(name), shared) for name in metrics if name not in equal]
+    blocks = ["\n".join(map(printable, [*lines, *alike])), *tables, *([CAPTION] if tables else [])]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _table(
+    metric: str, values: tuple[pd.DataFrame, pd.DataFrame], delta: Mapping[str, Estimate] | None, rows: list[str]
+) -> str:
+    """Return a metric of each row on both sides, and the difference where the two are comparable."""
+    column, (ours, theirs) = column_of(metric), (summary(found, metric) for found in values)
+    cells = pd.DataFrame(index=pd.Index([printable(row) for row in rows], name="row"))
+    cells["A"] = [mean_and_std(ours[row], column, 0) for row in rows]
+    cells["B"] = [mean_and_std(theirs[row], column, 0) for row in rows]
+    if delta is not None:
+        cells["B − A (95 % CI)"] = [_with_pairs(delta[row], column) for row in rows]
+    text = cells.reset_index().to_markdown(index=False, tablefmt="plain", disable_numparse=True)
+    return f"{column.title}\n{text}"
+
+
+def _with_pairs(found: Estimate, column: Column) -> str:
+    pairs = f", n = {found.n}" if found.n > 1 and (found.mean or found.std) else ""
+    return difference(found, column) + pairs
+
+
+def _equal_everywhere(found: list[Estimate]) -> bool:
+    known = [one for one in found if one.n]
+    return bool(known) and all(one.mean == 0 and not one.std > 0 for one in known)
+
+
+def _seeds(record: SweepRecord) -> set[tuple[str, int]]:
+    return {(trial["row"], trial["seed"]) for trial in record.finished}
+
+
+def _only_in(side: str, rows: list[str]) -> list[str]:
+    return [f"Only in {side}: {', '.join(map(quoted, rows))}."] if rows else []
 
 
 def _comparable(metric: str, one: SweepRecord, other: SweepRecord) -> bool:
@@ -113,15 +147,28 @@ def _same_trials(one: SweepRecord, other: SweepRecord) -> list[str]:
     return [row for row in dict.fromkeys(row for row, _ in shared) if row not in different]
 
 
-def _differences(one: SweepRecord, other: SweepRecord) -> list[str]:
-    """Return a line for each tag and each setting of all rows in which the two differ."""
-    ours, theirs = _conditions(one), _conditions(other)
-    pairs = {name: (ours.get(name, ""), theirs.get(name, "")) for name in (*ours, *theirs)}
-    return [f"{name}: {a or DASH} → {b or DASH}" for name, (a, b) in pairs.items() if a != b]
+def _lines_of_differences(one: SweepRecord, other: SweepRecord, rows: list[str]) -> list[str]:
+    """Return a line on settings that differ in all rows, one for each row that differs alone, and one on tags."""
+    ours, theirs = ({row: _settings(record, row) for row in rows} for record in (one, other))
+    changed = {row: _changed(ours[row], theirs[row]) for row in rows}
+    everywhere = [text for text in changed[rows[0]] if all(text in of_row for of_row in changed.values())]
+    alone = {row: [text for text in of_row if text not in everywhere] for row, of_row in changed.items()}
+    tags = _changed(*({name: tag_values(of, tag) for tag, name in PROVENANCE_TAGS.items()} for of in (one, other)))
+    return [
+        *([f"Differs: {', '.join(everywhere)}"] if everywhere else []),
+        *(f"Differs in {quoted(row)}: {', '.join(texts)}" for row, texts in alone.items() if texts),
+        *([f"Made with: {'; '.join(tags)}"] if tags else []),
+    ]
 
 
-def _conditions(record: SweepRecord) -> dict[str, str]:
-    """Return tags, task and the settings of all rows. The command line comes after the sweep file, and wins."""
-    settings = (text.partition("=") for text in (*record.base, *record.overrides))
-    tags = {name: tag_values(record, tag) for tag, name in PROVENANCE_TAGS.items()}
-    return {**tags, "task": record.task, **{name: value for name, _, value in settings}}
+def _changed(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
+    pairs = {name: (ours.get(name) or DASH, theirs.get(name) or DASH) for name in (*ours, *theirs)}
+    return [f"{name} {a} → {b}" for name, (a, b) in pairs.items() if a != b]
+
+
+def _settings(record: SweepRecord, row: str) -> dict[str, str]:
+    """Return task and settings of a row. The command line comes after the sweep file, and the row wins."""
+    (of_row,) = (found for found in record.rows if found.row == row)
+    typed = (text.partition("=") for text in (*record.base, *record.overrides))
+    own = {name: setting_text(value) for name, value in of_row.settings.items()}
+    return {"task": record.task, **{name: value for name, _, value in typed}, **own}

@@ -1,14 +1,15 @@
 """Sentences on rows compared with another one, which claim no more than paired t-tests over seeds support; pure."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.records.names import CONTENT_SCORES, last_metric, metric_of
 from analysis.records.schema import SweepRecord
-from analysis.statistics.collapse import collapsed_counts
+from analysis.statistics.collapse import has_collapsed
 from analysis.statistics.comparisons import LEVEL, Comparison, is_cost
+from analysis.statistics.convergence import FALLS, FALLS_OF_ONE_SEED
 from analysis.statistics.power import MOST_SEEDS, seeds_needed
 from analysis.tables.table import signed
 
@@ -37,7 +38,7 @@ def score_wording(score: str) -> Wording:
     metric = metric_of(last_metric(score))
     sides = ("Better than", "Worse than") if metric.better == "lower" else ("Worse than", "Better than")
     end = f"in {metric.label}" if score in CONTENT_SCORES else f"in {metric.label} at the end of training"
-    starts = (f"{start} {{}} {end}" for start in (*sides, "No clear winner against", "Equal to"))
+    starts = (f"{start} {{}} {end}" for start in (*sides, "No clear winner against", "No difference to"))
     return Wording(*starts, unit=" points" if metric.unit == "%" else "")
 
 
@@ -64,8 +65,10 @@ def difference_sentences(
     for start, rows in groups.items():
         texts = [quoted(row) if start in briefly else _spelt(row, found[row], metric, wording.unit) for row in rows]
         sentences += [f"{start.format(reference)}: {named(texts)}."] if rows else []
+    exactly = not is_cost(metric) and all(known[row].mean == known[row].std == 0 for row in equal)
+    start = wording.equal.format(reference) + ", equal in every seed" * exactly
+    sentences += [f"{start}: {named(map(quoted, equal))}."] if equal else []
     rest = {
-        wording.equal.format(reference): equal,
         "Only one seed, so no conclusion": [row for row, line in differences.items() if line.n == 1],
         f"No seed to compare with {reference}": [row for row, line in differences.items() if not line.n],
         "Not compared, because the score was measured differently": list(incomparable),
@@ -74,10 +77,35 @@ def difference_sentences(
 
 
 def collapse_sentences(record: SweepRecord) -> list[str]:
-    """Return which trials have collapsed, in at most one sentence."""
-    planned, collapsed = Counter(trial["row"] for trial in record.trials), collapsed_counts(record)
-    rows = [f"{count} of {planned[row]} trials of {quoted(row)}" for row, count in collapsed.items()]
+    """Return which trials have collapsed, by row and seed, in at most one sentence."""
+    planned, collapsed = Counter(trial["row"] for trial in record.trials), defaultdict[str, list[str]](list)
+    for trial in record.finished:
+        if has_collapsed(trial):
+            collapsed[trial["row"]].append(str(trial["seed"]))
+    rows = [
+        f"{quoted(row)} ({len(seeds)} of {planned[row]} trials: seed{'s' * (len(seeds) > 1)} {', '.join(seeds)})"
+        for row, seeds in collapsed.items()
+    ]
     return [f"Collapsed (all translations alike) and left out of scores: {named(rows)}."] if rows else []
+
+
+def falling_sentences(falling: Mapping[str, tuple[float, float]], score: str, seeds: int) -> list[str]:
+    """Return which rows were still getting better when their training ended, in at most one sentence.
+
+    falling: from `still_falling`. seeds: how many the sweep has.
+    """
+    if not falling:
+        return []
+    metric = metric_of(last_metric(score))
+    digits = metric.digits
+    rows = [
+        f"{quoted(row)} (mean {before:.{digits}f}, then {last:.{digits}f})" for row, (before, last) in falling.items()
+    ]
+    over = f"last {FALLS} evaluations in every seed" if seeds > 1 else f"last {FALLS_OF_ONE_SEED} evaluations"
+    return [
+        f"Not converged: {metric.label} still fell at each of the {over}: {named(rows)}. "
+        "Longer training may change the result (train.constant_epochs, train.decay_epochs)."
+    ]
 
 
 def quoted(row: str) -> str:

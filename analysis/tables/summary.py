@@ -9,6 +9,7 @@ import pandas as pd
 from analysis.records.names import (
     MEMORY_METRICS,
     SECONDS_PER_ITERATION,
+    SINGLE,
     last_metric,
     metric_of,
     score_label,
@@ -16,20 +17,20 @@ from analysis.records.names import (
 )
 from analysis.records.schema import SweepRecord
 from analysis.statistics.comparisons import compare_rows
+from analysis.statistics.convergence import still_falling
 from analysis.statistics.estimates import content_scores, main_score, rows_scored_differently, summary, values_of
 from analysis.tables.paper_order import paper_sentences
 from analysis.tables.sentences import (
     Wording,
     collapse_sentences,
     difference_sentences,
+    falling_sentences,
     named,
     quoted,
     score_wording,
 )
 from analysis.tables.table import SAMPLE
 
-# What `just train` records its trial as.
-SINGLE = "single"
 FEWEST_SEEDS = 3
 
 MEMORY_WORDING = Wording(
@@ -40,19 +41,21 @@ TIME_WORDING = Wording(
 )
 
 
-def summary_sentences(record: SweepRecord, paper: Mapping[str, Any]) -> tuple[str, ...]:
+def summary_sentences(record: SweepRecord, course: pd.DataFrame, paper: Mapping[str, Any]) -> tuple[str, ...]:
     """Return paragraphs on the rows compared with the baseline: by distance, content, the paper's order, and cost.
 
-    First come seeds that were trained and are left out, and how many trials have collapsed. paper: from `load_paper`.
+    First come seeds that were trained and are left out, which trials have collapsed, and which rows have not converged.
+    course: of the distance by which rows are compared. paper: from `load_paper`.
     """
     values = values_of(record)
     score, others = main_score(values), _other_seeds(record)
     if score is None:
         return (*others, "No finished trial has a distance." if record.finished else "No trial is finished yet.")
-    first = (*others, *collapse_sentences(record))
+    seeds = list(dict.fromkeys(int(seed) for seed in record.runs.index.get_level_values("seed")))
+    falling = falling_sentences(still_falling(record, course), score, len(seeds))
+    first = (*others, *collapse_sentences(record), *falling)
     if len(record.rows) == 1:
         return (*first, "The sweep has only one row: nothing to compare.")
-    seeds = list(dict.fromkeys(int(seed) for seed in record.runs.index.get_level_values("seed")))
     if len(seeds) == 1:
         return (*first, _of_one_seed(record, values, score, seeds[0]), *_no_better_than_source(record, values, score))
     memory = [name for name in MEMORY_METRICS if name in values][:1]
@@ -149,7 +152,7 @@ def _search_sentences(record: SweepRecord, values: pd.DataFrame, score: str) -> 
         f"({means[best]:.{digits}f}).",
         *([f"{'; '.join(behind)}."] if behind else []),
         "One seed each: a hint, not a result.",
-        f"Train the best with three seeds: {shlex.join(['just', 'promote', record.file or record.sweep])}",
+        f"Next, train the best with three seeds: {shlex.join(['just', 'promote', record.file or record.sweep])}",
     ]
     return " ".join(sentences)
 

@@ -147,6 +147,8 @@ def difference(found: Estimate, column: Column) -> str:
     """Return a paired difference with its interval."""
     if found.n == 0:
         return DASH
+    if found.n > 1 and found.mean == found.std == 0:
+        return f"0 in all {found.n} seeds"
     mean, low, high = (signed(value, column.digits) for value in (found.mean, found.low, found.high))
     return f"{mean} ({low} to {high})" if found.n > 1 else f"{mean} (1 seed, no CI)"
 

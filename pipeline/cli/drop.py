@@ -5,9 +5,8 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from analysis.records.names import ROW_TAGS
+from analysis.records.names import ROW_TAGS, SINGLE
 from analysis.records.schema import RecordsError
-from analysis.tables.summary import SINGLE
 from pipeline.errors import UserError, first_line, nearest
 from pipeline.orchestration.last_run import find_last_run
 from pipeline.orchestration.planner import Plan, PlannedTrial, plan_sweep

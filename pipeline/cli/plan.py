@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from analysis.records.address import without_password
 from analysis.records.names import Tag
 from analysis.records.printable import printable
 from pipeline.cli.console import wide_console
+from pipeline.cli.shorter_plan import shorter_plans
 from pipeline.config.schema import FolderConfig
 from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, PROCESS_ALLOWANCE_GB, WORKSPACE_FACTOR
@@ -33,6 +34,8 @@ KEY_DIGITS = 8
 CUDA_DEFAULTS = (
     "CUDA defaults: channels last, CUDA graphs and compiling are off; they were not measured on this card yet."
 )
+# A sweep that takes longer, in seconds, is told what shortens it.
+LONG = 3600.0
 MARKS = {"counted": "c", "measured": "m", "earlier trials": "m", "after running out": "o"}
 
 
@@ -62,18 +65,20 @@ def plan(name: str, overrides: list[str], *, as_json: bool, verbose: bool = Fals
         return 0
     console = wide_console()
     console.print(_table(planned, entries, verbose=verbose))
-    for line in [*_notes(planned, entries, verbose=verbose), *_seeds_needed(planned)]:
+    for line in [*_notes(planned, entries, verbose=verbose), *_seeds_needed(planned)[1]]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
-def _seeds_needed(plan: Plan) -> list[str]:
+def _seeds_needed(plan: Plan) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return how many seeds would tell rows apart: for JSON, and as lines."""
     finished = Counter(planned.trial.row for planned in plan.trials if planned.state == "done")
     if max(finished.values(), default=0) < 2:
-        return []
-    from analysis.tables.seeds import seeds_lines  # scipy, which takes a second to import
+        return [], []
+    from analysis.tables.seeds import needed_seeds, seeds_lines  # scipy, which takes a second to import
 
-    return seeds_lines(recorded_so_far(plan))
+    record = recorded_so_far(plan)
+    return [asdict(need) for need in needed_seeds(record)], seeds_lines(record)
 
 
 def _entry(plan: Plan, planned: PlannedTrial, requirement: Requirement, *, trained: bool) -> Entry:
@@ -150,6 +155,7 @@ def _notes(plan: Plan, entries: list[Entry], *, verbose: bool = False) -> list[s
     if left:
         unit, device_hours, wall = _totals(plan, entries)
         notes.append(f"Total: {device_hours:.2f} {unit.removeprefix('a ')}-hours, about {_duration(wall)}.")
+        notes += _shorter(plan, entries, wall)
     sources = {entry.requirement.memory.source for entry in entries}
     sources |= {entry.seconds.source for entry in left if entry.seconds}
     if "counted" in sources:
@@ -182,6 +188,18 @@ def _notes(plan: Plan, entries: list[Entry], *, verbose: bool = False) -> list[s
     return notes
 
 
+def _shorter(plan: Plan, entries: list[Entry], wall: float) -> list[str]:
+    """Return what shortens a long sweep, in a line each."""
+    if wall < LONG:
+        return []
+    left = [(entry.planned, entry.requirement.cost, entry.seconds.value) for entry in entries if entry.seconds]
+    slots = next(entry.requirement.share.slots for entry in entries if entry.seconds)
+    found = [(one, wall_seconds([], one.seconds, slots)) for one in shorter_plans(plan, left)]
+    lines = [f"  {one}   about {_duration(seconds)} ({one.remark})" for one, seconds in found]
+    gpu = ["A GPU shortens it too; just plan on that machine says by how much."] if plan.machine.device == "cpu" else []
+    return [*(["To shorten it, add one of these:"] if lines else []), *lines, *gpu]
+
+
 def _totals(plan: Plan, entries: list[Entry]) -> tuple[str, float, float]:
     """Return the unit of the devices' hours, how many of them, and the wall time in seconds."""
     left = [(entry.requirement.share, entry.seconds.value) for entry in entries if entry.seconds]
@@ -205,6 +223,7 @@ def _plan_as_json(plan: Plan, entries: list[Entry]) -> dict[str, Any]:
         "device_unit": unit,
         "wall_seconds": wall,
         "data_is_here": plan.data is not None,
+        "seeds_needed": _seeds_needed(plan)[0],
     }
 
 

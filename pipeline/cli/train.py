@@ -2,6 +2,7 @@
 
 import threading
 
+from analysis.records.names import SINGLE, score_label
 from pipeline.cli.sweep import print_missing_scores
 from pipeline.config.compose import take_options
 from pipeline.config.sweep_file import Row, Sweep
@@ -19,7 +20,7 @@ def train(overrides: list[str]) -> int:
     seed = values.get("seed", 0)
     if type(seed) is not int:
         raise UserError(f"command line: seed is {seed!r}. It must be a whole number, as in seed=1.")
-    plan = plan_sweep(Sweep("single", "One trial by itself.", (seed,), (Row("single", {}),)), rest)
+    plan = plan_sweep(Sweep(SINGLE, "One trial by itself.", (seed,), (Row(SINGLE, {}),)), rest)
     # Retry also a trial that has failed: the user asks for this one.
     if not plan.to_train(retry_failed=True):
         register_trials(plan)
@@ -33,14 +34,16 @@ def train(overrides: list[str]) -> int:
     from pipeline.trial.run import InterruptedTrialError, run_trial
 
     key, score, asked_to_stop = job.key[:8], "", threading.Event()
+    label = score_label(plan.metric)
     try:
         with at_first_signal(asked_to_stop.set):
             for at in run_trial(job, asked_to_stop.is_set):
-                score = f", {plan.metric} {at.score:.2f}" if at.score is not None else ""
+                score = f", {label} {at.score:.2f}" if at.score is not None else ""
                 print(f"{key}: step {at.step}/{at.steps}, {at.seconds_per_step:.3f} s/step{score}", flush=True)
     except InterruptedTrialError as error:
         print(error)
         raise KeyboardInterrupt from None
-    print(f"Done: trial {key}, seed {seed}{score}. Checkpoint: {plan.config.paths.trials}/{job.key}/last.pt")
+    checkpoint = f"{plan.config.paths.trials}/{job.key}/last.pt"
+    print(f"{plan.config.model.method}, seed {seed}: done{score}. Checkpoint: {checkpoint}")
     print(f"Next: just translate {key} INPUT OUTPUT")
     return 0

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from analysis.records.database import database_file
-from analysis.records.mlflow_reader import TrialUse, read_trial_uses, recorded_sweeps
-from analysis.tables.summary import SINGLE
+from analysis.records.names import SINGLE
+from analysis.records.overview import TrialUse, read_trial_uses, recorded_sweeps
 from pipeline.config.schema import PathsConfig
 from pipeline.config.trial_key import RESULT_VERSION
 

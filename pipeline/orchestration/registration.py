@@ -2,17 +2,17 @@
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from analysis.records.mlflow_reader import trial_line
-from analysis.records.names import Tag, member_tag, row_tag, settings_tag
+from analysis.records.names import RUN_NAME, SINGLE, Tag, member_tag, row_tag, settings_tag
 from analysis.records.schema import Manifest, SweepRecord, SweepRow
 from pipeline.config.sweep_file import SWEEPS, Row
 from pipeline.config.trial_key import RESULT_VERSION, can_change_results, keyed_fields, leaves
-from pipeline.orchestration.planner import Plan, checkpoint_path
+from pipeline.orchestration.planner import Plan, PlannedTrial, checkpoint_path
 from pipeline.orchestration.requirements import Requirement
 from pipeline.tracking.store import TrialRecord
 from pipeline.trial.job import TrialJob
@@ -40,6 +40,7 @@ def register_trials(
     with plan.tracker.lock:
         known = {planned.key: planned.record for planned in plan.trials if planned.record}
         records = plan.tracker.find_trials() if left else known
+        taken = {record.tags.get(RUN_NAME, "") for record in records.values()}
         plan.tracker.record_sweep(make_manifest(plan))
         member = member_tag(plan.sweep.name)
         for record in plan.former:
@@ -49,7 +50,7 @@ def register_trials(
             trial, config, record = planned.trial, planned.trial.config, records.get(planned.key)
             tags = {row_tag(plan.sweep.name): trial.row, settings_tag(plan.sweep.name): settings[trial.row]}
             tags |= {member: "yes"}
-            name = f"{trial.row}, seed {trial.seed}"
+            name = run_name(planned, alone=plan.sweep.name == SINGLE, taken=taken)
             run_id = record.run_id if record else plan.tracker.create_trial(planned.key, name)
             if planned.key in left:
                 share, cost = requirements[number].share, requirements[number].cost
@@ -71,6 +72,16 @@ def register_trials(
             elif record is None or not tags.items() <= record.tags.items():
                 plan.tracker.log_settings(run_id, {}, tags)
     return jobs
+
+
+def run_name(planned: PlannedTrial, *, alone: bool, taken: Collection[str]) -> str:
+    """Return the name of a trial's run: its row (alone: its method) and seed, and its key if the name is taken.
+
+    The same row of other settings, or of another sweep, has the same name.
+    """
+    of = planned.trial.config.model.method if alone else planned.trial.row
+    name = f"{of}, seed {planned.trial.seed}"
+    return f"{name}, {planned.key[:8]}" if name in taken else name
 
 
 def make_manifest(plan: Plan) -> Manifest:

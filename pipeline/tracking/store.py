@@ -16,7 +16,7 @@ from filelock import BaseFileLock
 
 from analysis.records.address import without_password
 from analysis.records.database import database_file, is_missing
-from analysis.records.names import IS_SWEEP, IS_TRIAL, PROGRESS_STEP, Tag, eval_metric
+from analysis.records.names import IS_SWEEP, IS_TRIAL, NOTE, PROGRESS_STEP, Tag, eval_metric
 from analysis.records.open_store import open_store
 from analysis.records.schema import MANIFEST_FILE, Manifest, RecordsError
 from analysis.records.stored_runs import StoredRun, StoreReader, Tags, run_by_key
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 MOST_SAME_COST = 20
 # MLflow accepts tags of 5000 characters. A reason is shown in one line.
 TAG_LENGTH = 500
-# The tag that MLflow's UI shows above a run, and how much of it.
-NOTE, NOTE_LENGTH = "mlflow.note.content", 5000
+NOTE_LENGTH = 5000
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ from analysis.records.names import (
 )
 
 TAG = "mlflow.sharedViewState."
+# The second view of a sweep.
+OF_TRIALS = "-trials"
 # Sections that the UI creates.
 GENERATED = ("Model metrics", "System metrics")
 # Sections of metrics that every trial has. They are folded, below the view's charts.
@@ -57,8 +59,14 @@ def saved_views(sweep: str, fields: Sequence[str], score: str, last_step: int) -
     by_row = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": row_tag(sweep)}]}
     return {
         f"{TAG}{sweep}": _view(sweep, sweep, columns, rows, by_row, per_line=2),
-        f"{TAG}{sweep}-trials": _view(f"{sweep}, trials", sweep, columns, trials, None, per_line=1),
+        f"{TAG}{sweep}{OF_TRIALS}": _view(f"{sweep}, trials", sweep, columns, trials, None, per_line=1),
     }
+
+
+def shared_views(tags: Mapping[str, str]) -> list[str]:
+    """Return the keys of the sweeps' first views among the tags of an experiment, sorted."""
+    keys = {tag.removeprefix(TAG) for tag in tags if tag.startswith(TAG)}
+    return sorted(key for key in keys if not (key.endswith(OF_TRIALS) and key.removesuffix(OF_TRIALS) in keys))
 
 
 def view_address(experiment_id: str, key: str) -> str:

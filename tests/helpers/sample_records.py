@@ -10,6 +10,7 @@ from analysis.records.schema import Setting, SweepRecord, SweepRow
 PROTOCOL = {"extractor": "inception-v3-compat", "weights": "6726825d", "image_size": "256 x 256"}
 PAPER = {"fid": {"Table 1: CUT": {"horse2zebra": 45.5}}, "protocol": {"horse2zebra": PROTOCOL}}
 NO_PAPER = {"fid": {}, "protocol": {}}
+NO_COURSE = pd.DataFrame(columns=["row", "seed", "step", "epoch", "value"])
 
 
 def record(

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import pytest
@@ -24,27 +25,37 @@ ONE = {"internal": [50.0, 60.0, 70.0], "external": [45.0, 59.0, 72.0]}
 
 
 def cells(text: str, row: str) -> list[str]:
-    (line,) = (line for line in text.splitlines() if line.startswith(f"| {row} "))
-    return [cell.strip() for cell in line.strip("|").split("|")][1:]
+    """The cells of a row of the only table."""
+    (line,) = (line for line in text.splitlines() if line.startswith(f"{row}  "))
+    return [cell.strip() for cell in re.split("  +", line.strip())][1:]
 
 
 def test_both_sides_are_shown_with_their_paired_difference() -> None:
     text = comparison(side("v1", ONE), side("v2", {"internal": [51.0, 61.5, 71.0], "external": [40.0, 70.0, 71.0]}))
-    assert cells(text, "internal") == ["60.0 ± 10.0 (n = 3)", "61.2 ± 10.0 (n = 3)", "+1.2 (+0.4 to +1.9)"]
+    assert cells(text, "internal") == ["60.0 ± 10.0 (n = 3)", "61.2 ± 10.0 (n = 3)", "+1.2 (+0.4 to +1.9), n = 3"]
     assert "Worse than A in FID at the end of training: “internal” +1.2" in text
     assert "No clear winner against A in FID at the end of training: “external”" in text
 
 
 def test_the_same_trials_are_named() -> None:
-    text = comparison(side("one", ONE, keys="k"), side("other", ONE, keys="k"))
-    assert "The same trials in A and B: “internal”, “external”." in text
-    assert cells(text, "internal")[2] == "+0.0 (+0.0 to +0.0)"
+    one, other = side("one", ONE, keys="k"), side("other", {"external": ONE["external"]}, keys="k")
+    other.record.runs["run_id"] = ["run3", "run4", "run5"]
+    text = comparison(one, other)
+    assert "The same trials in A and B: “external”." in text
+    assert "Equal in every seed: FID, last." in text
+
+
+def test_nothing_that_differs_is_said_in_one_line() -> None:
+    one, other = side("one", ONE, keys="k"), side("other", ONE, keys="k")
+    elsewhere = Side("other", replace(other.record, store="another store"))
+    for same in (other, elsewhere):
+        assert comparison(one, same) == "Nothing differs between one and other: same rows, settings and scores.\n"
 
 
 def test_equal_trials_of_two_stores_are_compared_and_not_called_the_same() -> None:
-    one, other = side("one", ONE, keys="k"), side("other", ONE, keys="k")
-    elsewhere = Side("other", replace(other.record, store="another store"))
-    assert "Equal to A in FID at the end of training: “internal” and “external”" in comparison(one, elsewhere)
+    text = comparison(side("one", ONE), side("other", ONE, commit="later"))
+    assert "No difference to A in FID at the end of training, equal in every seed: “internal”" in text
+    assert "same trials" not in text
 
 
 def test_trials_in_common_are_the_same_also_where_one_side_has_more_seeds() -> None:
@@ -78,13 +89,22 @@ def test_only_settings_that_differ_are_listed() -> None:
         for name, overrides in (("one", ("train.batch_size=2", "metric.also=[lpips]")), ("other", ()))
     )
     lines = comparison(one, other).splitlines()
-    assert lines[-2:] == ["- train.batch\\_size: 2 → 1", "- metric.also: [lpips] → –"]
+    assert lines[2] == "Differs: train.batch_size 2 → 1, metric.also [lpips] → –"
 
 
-def test_rows_of_only_one_side_have_dashes_on_the_other() -> None:
+def test_settings_of_one_row_are_compared_without_those_of_all() -> None:
+    one = side("one", ONE)
+    rows = [replace(row, settings={"model.number": number, "a": 1}) for number, row in enumerate(one.record.rows)]
+    changed = [replace(rows[0], settings={**rows[0].settings, "a": 2}), replace(rows[1], settings={"a": 2})]
+    first, then = (Side(name, replace(one.record, rows=tuple(of))) for name, of in (("one", rows), ("other", changed)))
+    lines = comparison(first, then).splitlines()
+    assert lines[2:4] == ["Differs: a 1 → 2", "Differs in “external”: model.number 1 → –"]
+
+
+def test_rows_of_only_one_side_are_named() -> None:
     text = comparison(side("one", ONE), side("other", {"internal": [50.0, 60.0], "new": [1.0, 2.0]}))
-    assert cells(text, "external") == ["58.7 ± 13.5 (n = 3)", "–", "–"]
-    assert cells(text, "new") == ["–", "1.5 ± 0.7 (n = 2)", "–"]
+    assert {"Only in A: “external”.", "Only in B: “new”."} < set(text.splitlines())
+    assert not any(line.startswith(("external", "new")) for line in text.splitlines())
 
 
 @pytest.mark.parametrize("made_with", [{"data_fingerprint": "e"}, {"extractor": "other"}, {"images_a": "5"}])
@@ -98,22 +118,19 @@ def test_versions_that_differ_are_listed() -> None:
     text = comparison(
         side("one", ONE, commit="abc", result_version="1"), side("other", ONE, commit="def", result_version="2")
     )
-    assert "- commit: abc → def" in text
-    assert "- result version: 1 → 2" in text
-    assert "+0.0" in text
+    assert "Made with: commit abc → def; result version 1 → 2" in text
+    assert "No difference to A" in text
 
 
 def test_times_of_trials_that_ran_otherwise_are_not_subtracted() -> None:
-    def timed(how: str) -> Side:
-        runs = [finished("a", seed, last__fid=1.0, cost__seconds_per_iteration=0.5, timed=how) for seed in range(2)]
-        return Side(how, make(runs))
+    def timed(seconds: float, how: str, *further: dict[str, object]) -> Side:
+        cost = {"last__fid": 1.0, "cost__seconds_per_iteration": seconds}
+        return Side(how, make([*(finished("a", seed, **cost, timed=how) for seed in range(2)), *further]))
 
-    text = comparison(timed("alone"), timed("beside others"))
-    mixed = [finished("a", seed, last__fid=1.0, cost__seconds_per_iteration=0.5, timed="alone") for seed in range(2)]
-    mixed += [finished("a", 2, last__fid=1.0, cost__seconds_per_iteration=0.9, timed="beside others")]
-    assert "seconds per iteration, B − A" in comparison(timed("alone"), Side("mixed", make(mixed)))
-    assert "seconds per iteration, B − A" not in text
-    assert "seconds per iteration, B − A" in comparison(timed("alone"), timed("alone"))
+    otherwise = finished("a", 2, last__fid=1.0, cost__seconds_per_iteration=0.9, timed="beside others")
+    alone = timed(0.5, "alone")
+    assert len(cells(comparison(alone, timed(0.6, "beside others")), "a")) == 2
+    assert cells(comparison(alone, timed(0.6, "alone", otherwise)), "a")[2] == "+0.100 (+0.100 to +0.100), n = 2"
 
 
 def test_sweeps_without_a_row_in_common_are_refused_with_their_rows() -> None:

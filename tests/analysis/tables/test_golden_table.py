@@ -42,14 +42,14 @@ def test_a_store_filled_by_hand_gives_the_golden_files(results: Path, name: str)
 def test_the_golden_record_gives_the_golden_summary_and_captions() -> None:
     record, course = read_csv(GOLDEN)
     figures = [f"{drawing.title}: {drawing.caption}\n{drawing.alt}" for drawing in draw(record, course, {}, None)]
-    assert "\n\n".join([*summary_sentences(record, load_paper()), *figures]) + "\n" == golden("texts.txt")
+    assert "\n\n".join([*summary_sentences(record, course, load_paper()), *figures]) + "\n" == golden("texts.txt")
 
 
 def test_the_golden_record_gives_the_golden_comparison() -> None:
     record, _ = read_csv(GOLDEN)
     slower = record.runs.assign(**{"cost/seconds_per_iteration": 0.08, "commit": "ba9876543210"})
     other = replace(record, runs=slower, overrides=("data.size=32",), store="another store")
-    assert comparison(Side("hand_made", record), Side("hand_made@2", other)) == golden("comparison.md")
+    assert comparison(Side("hand_made", record), Side("hand_made@2", other)) == golden("comparison.txt")
 
 
 def test_results_that_were_deleted_are_rebuilt_byte_for_byte(stores: dict[str, str], results: Path) -> None:

@@ -1,7 +1,7 @@
 from sample_records import finished, make
 
 from analysis.records.schema import SweepRecord
-from analysis.tables.seeds import seeds_lines
+from analysis.tables.seeds import needed_seeds, seeds_lines
 
 
 def sweep(**fids: tuple[float, ...]) -> SweepRecord:
@@ -37,3 +37,11 @@ def test_nothing_is_said_of_one_seed_or_row_or_without_a_score() -> None:
     assert seeds_lines(sweep(a=(50.0,), b=(60.0,))) == []
     assert seeds_lines(sweep(a=(50.0, 60.0))) == []
     assert seeds_lines(make([{"row": row, "seed": 0, "status": "MISSING", "error": ""} for row in "ab"])) == []
+
+
+def test_a_script_gets_the_same_numbers() -> None:
+    fid, overlap = needed_seeds(sweep(a=(50.0, 60.0, 70.0), b=(50.0, 61.0, 72.0)))
+    assert (fid.score, fid.row, fid.difference, fid.spread, fid.seeds) == ("fid", "b", 1.0, 1.0, 3)
+    assert (fid.needed, fid.needed_for_half, overlap.needed) == ("10", "34", "10")
+    (equal, _) = needed_seeds(sweep(a=(50.0, 60.0), b=(50.0, 60.0)))
+    assert equal.needed == equal.needed_for_half == ""

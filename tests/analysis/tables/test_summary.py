@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from sample_records import NO_PAPER, finished, make
+from sample_records import NO_COURSE, NO_PAPER, finished, make
 
 from analysis.records.schema import SweepRecord
 from analysis.tables import summary
@@ -28,7 +28,7 @@ def groups(text: str) -> dict[str, str]:
 
 
 def summary_sentences(record: SweepRecord) -> tuple[str, ...]:
-    return summary.summary_sentences(record, NO_PAPER)
+    return summary.summary_sentences(record, NO_COURSE, NO_PAPER)
 
 
 IN_FID = "in FID at the end of training"
@@ -52,7 +52,7 @@ def test_a_tie_has_no_clear_winner() -> None:
 
 def test_equal_rows_are_equal() -> None:
     (quality,) = summary_sentences(sweep(internal=[50.0, 60.0], external=[50.0, 60.0]))
-    assert groups(quality) == {f"Equal to “internal” {IN_FID}": "“external”"}
+    assert groups(quality) == {f"No difference to “internal” {IN_FID}, equal in every seed": "“external”"}
 
 
 @pytest.mark.parametrize("distance", [0.1, 1000.0])
@@ -217,7 +217,7 @@ def test_of_several_rows_one_is_called_better_only_after_holms_correction() -> N
     assert "“b” −1.5 (95 % CI −2.8 to −0.3, corrected p = 0.1" in among
 
 
-def test_the_first_sentence_counts_collapsed_trials_by_row() -> None:
+def test_the_first_sentence_names_collapsed_trials_by_row_and_seed() -> None:
     def trials(row: str, *of_seeds: tuple[float, str]) -> list[dict[str, object]]:
         return [
             finished(row, seed, last__fid=fid, last__epoch=6.0, collapsed=epoch)
@@ -227,7 +227,7 @@ def test_the_first_sentence_counts_collapsed_trials_by_row() -> None:
     gone = trials("b", (400.0, "6"), (401.0, "6"), (402.0, "6"))
     some = trials("c", (1.5, "3"), (2.6, ""), (99.0, "6"))
     first, quality = summary_sentences(make([*trials("a", (1.0, ""), (2.0, ""), (3.0, "")), *gone, *some]))
-    assert first.endswith(": 3 of 3 trials of “b” and 1 of 3 trials of “c”.")
+    assert first.endswith(": “b” (3 of 3 trials: seeds 0, 1, 2) and “c” (1 of 3 trials: seed 2).")
     assert groups(quality)["No seed to compare with “a”"] == "“b”"
     assert "“c” +0.6 (95 % CI" in quality and "2 seeds" in quality
     first, nothing = summary_sentences(make([*gone, *some]))

@@ -12,6 +12,7 @@ from pipeline.__main__ import main as pipeline
 from pipeline.cli.plan import _notes
 from pipeline.config.sweep_file import load_sweep
 from pipeline.hardware.device import Machine
+from pipeline.orchestration import forecast
 from pipeline.orchestration.planner import plan_sweep
 from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import estimate_requirements
@@ -140,3 +141,48 @@ def test_a_plan_says_how_many_seeds_would_tell_recorded_rows_apart(
     assert "Seeds needed" not in capsys.readouterr().out
     assert pipeline(["plan", "mine", *overrides]) == 0
     assert "FD (small-conv): “CycleGAN” 7 / 18 (difference +2.00, spread 1.41, 2 seeds)." in capsys.readouterr().out
+
+
+def test_runs_of_one_row_and_seed_with_other_settings_have_names_of_their_own(
+    project: Path, tiny_overrides: tuple[str, ...]
+) -> None:
+    register(project, tiny_overrides)
+    register(project, (*tiny_overrides, "train.learning_rate=0.0003"))
+    client = MlflowClient(f"sqlite:///{(project / 'mlflow.db').absolute()}")
+    experiment = client.get_experiment_by_name("stripes")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")
+    names = sorted(str(run.info.run_name) for run in runs)
+    assert len(set(names)) == len(names) == 4
+    assert all(other.startswith(f"{first}, ") for first, other in zip(names[::2], names[1::2], strict=True))
+
+
+def test_a_long_plan_offers_what_shortens_it_and_a_short_one_does_not(
+    project: Path,
+    tiny_overrides: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    overrides = [*tiny_overrides, "data.size=64", "train.constant_epochs=4", "seeds=[2,1]"]
+    overrides = list({text.partition("=")[0]: text for text in overrides}.values())
+
+    def offered(operations_per_second: float) -> dict[str, str]:
+        monkeypatch.setattr(forecast, "measured_rate", lambda *_: operations_per_second)
+        assert pipeline(["plan", "smoke", *overrides]) == 0
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+        return {line.split("   about")[0].strip(): line for line in lines}
+
+    assert not offered(1e12)
+    found = offered(1e5)
+    assert list(found) == ["'seeds=[2]'", "train.constant_epochs=2 train.decay_epochs=0", "data.size=32"]
+    assert "no conclusions" in found["'seeds=[2]'"]
+
+
+def test_a_plan_that_has_trained_offers_only_fewer_seeds(
+    project: Path, tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(project, tiny_overrides)
+    monkeypatch.setattr(forecast, "measured_rate", lambda *_: 1e5)
+    assert pipeline(["plan", "mine", *tiny_overrides, "seeds=[0,1]"]) == 0
+    said = capsys.readouterr().out
+    assert "'seeds=[0]'" in said and "data.size=" not in said.split("To shorten it")[1]
