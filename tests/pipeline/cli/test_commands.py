@@ -37,7 +37,10 @@ NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
         (["sweep", "smoke", "task=strips"], "did you mean stripes?"),
         (["sweep", "smoke", "model.temprature=1"], "command line: no field is called 'model.temprature'"),
         (["sweep", "smoke", "train.batch_size=many"], "train.batch_size is 'many'"),
-        (["sweep", "ablation_negatives", "task=horse2zebra"], "datasets/horse2zebra/trainA: no such folder"),
+        (
+            ["sweep", "ablation_negatives", "task=horse2zebra"],
+            "data.root=datasets/horse2zebra: no such folder. Run: just data horse2zebra",
+        ),
         (["sweep", "ablation_negatives", "task=folder", "data.root=here"], "here/trainB: 1 images found"),
         (["plan", "smoke", "seeds=all"], "list of whole numbers"),
         (["train", "data.train_count=3", "train.batch_size=4"], "train.batch_size is 4, but there are only 3 images"),
@@ -50,7 +53,7 @@ NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
         (["sweep", "smoke", "--loud"], "unrecognized arguments: --loud"),
         (["sweep", "smoke", "compute.cpus_per_trial=1000"], "compute.cpus_per_trial=1000"),
         (["plan", "smoke", "compute.memory_gb=0.1"], "sweeps/smoke.yaml, row 'CUT': a trial needs"),
-        (["plan", "ablation_negatives", "task=folder", "data.root=nowhere"], "nowhere/trainA: no such folder"),
+        (["plan", "ablation_negatives", "task=folder", "data.root=nowhere"], "data.root=nowhere: no such folder"),
         (["data", "horse2zebras"], "did you mean horse2zebra"),
         (["paln", "smoke"], "no command is called 'paln'"),
         ([], "the following arguments are required: COMMAND"),
@@ -65,10 +68,39 @@ def test_faulty_commands_say_one_line_exit_2_and_record_nothing(
         (project / "here" / file).touch()
     assert pipeline(arguments) == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("error: ")
+    # Without the published weights and a network, tasks with FID have a second fault.
+    assert len([line for line in lines if "Inception's weights" not in line]) == 1
+    assert all(line.startswith("error: ") for line in lines)
     assert said in lines[0]
     assert recorded_runs() == 0
+
+
+def test_missing_data_and_missing_weights_are_said_at_once(
+    project: Path, offline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pipeline(["sweep", "ablation_negatives", "task=horse2zebra"]) == 2
+    data, weights = capsys.readouterr().err.strip().splitlines()
+    assert data == "error: data.root=datasets/horse2zebra: no such folder. Run: just data horse2zebra"
+    assert "metric.weights" in weights and "metric.extractor=efficientnet-lite0" in weights
+
+
+def test_faults_of_model_data_and_weights_are_said_at_once(
+    project: Path, offline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("trainA", "testB"):
+        (project / "here" / split).mkdir(parents=True)
+    settings = ["task=folder", "data.root=here", "data.size=32", "data.load_size=32"]
+    assert pipeline(["plan", "ablation_negatives", *settings]) == 2
+    facts = (
+        "res1 has 64 positions and res5 has 64",
+        "here/trainA: 0 images found",
+        "here/trainB: no such folder",
+        "here/testA: no such folder",
+        "here/testB: 0 images found",
+        "metric.extractor=efficientnet-lite0",
+    )
+    for line, fact in zip(capsys.readouterr().err.strip().splitlines(), facts, strict=True):
+        assert fact in line
 
 
 @pytest.fixture

@@ -63,9 +63,32 @@ COMMITTED = sorted(path.stem for path in Path("sweeps").glob("*.yaml"))
 )
 def test_committed_sweeps_compose_on_every_task(name: str, task: str) -> None:
     sweep = load_sweep(name)
-    overrides = [f"task={task}", *(["data.root=somewhere"] if task == "folder" else [])]
+    overrides = [f"task={task}", *(["data.root=somewhere"] if task in ("folder", "photos") else [])]
     assert len(expand(sweep, overrides)) == len(sweep.rows) * len(sweep.seeds)
     assert sweep.question.endswith("?")
+
+
+def test_the_sweep_photos_has_the_trials_of_ablation_negatives_with_the_task_photos() -> None:
+    one, other = (
+        [trial_key(trial.config, "", "") for trial in expand(load_sweep(name), overrides)]
+        for name, overrides in (("photos", []), ("ablation_negatives", ["task=photos", "data.root=somewhere"]))
+    )
+    assert one == other
+
+
+def test_all_faults_of_a_sweep_are_found_at_once_and_each_is_said_once() -> None:
+    settings = ["task=folder", "data.root=mine", "data.size=32", "data.load_size=36", "train.beta1=2"]
+    with pytest.raises(UserError) as caught:
+        expand(load_sweep("ablation_negatives"), [*settings, "model.temprature=1"])
+    assert [fault[:40] for fault in caught.value.faults] == ["command line: no field is called 'model."]
+    with pytest.raises(UserError) as caught:
+        expand(load_sweep("ablation_negatives"), [*settings, "train.batch_size=0"])
+    assert ["train.beta1" in fault or "train.batch_size" in fault for fault in caught.value.faults] == [True, True]
+    with pytest.raises(UserError) as caught:
+        expand(load_sweep("ablation_negatives"), [*settings[:-1], "model.discriminator.layers=5"])
+    small, few = caught.value.faults
+    assert "too small for discriminator.layers=5" in small and "res5 has 64 positions" in few
+    assert few.endswith("(and so in 2 more rows)")
 
 
 @pytest.mark.parametrize("name", COMMITTED)
