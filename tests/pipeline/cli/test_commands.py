@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
 
 from pipeline.__main__ import main as pipeline
+from pipeline.data.image_io import write_png
 from pipeline.trial.lock import claimed
 
 SWEEP = """
@@ -132,6 +135,25 @@ def test_plan_shows_what_is_done_and_trains_nothing(
     }
     assert "0.00 core-hours" in said
     assert recorded_runs() == before
+
+
+def test_translate_says_which_network_it_uses_and_what_it_wrote(
+    trained: list[str], pictures: Callable[..., np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (key,) = (path.parent.name for path in Path("trials").glob("*/last.pt"))
+    for number, image in enumerate(pictures(0, striped=False, count=3)):
+        write_png(Path(f"in/{number}.png"), image.transpose(1, 2, 0))
+    assert pipeline(["translate", key[:8], "in", "out"]) == 0
+    network, written = capsys.readouterr().out.splitlines()
+    assert network == (
+        f"trials/{key}/last.pt: CUT, row 'single' of single, seed 1, trained on stripes at 32 x 32 to step 12."
+    )
+    assert written == "Wrote 3 images to out"
+    assert len(list(Path("out").glob("*.png"))) == 3
+    elsewhere = "tracking.uri=sqlite:///no.db"
+    assert pipeline(["translate", f"trials/{key}/last.pt", "in/0.png", "out/a.png", elsewhere]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == "Wrote 1 image to out/a.png"
+    assert not Path("no.db").exists()
 
 
 def test_a_plan_for_scripts_has_every_number(trained: list[str], capsys: pytest.CaptureFixture[str]) -> None:
