@@ -166,7 +166,8 @@ def expand(sweep: Sweep, overrides: Sequence[str]) -> list[Trial]:
             composed[row.row] = compose_settings([*shared, *own])
         except UserError as error:
             for fault in error.faults:
-                faulty.setdefault(fault.removeprefix(place), []).append(fault)
+                # What is allowed can differ between rows, and stands behind the semicolon.
+                faulty.setdefault(fault.removeprefix(place).split("; ")[0], []).append(fault)
     if faulty:
         raise UserError(*(_of_rows(found) for found in faulty.values()))
     first_with: dict[str, str] = {}

@@ -1,4 +1,5 @@
 import io
+from contextlib import redirect_stderr
 
 import pytest
 
@@ -16,23 +17,26 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     for variable in ("CI", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stderr", terminal)
-    return terminal
+    return Terminal()
+
+
+def read_on(terminal: Terminal) -> str:
+    """Read three items with this terminal as stderr. Return what it shows then."""
+    with redirect_stderr(terminal):
+        assert list(tracked("abc", 3, "reading")) == ["a", "b", "c"]
+    return terminal.getvalue()
 
 
 def test_a_terminal_has_one_bar(terminal: Terminal) -> None:
-    assert list(tracked("abc", 3, "reading")) == ["a", "b", "c"]
-    assert "reading" in terminal.getvalue() and "3/3" in terminal.getvalue()
+    said = read_on(terminal)
+    assert "reading" in said and "3/3" in said
 
 
 def test_without_colour_a_bar_has_none(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    list(tracked("abc", 3, "reading"))
-    assert "\x1b[38;" in terminal.getvalue()
-    terminal.truncate(0)
+    assert "\x1b[38;" in read_on(terminal)
     monkeypatch.setenv("NO_COLOR", "1")
-    list(tracked("abc", 3, "reading"))
-    assert "3/3" in terminal.getvalue() and "\x1b[38;" not in terminal.getvalue()
+    said = read_on(Terminal())
+    assert "3/3" in said and "\x1b[38;" not in said
 
 
 @pytest.mark.parametrize(("variable", "value"), [("TERM", "dumb"), ("CI", "true")])
@@ -41,8 +45,7 @@ def test_a_dumb_terminal_and_continuous_integration_have_lines(
 ) -> None:
     monkeypatch.setenv(variable, value)
     monkeypatch.setattr(shown, "LINE_SECONDS", 0.0)
-    list(tracked("abc", 3, "reading"))
-    assert terminal.getvalue() == "reading: 1 of 3\nreading: 2 of 3\nreading: 3 of 3\n"
+    assert read_on(terminal) == "reading: 1 of 3\nreading: 2 of 3\nreading: 3 of 3\n"
 
 
 def test_a_pipe_has_a_line_only_when_the_work_takes_long(

@@ -65,10 +65,11 @@ NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
 def test_faulty_commands_say_one_line_exit_2_and_record_nothing(
     project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
-    (project / "here/trainA").mkdir(parents=True)
-    (project / "here/trainB").mkdir()
-    for file in ("trainA/1.png", "trainA/2.png", "trainB/1.png"):
-        (project / "here" / file).touch()
+    for split in ("trainA", "trainB", "testA", "testB"):
+        (project / "here" / split).mkdir(parents=True)
+        (project / "here" / split / "1.png").touch()
+        if split != "trainB":
+            (project / "here" / split / "2.png").touch()
     assert pipeline(arguments) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     # Without the published weights and a network, tasks with FID have a second fault.
