@@ -79,34 +79,6 @@ def test_faulty_commands_say_one_line_exit_2_and_record_nothing(
     assert recorded_runs() == 0
 
 
-def test_missing_data_and_missing_weights_are_said_at_once(
-    project: Path, offline: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert pipeline(["sweep", "ablation_negatives", "task=horse2zebra"]) == 2
-    data, weights = capsys.readouterr().err.strip().splitlines()
-    assert data == "error: data.root=datasets/horse2zebra: no such folder. Run: just data horse2zebra"
-    assert "metric.weights" in weights and "metric.extractor=efficientnet-lite0" in weights
-
-
-def test_faults_of_model_data_and_weights_are_said_at_once(
-    project: Path, offline: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for split in ("trainA", "testB"):
-        (project / "here" / split).mkdir(parents=True)
-    settings = ["task=folder", "data.root=here", "data.size=32", "data.load_size=32"]
-    assert pipeline(["plan", "ablation_negatives", *settings]) == 2
-    facts = (
-        "res1 has 64 positions and res5 has 64",
-        "here/trainA: 0 images found",
-        "here/trainB: no such folder",
-        "here/testA: no such folder",
-        "here/testB: 0 images found",
-        "metric.extractor=efficientnet-lite0",
-    )
-    for line, fact in zip(capsys.readouterr().err.strip().splitlines(), facts, strict=True):
-        assert fact in line
-
-
 @pytest.fixture
 def trained(project: Path, tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> list[str]:
     """One of the four trials of a sweep, trained in this process."""
