@@ -238,37 +238,37 @@ def stored_numbers(config: ModelConfig, shape: ImageShape) -> dict[str, int]:
             }
 
 
-def check_model_fits(config: ModelConfig, shape: ImageShape, batch_size: int) -> None:
-    """Raise ValueError if this model cannot train on batches of images of this shape. It says what to change."""
+def misfits(config: ModelConfig, shape: ImageShape, batch_size: int) -> list[str]:
+    """Return why this model cannot train on batches of images of this shape, and what to change; nothing if it can."""
     height, width = shape.height, shape.width
-    require(
-        height % 4 == 0 and width % 4 == 0,
-        f"images are {height} x {width}; height and width must be multiples of 4",
-    )
+    found: list[str] = []
+    if height % 4 or width % 4:
+        found.append(f"images are {height} x {width}; height and width must be multiples of 4")
     stored = stored_numbers(config, shape)
-    require(
-        (total := sum(stored.values())) <= MOST_STORED,
-        f"the model would store {total:,} numbers ({4 * total / 1e9:.1f} GB), and at most {MOST_STORED:,} are allowed; "
-        f"lower {max(stored, key=lambda part: stored[part])}",
-    )
-    scores = score_map_size(config.discriminator, min(height, width))
-    require(
-        scores >= 1,
-        f"images of {height} x {width} are too small for discriminator.layers={config.discriminator.layers}; "
-        "lower the layers or enlarge the images",
-    )
+    if (total := sum(stored.values())) > MOST_STORED:
+        found.append(
+            f"the model would store {total:,} numbers ({4 * total / 1e9:.1f} GB), and at most {MOST_STORED:,} are "
+            f"allowed; lower {max(stored, key=lambda part: stored[part])}"
+        )
+    if score_map_size(config.discriminator, min(height, width)) < 1:
+        found.append(
+            f"images of {height} x {width} are too small for discriminator.layers={config.discriminator.layers}; "
+            "lower the layers or enlarge the images"
+        )
     match config:
         case CUTConfig() if domain_weights(config):
-            require(
-                "minibatch" not in config.negatives or batch_size > 1,
-                "minibatch negatives need train.batch_size > 1 (with 1 they equal internal ones); use external",
-            )
+            if "minibatch" in config.negatives and batch_size == 1:
+                found.append(
+                    "minibatch negatives need train.batch_size > 1 (with 1 they equal internal ones); use external"
+                )
             positions = map_positions(config.generator, shape)
-            for layer in config.places:
-                require(
-                    config.num_patches <= positions[layer],
-                    f"num_patches is {config.num_patches}, but {layer} has {positions[layer]} positions in an image of "
-                    f"{height} x {width}; lower num_patches or drop the layer",
+            few = {layer: positions[layer] for layer in config.places if positions[layer] < config.num_patches}
+            if few:
+                each = " and ".join(f"{layer} has {count} positions" for layer, count in few.items())
+                found.append(
+                    f"num_patches is {config.num_patches}, but {each} in an image of {height} x {width}; "
+                    f"set model.num_patches={min(few.values())} or less, or drop the layer"
                 )
         case _:
             pass
+    return found

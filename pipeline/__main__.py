@@ -31,6 +31,8 @@ for variable, value in library_settings(Path(".cache").absolute()).items():
     os.environ.setdefault(variable, value)
 
 RESUMABLE = ("sweep", "train", "data")
+# A search can have hundreds of faulty rows.
+MOST_FAULTS = 10
 WHAT_TO_DO = {
     errno.ENOSPC: "Free space on that disk, or choose a folder on another one",
     errno.EACCES: "Change its permissions, or choose another path",
@@ -47,7 +49,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with environment(password), temporary_files_here():
             return run(parse(arguments))
-    except (UserError, RecordsError) as error:
+    except UserError as error:
+        return _fail(*error.faults)
+    except RecordsError as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(describe_os_error(error))
@@ -168,9 +172,12 @@ def describe_os_error(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}. {WHAT_TO_DO.get(error.errno or 0, 'Check the path')}."
 
 
-def _fail(message: str) -> int:
-    """Print a message as one line, even if a file name in it has line breaks. Return the exit code 2."""
-    print(f"error: {without_password(printable(' '.join(message.splitlines())))}", file=sys.stderr)
+def _fail(*faults: str) -> int:
+    """Print each fault as one line, even if a file name in it has line breaks. Return the exit code 2."""
+    for fault in faults[:MOST_FAULTS]:
+        print(f"error: {without_password(printable(' '.join(fault.splitlines())))}", file=sys.stderr)
+    if len(faults) > MOST_FAULTS:
+        print(f"error: {len(faults) - MOST_FAULTS} more faults are not shown", file=sys.stderr)
     return 2
 
 

@@ -1,8 +1,9 @@
-"""The error that a user sees: one line with what was found, where, and what to do."""
+"""The error that a user sees: a line for each fault, with what was found, where, and what to do."""
 
 import difflib
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from analysis.records.address import without_password
 from analysis.records.printable import printable
@@ -16,10 +17,23 @@ _BRIEF.maxstring = _BRIEF.maxother = 100
 
 
 class UserError(Exception):
-    """A fault that the user can correct. Commands print only its text and exit with code 2."""
+    """One or more faults that the user can correct. Commands print a line for each and exit with code 2."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(without_password(message))
+    def __init__(self, *faults: str) -> None:
+        self.faults = tuple(without_password(fault) for fault in faults)
+        super().__init__("; ".join(self.faults))
+
+
+@contextmanager
+def collected(faults: list[str]) -> Iterator[None]:
+    """Add the faults of a UserError in the body to the list, so that later steps can find theirs before it is raised.
+
+    The same fault is listed once.
+    """
+    try:
+        yield
+    except UserError as error:
+        faults += [fault for fault in error.faults if fault not in faults]
 
 
 def first_line(error: BaseException) -> str:

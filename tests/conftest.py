@@ -79,6 +79,8 @@ def project(tmp_path: Path, template_store: Path, costs: Path, monkeypatch: pyte
     shutil.copytree(Path(__file__).parents[1] / "sweeps", tmp_path / "sweeps")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    # A plan asks whether weights can be downloaded. Tests leave this machine alone.
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     return tmp_path
 
 

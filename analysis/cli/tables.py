@@ -5,6 +5,7 @@ from pathlib import Path
 
 from analysis.records.mlflow_reader import default_store, recorded_tasks
 from analysis.records.names import sweep_name
+from analysis.records.progress import tracked
 from analysis.report.write import write_results
 
 
@@ -14,6 +15,7 @@ def tables(given: str, task: str | None, results: Path, price_per_hour: float | 
     given: the name of the sweep, or its file. columns: further columns of table.tex.
     """
     uri, sweep = default_store(), sweep_name(given)
-    for name in [task] if task else recorded_tasks(uri, sweep):
+    names = [task] if task else recorded_tasks(uri, sweep)
+    for name in tracked(names, len(names), f"{sweep}: tables, figures and report"):
         print(write_results(uri, sweep, name, results, price_per_hour, columns))
     return 0

@@ -67,7 +67,10 @@ def check_weights(metric: MetricConfig) -> Check:
         urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()  # noqa: S310
     except OSError as error:  # the base class of urllib's errors
         found = f"{path} is missing, and {URL_INCEPTION_V3} cannot be reached ({first_line(error)})"
-        advice = "Download the file on another machine and copy it there, or set metric.weights to its path"
+        advice = (
+            "Download the file on another machine and copy it there, or set metric.weights to its path. Without it, "
+            f"score with a network that needs no download: metric.extractor={EFFICIENTNET}"
+        )
         return Check(WEIGHTS, "fault", found, advice)
     return Check(WEIGHTS, "note", f"{path} is missing; the first evaluation downloads it (95 MB)")
 

@@ -10,6 +10,7 @@ from rich.table import Column, Table
 
 from analysis.records.names import Tag, deviation_name, score_label
 from analysis.records.printable import printable
+from analysis.records.progress import progress
 from analysis.tables.caption import bias_sentence
 from pipeline.config.compose import TASKS, change_config, compose_surroundings, take_options, tracking_uri
 from pipeline.config.schema import Config
@@ -67,7 +68,17 @@ def _named_data(what: str, overrides: list[str]) -> Config:
 def _evaluate_trained(trained: Trained, config: Config, other: str) -> int:
     _require_fit(trained, config)
     tracker, evaluator = _tracker(config), _evaluator(config)
-    evaluation = evaluator.evaluate(trained.generator.to(evaluator.device).translate)
+    translate, count = trained.generator.to(evaluator.device).translate, len(evaluator.test_a)
+    with progress("translating and scoring", count) as report:
+        done = 0
+
+        def counted(batch: torch.Tensor) -> torch.Tensor:
+            nonlocal done
+            done += len(batch)
+            report(done, count)
+            return translate(batch)
+
+        evaluation = evaluator.evaluate(counted)
     when = "" if trained.step is None else f" (step {trained.step})"
     print(f"{config.data.name}: test images of A, translated by {trained.file}{when}")
     made_with = {"evaluated": f"{trained.file}{when}", "evaluated_hash": file_digest(trained.file)[:16]}
@@ -92,8 +103,15 @@ def _evaluate_folder(folder: Path, config: Config, other: str, *, resizing: bool
         )
     images = decode(list_images(folder), config.data.size, config.data.channels_b, resizing=resizing)
     tracker, evaluator = _tracker(config), _evaluator(config)
+    size, of_b = (" x ".join(map(str, shown.shape[-2:])) for shown in (images, evaluator.test_b))
+    resized = f", resized to {size}" if resizing else ""
+    print(
+        f"Comparing {len(images)} images of {printable(folder)} ({size}{', resized' if resizing else ''}) with "
+        f"{len(evaluator.test_b)} test images of B of {printable(config.data.name)} ({of_b}) by "
+        f"{evaluator.extractor.name} ({evaluator.extractor.dimensions} features)",
+        flush=True,
+    )
     evaluation = evaluator.evaluate_images(images)
-    resized = f", resized to {evaluation.provenance['image_size']}" if resizing else ""
     print(f"{config.data.name}: {len(images)} images of {printable(folder)}{resized}")
     digest = hashlib.sha256(evaluation.outputs.tobytes())
     made_with = {"evaluated": f"{printable(folder)}{resized}", "evaluated_hash": digest.hexdigest()[:16]}

@@ -20,6 +20,7 @@ from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, PROCESS_ALLOWANCE_GB
 from pipeline.hardware.device import Machine
 from pipeline.hardware.mps import expects_mps
 from pipeline.hardware.share import Share
+from pipeline.metrics.names import has_weights
 from pipeline.notify.channel import notify_channel
 from pipeline.orchestration.forecast import Prediction, predict_seconds, wall_seconds
 from pipeline.orchestration.planner import Plan, PlannedTrial, plan_sweep
@@ -177,7 +178,12 @@ def _notes(plan: Plan, entries: list[Entry], *, verbose: bool = False) -> list[s
     notes.append("live: GB of tensors at the peak of a training step.")
     if verbose:
         notes.append("ref.: the same for the reference code's step.")
-    data = plan.config.data
+    data, metric = plan.config.data, plan.config.metric
+    if has_weights(metric.extractor):
+        from pipeline.checks.services import check_weights  # torch, which takes seconds to import
+
+        if (check := check_weights(metric)).status != "ok":
+            notes.append(f"{'This stops the sweep: ' if check.status == 'fault' else ''}{check}")
     if plan.data is None and isinstance(data, FolderConfig):
         notes.append(
             f"{data.root} is not here, so keys are unknown, and counts are those of the published data set. "

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from analysis.records.printable import printable
-from pipeline.config.compose import compose_surroundings, refuse_other_parts
+from analysis.records.progress import tracked
+from pipeline.config.compose import compose_surroundings, only_parts, refuse_other_parts
 from pipeline.hardware.device import resolve_device
+from pipeline.inference.describe import describe
 from pipeline.inference.find import STORE_PARTS, find_checkpoint
 from pipeline.inference.load import load_trained
 from pipeline.inference.translate import plan_files, translate_files
@@ -16,6 +18,11 @@ def translate(run: str, source: Path, target: Path, overrides: list[str]) -> int
     device = resolve_device(compose_surroundings(overrides).compute.device)
     trained = load_trained(find_checkpoint(run, overrides))
     files = plan_files(source, target)
-    for number, written in enumerate(translate_files(trained.generator.to(device), files, device), start=1):
-        print(f"{number}/{len(files)} {printable(written)}", flush=True)
+    print(describe(trained, compose_surroundings(only_parts(overrides, STORE_PARTS))), flush=True)
+    translated = translate_files(trained.generator.to(device), files, device)
+    for _ in tracked(translated, len(files), "translating"):
+        pass
+    images = "1 image" if len(files) == 1 else f"{len(files)} images"
+    where = next(iter(files.values())) if source.is_file() else target
+    print(f"Wrote {images} to {printable(where)}")
     return 0

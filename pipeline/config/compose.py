@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from models.configs import CUT, CYCLEGAN, FASTCUT, check_model_fits
+from models.configs import CUT, CYCLEGAN, FASTCUT, misfits
 from pipeline.config.plain_yaml import refuse_control_characters
 from pipeline.config.schema import (
     PATH_FIELDS,
@@ -29,10 +29,10 @@ from pipeline.config.schema import (
     FolderConfig,
     StripesConfig,
     from_json,
-    violation,
+    violations,
 )
 from pipeline.config.trial_key import leaves
-from pipeline.errors import UserError, brief, first_line, nearest
+from pipeline.errors import UserError, brief, collected, first_line, nearest
 
 # Options of the groups. Each is a preset or a file of pipeline/config/groups.
 MODELS = {"cut": CUT, "fastcut": FASTCUT, "cyclegan": CYCLEGAN}
@@ -68,13 +68,11 @@ def compose_config(overrides: Sequence[str], source: str = COMMAND_LINE) -> Conf
 def compose_settings(settings: Sequence[Setting]) -> Config:
     """Return the trial that settings from several sources describe. The last setting of a field counts.
 
-    Raises UserError with one line that names the source, the field and the value found there.
+    Raises UserError with a line for each fault that names the source, the field and the value found there.
     """
     config = _composed(settings)
-    try:
-        check_model_fits(config.model, config.data.shape, config.train.batch_size)
-    except ValueError as error:
-        raise UserError(f"{_last_source(settings)}: {error}") from None
+    if found := misfits(config.model, config.data.shape, config.train.batch_size):
+        raise UserError(*(f"{_last_source(settings)}: {fault}" for fault in found))
     return config
 
 
@@ -154,40 +152,51 @@ def _composed_groups(options: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _with_fields(values: dict[str, Any], settings: Sequence[Setting]) -> Config:
-    """Return the values with some fields changed. The UserError for a faulty field names the source of its setting."""
+    """Return the values with some fields changed. The UserError for faulty fields names the source of each setting."""
     sources = {setting.name: setting.source for setting in settings}
-    known, changed = {name for name, _ in leaves(values)}, copy.deepcopy(values)
+    known, changed, faults = {name for name, _ in leaves(values)}, copy.deepcopy(values), list[str]()
     for setting in settings:
-        name, source = setting.name, setting.source
-        if name in GROUPS:
+        if setting.name in GROUPS:
             continue
-        if inner := min((field_name for field_name in known if field_name.startswith(f"{name}.")), default=""):
-            raise UserError(f"{source}: {name} is a group of fields. Set one of them, as in {inner}=…")
-        if name not in known:
-            if name in OF_SOME_OPTIONS:
-                others = "tasks" if name.startswith("data.") else "models"
-                raise UserError(f"{source}: {name} is a field of other {others}, not of this one. Leave it out")
-            raise UserError(f"{source}: no field is called {brief(name)}; {nearest(name, {*known, *GROUPS})}")
-        if group := CHOSEN_BY_GROUP.get(name):
-            raise UserError(f"{source}: {name} cannot be set by itself. Set {group}=…, which includes it")
-        if "${" in str(setting.value):
-            value = brief(setting.value)
-            raise UserError(f"{source}: {name} is {value}. Interpolations are not allowed. Write the value")
-        *groups, field_name = name.split(".")
-        reduce(getitem, groups, changed)[field_name] = _expanded(setting)
+        with collected(faults):
+            _refuse_unknown(setting, known)
+            *groups, field_name = setting.name.split(".")
+            reduce(getitem, groups, changed)[field_name] = _expanded(setting)
     for name, value in leaves(changed):
         if value == MISSING:
-            raise UserError(f"{_last_source(settings)}: {name} must be given, as in {name}=…")
+            faults.append(f"{_last_source(settings)}: {name} must be given, as in {name}=…")
         if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{sources.get(name, _last_source(settings))}: {name} is {value}. It must be finite")
+            faults.append(f"{sources.get(name, _last_source(settings))}: {name} is {value}. It must be finite")
+    if faults:
+        raise UserError(*faults)
     try:
         return from_json(json.dumps(changed))
     except ValidationError as error:
-        name, message = violation(error)
-        # The field, a group around it or a field inside it.
-        related = [set_ for set_ in sources if f"{name}.".startswith(f"{set_}.") or f"{set_}.".startswith(f"{name}.")]
-        source = sources[related[-1]] if name and related else _last_source(settings)
-        raise UserError(f"{source}: {message}") from None
+        raise UserError(*(f"{_source_of(name, settings)}: {fault}" for name, fault in violations(error))) from None
+
+
+def _refuse_unknown(setting: Setting, known: set[str]) -> None:
+    """Raise UserError for what is no field that can be set."""
+    name, source = setting.name, setting.source
+    if inner := min((field_name for field_name in known if field_name.startswith(f"{name}.")), default=""):
+        raise UserError(f"{source}: {name} is a group of fields. Set one of them, as in {inner}=…")
+    if name not in known:
+        if name in OF_SOME_OPTIONS:
+            others = "tasks" if name.startswith("data.") else "models"
+            raise UserError(f"{source}: {name} is a field of other {others}, not of this one. Leave it out")
+        raise UserError(f"{source}: no field is called {brief(name)}; {nearest(name, {*known, *GROUPS})}")
+    if group := CHOSEN_BY_GROUP.get(name):
+        raise UserError(f"{source}: {name} cannot be set by itself. Set {group}=…, which includes it")
+    if "${" in str(setting.value):
+        value = brief(setting.value)
+        raise UserError(f"{source}: {name} is {value}. Interpolations are not allowed. Write the value")
+
+
+def _source_of(name: str, settings: Sequence[Setting]) -> str:
+    """Return where a field was set, or a group around it or a field inside it."""
+    sources = {setting.name: setting.source for setting in settings}
+    related = [set_ for set_ in sources if f"{name}.".startswith(f"{set_}.") or f"{set_}.".startswith(f"{name}.")]
+    return sources[related[-1]] if name and related else _last_source(settings)
 
 
 def _expanded(setting: Setting) -> Any:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from models.configs import CUTConfig, CycleGANConfig, ImageShape, require
 from pipeline.config.fields import (
@@ -254,23 +255,29 @@ def from_json(text: str) -> Config:
     return _CONFIG.validate_json(text, strict=True)
 
 
-def violation(error: ValidationError) -> tuple[str, str]:
-    """Return the dotted name of the first field that pydantic refuses, and a sentence that names it."""
-    found = error.errors()
-    path, message = _path(found[0]["loc"]), found[0]["msg"].removeprefix("Value error, ").rstrip(".")
+def violations(error: ValidationError) -> list[tuple[str, str]]:
+    """Return the dotted name of each field that pydantic refuses, and a sentence that names it."""
+    # A field of several types has an error for each of them.
+    by_field: dict[str, list[ErrorDetails]] = {}
+    for details in error.errors():
+        by_field.setdefault(_path(details["loc"]), []).append(details)
+    return [(path, _sentence(path, found)) for path, found in by_field.items()]
+
+
+def _sentence(path: str, found: list[ErrorDetails]) -> str:
+    message = found[0]["msg"].removeprefix("Value error, ").rstrip(".")
     match found[0]["type"]:
         case "value_error":
-            return path, f"{path}: {message}" if path else message
+            return f"{path}: {message}" if path else message
         case "missing":
-            return path, f"{path} must be given"
+            return f"{path} must be given"
         case "too_long" | "string_too_long":
-            return path, f"{path} is longer than {found[0].get('ctx', {})['max_length']}. Shorten it"
-    # A field of several types has an error for each of them.
-    messages = [details["msg"] for details in found if _path(details["loc"]) == path]
+            return f"{path} is longer than {found[0].get('ctx', {})['max_length']}. Shorten it"
+    messages = [details["msg"] for details in found]
     allowed = " or ".join(message.removeprefix("Input should be ") for message in dict.fromkeys(messages))
     for phrase, short in _SHORTER.items():
         allowed = allowed.replace(phrase, short)
-    return path, f"{path} is {brief(found[0]['input'])}. It must be {allowed}"
+    return f"{path} is {brief(found[0]['input'])}. It must be {allowed}"
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -24,7 +24,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pipeline.config.compose import COMMAND_LINE, Setting, compose_settings, parse_setting, take_options
 from pipeline.config.fields import LONGEST_NAME, LONGEST_TEXT, MOST_SETTINGS
 from pipeline.config.plain_yaml import read_plain_yaml, refuse_control_characters
-from pipeline.config.schema import Config, violation
+from pipeline.config.schema import Config, violations
 from pipeline.config.search_space import Distribution, Halving, Sample, Search, random_samples
 from pipeline.config.trial_key import trial_key
 from pipeline.errors import UserError, brief, nearest
@@ -156,18 +156,32 @@ def expand(sweep: Sweep, overrides: Sequence[str]) -> list[Trial]:
     shared = [parse_setting(text, f"{sweep.place}, base") for text in sweep.base]
     shared += [parse_setting(text, COMMAND_LINE) for text in overrides]
     composed: dict[str, Config] = {}
+    faulty: dict[str, list[str]] = {}
     for row in sweep.rows:
         place = f"{sweep.place}, row {row.row!r}"
         own = [Setting(name, value, place) for name, value in row.set.items()]
-        for setting in (*shared, *own):
-            _refuse_setting(setting, row, sweep)
-        composed[row.row] = compose_settings([*shared, *own])
+        try:
+            for setting in (*shared, *own):
+                _refuse_setting(setting, row, sweep)
+            composed[row.row] = compose_settings([*shared, *own])
+        except UserError as error:
+            for fault in error.faults:
+                # What is allowed can differ between rows, and stands behind the semicolon.
+                faulty.setdefault(fault.removeprefix(place).split("; ")[0], []).append(fault)
+    if faulty:
+        raise UserError(*(_of_rows(found) for found in faulty.values()))
     first_with: dict[str, str] = {}
     for name, config in composed.items():
         twin = first_with.setdefault(trial_key(config, data="", weights=""), name)
         if twin != name:
             raise UserError(f"{sweep.place}: rows {twin!r} and {name!r} are the same trial. Change or remove one")
     return [Trial(name, seed, replace(config, seed=seed)) for seed in sweep.seeds for name, config in composed.items()]
+
+
+def _of_rows(found: Sequence[str]) -> str:
+    """Return one line for a fault that several rows have, each under its name. One of the command line is the same."""
+    more = len(set(found)) - 1
+    return f"{found[0]} (and so in {more} more row{'s' if more > 1 else ''})" if more else found[0]
 
 
 def _refuse_setting(setting: Setting, row: Row, sweep: Sweep) -> None:
@@ -203,7 +217,7 @@ def _validated(content: Any, path: Path) -> Sweep:
             if details["type"] == "unexpected_keyword_argument":
                 *around, key = details["loc"]
                 raise _unknown_key(path, around, key) from None
-        raise UserError(f"{path}: {violation(error)[1]}") from None
+        raise UserError(*(f"{path}: {fault}" for _, fault in violations(error))) from None
 
 
 def _unknown_key(path: Path, around: Sequence[int | str], key: int | str) -> UserError:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from filelock import Timeout
-from rich.progress import track
 
 from analysis.records.printable import printable
+from analysis.records.progress import tracked
 from pipeline.data.dataset_cache import SPLITS
 from pipeline.data.download import AGAIN, download, unpack
 from pipeline.data.image_io import (
@@ -122,7 +122,7 @@ def _copy(dataset: Manual, target: Path, source: Path) -> None:
     files = dataset.files(source)
     _remark(source, _counts(files), dataset, f"--from must point to {dataset.folder}")
     with _new_folder(target) as folder:
-        for path, file in track(files.items(), target.name):
+        for path, file in tracked(files.items(), len(files), target.name):
             file_status(file)  # refuses pipes and devices
             (folder / path).parent.mkdir(exist_ok=True)
             dataset.write(file, folder / path)

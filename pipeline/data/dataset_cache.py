@@ -25,7 +25,7 @@ from pipeline.data.decoding import write_arrays
 from pipeline.data.fingerprints import combined_digest, file_digests
 from pipeline.data.image_io import SUFFIXES, Picture, image_files, read_image, with_channels
 from pipeline.data.in_threads import in_threads
-from pipeline.errors import UserError, first_line
+from pipeline.errors import UserError, collected, first_line
 
 SPLITS = ("trainA", "trainB", "testA", "testB")
 DataConfig = StripesConfig | FolderConfig
@@ -88,6 +88,21 @@ def list_images(folder: Path) -> list[Path]:
     return files
 
 
+def list_splits(config: FolderConfig) -> dict[str, Path]:
+    """Return the image files of all splits by names such as 'trainA/1.png'. Raises UserError for all faulty splits."""
+    files: dict[str, Path] = {}
+    faults: list[str] = []
+    if not (root := Path(config.root)).is_dir():
+        fetch = f"Run: just data {config.name}" if config.expected_images else f"It must contain {', '.join(SPLITS)}"
+        raise UserError(f"data.root={printable(root)}: no such folder. {fetch}")
+    for split in SPLITS:
+        with collected(faults):
+            files |= {f"{split}/{path.name}": path for path in list_images(root / split)}
+    if faults:
+        raise UserError(*faults)
+    return files
+
+
 def _require_two(folder: Path, files: Sequence[Path]) -> None:
     if len(files) < 2:
         found = f"{len(files)} images found, at least 2 are needed ({' '.join(sorted(SUFFIXES))})"
@@ -95,8 +110,7 @@ def _require_two(folder: Path, files: Sequence[Path]) -> None:
 
 
 def _prepare_folder(config: FolderConfig, cache: Path) -> PreparedData:
-    root = Path(config.root)
-    files = {f"{split}/{path.name}": path for split in SPLITS for path in list_images(root / split)}
+    root, files = Path(config.root), list_splits(config)
     memory = cache / "data" / f"{content_key(str(root.absolute()))}.files"
     digests: dict[str, str] = {}
     bad: list[str] = []

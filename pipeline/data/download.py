@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import requests
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from analysis.records.progress import Report, progress, tracked
 from pipeline.errors import UserError, first_line
 
 CHUNK_BYTES = 1 << 16
@@ -34,9 +34,6 @@ TRIES, PAUSE_SECONDS = 4, 3.0
 
 # The largest archive that is unpacked. The ratio: unpacked bytes for each byte of the archive.
 MOST_ENTRIES, MOST_UNPACKED_GB, MOST_RATIO = 200_000, 20.0, 100.0
-
-# Takes how much is done, and the total if it is known.
-Report = Callable[[int, int | None], object]
 
 
 class _BrokenError(Exception):
@@ -61,12 +58,10 @@ def download(url: str, archive: Path) -> None:
     """
     archive.parent.mkdir(parents=True, exist_ok=True)
     part = archive.with_name(f"{archive.name}.partial")
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns) as bar:
-        task = bar.add_task(archive.name, total=None)
+    with progress(archive.name, None, in_bytes=True) as report:
         for tries_left in reversed(range(TRIES)):
             try:
-                _resume(url, part, lambda done, total: bar.update(task, completed=done, total=total))
+                _resume(url, part, report)
                 break
             except (_BrokenError, requests.RequestException) as error:
                 if isinstance(error, ValueError):  # requests' errors for what is no address
@@ -160,7 +155,8 @@ def unpack(archive: Path, pick: Callable[[PurePosixPath], PurePosixPath | None],
     try:
         with zipfile.ZipFile(archive) as opened:
             _refuse_unsafe(archive, opened.infolist())
-            for entry in opened.infolist():
+            entries = opened.infolist()
+            for entry in tracked(entries, len(entries), f"{archive.name}: unpacking"):
                 path = None if entry.is_dir() else pick(PurePosixPath(entry.filename))
                 if path is None:
                     continue

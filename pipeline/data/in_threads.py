@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from analysis.records.progress import tracked
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -17,19 +16,17 @@ AHEAD = 2
 
 
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item], title: str) -> Iterator[Result]:
-    """Yield work(item) of each item, in order, with a bar on a terminal's stderr. Raises what `work` raises first."""
+    """Yield work(item) of each item, in order, and show progress. Raises what `work` raises first."""
+    return tracked(_in_threads(work, items), len(items), title)
+
+
+def _in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     cores = len(os.sched_getaffinity(0))
     waiting: deque[Future[Result]] = deque()
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    with bar, ThreadPoolExecutor(cores) as pool:
-        task = bar.add_task(title, total=len(items))
+    with ThreadPoolExecutor(cores) as pool:
         for item in items:
             waiting.append(pool.submit(work, item))
             if len(waiting) > AHEAD * cores:
                 yield waiting.popleft().result()
-                bar.advance(task)
         while waiting:
             yield waiting.popleft().result()
-            bar.advance(task)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis.records.names import Tag, deviation_name
+from analysis.records.progress import tracked
 from models.images import to_bits, to_model_range
 from pipeline.config.schema import MetricConfig
 from pipeline.data.dataset_cache import Dataset
@@ -102,8 +103,9 @@ class Evaluator:
 
     def evaluate_images(self, images: Picture) -> Evaluation:
         """Score images (N, 1 or 3, H, W) whose inputs are not known."""
-        outputs = in_8_bits_rgb(images)
-        features = extract(self.extractor, in_batches(outputs, self.config.batch_size), self.device)
+        outputs, size = in_8_bits_rgb(images), self.config.batch_size
+        batches = tracked(in_batches(outputs, size), -(-len(outputs) // size), "scoring, batches")
+        features = extract(self.extractor, batches, self.device)
         return self._evaluation(outputs, features, paired=False)
 
     def resident_tensors(self) -> list[Tensor]:

@@ -2,18 +2,19 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from analysis.records.address import without_password
 from analysis.records.names import eval_metric, last_metric, row_tag, settings_tag
-from pipeline.config.compose import tracking_uri
-from pipeline.config.schema import Config, FolderConfig, StripesConfig
+from pipeline.config.compose import compose_surroundings, tracking_uri
+from pipeline.config.schema import Config, FolderConfig, MetricConfig, StripesConfig
 from pipeline.config.sweep_file import SAMPLE, Row, Sweep, Trial, expand, sampled_row, with_seeds
 from pipeline.config.trial_key import trial_key
-from pipeline.data.dataset_cache import PreparedData, are_drawn, open_dataset, prepare
-from pipeline.errors import UserError
+from pipeline.data.dataset_cache import PreparedData, are_drawn, list_splits, open_dataset, prepare
+from pipeline.errors import UserError, collected
 from pipeline.hardware.device import Machine, find_machine
 from pipeline.metrics.names import OPERATIONS_PER_IMAGE, has_weights, metric_names
 from pipeline.orchestration.forecast import Work, remaining_work
@@ -116,7 +117,7 @@ def plan_sweep(sweep: Sweep, overrides: Sequence[str], *, without_data: bool = F
     states how many there are.
     """
     sweep, overrides = with_seeds(sweep, overrides)
-    trials = expand(sweep, overrides)
+    trials = _trials(sweep, overrides)
     config = trials[0].config
     if without_password(config.tracking.uri) != config.tracking.uri:
         raise UserError(
@@ -126,12 +127,40 @@ def plan_sweep(sweep: Sweep, overrides: Sequence[str], *, without_data: bool = F
     lock = store_lock(uri, Path(config.paths.trials).absolute())
     tracker = Tracker(uri, config.data.name, Path("mlartifacts").absolute().as_uri(), lock)
     machine = find_machine(config.compute)
-    data = _open_data(config, without_data=without_data)
+    faults: list[str] = []
+    with collected(faults):
+        data = _open_data(config, without_data=without_data)
+    if faults:
+        raise UserError(*faults, *_lacking_weights(config.metric))
     plan = Plan(sweep, tuple(overrides), config, (), *data, machine, tracker)
     records = tracker.find_trials()
     if _samples_are_recorded(sweep):
         return replan(plan, sweep, records)
     return _look_up(plan, trials, records)
+
+
+def _trials(sweep: Sweep, overrides: Sequence[str]) -> list[Trial]:
+    """Return every trial. If a row is faulty, raise UserError also with what else would stop the sweep."""
+    faults: list[str] = []
+    with collected(faults):
+        return expand(sweep, overrides)
+    with suppress(UserError):  # of settings that are faulty themselves, which `faults` has already
+        config = compose_surroundings([*sweep.base, *overrides])
+        if isinstance(config.data, FolderConfig):
+            with collected(faults):
+                list_splits(config.data)
+        faults += _lacking_weights(config.metric)
+    raise UserError(*faults)
+
+
+def _lacking_weights(metric: MetricConfig) -> list[str]:
+    """Return why the extractor's weights are not available, in a line, or nothing if they are."""
+    if not has_weights(metric.extractor):
+        return []
+    from pipeline.checks.services import check_weights  # torch-fidelity, which takes a second to import
+
+    check = check_weights(metric)
+    return [str(check)] if check.status == "fault" else []
 
 
 def replan(plan: Plan, sweep: Sweep, records: Records) -> Plan:

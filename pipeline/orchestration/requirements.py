@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, collected
 from pipeline.hardware.allocation import share_of
 from pipeline.hardware.cuda import cuda_fault, find_cuda
 from pipeline.hardware.device import shares_gpus
@@ -55,22 +55,26 @@ def estimate_requirements(plan: Plan) -> list[Requirement]:
 def check_readiness(plan: Plan) -> None:
     """Raise UserError if CUDA has a fault, a folder of a sweep on CUDA cannot be used, or something is not installed.
 
-    A sweep on the CPU does not check the machine, so that it loses no time.
+    All such faults are raised at once. A sweep on the CPU does not check the machine, so that it loses no time.
     """
+    faults: list[str] = []
     if plan.machine.device == "cuda":
         from pipeline.checks.machine import folder_checks  # a sweep on the CPU does not need to import it
 
         config, samples = plan.config, plan.samples_to_draw
         sharing = shares_gpus(config.compute) and len(plan.trials) + samples > 1
         if fault := cuda_fault(find_cuda(), sharing=sharing):
-            raise UserError(str(fault))
+            faults.append(str(fault))
         new = [planned for planned in plan.trials if not checkpoint_path(config, planned.key).exists()]
-        for check in folder_checks(config, len(new) + samples):
-            if check.status == "fault":
-                raise UserError(str(check).rstrip("."))
-    require_writers(plan.config.tracking.also)
+        checks = folder_checks(config, len(new) + samples)
+        faults += [str(check).rstrip(".") for check in checks if check.status == "fault"]
+    with collected(faults):
+        require_writers(plan.config.tracking.also)
     metric = plan.config.metric
     if has_weights(metric.extractor) or metric.also or metric.segmentation:
         from pipeline.metrics.extra_metrics import require_networks  # torch-fidelity, which takes a second to import
 
-        require_networks(metric)
+        with collected(faults):
+            require_networks(metric)
+    if faults:
+        raise UserError(*faults)

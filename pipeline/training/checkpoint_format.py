@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.config.schema import Config, from_json, to_json, violation
+from pipeline.config.schema import Config, from_json, to_json, violations
 from pipeline.config.trial_key import keyed_fields
 from pipeline.errors import UserError
 from pipeline.training.checkpoint import StorageError, load_checkpoint, set_aside, two_newest
@@ -117,4 +117,4 @@ def config_in(content: Mapping[str, Any], file: Path) -> Config:
     try:
         return from_json(content["config"])
     except ValidationError as error:
-        raise UserError(f"{file}: its configuration is not valid: {violation(error)[1]}. {OTHER_VERSION}") from None
+        raise UserError(f"{file}: its configuration is not valid: {violations(error)[0][1]}. {OTHER_VERSION}") from None

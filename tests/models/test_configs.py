@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from itertools import chain
 
@@ -14,7 +15,7 @@ from models.configs import (
     GeneratorConfig,
     ImageShape,
     ModelConfig,
-    check_model_fits,
+    misfits,
     score_map_size,
     stored_numbers,
 )
@@ -72,8 +73,14 @@ def test_settings_that_cannot_work_are_refused(change: dict[str, object], said: 
     ],
 )
 def test_models_that_do_not_fit_the_images_are_refused(config: CUTConfig, size: int, batch: int, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        check_model_fits(config, ImageShape(size, size), batch)
+    assert any(re.search(said, fault) for fault in misfits(config, ImageShape(size, size), batch))
+
+
+def test_all_misfits_are_said_at_once() -> None:
+    few, small, odd = replace(CUT, num_patches=100), replace(CUT, negatives=("minibatch",)), ImageShape(18, 18)
+    (fault,) = misfits(few, ImageShape(32, 32), 1)
+    assert "res1 has 64 positions and res5 has 64 positions" in fault and "model.num_patches=64 or less" in fault
+    assert len(misfits(small, odd, 1)) == 4
 
 
 @pytest.mark.parametrize(
@@ -103,4 +110,4 @@ def test_size_of_the_scores_is_that_of_the_discriminators_output(layers: int, an
 
 
 def test_a_plain_gan_is_not_held_to_the_patches_it_does_not_look_at() -> None:
-    check_model_fits(replace(CUT, nce_weight=0.0), ImageShape(32, 32), 1)
+    assert not misfits(replace(CUT, nce_weight=0.0), ImageShape(32, 32), 1)

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
 
 from pipeline.__main__ import main as pipeline
+from pipeline.data.image_io import write_png
 from pipeline.trial.lock import claimed
 
 SWEEP = """
@@ -37,7 +40,10 @@ NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
         (["sweep", "smoke", "task=strips"], "did you mean stripes?"),
         (["sweep", "smoke", "model.temprature=1"], "command line: no field is called 'model.temprature'"),
         (["sweep", "smoke", "train.batch_size=many"], "train.batch_size is 'many'"),
-        (["sweep", "ablation_negatives", "task=horse2zebra"], "datasets/horse2zebra/trainA: no such folder"),
+        (
+            ["sweep", "ablation_negatives", "task=horse2zebra"],
+            "data.root=datasets/horse2zebra: no such folder. Run: just data horse2zebra",
+        ),
         (["sweep", "ablation_negatives", "task=folder", "data.root=here"], "here/trainB: 1 images found"),
         (["plan", "smoke", "seeds=all"], "list of whole numbers"),
         (["train", "data.train_count=3", "train.batch_size=4"], "train.batch_size is 4, but there are only 3 images"),
@@ -50,7 +56,7 @@ NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
         (["sweep", "smoke", "--loud"], "unrecognized arguments: --loud"),
         (["sweep", "smoke", "compute.cpus_per_trial=1000"], "compute.cpus_per_trial=1000"),
         (["plan", "smoke", "compute.memory_gb=0.1"], "sweeps/smoke.yaml, row 'CUT': a trial needs"),
-        (["plan", "ablation_negatives", "task=folder", "data.root=nowhere"], "nowhere/trainA: no such folder"),
+        (["plan", "ablation_negatives", "task=folder", "data.root=nowhere"], "data.root=nowhere: no such folder"),
         (["data", "horse2zebras"], "did you mean horse2zebra"),
         (["paln", "smoke"], "no command is called 'paln'"),
         ([], "the following arguments are required: COMMAND"),
@@ -59,14 +65,16 @@ NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
 def test_faulty_commands_say_one_line_exit_2_and_record_nothing(
     project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
-    (project / "here/trainA").mkdir(parents=True)
-    (project / "here/trainB").mkdir()
-    for file in ("trainA/1.png", "trainA/2.png", "trainB/1.png"):
-        (project / "here" / file).touch()
+    for split in ("trainA", "trainB", "testA", "testB"):
+        (project / "here" / split).mkdir(parents=True)
+        (project / "here" / split / "1.png").touch()
+        if split != "trainB":
+            (project / "here" / split / "2.png").touch()
     assert pipeline(arguments) == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("error: ")
+    # Without the published weights and a network, tasks with FID have a second fault.
+    assert len([line for line in lines if "Inception's weights" not in line]) == 1
+    assert all(line.startswith("error: ") for line in lines)
     assert said in lines[0]
     assert recorded_runs() == 0
 
@@ -100,6 +108,25 @@ def test_plan_shows_what_is_done_and_trains_nothing(
     }
     assert "0.00 core-hours" in said
     assert recorded_runs() == before
+
+
+def test_translate_says_which_network_it_uses_and_what_it_wrote(
+    trained: list[str], pictures: Callable[..., np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (key,) = (path.parent.name for path in Path("trials").glob("*/last.pt"))
+    for number, image in enumerate(pictures(0, striped=False, count=3)):
+        write_png(Path(f"in/{number}.png"), image.transpose(1, 2, 0))
+    assert pipeline(["translate", key[:8], "in", "out"]) == 0
+    network, written = capsys.readouterr().out.splitlines()
+    assert network == (
+        f"trials/{key}/last.pt: CUT, row 'single' of single, seed 1, trained on stripes at 32 x 32 to step 12."
+    )
+    assert written == "Wrote 3 images to out"
+    assert len(list(Path("out").glob("*.png"))) == 3
+    elsewhere = "tracking.uri=sqlite:///no.db"
+    assert pipeline(["translate", f"trials/{key}/last.pt", "in/0.png", "out/a.png", elsewhere]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == "Wrote 1 image to out/a.png"
+    assert not Path("no.db").exists()
 
 
 def test_a_plan_for_scripts_has_every_number(trained: list[str], capsys: pytest.CaptureFixture[str]) -> None:

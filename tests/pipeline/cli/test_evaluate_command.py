@@ -46,6 +46,8 @@ def test_scores_and_what_they_were_made_with_are_said_and_recorded(
 ) -> None:
     assert main(["evaluate", "images", *DATA]) == 0
     said = capsys.readouterr().out
+    compared = "5 images of images (32 x 32) with 6 test images of B of stripes (32 x 32)"
+    assert said.startswith(f"Comparing {compared} by small-conv (144 features)\n")
     assert "stripes: 5 images of images" in said
     (run,) = evaluations()
     assert run.data.tags["evaluated"] == "images"

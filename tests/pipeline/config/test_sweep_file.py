@@ -63,9 +63,17 @@ COMMITTED = sorted(path.stem for path in Path("sweeps").glob("*.yaml"))
 )
 def test_committed_sweeps_compose_on_every_task(name: str, task: str) -> None:
     sweep = load_sweep(name)
-    overrides = [f"task={task}", *(["data.root=somewhere"] if task == "folder" else [])]
+    overrides = [f"task={task}", *(["data.root=somewhere"] if task in ("folder", "photos") else [])]
     assert len(expand(sweep, overrides)) == len(sweep.rows) * len(sweep.seeds)
     assert sweep.question.endswith("?")
+
+
+def test_the_sweep_photos_has_the_trials_of_ablation_negatives_with_the_task_photos() -> None:
+    one, other = (
+        [trial_key(trial.config, "", "") for trial in expand(load_sweep(name), overrides)]
+        for name, overrides in (("photos", []), ("ablation_negatives", ["task=photos", "data.root=somewhere"]))
+    )
+    assert one == other
 
 
 @pytest.mark.parametrize("name", COMMITTED)
