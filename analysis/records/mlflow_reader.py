@@ -44,6 +44,8 @@ from analysis.records.schema import MANIFEST_FILE, Manifest, RecordsError, Sweep
 
 # Values are smaller, unless the training diverged. MLflow stores infinity as the largest number of its database.
 LARGEST = 1e100
+# What names an evaluation in a data frame.
+EVALUATION = ("row", "seed", "step", "epoch")
 # The path that MLflow gives to an image with a key and a step.
 GRID = r"images/grid[%+]step[%+](\d+)[%+].*\.png"
 
@@ -93,8 +95,8 @@ def read_sweep(uri: str, sweep: str, task: str, result_version: str = "") -> Swe
         )
 
 
-def recorded_tasks(uri: str, sweep: str) -> list[str]:
-    """Return the tasks on which a sweep was run. Raises RecordsError if there is no such sweep or no readable store."""
+def recorded_sweeps(uri: str) -> list[tuple[str, str]]:
+    """Return the name and the task of every recorded sweep, sorted. Raises RecordsError if no store can be read."""
     with _readable(uri):
         client = _open(uri)
         # Others may have named theirs so that it would be a folder elsewhere.
@@ -104,14 +106,20 @@ def recorded_tasks(uri: str, sweep: str) -> list[str]:
             if re.fullmatch(PLAIN_NAME, found.name)
         }
         found = search_runs(client, list(experiments), IS_SWEEP)
-    tasks = {experiments[run.info.experiment_id] for run in found if run.data.tags[Tag.SWEEP] == sweep}
+    return sorted({(run.data.tags[Tag.SWEEP], experiments[run.info.experiment_id]) for run in found})
+
+
+def recorded_tasks(uri: str, sweep: str) -> list[str]:
+    """Return the tasks on which a sweep was run. Raises RecordsError if there is no such sweep or no readable store."""
+    recorded = recorded_sweeps(uri)
+    tasks = [task for name, task in recorded if name == sweep]
     if not tasks:
-        known = sorted({run.data.tags[Tag.SWEEP] for run in found})
+        known = dict.fromkeys(name for name, _ in recorded)
         raise RecordsError(
             f"{without_password(uri)} has no sweep {sweep!r}. It has: {', '.join(known) or 'none'}. "
             f"Run it first: just sweep {sweep}"
         )
-    return sorted(tasks)
+    return tasks
 
 
 def read_course(uri: str, record: SweepRecord, score: str) -> pd.DataFrame:
@@ -123,12 +131,29 @@ def read_course(uri: str, record: SweepRecord, score: str) -> pd.DataFrame:
     with _readable(uri):
         client = MlflowClient(uri)
         for trial in record.finished:
-            epochs_per_step = trial.get(last_metric("epoch"), np.nan) / trial.get(last_metric("step"), np.nan)
             for found in client.get_metric_history(trial["run_id"], eval_metric(score)):
-                which = {"row": trial["row"], "seed": trial["seed"], "step": found.step}
-                value = found.value if abs(found.value) < LARGEST else np.nan
-                lines.append({**which, "epoch": found.step * epochs_per_step, "value": value})
-    return pd.DataFrame(lines, columns=["row", "seed", "step", "epoch", "value"])
+                lines.append({**_evaluation(trial, found.step), "value": _known(found.value)})
+    return pd.DataFrame(lines, columns=[*EVALUATION, "value"])
+
+
+def read_scores(uri: str, record: SweepRecord) -> pd.DataFrame:
+    """Return row, seed, step, epoch and all scores of every evaluation, also of unfinished trials.
+
+    epoch is nan for unfinished trials, and for older ones, which did not record it.
+    """
+    lines: list[dict[str, Any]] = []
+    with _readable(uri):
+        client = MlflowClient(uri)
+        for trial in record.trials:
+            by_step: dict[int, dict[str, Any]] = {}
+            recorded = client.get_run(trial["run_id"]).data.metrics if trial["run_id"] else {}
+            for name in recorded:
+                score = name.removeprefix(eval_metric(""))
+                for found in client.get_metric_history(trial["run_id"], name) if score != name else ():
+                    by_step.setdefault(found.step, _evaluation(trial, found.step))[score] = _known(found.value)
+            lines += [by_step[step] for step in sorted(by_step)]
+    scores = sorted({name for line in lines for name in line} - set(EVALUATION))
+    return pd.DataFrame(lines, columns=[*EVALUATION, *scores])
 
 
 def read_grids(uri: str, run_ids: Sequence[str]) -> Mapping[str, NDArray[np.uint8]]:
@@ -199,6 +224,15 @@ def _other_seeds(manifest: Manifest, trials: Mapping[str, Run], row_of: str) -> 
 def _all_but_seed(run: Run) -> frozenset[tuple[str, str]]:
     made_with = {tag: run.data.tags.get(tag, "") for tag in (Tag.DATA_FINGERPRINT, Tag.RESULT_VERSION)}
     return frozenset({**run.data.params, **made_with, "seed": ""}.items())
+
+
+def _evaluation(trial: Mapping[str, Any], step: int) -> dict[str, Any]:
+    epochs_per_step = trial.get(last_metric("epoch"), np.nan) / trial.get(last_metric("step"), np.nan)
+    return dict(zip(EVALUATION, (trial["row"], trial["seed"], step, step * epochs_per_step), strict=True))
+
+
+def _known(value: float) -> float:
+    return value if abs(value) < LARGEST else np.nan
 
 
 def _line(row: str, seed: int, key: str, run: Run | None) -> dict[str, Any]:
