@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,8 @@ __all__ = [
     "write_sweep",
 ]
 
+# In a notebook, a progress bar that libraries import warns that it lacks widgets.
+warnings.filterwarnings("ignore", message="IProgress not found")
 # The folder with this code, which a command's process must run too.
 ROOT = Path(__file__).parents[1]
 COMMAND = (sys.executable, "-m", "pipeline")
@@ -93,8 +96,7 @@ def read_trials(sweep: str | None = None, task: str | None = None, *, store: str
         task: The name of the data; None for all tasks.
         store: The address of the MLflow store; None for MLFLOW_TRACKING_URI, or without it mlflow.db here.
 
-    Raises:
-        UserError: if the store has no such sweep, or cannot be read.
+    Raises UserError if the store has no such sweep, or cannot be read.
 
     >>> read_trials("mini")[["row", "seed", "status"]]
        row  seed    status

@@ -1,7 +1,6 @@
 """What the writer and the reader of records use of MLflow. Import it from here, so that its variables are set first."""
 
 import os
-import warnings
 from collections.abc import Sequence
 from functools import partial
 
@@ -11,8 +10,6 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 # MLflow's own retries last minutes without a word. Who writes records asks again itself: `pipeline.tracking.outage`.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-# MLflow imports tqdm, which in a notebook asks for widgets that nothing here uses.
-warnings.filterwarnings("ignore", message="IProgress not found")
 
 import mlflow
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
