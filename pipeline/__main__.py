@@ -117,7 +117,7 @@ def run(given: argparse.Namespace) -> int:
             return promote(given.name, given.overrides, count=given.count, target=given.to)
         case "tables":
             from analysis.cli.tables import tables
-            from analysis.records.mlflow_reader import default_store
+            from analysis.store.open_store import default_store
             from pipeline.config.schema import PathsConfig
             from pipeline.trial.waiting_records import send_waiting_records
 

@@ -2,9 +2,11 @@
 
 import re
 
-from analysis.records.mlflow_reader import default_store, read_sweep, recorded_tasks
 from analysis.records.names import sweep_name
 from analysis.records.schema import RecordsError
+from analysis.store.open_store import default_store
+from analysis.store.overview import recorded_tasks
+from analysis.store.reader import read_sweep
 from analysis.tables.compare import Side, comparison
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.records.mlflow_reader import default_store, recorded_tasks
 from analysis.records.names import sweep_name
 from analysis.records.progress import tracked
 from analysis.report.write import write_results
+from analysis.store.open_store import default_store
+from analysis.store.overview import recorded_tasks
 
 
 def tables(given: str, task: str | None, results: Path, price_per_hour: float | None, columns: Sequence[str]) -> int:

@@ -8,13 +8,15 @@ from analysis.figures.draw import draw
 from analysis.figures.image_grid import compare_outputs, pictured, show_progress
 from analysis.figures.style import to_pdf, to_png, to_svg
 from analysis.records.csv_files import to_csv
-from analysis.records.mlflow_reader import read_course, read_grids, read_sweep, recorded_tasks
 from analysis.records.names import DISTANCES
 from analysis.report.content import report
 from analysis.report.overview import write_overview
 from analysis.report.page import page
 from analysis.statistics.estimates import main_score, values_of
 from analysis.statistics.paper_values import load_paper
+from analysis.store.evaluations import read_course, read_grids
+from analysis.store.overview import recorded_tasks
+from analysis.store.reader import read_sweep
 from analysis.tables.summary import summary_sentences
 from analysis.tables.table import table
 from analysis.tables.write import tables_of, write_files

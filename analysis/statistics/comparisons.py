@@ -11,7 +11,7 @@ from scipy.special import stdtr, stdtrit
 from analysis.records.names import cost_metric, metric_of
 from analysis.records.schema import SweepRecord
 from analysis.statistics.collapse import collapsed_counts
-from analysis.statistics.estimates import CONFIDENCE, Estimate, differences, rows_scored_differently
+from analysis.statistics.estimates import CONFIDENCE, Estimate, differences, rows_scored_differently, summary
 
 LEVEL = 1 - CONFIDENCE
 
@@ -48,6 +48,24 @@ def compare_rows(record: SweepRecord, values: pd.DataFrame, metric: str) -> dict
         row: replace(one, told_apart=one.told_apart and not lost[row], collapsed=lost[row])
         for row, one in compared.items()
     }
+
+
+def comparison_frame(record: SweepRecord, values: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return a line for each row: its mean of a metric, and its difference to the default row, with its interval.
+
+    Its columns are row, baseline, n (seeds), mean, sd, pairs (seeds with a difference), difference, low and high (the
+    95 % interval), p (with Holm's correction) and told_apart. What is not known is nan: one seed has no interval, and
+    the default row has no difference. values: from `values_of`.
+    """
+    means, compared = summary(values, metric), compare_rows(record, values, metric)
+    lines: list[dict[str, object]] = []
+    for name in (row.row for row in record.rows):
+        mean, found = means[name], compared.get(name, Comparison(Estimate(), math.nan, 0, False))
+        of_row = {"row": name, "baseline": name == record.default, "n": mean.n, "mean": mean.mean, "sd": mean.std}
+        to_default = {"pairs": found.difference.n, "difference": found.difference.mean}
+        interval = {"low": found.difference.low, "high": found.difference.high}
+        lines.append({**of_row, **to_default, **interval, "p": found.p, "told_apart": found.told_apart})
+    return pd.DataFrame(lines)
 
 
 def is_cost(metric: str) -> bool:

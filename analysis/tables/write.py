@@ -4,9 +4,9 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from analysis.records.mlflow_reader import read_sweep
 from analysis.records.schema import SweepRecord
 from analysis.statistics.paper_values import load_paper
+from analysis.store.reader import read_sweep
 from analysis.tables.columns import named_columns
 from analysis.tables.formats import html, latex, markdown
 from analysis.tables.table import Table, table

@@ -37,7 +37,7 @@ def service_checks(uri: str, metric: MetricConfig) -> list[Check]:
 def check_tracking(uri: str) -> Check:
     """Check that the store answers and has the right schema. Probe the port of a server first."""
     # MLflow, which takes seconds
-    from analysis.records.database import ANOTHER
+    from analysis.store.database import ANOTHER
     from pipeline.checks.store import check_store
 
     parts = urlsplit(uri)

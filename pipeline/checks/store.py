@@ -3,8 +3,8 @@
 from mlflow.version import VERSION
 
 from analysis.records.address import without_password
-from analysis.records.database import ANOTHER, DATABASES, is_missing, schema_fault
-from analysis.records.mlflow_client import MlflowClient
+from analysis.store.database import ANOTHER, DATABASES, is_missing, schema_fault
+from analysis.store.mlflow_client import MlflowClient
 from pipeline.checks.machine import Check
 from pipeline.environment import environment
 from pipeline.errors import first_line

@@ -90,8 +90,8 @@ def _telling(channel: Channel | None, plan: Plan) -> Iterator[News]:
 def _tell_end(plan: Plan, news: News) -> None:
     if not news.wanted:
         return
-    from analysis.records.mlflow_reader import read_sweep
     from analysis.statistics.estimates import best_row
+    from analysis.store.reader import read_sweep
 
     states = Counter(planned.state for planned in plan.trials)
     report = (Path(plan.config.paths.results) / plan.sweep.name / plan.task / "index.html").absolute()

@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from analysis.records.address import with_password, without_password
-from analysis.records.mlflow_reader import default_store
 from analysis.records.names import sweep_name
-from analysis.records.overview import recorded_experiments
 from analysis.records.printable import printable
 from analysis.records.schema import RecordsError
+from analysis.store.open_store import default_store
+from analysis.store.overview import recorded_experiments
 from pipeline.config.schema import PathsConfig
 from pipeline.errors import UserError
 from pipeline.tracking.ui_views import shared_views, view_address

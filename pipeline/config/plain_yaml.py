@@ -26,8 +26,13 @@ def read_plain_yaml(path: Path) -> Any:
 
     Raises UserError with file and line for anything else. Dates, 0x10 and 1:30 are text.
     """
+    return parse_plain_yaml(_read_text(path), path)
+
+
+def parse_plain_yaml(text: str, path: Path) -> Any:
+    """Return the content of the text of a YAML file, as `read_plain_yaml` does. path: as errors name the file."""
     try:
-        return yaml.load(_read_text(path), _PlainLoader)
+        return yaml.load(text, _PlainLoader)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"{path}{line}: {error.problem}") from None

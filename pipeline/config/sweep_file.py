@@ -104,7 +104,12 @@ def load_sweep(name: str) -> Sweep:
 
 def read_sweep(path: Path) -> Sweep:
     """Read the sweep in a file and check everything except the settings of its rows, which `expand` checks."""
-    sweep = replace(_validated(read_plain_yaml(path), path), place=str(path))
+    return check_sweep(read_plain_yaml(path), path)
+
+
+def check_sweep(content: Any, path: Path) -> Sweep:
+    """Return the sweep that the content of a file describes, checked as `read_sweep` does."""
+    sweep = replace(_validated(content, path), place=str(path))
     _refuse_unusable(sweep, path)
     if sweep.search and sweep.search.sampler == "random":
         return sweep.with_rows(

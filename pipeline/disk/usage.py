@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from analysis.records.database import database_file
 from analysis.records.names import SINGLE
-from analysis.records.overview import TrialUse, read_trial_uses, recorded_sweeps
+from analysis.store.database import database_file
+from analysis.store.overview import TrialUse, read_trial_uses, recorded_sweeps
 from pipeline.config.schema import PathsConfig
 from pipeline.config.trial_key import RESULT_VERSION
 

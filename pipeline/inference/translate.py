@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from analysis.records.printable import printable
 from models.images import MIN_SIDE, to_bits, to_model_range
@@ -65,12 +66,17 @@ def translate_files(generator: Generator, files: dict[Path, Path], device: torch
 
 
 def translate_picture(generator: Generator, picture: Picture, device: torch.device) -> Picture:
-    """Translate (H, W, 1 or 3) into (H, W, the generator's channels) with the same number of bits.
+    """Translate (H, W, 1 or 3) into (H, W, the generator's channels) with the same number of bits."""
+    levels = torch.from_numpy(np.array(with_channels(picture, generator.in_channels).transpose(2, 0, 1)))
+    output = translate_tensor(generator, to_model_range(levels.to(device)))
+    return to_bits(output, levels.dtype).cpu().numpy().transpose(1, 2, 0)
+
+
+def translate_tensor(generator: Generator, image: Tensor) -> Tensor:
+    """Translate (C, H, W) in [-1, 1], float32 on the generator's device, into the same height and width.
 
     Sides must be multiples of 4, so the image is padded by reflection and the output is cropped.
     """
-    height, width = picture.shape[:2]
-    levels = torch.from_numpy(np.array(with_channels(picture, generator.in_channels).transpose(2, 0, 1)))
-    image = F.pad(to_model_range(levels.to(device))[None], (0, -width % 4, 0, -height % 4), mode="reflect")
-    output = generator.translate(image)[0, :, :height, :width]
-    return to_bits(output, levels.dtype).cpu().numpy().transpose(1, 2, 0)
+    height, width = image.shape[1:]
+    padded = F.pad(image[None], (0, -width % 4, 0, -height % 4), mode="reflect")
+    return generator.translate(padded)[0, :, :height, :width]

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.records.mlflow_reader import read_sweep, recorded_tasks
 from analysis.records.names import sweep_name
 from analysis.records.schema import RecordsError
+from analysis.store.overview import recorded_tasks
+from analysis.store.reader import read_sweep
 from pipeline.config.compose import compose_surroundings, only_parts, tracking_uri
 from pipeline.config.sweep_file import SWEEPS, Sweep, load_sweep
 from pipeline.errors import UserError

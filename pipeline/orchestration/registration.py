@@ -7,9 +7,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from analysis.records.mlflow_reader import trial_line
 from analysis.records.names import RUN_NAME, SINGLE, Tag, member_tag, row_tag, settings_tag
 from analysis.records.schema import Manifest, SweepRecord, SweepRow
+from analysis.store.reader import trial_line
 from pipeline.config.sweep_file import SWEEPS, Row
 from pipeline.config.trial_key import RESULT_VERSION, can_change_results, keyed_fields, leaves
 from pipeline.orchestration.planner import Plan, PlannedTrial, checkpoint_path

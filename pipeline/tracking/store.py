@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from filelock import BaseFileLock
 
 from analysis.records.address import without_password
-from analysis.records.database import database_file, is_missing
 from analysis.records.names import IS_SWEEP, IS_TRIAL, NOTE, PROGRESS_STEP, Tag, eval_metric
-from analysis.records.open_store import open_store
 from analysis.records.schema import MANIFEST_FILE, Manifest, RecordsError
-from analysis.records.stored_runs import StoredRun, StoreReader, Tags, run_by_key
+from analysis.store.database import database_file, is_missing
+from analysis.store.open_store import open_store
+from analysis.store.stored_runs import StoredRun, StoreReader, Tags, run_by_key
 from pipeline.errors import UserError, first_line
 from pipeline.locks import file_lock
 from pipeline.tracking.outage import ask_through_outage

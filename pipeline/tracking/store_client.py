@@ -8,9 +8,9 @@ import numpy as np
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from numpy.typing import NDArray
 
-from analysis.records.database import SQLITE, database_file, is_missing, refused_schema
-from analysis.records.mlflow_client import Metric, MlflowClient, Param, RunTag
-from analysis.records.moved_store import follow_move
+from analysis.store.database import SQLITE, database_file, is_missing, refused_schema
+from analysis.store.mlflow_client import Metric, MlflowClient, Param, RunTag
+from analysis.store.moved_store import follow_move
 from pipeline.errors import UserError
 from pipeline.files import remove_leftovers, replacing
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.records.address import without_password
-from analysis.records.mlflow_client import Run
 from analysis.records.names import PROGRESS_STEP, STEPS_REPEATED, Tag, cost_metric
 from analysis.records.printable import printable
+from analysis.store.mlflow_client import Run
 from pipeline.tracking.journal import JOURNAL, Entry, metrics, read_journal, send, write_journal
 from pipeline.tracking.outage import ask_through_outage, is_outage
 from pipeline.tracking.store import cut_tags

@@ -65,7 +65,7 @@ def _is_held(lock: BaseFileLock) -> bool:
 
 
 def _locks(folder: Path, store: str) -> list[BaseFileLock]:
-    from analysis.records.database import database_file  # MLflow, which Ray's workers do not need to import
+    from analysis.store.database import database_file  # MLflow, which Ray's workers do not need to import
 
     database = database_file(store)
     places = [folder.parent / ".locks", *([database.with_name(f"{database.name}.locks")] if database else [])]

@@ -12,8 +12,8 @@ from analysis.records.address import (
     with_password,
     without_password,
 )
-from analysis.records.mlflow_client import MlflowClient
 from analysis.records.schema import RecordsError, read_manifest
+from analysis.store.mlflow_client import MlflowClient
 from pipeline.errors import UserError, first_line
 
 

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from analysis.records.mlflow_reader import read_sweep
+from analysis.store.reader import read_sweep
 from pipeline.benchmarks.tables import METRICS, SEEDS, fill_store
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from servers import silence, website
 
-from analysis.records.database import known_revisions
+from analysis.store.database import known_revisions
 from pipeline.checks import store as store_checks
 from pipeline.checks.services import check_tracking
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.records.mlflow_client import MlflowClient
+from analysis.store.mlflow_client import MlflowClient
 from pipeline.__main__ import main
 from pipeline.cli.ui import HOST
 from pipeline.command_line import parse

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from analysis.records.mlflow_reader import read_sweep
 from analysis.records.schema import Manifest
+from analysis.store.reader import read_sweep
 from analysis.tables.columns import setting_columns
 from pipeline.config.sweep_file import Row, Sweep, load_sweep
 from pipeline.config.trial_key import RESULT_VERSION, can_change_results

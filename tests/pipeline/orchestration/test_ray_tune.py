@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from PIL import Image
 
-from analysis.records.mlflow_reader import read_sweep
+from analysis.store.reader import read_sweep
 from pipeline.config.sweep_file import load_sweep
 from pipeline.orchestration.planner import plan_sweep
 from pipeline.orchestration.registration import register_trials

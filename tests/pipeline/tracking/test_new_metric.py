@@ -9,9 +9,10 @@ from mlflow import MlflowClient
 from analysis.figures.draw import draw
 from analysis.records import names
 from analysis.records.csv_files import to_csv
-from analysis.records.mlflow_reader import read_course, read_sweep
 from analysis.records.names import Metric
 from analysis.statistics import estimates
+from analysis.store.evaluations import read_course
+from analysis.store.reader import read_sweep
 from analysis.tables.formats import markdown
 from analysis.tables.table import table
 from pipeline.config.sweep_file import Row, Sweep

@@ -19,7 +19,7 @@ from mlflow.protos.databricks_pb2 import (
     TEMPORARILY_UNAVAILABLE,
 )
 
-from analysis.records.database import refused_schema
+from analysis.store.database import refused_schema
 from pipeline.errors import UserError
 from pipeline.tracking import outage, trial_run
 from pipeline.tracking.journal import JOURNAL, Entry, read_journal, write_journal

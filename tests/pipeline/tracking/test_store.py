@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from analysis.records.mlflow_reader import read_sweep
 from analysis.records.schema import RecordsError
+from analysis.store.reader import read_sweep
 from pipeline.errors import UserError
 from pipeline.tracking.store import Tracker, store_lock
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from analysis.records.stored_runs import LoggedValue, StoredRun, Tags
+from analysis.store.stored_runs import LoggedValue, StoredRun, Tags
 
 # The schema that this file reads, by Alembic's name: that of MLflow 3.17. MLflow itself reads any other.
 REVISION = "dc11669786a5"

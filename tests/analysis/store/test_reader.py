@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from analysis.records.mlflow_reader import read_course, read_grids, read_sweep
 from analysis.records.names import RESULT_TAGS
 from analysis.statistics.estimates import rows_scored_differently, tag_differences
+from analysis.store.evaluations import read_course, read_grids
+from analysis.store.reader import read_sweep
 from pipeline.__main__ import main
 
 

@@ -10,8 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from analysis.records.database import database_file, is_missing
 from analysis.records.names import Tag
+from analysis.store.database import database_file, is_missing
 
 DEFAULT = "/mlruns/0"
 LOCATIONS = (("experiments", "artifact_location"), ("runs", "artifact_uri"))

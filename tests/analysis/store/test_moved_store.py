@@ -9,10 +9,11 @@ import pytest
 from filled_store import fill
 from mlflow import MlflowClient
 
-from analysis.records.database import database_file
-from analysis.records.mlflow_reader import read_grids, read_sweep
-from analysis.records.moved_store import follow_move
 from analysis.records.schema import RecordsError
+from analysis.store.database import database_file
+from analysis.store.evaluations import read_grids
+from analysis.store.moved_store import follow_move
+from analysis.store.reader import read_sweep
 from pipeline.tracking.store import Tracker, store_lock
 
 
@@ -126,7 +127,7 @@ def test_a_moved_store_that_cannot_be_changed_is_named_in_one_line(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved = made.rename(tmp_path / "moved")
-    monkeypatch.setattr("analysis.records.moved_store.LOCK_SECONDS", 0.0)
+    monkeypatch.setattr("analysis.store.moved_store.LOCK_SECONDS", 0.0)
     before = locations(moved)
     with closing(sqlite3.connect(moved / "mlflow.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

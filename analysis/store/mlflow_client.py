@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils import get_results_from_paginated_fn
 
 from analysis.records.address import with_password
-from analysis.records.stored_runs import LoggedValue, StoredRun, Tags
+from analysis.store.stored_runs import LoggedValue, StoredRun, Tags
 
 __all__ = ["ClientReader", "Metric", "MlflowClient", "Param", "Run", "RunTag"]
 

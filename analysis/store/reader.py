@@ -1,16 +1,11 @@
-"""What is recorded of a sweep: its manifest, its trials' records, scores over training, and image grids."""
+"""What is recorded of a sweep: its manifest and the records of its trials."""
 
-import io
 import json
-import math
-import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from analysis.records.address import without_password
 from analysis.records.names import (
@@ -23,31 +18,18 @@ from analysis.records.names import (
     RESULT_TAGS,
     Tag,
     cost_metric,
-    eval_metric,
-    last_metric,
     row_tag,
 )
-from analysis.records.open_store import open_store
 from analysis.records.printable import printable
 from analysis.records.schema import MANIFEST_FILE, Manifest, RecordsError, SweepRecord, TrialRun, read_manifest
-from analysis.records.stored_runs import StoredRun, StoreReader, run_by_key
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    from numpy.typing import NDArray
+from analysis.store.open_store import open_store, readable
+from analysis.store.overview import recorded_tasks
+from analysis.store.stored_runs import StoredRun, StoreReader, run_by_key
 
 # Values are smaller, unless the training diverged. MLflow stores infinity as the largest number of its database.
 LARGEST = 1e100
 # So many of the latest logged steps show how fast a trial is.
 LATEST = 20
-# The path that MLflow gives to an image with a key and a step.
-GRID = r"images/grid[%+]step[%+](\d+)[%+].*\.png"
-
-
-def default_store() -> str:
-    """Return MLFLOW_TRACKING_URI, or without it the database mlflow.db of the working folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').absolute()}"
 
 
 def read_sweep(uri: str, sweep: str, task: str, result_version: str = "") -> SweepRecord:
@@ -113,76 +95,6 @@ def read_pace(uri: str, run_id: str) -> tuple[float, float] | None:
     if len(steps) < 2 or steps[-1].step == steps[0].step:
         return None
     return (steps[-1].time - steps[0].time) / 1000 / (steps[-1].step - steps[0].step), steps[-1].time / 1000
-
-
-def recorded_tasks(uri: str, sweep: str) -> list[str]:
-    """Return the tasks on which a sweep was run. Raises RecordsError if there is no such sweep or no readable store."""
-    with readable(uri):
-        store = open_store(uri)
-        # Others may have named theirs so that it would be a folder elsewhere.
-        experiments = {number: name for number, name in store.experiments().items() if re.fullmatch(PLAIN_NAME, name)}
-        found = {number: store.runs([number], IS_SWEEP) for number in experiments}
-    tasks = {experiments[number] for number, runs in found.items() for run in runs if run.tags[Tag.SWEEP] == sweep}
-    if not tasks:
-        known = sorted({run.tags[Tag.SWEEP] for runs in found.values() for run in runs})
-        raise RecordsError(
-            f"{without_password(uri)} has no sweep {sweep!r}. It has: {', '.join(known) or 'none'}. "
-            f"Run it first: just sweep {sweep}"
-        )
-    return sorted(tasks)
-
-
-def read_course(uri: str, record: SweepRecord, score: str) -> "pd.DataFrame":
-    """Return row, seed, step, epoch and value of every evaluation of the finished trials, for one score.
-
-    epoch is nan for older trials, which did not record it.
-    """
-    import pandas as pd
-
-    lines: list[dict[str, Any]] = []
-    with readable(uri):
-        store = open_store(uri)
-        for trial in record.finished:
-            epochs_per_step = trial.get(last_metric("epoch"), math.nan) / trial.get(last_metric("step"), math.nan)
-            for logged in store.history(trial["run_id"], eval_metric(score)):
-                which = {"row": trial["row"], "seed": trial["seed"], "step": logged.step}
-                value = logged.value if abs(logged.value) < LARGEST else math.nan
-                lines.append({**which, "epoch": logged.step * epochs_per_step, "value": value})
-    return pd.DataFrame(lines, columns=["row", "seed", "step", "epoch", "value"])
-
-
-def read_grids(uri: str, run_ids: Sequence[str], most: int) -> Mapping[str, Mapping[int, "NDArray[np.uint8]"]]:
-    """Return image grids (H, W, 3) of each trial, by its run and by step. Trials without a grid are left out.
-
-    A grid has three lines: the first test images of A, their translations, and the neighbours of these in B.
-    most: of the evaluations of a trial, so many are read (at least 2), evenly spaced from the first to the last.
-    """
-    import numpy as np
-    from PIL import Image
-
-    pictures: dict[str, dict[int, NDArray[np.uint8]]] = {}
-    with readable(uri):
-        store = open_store(uri)
-        for run_id in run_ids:
-            paths = store.artifacts(run_id, "images")
-            grids = {int(found[1]): path for path in paths if (found := re.fullmatch(GRID, path))}
-            steps, count = sorted(grids), min(most, len(grids))
-            for step in [steps[at] for at in np.linspace(0, len(steps) - 1, count).round().astype(int)]:
-                with Image.open(io.BytesIO(store.artifact(run_id, grids[step]))) as image:
-                    pictures.setdefault(run_id, {})[step] = np.asarray(image.convert("RGB"))
-    return pictures
-
-
-@contextmanager
-def readable(uri: str) -> Iterator[None]:
-    """Raise RecordsError, in one line, for any fault of MLflow, the database or the network in the body."""
-    try:
-        yield
-    except RecordsError:
-        raise
-    except Exception as error:  # of MLflow, the database or the network
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise RecordsError(f"{without_password(uri)}: the MLflow store cannot be read ({reason})") from None
 
 
 def _manifest(uri: str, store: StoreReader, started: Sequence[StoredRun], sweep: str, result_version: str) -> Manifest:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import NoSuchModuleError, OperationalError
 
-from analysis.records.database import database_file, is_missing, refused_schema, schema_fault
+from analysis.store.database import database_file, is_missing, refused_schema, schema_fault
 
 
 def test_only_sqlite_has_a_file_and_only_a_file_can_be_missing(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from analysis.records.database import known_revisions
-from analysis.records.mlflow_client import ClientReader
 from analysis.records.names import IS_SWEEP, IS_TRIAL, row_tag
-from analysis.records.open_store import open_store
-from analysis.records.sqlite_reader import REVISION, SQLiteReader
-from analysis.records.stored_runs import Tags
+from analysis.store.database import known_revisions
+from analysis.store.mlflow_client import ClientReader
+from analysis.store.open_store import open_store
+from analysis.store.sqlite_reader import REVISION, SQLiteReader
+from analysis.store.stored_runs import Tags
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from analysis.records.mlflow_reader import read_sweep, recorded_tasks
 from analysis.records.schema import RecordsError
+from analysis.store.overview import recorded_tasks
+from analysis.store.reader import read_sweep
 from pipeline.__main__ import main
 from pipeline.tracking.store import Tracker, store_lock
 

@@ -1,11 +1,13 @@
 """What a store holds, over all sweeps: their names and views, and which of them use a trial."""
 
+import re
 from dataclasses import dataclass
 
-from analysis.records.database import is_missing
-from analysis.records.mlflow_reader import readable
-from analysis.records.names import IS_SWEEP, IS_TRIAL, ROW_TAGS, Tag, member_tag
-from analysis.records.open_store import open_store
+from analysis.records.address import without_password
+from analysis.records.names import IS_SWEEP, IS_TRIAL, PLAIN_NAME, ROW_TAGS, Tag, member_tag
+from analysis.records.schema import RecordsError
+from analysis.store.database import is_missing
+from analysis.store.open_store import open_store, readable
 
 
 @dataclass(frozen=True)
@@ -21,17 +23,29 @@ class TrialUse:
     ever: frozenset[str]
 
 
-def recorded_sweeps(uri: str) -> set[tuple[str, str]]:
-    """Return (sweep, task) of every recorded sweep; none if there is no store yet."""
-    if is_missing(uri):
-        return set()
+def recorded_sweeps(uri: str) -> list[tuple[str, str]]:
+    """Return the name and the task of every recorded sweep, sorted. Raises RecordsError if no store can be read."""
     with readable(uri):
         store = open_store(uri)
-        return {
-            (run.tags[Tag.SWEEP], task)
-            for experiment, task in store.experiments().items()
-            for run in store.runs([experiment], IS_SWEEP)
+        # Others may have named theirs so that it would be a folder elsewhere.
+        tasks = {number: task for number, task in store.experiments().items() if re.fullmatch(PLAIN_NAME, task)}
+        found = {
+            (run.tags[Tag.SWEEP], task) for number, task in tasks.items() for run in store.runs([number], IS_SWEEP)
         }
+    return sorted(found)
+
+
+def recorded_tasks(uri: str, sweep: str) -> list[str]:
+    """Return the tasks on which a sweep was run. Raises RecordsError if there is no such sweep or no readable store."""
+    recorded = recorded_sweeps(uri)
+    tasks = [task for name, task in recorded if name == sweep]
+    if not tasks:
+        known = dict.fromkeys(name for name, _ in recorded)
+        raise RecordsError(
+            f"{without_password(uri)} has no sweep {sweep!r}. It has: {', '.join(known) or 'none'}. "
+            f"Run it first: just sweep {sweep}"
+        )
+    return tasks
 
 
 def read_trial_uses(uri: str) -> dict[str, TrialUse]:
