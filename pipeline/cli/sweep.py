@@ -108,8 +108,8 @@ def _tell_end(plan: Plan, news: News) -> None:
 def _train(plan: Plan, console: Console, server: str, news: News, *, retry_failed: bool) -> Plan:
     """Train all that is left under Ray; return the plan as it is then."""
     # Ray, which takes a second to import
-    from pipeline.orchestration.ray_guard import guarded
-    from pipeline.orchestration.ray_tune import cluster, joins_a_cluster, require_offer
+    from pipeline.orchestration.ray_guard import guarded, joins_a_cluster
+    from pipeline.orchestration.ray_tune import cluster, require_offer
     from pipeline.orchestration.runner import run_trials
 
     machine = plan.machine
@@ -139,7 +139,7 @@ def _save_and_end(server: str) -> NoReturn:
 
 def _mps(requirements: Sequence[Requirement], console: Console) -> AbstractContextManager[None]:
     """Return MPS for trials that share a GPU, if this sweep starts its own Ray."""
-    from pipeline.orchestration.ray_tune import joins_a_cluster
+    from pipeline.orchestration.ray_guard import joins_a_cluster
 
     if not any(requirement.share.packed for requirement in requirements):
         return nullcontext()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from analysis.records.names import SINGLE
-from analysis.store.database import database_file
+from analysis.store.database import database_file, is_missing
 from analysis.store.overview import TrialUse, read_trial_uses, recorded_sweeps
 from pipeline.config.schema import PathsConfig
 from pipeline.config.trial_key import RESULT_VERSION
@@ -131,7 +131,7 @@ def _logs(folder: Path, others: list[Path]) -> Iterator[Part]:
 
 
 def _results(folder: Path, uri: str, others: list[Path]) -> Iterator[Part]:
-    recorded = recorded_sweeps(uri)
+    recorded = [] if is_missing(uri) else recorded_sweeps(uri)
     sweeps = {sweep for sweep, _ in recorded}
     found = [
         task

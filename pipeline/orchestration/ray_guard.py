@@ -22,6 +22,11 @@ SECONDS_APART = 1.0
 MOST_REFUSALS = 3
 
 
+def joins_a_cluster() -> bool:
+    """Return whether trials run on an existing Ray cluster (RAY_ADDRESS) instead of one started for this sweep."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
 @contextmanager
 def guarded(server: str, address: str, *, own: bool) -> Iterator[None]:
     """Watch Ray while the body runs. If it ends, let the trials of the server save and end.

@@ -47,11 +47,6 @@ OBJECT_STORE_BYTES = 100 * 2**20
 SETTINGS = {"CPU": "compute.cpus_per_trial", "GPU": "compute.gpus_per_trial", "memory": "compute.memory_gb"}
 
 
-def joins_a_cluster() -> bool:
-    """Return whether trials run on an existing Ray cluster (RAY_ADDRESS) instead of one started for this sweep."""
-    return bool(os.environ.get("RAY_ADDRESS"))
-
-
 @contextmanager
 def cluster(cores: int, gpus: int, memory_gb: float) -> Iterator[str]:
     """Connect to the Ray cluster of RAY_ADDRESS, or start one on this machine that offers these resources.
