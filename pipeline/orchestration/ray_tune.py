@@ -249,10 +249,9 @@ class _JobSearcher(Searcher):
         return {}
 
     def suggest(self, trial_id: str) -> Any:
-        job = self.jobs.next()
-        if job is None:
-            return Searcher.FINISHED if self.jobs.finished else None  # None: Tune asks again
-        return {"job": job}
+        if job := self.jobs.next():
+            return {"job": job}
+        return Searcher.FINISHED if self.jobs.finished else None  # None: Tune asks again
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         pass
@@ -279,8 +278,7 @@ def _asha_scheduler(rungs: Rungs) -> ASHAScheduler:
         trial: Any = SimpleNamespace(trial_id=key)
         scheduler.on_trial_add(None, trial)  # pyright: ignore[reportArgumentType]
         for epoch, score in scores:
-            result = {"epoch": epoch, "score": score}
-            scheduler.on_trial_result(None, trial, result)  # pyright: ignore[reportArgumentType]
+            scheduler.on_trial_result(None, trial, {"epoch": epoch, "score": score})  # pyright: ignore[reportArgumentType]
     return scheduler
 
 
