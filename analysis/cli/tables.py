@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis.records.console import wide_console
 from analysis.records.names import sweep_name
 from analysis.records.progress import tracked
 from analysis.report.write import write_results
@@ -16,7 +17,8 @@ def tables(given: str, task: str | None, results: Path, price_per_hour: float | 
     given: the name of the sweep, or its file. columns: further columns of table.tex.
     """
     uri, sweep = default_store(), sweep_name(given)
+    console = wide_console()
     names = [task] if task else recorded_tasks(uri, sweep)
     for name in tracked(names, len(names), f"{sweep}: tables, figures and report"):
-        print(write_results(uri, sweep, name, results, price_per_hour, columns))
+        write_results(uri, sweep, name, results, price_per_hour, columns).show(console)
     return 0

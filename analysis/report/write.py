@@ -1,43 +1,33 @@
 """Write a sweep's results from MLflow's records: tables, CSV files, figures, and a page."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from analysis.figures.draw import draw
 from analysis.figures.image_grid import compare_outputs, pictured, show_progress
 from analysis.figures.style import to_pdf, to_png, to_svg
 from analysis.records.csv_files import to_csv
-from analysis.records.names import DISTANCES
+from analysis.records.names import DISTANCES, SECONDS_PER_ITERATION, score_label
+from analysis.records.schema import SweepRecord
 from analysis.report.content import report
 from analysis.report.overview import write_overview
 from analysis.report.page import page
-from analysis.statistics.estimates import main_score, values_of
+from analysis.report.written import Written
+from analysis.statistics.estimates import best_row, main_score, values_of
 from analysis.statistics.paper_values import load_paper
 from analysis.store.evaluations import read_course, read_grids
 from analysis.store.overview import recorded_tasks
 from analysis.store.reader import read_sweep
+from analysis.tables.columns import column_of
 from analysis.tables.summary import summary_sentences
-from analysis.tables.table import table
+from analysis.tables.table import Table, table
 from analysis.tables.write import tables_of, write_files
 
 # With more rows, images are too small to compare, and each row adds megabytes to the page.
 MOST_PICTURED = 12
 # Of each row's evaluations, so many have an image on the page.
 MOST_EPOCHS = 6
-
-
-@dataclass(frozen=True)
-class Written:
-    """The folder that was written, the table as Markdown, the summary, and a description of the sweep for MLflow."""
-
-    folder: Path
-    table: str
-    summary: tuple[str, ...]
-    description: str
-
-    def __str__(self) -> str:
-        return "\n".join((self.table, *self.summary, "", str(self.folder / "index.html")))
 
 
 def write_results(
@@ -78,4 +68,24 @@ def write_results(
     write_files(folder, {"index.html": page(shown)})
     write_overview(results)
     description = "\n\n".join((record.question, *summary, "Artifacts, results/index.html: the report."))
-    return Written(folder, tables["table.md"], summary, description)
+    return Written(folder, *_for_terminal(made), _best(record), summary, description)
+
+
+def _for_terminal(made: Table) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Return the titles and the rows of a narrow table: n, the main score with its difference, and the time."""
+    titles = [title for title in ("n", *made.main, column_of(SECONDS_PER_ITERATION).title) if title in made.cells]
+    cells = made.cells[titles]
+    return ("row", *titles), tuple((str(row), *map(str, texts)) for row, *texts in cells.itertuples(name=None))
+
+
+def _best(record: SweepRecord) -> str:
+    """Return a sentence on the row with the lowest distance; '' where there is nothing to choose from."""
+    found = best_row(record)
+    if found is None or len(record.rows) < 2:
+        return ""
+    row, score, line = found
+    return (
+        f"Lowest {score_label(score)}: {row}, {line.mean:.4g} (mean of {line.n} seeds)."
+        if line.n > 1
+        else (f"Lowest {score_label(score)}: {row}, {line.mean:.4g} (1 seed).")
+    )

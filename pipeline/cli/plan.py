@@ -10,9 +10,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from analysis.records.address import without_password
+from analysis.records.console import wide_console
 from analysis.records.names import Tag
 from analysis.records.printable import printable
-from pipeline.cli.console import wide_console
 from pipeline.cli.shorter_plan import shorter_plans
 from pipeline.config.schema import FolderConfig
 from pipeline.config.sweep_file import load_sweep, retries_failed

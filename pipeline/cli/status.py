@@ -12,11 +12,11 @@ from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
+from analysis.records.console import wide_console
 from analysis.records.names import DISTANCES, Tag, eval_metric, metric_of, sweep_name
 from analysis.store.overview import recorded_tasks
 from analysis.store.reader import read_pace, read_trials
 from analysis.store.stored_runs import StoredRun
-from pipeline.cli.console import wide_console
 from pipeline.config.compose import compose_surroundings, tracking_uri
 from pipeline.orchestration.live_table import clock
 from pipeline.trial.lock import is_claimed

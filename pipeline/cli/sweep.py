@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
@@ -12,6 +12,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from analysis.records.address import without_password
+from analysis.records.console import wide_console
 from analysis.records.names import last_metric, score_label
 from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.config.trial_key import keyed_fields
@@ -38,7 +39,7 @@ LOCAL_UI = "http://127.0.0.1:5000"
 
 def sweep(name: str, overrides: list[str], *, quiet: bool) -> int:
     """Train what is not trained yet, then write the tables."""
-    console = Console(quiet=quiet)
+    console = wide_console(quiet=quiet)
     channel, overrides = notify_channel(overrides)
     retry_failed, overrides = retries_failed(overrides)
     loaded = load_sweep(name)
@@ -55,7 +56,7 @@ def sweep(name: str, overrides: list[str], *, quiet: bool) -> int:
                 plan = _train(plan, console, server, news, retry_failed=retry_failed)
         else:
             register_trials(plan)
-            console.print(f"{plan.sweep.name}: nothing to train ({_counts(plan)})")
+            console.print(f"{plan.sweep.name}: nothing to train ({_counts(plan)})", highlight=False)
         _write_results(plan, console)
         print_missing_scores(plan)
         code = _print_unfinished(plan)
@@ -150,22 +151,35 @@ def _mps(requirements: Sequence[Requirement], console: Console) -> AbstractConte
 
 
 def _write_results(plan: Plan, console: Console) -> None:
-    """Write tables, figures and the report from the records, and print where they are."""
-    # pandas and matplotlib, which a trial's process does not need.
-    from analysis.report.write import write_results
+    """Write tables, figures and the report from the records, if these have changed, and print where they are."""
+    from analysis.report.written import note_written, state_of_records, still_written
 
     uri, name = plan.tracker.uri, plan.sweep.name
+    state = state_of_records(uri, name, plan.task)
+    written = still_written(Path(plan.config.paths.results) / name / plan.task, state)
+    if written is None:
+        # pandas and matplotlib, which a trial's process does not need.
+        from analysis.report.write import write_results
+
+        console.print("Writing tables, figures and the report.", highlight=False)
+        written = write_results(uri, name, plan.task, Path(plan.config.paths.results))
+        plan.tracker.attach_results(name, written.folder, written.description, _views(plan))
+        note_written(written, state)
+    if console.quiet:
+        print(written.page)
+        return
+    written.show(console)
+    served = uri.startswith("http")
+    server = without_password(uri).rstrip("/") if served else LOCAL_UI
+    address = f"{server}/{view_address(plan.tracker.experiment_id, name)}"
+    console.print(f"MLflow: {'' if served else f'just ui {name} serves '}{address}", soft_wrap=True, highlight=False)
+
+
+def _views(plan: Plan) -> Mapping[str, str]:
+    """Return the saved views of MLflow's UI."""
     parameters, axes = keyed_fields(plan.config), make_manifest(plan).axes
     fields = [axis for axis in axes if axis in parameters] + (["model.method"] if "model" in axes else [])
-    last_step = plan.steps_per_epoch * plan.config.train.epochs
-    written = write_results(uri, name, plan.task, Path(plan.config.paths.results))
-    views = saved_views(name, fields, plan.metric, last_step)
-    plan.tracker.attach_results(name, written.folder, written.description, views)
-    on_server = uri.startswith("http")
-    server = without_password(uri).rstrip("/") if on_server else LOCAL_UI
-    first = "" if on_server else "run just ui, then open "
-    console.print(f"MLflow: {first}{server}/{view_address(plan.tracker.experiment_id, name)}", soft_wrap=True)
-    print(written.folder / "index.html" if console.quiet else written)
+    return saved_views(plan.sweep.name, fields, plan.metric, plan.steps_per_epoch * plan.config.train.epochs)
 
 
 def _print_unfinished(plan: Plan) -> int:

@@ -6,7 +6,7 @@ from rich.console import Console
 WIDTH = 160
 
 
-def wide_console() -> Console:
+def wide_console(*, quiet: bool = False) -> Console:
     """Return a console as wide as the terminal, or wide enough that a file has one line per trial."""
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
+    console = Console(quiet=quiet)
+    return console if console.is_terminal else Console(width=WIDTH, quiet=quiet)
