@@ -2,18 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 import analysis
 from analysis.store.overview import recorded_tasks
-from analysis.store.reader import read_trials
+from analysis.store.reader import RecordedTrials, read_trials
 
 # In a sweep's folder: `Written`, the state of the records, and a digest of each file.
 STATE_FILE = "written.json"
@@ -41,7 +41,7 @@ class Written:
 
     def show(self, console: Console) -> None:
         """Print the table, the summary, and where the report is."""
-        table = Table(*(Text(column) for column in self.columns))
+        table = Table(*map(escape, self.columns))
         for column in table.columns[1:]:
             column.justify = "right"
         for row in self.rows:
@@ -55,10 +55,7 @@ class Written:
 def state_of_records(uri: str, sweep: str, task: str) -> str:
     """Return a hash of all that a sweep's results are made from: its records on all of its tasks, and the code."""
     tasks = [task, *(other for other in recorded_tasks(uri, sweep) if other != task)]
-    found = [read_trials(uri, sweep, each) for each in tasks]
-    records = [
-        [asdict(trials.manifest), trials.lines, dict(trials.other_seeds), _times(trials.runs)] for trials in found
-    ]
+    records = [_content(read_trials(uri, sweep, each)) for each in tasks]
     state = hashlib.sha256(json.dumps([uri, tasks, records], sort_keys=True).encode())
     for file in sorted(Path(analysis.__path__[0]).rglob("*")):
         if file.is_file() and file.suffix != ".pyc":
@@ -66,8 +63,9 @@ def state_of_records(uri: str, sweep: str, task: str) -> str:
     return state.hexdigest()
 
 
-def _times(runs: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: [run.start_time, run.end_time, dict(run.params)] for key, run in runs.items()}
+def _content(found: RecordedTrials) -> list[Any]:
+    runs = {key: [run.start_time, run.end_time, dict(run.params)] for key, run in found.runs.items()}
+    return [asdict(found.manifest), found.lines, dict(found.other_seeds), runs]
 
 
 def note_written(written: Written, state: str) -> None:

@@ -42,13 +42,13 @@ MARKS = {"counted": "c", "measured": "m", "earlier trials": "m", "after running 
 
 @dataclass(frozen=True)
 class Entry:
-    """A trial of the plan. reference: the cost of the same step in the reference code. seconds: the remaining time,
-    None if the trial will not be trained."""
+    """A trial of the plan. seconds: the remaining time, None if the trial will not be trained. reference: the cost of
+    the same step in the reference code, None if nobody asks for it."""
 
     planned: PlannedTrial
     requirement: Requirement
-    reference: StepCost
     seconds: Prediction | None
+    reference: StepCost | None
 
 
 def plan(name: str, overrides: list[str], *, as_json: bool, verbose: bool = False) -> int:
@@ -58,7 +58,7 @@ def plan(name: str, overrides: list[str], *, as_json: bool, verbose: bool = Fals
     planned = plan_sweep(load_sweep(name), overrides, without_data=True)
     to_train = planned.to_train(retry_failed=retry_failed)
     entries = [
-        _entry(planned, trial, requirement, trained=trial in to_train)
+        _entry(planned, trial, requirement, trained=trial in to_train, with_reference=verbose or as_json)
         for trial, requirement in zip(planned.trials, estimate_requirements(planned), strict=True)
     ]
     if as_json:
@@ -82,11 +82,13 @@ def _seeds_needed(plan: Plan) -> tuple[list[dict[str, Any]], list[str]]:
     return [asdict(need) for need in needed_seeds(record)], seeds_lines(record)
 
 
-def _entry(plan: Plan, planned: PlannedTrial, requirement: Requirement, *, trained: bool) -> Entry:
+def _entry(
+    plan: Plan, planned: PlannedTrial, requirement: Requirement, *, trained: bool, with_reference: bool
+) -> Entry:
     config = planned.trial.config
-    reference = step_cost(config, Path(plan.config.paths.cache), plain=True)
+    reference = step_cost(config, Path(plan.config.paths.cache), plain=True) if with_reference else None
     if not trained:
-        return Entry(planned, requirement, reference, None)
+        return Entry(planned, requirement, None, reference)
     seconds = predict_seconds(
         config,
         plan.remaining_work(planned),
@@ -95,7 +97,7 @@ def _entry(plan: Plan, planned: PlannedTrial, requirement: Requirement, *, train
         requirement.share.cpus,
         mps=expects_mps(plan.config.compute, plan.machine.device, packed=requirement.share.packed),
     )
-    return Entry(planned, requirement, reference, seconds)
+    return Entry(planned, requirement, seconds, reference)
 
 
 def _state(entry: Entry) -> str:
@@ -139,7 +141,7 @@ def _table(plan: Plan, entries: list[Entry], *, verbose: bool) -> Table:
             _device(requirement.share, plan.machine),
             f"{requirement.memory.value:.2f} {MARKS[requirement.memory.source]}",
             f"{requirement.cost.live_gb:.2f}",
-            *([f"{entry.reference.live_gb:.2f}"] if verbose else []),
+            *([f"{entry.reference.live_gb:.2f}"] if entry.reference else []),
             f"{_duration(seconds.value)} {MARKS[seconds.source]}" if seconds else "",
         )
     return table
@@ -248,9 +250,9 @@ def _entry_as_json(entry: Entry) -> dict[str, Any]:
         "memory_gb": requirement.memory.value,
         "memory_source": requirement.memory.source,
         "live_gb": requirement.cost.live_gb,
-        "reference_live_gb": entry.reference.live_gb,
+        "reference_live_gb": entry.reference.live_gb if entry.reference else None,
         "operations": requirement.cost.operations,
-        "reference_operations": entry.reference.operations,
+        "reference_operations": entry.reference.operations if entry.reference else None,
         "seconds_left": seconds.value,
         "seconds_source": seconds.source,
     }
