@@ -11,7 +11,7 @@ import torch
 
 from models.configs import CUTConfig
 from models.objective import Batch, sample_step
-from models.reference_step import build_reference, reference_optimizers, reference_step
+from models.reference.step import build_reference, reference_optimizers, reference_step
 from pipeline.config.schema import Config, FolderConfig
 from pipeline.data.batches import UnpairedBatches
 from pipeline.data.dataset_cache import Dataset

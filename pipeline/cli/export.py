@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from models.reference_checkpoint import REFERENCE_BLOCKS, reference_networks, reference_weights
+from models.reference.checkpoint import REFERENCE_BLOCKS, reference_networks, reference_weights
 from pipeline.config.compose import refuse_other_parts
 from pipeline.errors import UserError
 from pipeline.inference.find import STORE_PARTS, find_checkpoint

@@ -12,7 +12,7 @@ from models.cut import CUTObjective
 from models.cyclegan import CycleGANObjective
 from models.networks.generator import Generator
 from models.networks.weights import load_weights, named_tensors
-from models.reference_checkpoint import read_generator, reference_tensors
+from models.reference.checkpoint import read_generator, reference_tensors
 from pipeline.config.schema import Config
 from pipeline.errors import UserError, first_line
 from pipeline.training.checkpoint import LAST, StorageError, load_checkpoint, previous

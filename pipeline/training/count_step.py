@@ -12,7 +12,7 @@ from models.cyclegan import CycleGANObjective
 from models.execution import apply_execution
 from models.negatives import PatchQueue
 from models.objective import Batch, sample_step
-from models.reference_step import build_reference, reference_optimizers, reference_step
+from models.reference.step import build_reference, reference_optimizers, reference_step
 from pipeline.config.schema import Config
 from pipeline.hardware.memory import GB, LiveTensors
 from pipeline.training.loop import train_step

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_map_only
 
 from models.execution_config import Execution
 from models.objective import Batch, on_device, sample_step
-from models.reference_checkpoint import reference_networks, reference_weights
+from models.reference.checkpoint import reference_networks, reference_weights
 from pipeline.training.loop import train_step
 from pipeline.training.state import make_optimizers
 

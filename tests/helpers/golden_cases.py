@@ -19,7 +19,7 @@ from models.configs import ImageShape
 from models.cut import CUTObjective, CUTRandomness
 from models.cyclegan import CycleGANObjective
 from models.networks.layers import InstanceNorm
-from models.reference_checkpoint import (
+from models.reference.checkpoint import (
     layers_of,
     load_reference_weights,
     read_discriminator,

@@ -1,7 +1,7 @@
 """Ten steps in float64, one after the other, as golden cases. `PYTHONPATH=. python tests/helpers/ten_steps.py` makes
 the files in tests/golden/ten_steps anew.
 
-They are made by the plain statement of the reference code's step (`models/reference_step.py`). Weights and images at
+They are made by the plain statement of the reference code's step (`models/reference/step.py`). Weights and images at
 the start are those of a one-step case, in float64. Step n, from 0, shifts the images by 3n rows and 5n columns. The
 seed of the draws is 0, and a file holds them. So another implementation can take the same steps.
 
@@ -25,8 +25,8 @@ from models.cut import CUTRandomness
 from models.cyclegan import CycleGANRandomness
 from models.image_pool import PoolChoices
 from models.objective import Batch
-from models.reference_checkpoint import reference_networks, reference_weights
-from models.reference_step import build_reference, reference_optimizers, reference_step
+from models.reference.checkpoint import reference_networks, reference_weights
+from models.reference.step import build_reference, reference_optimizers, reference_step
 from pipeline.training.loop import train_step
 from pipeline.training.state import make_optimizers
 

@@ -13,7 +13,7 @@ from models.execution import apply_execution
 from models.execution_config import Execution
 from models.networks.layers import BlurDown, BlurUp, InstanceNorm, is_channels_last
 from models.objective import Batch, sample_step
-from models.reference_checkpoint import reference_networks, reference_weights
+from models.reference.checkpoint import reference_networks, reference_weights
 from pipeline.hardware.memory import LiveTensors
 from pipeline.training.loop import train_step
 from pipeline.training.state import make_optimizers

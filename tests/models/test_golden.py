@@ -16,7 +16,7 @@ from models.losses import lsgan
 from models.networks.generator import Generator
 from models.networks.layers import InstanceNorm
 from models.objective import Batch, sample_step
-from models.reference_checkpoint import (
+from models.reference.checkpoint import (
     layers_of,
     read_discriminator,
     read_generator,
@@ -24,7 +24,7 @@ from models.reference_checkpoint import (
     reference_networks,
     reference_weights,
 )
-from models.reference_step import build_reference, reference_optimizers, reference_step
+from models.reference.step import build_reference, reference_optimizers, reference_step
 from pipeline.config.schema import TrainConfig
 from pipeline.training.loop import train_step
 from pipeline.training.state import Optimizers, make_optimizers

@@ -12,7 +12,7 @@ from models.networks.discriminator import Discriminator
 from models.networks.generator import Generator
 from models.networks.layers import BlurDown, BlurUp, initialise
 from models.networks.projector import Projector
-from models.reference_checkpoint import (
+from models.reference.checkpoint import (
     layers_of,
     load_reference_weights,
     read_discriminator,

@@ -24,8 +24,8 @@ from models.configs import (
 )
 from models.image_pool import ImagePool
 from models.objective import Batch, sample_step
-from models.reference_checkpoint import reference_networks, reference_weights
-from models.reference_step import GrowingPool, build_reference, reference_optimizers, reference_step
+from models.reference.checkpoint import reference_networks, reference_weights
+from models.reference.step import GrowingPool, build_reference, reference_optimizers, reference_step
 from pipeline.hardware.memory import GB, LiveTensors
 from pipeline.training.loop import train_step
 from pipeline.training.state import make_optimizers

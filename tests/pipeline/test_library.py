@@ -13,7 +13,7 @@ from PIL import Image
 
 from models.configs import GeneratorConfig
 from models.networks.generator import Generator
-from models.reference_checkpoint import reference_weights
+from models.reference.checkpoint import reference_weights
 from pipeline import library
 from pipeline.__main__ import main
 from pipeline.config.sweep_file import read_sweep
@@ -152,7 +152,7 @@ def test_a_frame_has_a_line_for_each_trial(store: str) -> None:
         *("sweep", "task", "row", "seed", "baseline", "key", "run_id", "status", "step"),
         *("model.places", "model.negatives", "last/epoch"),
     ]
-    assert list(trials)[-28:-23] == ["not_finite", "error", "stopped", "collapsed", "timed"]
+    assert list(trials)[-32:-27] == ["not_finite", "error", "stopped", "collapsed", "timed"]
     assert [name for name in trials if "/" in name] == [
         *("last/epoch", "last/fd_small_conv", "last/kd_small_conv", "last/step", "best/fd_small_conv"),
         *("source/fd_small_conv", "cost/device_hours", "cost/seconds_per_iteration", "cost/training_peak_live_gb"),

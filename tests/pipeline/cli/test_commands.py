@@ -186,7 +186,7 @@ def test_status_says_what_became_of_each_trial(
     monkeypatch.setenv("COLUMNS", "200")
     assert pipeline(["status", "single"]) == 0
     said = capsys.readouterr().out
-    assert "stripes" in said and "done" in said and "1 trials: 1 done" in said
+    assert "stripes" in said and "done" in said and "1 trial: 1 done" in said
     finish_as("FAILED", error="no room")
     assert pipeline(["status", "single", "--json"]) == 0
     (line,) = json.loads(capsys.readouterr().out)
@@ -196,7 +196,7 @@ def test_status_says_what_became_of_each_trial(
     assert "interrupted at step 12" in capsys.readouterr().out
     with claimed(Path("trials") / line["key"]):
         assert pipeline(["status", "single"]) == 0
-        assert "running, step 12" in capsys.readouterr().out
+        assert "running" in capsys.readouterr().out
         assert pipeline(trained) == 0
         assert "training now, step 12" in capsys.readouterr().out
     assert pipeline(["status", "unknown"]) == 2

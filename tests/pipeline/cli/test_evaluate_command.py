@@ -12,7 +12,7 @@ from mlflow.entities import Run
 
 from models.configs import GeneratorConfig
 from models.networks.generator import Generator
-from models.reference_checkpoint import reference_weights
+from models.reference.checkpoint import reference_weights
 from pipeline.__main__ import main
 from pipeline.data.image_io import write_png
 from pipeline.metrics import other_fid

@@ -167,7 +167,7 @@ def test_a_long_plan_offers_what_shortens_it_and_a_short_one_does_not(
     overrides = list({text.partition("=")[0]: text for text in overrides}.values())
 
     def offered(operations_per_second: float) -> dict[str, str]:
-        monkeypatch.setattr(forecast, "measured_rate", lambda *_: operations_per_second)
+        monkeypatch.setattr(forecast, "_rate", lambda *_: operations_per_second)
         assert pipeline(["plan", "smoke", *overrides]) == 0
         lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
         return {line.split("   about")[0].strip(): line for line in lines}
@@ -182,7 +182,7 @@ def test_a_plan_that_has_trained_offers_only_fewer_seeds(
     project: Path, tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register(project, tiny_overrides)
-    monkeypatch.setattr(forecast, "measured_rate", lambda *_: 1e5)
+    monkeypatch.setattr(forecast, "_rate", lambda *_: 1e5)
     assert pipeline(["plan", "mine", *tiny_overrides, "seeds=[0,1]"]) == 0
     said = capsys.readouterr().out
     assert "'seeds=[0]'" in said and "data.size=" not in said.split("To shorten it")[1]

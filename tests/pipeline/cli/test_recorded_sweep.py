@@ -33,7 +33,7 @@ def trained(project: Path, tiny_overrides: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("given", ["mine", "own/mine.yaml"])
 def test_commands_find_the_record_by_name_and_by_file(given: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert pipeline(["status", given]) == 0
-    assert "1 trials: 1 done" in capsys.readouterr().out
+    assert "1 trial: 1 done" in capsys.readouterr().out
     assert pipeline(["tables", given]) == 0
     assert Path("results/mine/stripes/index.html").exists()
     assert pipeline(["compare", given, "mine@1"]) == 0

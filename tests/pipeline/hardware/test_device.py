@@ -52,7 +52,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def set_up(*gpus: GPU) -> None:
         monkeypatch.setattr(module, "find_gpus", lambda: gpus)
-        monkeypatch.setattr(module, "resolve_device", lambda _: torch.device("cuda"))
+        monkeypatch.setattr(module, "device_kind", lambda _: "cuda")
         monkeypatch.setattr(module, "device_name", lambda _: gpus[0].name)
 
     return set_up

@@ -11,7 +11,7 @@ from mutations import FEW, MANY, damaged
 
 from models.configs import GeneratorConfig
 from models.networks.generator import Generator
-from models.reference_checkpoint import reference_weights
+from models.reference.checkpoint import reference_weights
 from pipeline.errors import UserError
 from pipeline.inference.load import load_trained
 

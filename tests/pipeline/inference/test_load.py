@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from models.configs import DiscriminatorConfig, GeneratorConfig
 from models.networks.discriminator import Discriminator
 from models.networks.generator import Generator
-from models.reference_checkpoint import reference_weights
+from models.reference.checkpoint import reference_weights
 from pipeline.__main__ import main
 from pipeline.data.image_io import read_image, write_png
 from pipeline.errors import UserError
@@ -165,7 +165,10 @@ def test_a_beginning_that_two_keys_share_is_refused(tmp_path: Path) -> None:
         (["evaluate", "gray.pth", *DATA, "tracking.uri=nonsense://x", "data.channels_a=2"], "data.channels_a is 2"),
         (["evaluate", "no\nfile"], "no such file, no such trial"),
         (["evaluate", "nothing", "tracking.uri=nonsense://x"], "nonsense://x: the MLflow store does not answer"),
-        (["evaluate", "nothing", "tracking.uri=sqlite:///text.pth"], "text.pth: the MLflow store does not answer"),
+        (
+            ["evaluate", "nothing", "tracking.uri=sqlite:///text.pth"],
+            "text.pth cannot be read (file is not a database)",
+        ),
         (["evaluate", "list.pth"], "list.pth is damaged or not a checkpoint: it holds a list"),
         (["evaluate", "x" * 300], "File name too long"),
         (
