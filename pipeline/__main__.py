@@ -31,6 +31,13 @@ for variable, value in library_settings(Path(".cache").absolute()).items():
     os.environ.setdefault(variable, value)
 
 RESUMABLE = ("sweep", "train", "data")
+# What a command says before it imports torch, MLflow or pandas, which takes seconds.
+FIRST_LINES = {
+    **dict.fromkeys(("train", "evaluate", "translate", "export", "bench"), "Loading torch."),
+    **dict.fromkeys(("tables", "compare"), "Reading the records."),
+    **dict.fromkeys(("drop", "promote"), "Looking up the trials."),
+    "doctor": "Checking this machine.",
+}
 # A search can have hundreds of faulty rows.
 MOST_FAULTS = 10
 WHAT_TO_DO = {
@@ -78,6 +85,9 @@ def script() -> NoReturn:
         restart_by_plain_path()
     except UserError as error:
         sys.exit(_fail(str(error)))
+    command, *options = sys.argv[1:] or [""]
+    if command in FIRST_LINES and not {"-h", "--help"} & {*options}:
+        print(FIRST_LINES[command], file=sys.stderr, flush=True)
     with at_first_signal(interrupt):
         code = main(sys.argv[1:])
         remove_process_folder()
