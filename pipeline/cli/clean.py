@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.table import Column, Table
 from rich.text import Text
 
+from analysis.records.console import wide_console
 from pipeline.cli.drop import confirmed
-from pipeline.cli.plan import wide_console
 from pipeline.config.compose import compose_surroundings, tracking_uri
 from pipeline.disk.removal import remove_part
 from pipeline.disk.usage import GROUPS, Part, find_parts

@@ -17,7 +17,7 @@ from pipeline.tracking.journal import JOURNAL
 from pipeline.trial.lock import TakenError, claimed, is_claimed
 
 # Folders whose entries have a lock each (`pipeline.cache`).
-WITH_ENTRIES = ("data", "features", "costs")
+WITH_ENTRIES = ("data", "features", "costs", "rates")
 # Of another process, or left by one that was killed.
 PARTIAL = re.compile(r"\.(.+?)\.(?:\w+-\d+-\d+-)?[0-9a-f]{8}\.partial")
 

@@ -22,6 +22,7 @@ CACHES: Mapping[str, tuple[str, str]] = {
     "data": ("data-cache", "decoded and drawn images"),
     "features": ("feature-cache", "features of test images"),
     "costs": ("cost-cache", "counted costs of steps"),
+    "rates": ("cost-cache", "measured rates of this machine"),
     "compiled": ("compile-cache", "compiled networks"),
     "inductor": ("compile-cache", "compiled networks"),
     "cuda": ("compile-cache", "compiled networks"),

@@ -64,6 +64,36 @@ def test_the_saved_view_shows_the_trials_of_the_table(tiny_overrides: tuple[str,
 
 
 @pytest.mark.usefixtures("trained")
+def test_a_report_is_written_again_only_if_a_record_or_a_file_has_changed(
+    tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, client = Path("results/mine/stripes"), MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
+    capsys.readouterr()
+
+    def swept() -> tuple[bool, list[str]]:
+        assert pipeline(["sweep", "own/mine.yaml", *tiny_overrides]) == 0
+        said = capsys.readouterr().out.splitlines()
+        return "Writing tables, figures and the report." in said, said[-8:]
+
+    written, end = swept()
+    assert not written and f"Report: {folder.absolute() / 'index.html'}" in end
+    experiment = client.get_experiment_by_name("stripes")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")
+    for change in (
+        lambda: (folder / "index.html").write_text("edited"),
+        lambda: (folder / "figures/course.svg").unlink(),
+        lambda: (folder / "written.json").write_text("{"),
+        lambda: client.set_tag(run.info.run_id, "device_name", "Another"),
+    ):
+        change()
+        written, again = swept()
+        assert written and again == end
+        assert not swept()[0]
+    assert "edited" not in (folder / "index.html").read_text() and (folder / "figures/course.svg").exists()
+
+
+@pytest.mark.usefixtures("trained")
 def test_a_trained_seed_that_is_not_asked_for_is_named_until_it_is_dropped(
     tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,7 +6,9 @@ import random
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
+from rich.text import Text
 
 from pipeline.orchestration import live_table as module
 from pipeline.orchestration.forecast import wall_seconds
@@ -126,3 +128,19 @@ def test_a_quiet_view_prints_nothing() -> None:
         view.start("a")
         view.end("a", Outcome("done"))
     assert screen.getvalue() == ""
+
+
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_a_terminal_of_any_width_shows_how_far_each_trial_is(width: int) -> None:
+    lines = {str(seed): Line("internal and external", seed, "waiting", 1.0) for seed in range(3)}
+    screen = io.StringIO()
+    view = view_of(lines, 2, Console(file=screen, width=width, height=40, force_terminal=True, no_color=True))
+    view.start("0")
+    losses = {"discriminator/real": 0.25, "discriminator/fake": 0.5, "generator/nce": 3.0}
+    view.follow("0", Progress(64, 128, 0, 0.1, 6.4, 2, 12.5, True, 0.018, epochs=4, losses=losses))
+    view.console.print(view._render())
+    said = screen.getvalue()
+    assert all(cell_len(Text.from_ansi(line).plain.rstrip()) <= width for line in said.splitlines())
+    if width >= 80:
+        assert [text for text in ("2/4", "0.75", "3.00", "12.50", "0:13", "17 %") if text not in said] == []
+    assert ("live GB" in said) == ("64/128" in said) == (width == 160)
