@@ -14,7 +14,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 import mlflow
-from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils import get_results_from_paginated_fn
 
@@ -41,15 +41,20 @@ class ClientReader:
 
     def experiments(self) -> dict[str, str]:
         """Return the names of all active experiments by their ids."""
-        return {found.experiment_id: found.name for found in self._experiments(ViewType.ACTIVE_ONLY)}
+        search = self._client.search_experiments
+        found = get_results_from_paginated_fn(
+            lambda at_once, token: search(max_results=at_once, page_token=token), PAGE
+        )
+        return {experiment.experiment_id: experiment.name for experiment in found}
 
     def experiment_tags(self, experiment_id: str) -> dict[str, str]:
         """Return the tags of an experiment."""
         return dict(self._client.get_experiment(experiment_id).tags)
 
-    def deleted_experiments(self) -> list[str]:
-        """Return the names of the experiments that are deleted and can be restored."""
-        return [found.name for found in self._experiments(ViewType.DELETED_ONLY)]
+    def experiment(self, name: str) -> tuple[str, bool] | None:
+        """Return the id of the experiment of this name, and whether it is deleted; None if there is none."""
+        found = self._client.get_experiment_by_name(name)
+        return (found.experiment_id, found.lifecycle_stage == "deleted") if found else None
 
     def runs(self, experiment_ids: Sequence[str], tags: Tags, most: int | None = None) -> list[StoredRun]:
         """Return the active runs of these experiments that have these tags; the newest first, at most so many."""
@@ -83,12 +88,6 @@ class ClientReader:
         """Return the content of a run's artifact."""
         with TemporaryDirectory() as folder:
             return Path(self._client.download_artifacts(run_id, path, folder)).read_bytes()
-
-    def _experiments(self, view: int) -> list[Experiment]:
-        search = self._client.search_experiments
-        return get_results_from_paginated_fn(
-            lambda at_once, token: search(view_type=view, max_results=at_once, page_token=token), PAGE
-        )
 
 
 def _condition(tag: str, value: str | None) -> str:

@@ -74,9 +74,9 @@ def read_trials(uri: str, sweep: str, task: str, result_version: str = "") -> Re
             )
     with readable(uri):
         store = open_store(uri)
-        experiment = next((number for number, found in store.experiments().items() if found == task), None)
+        experiment, _ = store.experiment(task) or ("", False)
         started = store.runs([experiment], {**IS_SWEEP, Tag.SWEEP: sweep}) if experiment else []
-        if experiment is None or not started:
+        if not started:
             known = ", ".join(recorded_tasks(uri, sweep))
             raise RecordsError(
                 f"{without_password(uri)} has no records of sweep {sweep!r} on task {task!r}. It has: {known}."

@@ -68,11 +68,12 @@ class SQLiteReader:
         with closing(self._open()) as database:
             return dict(database.execute(query, [int(experiment_id)]).fetchall())
 
-    def deleted_experiments(self) -> list[str]:
-        """Return the names of the experiments that are deleted and can be restored."""
+    def experiment(self, name: str) -> tuple[str, bool] | None:
+        """Return the id of the experiment of this name, and whether it is deleted; None if there is none."""
+        query = "SELECT experiment_id, lifecycle_stage = 'deleted' FROM experiments WHERE name = ?"
         with closing(self._open()) as database:
-            found = database.execute("SELECT name FROM experiments WHERE lifecycle_stage = 'deleted'")
-            return [name for (name,) in found]
+            found = database.execute(query, [name]).fetchone()
+        return (str(found[0]), bool(found[1])) if found else None
 
     def runs(self, experiment_ids: Sequence[str], tags: Tags, most: int | None = None) -> list[StoredRun]:
         """Return the active runs of these experiments that have these tags; the newest first, at most so many."""

@@ -43,8 +43,8 @@ class StoreReader(Protocol):
         """Return the tags of an experiment."""
         ...
 
-    def deleted_experiments(self) -> list[str]:
-        """Return the names of the experiments that are deleted and can be restored."""
+    def experiment(self, name: str) -> tuple[str, bool] | None:
+        """Return the id of the experiment of this name, and whether it is deleted; None if there is none."""
         ...
 
     def runs(self, experiment_ids: Sequence[str], tags: Tags, most: int | None = None) -> list[StoredRun]:

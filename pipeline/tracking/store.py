@@ -136,8 +136,8 @@ class Tracker:
     def _existing_experiment(self) -> str | None:
         if is_missing(self.uri):
             return None
-        found = next((number for number, name in self.reader.experiments().items() if name == self.experiment), None)
-        if found is None and self.experiment in self.reader.deleted_experiments():
+        found, deleted = self.reader.experiment(self.experiment) or (None, False)
+        if deleted:
             raise UserError(
                 f"tracking.uri={without_password(self.uri)}: experiment {self.experiment!r} is deleted. Restore it in "
                 "MLflow, or set another data.name."
