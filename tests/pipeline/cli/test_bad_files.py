@@ -62,5 +62,5 @@ def test_a_name_that_is_no_utf8_is_trained_on(
     assert main(["train", *arguments]) == 0
     (trial,) = (project / "trials").glob("[!.]*")
     assert main(["translate", trial.name, str(project / "mine/testA"), str(project / "out")]) == 0
-    assert r"caf\xe9\n.png" in capsys.readouterr().out
+    assert "Wrote 3 images" in capsys.readouterr().out
     assert read_image(project / "out/caf\udce9\n.png").shape == (64, 64, 3)
