@@ -227,6 +227,7 @@ from dataclasses import replace
 from rich.console import Console
 from pipeline.cli import sweep as conduct
 from pipeline.hardware.device import Machine
+from pipeline.notify.news import NOBODY
 from pipeline.orchestration.planner import plan_sweep
 from pipeline.config.sweep_file import load_sweep
 from pipeline.trial.server import trial_server
@@ -235,7 +236,7 @@ with trial_server() as server:
     planned = plan_sweep(load_sweep("pair"), [sys.argv[1]])
     planned = replace(planned, machine=Machine("cuda", "promised", cores=2, gpus=1, memory_gb=16.0))
     before = os.environ["CUDA_MPS_PIPE_DIRECTORY"]
-    conduct._train(planned, Console(width=160), server, retry_failed=False)
+    conduct._train(planned, Console(width=160), server, NOBODY, retry_failed=False)
     assert os.environ["CUDA_MPS_PIPE_DIRECTORY"] == before
     for record in planned.tracker.find_trials().values():
         print("record", record.status, record.tags["gpu_part"])
