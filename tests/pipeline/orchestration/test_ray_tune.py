@@ -87,7 +87,7 @@ def pair(project: Path) -> Path:
 def test_a_sweep_ends_with_its_table_and_the_same_command_again_trains_nothing(pair: Path) -> None:
     first = run("sweep", "pair")
     assert first.returncode == 0, first.stdout + first.stderr
-    assert first.stdout.startswith("Running on ")
+    assert first.stdout.startswith("pair: planning") and "\nRunning on " in first.stdout
     table = pair / "results/pair/stripes/table.md"
     written = table.read_bytes()
     assert str(table.relative_to(pair).with_name("index.html")) in first.stdout

@@ -11,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from test_outage import history
 
+from analysis.store.moved_store import follow_move
 from pipeline.__main__ import main
 from pipeline.tracking.store import Tracker, store_lock
 from pipeline.tracking.trial_run import TrialRun
@@ -23,6 +24,7 @@ def uri(project: Path, disk: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)
     shutil.copy(project / "mlflow.db", disk / "mlflow.db")
     (project / "mlflow.db").unlink()
+    assert follow_move(f"sqlite:///{disk}/mlflow.db") == ""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{disk}/mlflow.db")
     return os.environ["MLFLOW_TRACKING_URI"]
 
