@@ -13,7 +13,7 @@ from pipeline.errors import UserError, brief
 from pipeline.files import replacing
 
 # The first line of these files. No other file is overwritten.
-HEAD = "# Written by pipeline.library.write_sweep.\n"
+HEAD = "# Written by pipeline.api.write_sweep.\n"
 
 
 def write_sweep_file(folder: Path, name: str, content: Mapping[str, object]) -> Path:

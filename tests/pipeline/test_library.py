@@ -1,4 +1,4 @@
-"""The calls of `pipeline.library` that train nothing. `test_library_examples.py` trains."""
+"""The calls of `pipeline.api` that train nothing. `test_library_examples.py` trains."""
 
 import shutil
 import subprocess
@@ -14,12 +14,12 @@ from PIL import Image
 from models.configs import GeneratorConfig
 from models.networks.generator import Generator
 from models.reference.checkpoint import reference_weights
-from pipeline import library
+from pipeline import api
 from pipeline.__main__ import main
 from pipeline.config.sweep_file import read_sweep
 from pipeline.data.image_io import write_png
 from pipeline.inference.translator import Translator
-from pipeline.library import UserError, load_generator, plan_sweep, read_comparison, run_sweep, write_sweep
+from pipeline.api import UserError, load_generator, plan_sweep, read_comparison, run_sweep, write_sweep
 
 ROWS = {"low": {"model.temperature": 0.07}, "high": {"model.temperature": 0.3}}
 
@@ -52,13 +52,13 @@ def by_command(file: Path) -> np.ndarray:
 def test_the_import_loads_no_library() -> None:
     heavy = "{'torch', 'numpy', 'pandas', 'mlflow', 'ray', 'hydra', 'pydantic', 'yaml', 'PIL', 'matplotlib'}"
     subprocess.run(
-        [sys.executable, "-c", f"import sys, pipeline.library; assert not {heavy} & set(sys.modules)"], check=True
+        [sys.executable, "-c", f"import sys, pipeline.api; assert not {heavy} & set(sys.modules)"], check=True
     )
 
 
 def test_every_public_name_exists_and_is_described() -> None:
-    for name in library.__all__:
-        assert getattr(library, name).__doc__
+    for name in api.__all__:
+        assert getattr(api, name).__doc__
 
 
 @pytest.mark.parametrize("shape", [(16, 24, 3), (17, 23, 3), (9, 8, 1)])
@@ -147,7 +147,7 @@ def test_what_cannot_be_loaded_is_refused(generator: Translator, run: str, optio
 
 
 def test_a_frame_has_a_line_for_each_trial(store: str) -> None:
-    trials = library.read_trials("hand_made", "stripes", store=store)
+    trials = api.read_trials("hand_made", "stripes", store=store)
     assert list(trials)[:12] == [
         *("sweep", "task", "row", "seed", "baseline", "key", "run_id", "status", "step"),
         *("model.places", "model.negatives", "last/epoch"),
@@ -170,7 +170,7 @@ def test_a_frame_has_a_line_for_each_trial(store: str) -> None:
 
 
 def test_a_frame_has_a_line_for_each_evaluation(store: str) -> None:
-    scores = library.read_scores("hand_made", "stripes", store=store)
+    scores = api.read_scores("hand_made", "stripes", store=store)
     assert list(scores) == ["sweep", "task", "row", "seed", "step", "epoch", "fd_small_conv"]
     assert [str(kind) for kind in scores.dtypes] == ["str", "str", "str", "int64", "int64", "float64", "float64"]
     assert len(scores) == 5 * 3
@@ -184,19 +184,19 @@ def test_a_frame_has_a_line_for_each_evaluation(store: str) -> None:
 
 def test_without_a_name_all_sweeps_of_a_store_are_read(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
-    trials = library.read_trials()
+    trials = api.read_trials()
     assert len(trials) == 2 * 8
     assert list(trials["task"].unique()) == ["other", "stripes"]
-    assert len(library.read_trials(task="other")) == 8
-    assert len(library.read_scores()) == 2 * 15
+    assert len(api.read_trials(task="other")) == 8
+    assert len(api.read_scores()) == 2 * 15
     with pytest.raises(UserError, match=r"recorded for several tasks \(other, stripes\)"):
         read_comparison("hand_made")
     assert read_comparison("sweeps/hand_made.yaml", "other")["mean"][0] == 16.25
 
 
 def test_an_empty_store_gives_empty_frames(project: Path) -> None:
-    assert library.read_trials().empty
-    assert list(library.read_scores()) == ["sweep", "task", "row", "seed", "step", "epoch"]
+    assert api.read_trials().empty
+    assert list(api.read_scores()) == ["sweep", "task", "row", "seed", "step", "epoch"]
 
 
 def test_a_comparison_has_the_numbers_of_the_table(store: str) -> None:

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from pipeline import library
+from pipeline import api
 
 DOCS = Path(__file__).parents[2] / "docs"
 NOTEBOOK = DOCS / "library.ipynb"
@@ -23,7 +23,7 @@ def test_the_examples_of_the_document_and_the_docstrings_are_true(project: Path)
     )
     assert found.attempted > 20
     assert not found.failed
-    found = doctest.testmod(library)
+    found = doctest.testmod(api)
     assert found.attempted >= 4
     assert not found.failed
 
