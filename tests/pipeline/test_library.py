@@ -16,10 +16,10 @@ from models.networks.generator import Generator
 from models.reference.checkpoint import reference_weights
 from pipeline import api
 from pipeline.__main__ import main
+from pipeline.api import UserError, load_generator, plan_sweep, read_comparison, run_sweep, write_sweep
 from pipeline.config.sweep_file import read_sweep
 from pipeline.data.image_io import write_png
 from pipeline.inference.translator import Translator
-from pipeline.api import UserError, load_generator, plan_sweep, read_comparison, run_sweep, write_sweep
 
 ROWS = {"low": {"model.temperature": 0.07}, "high": {"model.temperature": 0.3}}
 
