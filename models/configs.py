@@ -1,10 +1,12 @@
 """Settings of models: frozen, and checked when they are made. A variant is a `replace`."""
 
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Literal
 
-NegativeSource = Literal["internal", "external", "minibatch"]
+from models.own_code import OwnCode
+
+# The sources of negatives in `models.negatives`. Others are functions of the user's file.
+NEGATIVE_SOURCES = ("internal", "external", "minibatch")
 
 # Upper bounds refuse slips, such as a zero too many, before they cost memory and time. The paper's networks have 64
 # channels, 9 blocks, 256 patches and 256 units.
@@ -17,8 +19,6 @@ MOST_QUEUED = 10_000_000
 MOST_POOLED = 100_000
 # Of temperatures and weights of losses.
 HIGHEST = 1_000_000
-# Of all weights, queues and pools together: 2 GB in float32. CUT stores 15 million, 64 million with external negatives.
-MOST_STORED = 500_000_000
 # The weights of red, green and blue in a gray value (ITU-R BT.601), as in Pillow's mode 'L'.
 LUMA = (0.299, 0.587, 0.114)
 
@@ -108,7 +108,11 @@ class ExternalConfig:
 
 @dataclass(frozen=True)
 class CUTConfig:
-    """Contrastive unpaired translation (Park et al., ECCV 2020). The defaults are the full variant."""
+    """Contrastive unpaired translation (Park et al., ECCV 2020). The defaults are the full variant.
+
+    code: a file of the user with sources of negatives, which `negatives` can name, and with a loss, which `extra_loss`
+    can name. extra_weight: the weight of that loss. docs/own_code.md is the guide.
+    """
 
     method: Literal["cut"] = "cut"
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
@@ -117,11 +121,14 @@ class CUTConfig:
     places: tuple[str, ...] = ("pixels", "down1", "down2", "res1", "res5")
     num_patches: int = 256
     projection_units: int = 256
-    negatives: tuple[NegativeSource, ...] = ("internal",)
+    negatives: tuple[str, ...] = ("internal",)
     external: ExternalConfig = field(default_factory=ExternalConfig)
     nce_weight: float = 1.0
     identity_weight: float = 1.0
     flip_equivariance: bool = False
+    code: OwnCode | None = None
+    extra_loss: str | None = None
+    extra_weight: float = 1.0
 
     def __post_init__(self) -> None:
         require(self.temperature > 0, f"temperature is {self.temperature}; it must be above 0")
@@ -151,6 +158,46 @@ class CUTConfig:
             not {"internal", "minibatch"} <= set(self.negatives),
             "minibatch negatives contain the internal ones; name one of the two",
         )
+        self._check_names()
+        require_between("extra_weight", self.extra_weight, 0, HIGHEST)
+        require(
+            self.extra_loss is not None or self.extra_weight == 1,
+            f"extra_weight is {self.extra_weight}, but extra_loss is not set; set it to a function of code",
+        )
+
+    def _check_names(self) -> None:
+        """Raise ValueError for a source of negatives or a loss that neither the project nor the user's file has."""
+        functions = self.code.functions if self.code else ()
+        unknown = [name for name in self.negatives if name not in (*NEGATIVE_SOURCES, *functions)]
+        place = f"{self.code.name} has {', '.join(functions) or 'no function'}" if self.code else "code is not set"
+        require(
+            not unknown,
+            f"negatives names {', '.join(unknown)[:100]}; the sources are {', '.join(NEGATIVE_SOURCES)}, and the "
+            f"functions of your own file ({place})",
+        )
+        require(
+            self.extra_loss is None or self.extra_loss in functions,
+            f"extra_loss is {self.extra_loss!r:.100}; it must be a function of your own file ({place})",
+        )
+        twice = [name for name in self.negatives if name in NEGATIVE_SOURCES and name in functions]
+        require(not twice, f"code has a function {', '.join(twice)}, as this project has; give yours another name")
+
+    @property
+    def own_functions(self) -> tuple[str, ...]:
+        """The functions of the user's file that this model uses."""
+        sources = [name for name in self.negatives if name not in NEGATIVE_SOURCES]
+        return (*sources, *([self.extra_loss] if self.extra_loss and self.extra_weight else []))
+
+    @property
+    def used(self) -> "CUTConfig":
+        """The same model without the user's file if it uses none of its functions."""
+        return self if self.own_functions else replace(self, code=None, extra_loss=None, extra_weight=1.0)
+
+    @property
+    def keeps_queues(self) -> bool:
+        """Whether queues of earlier images are kept: for external negatives, or because the user's file reads them."""
+        own = self.code is not None and self.code.use(self.own_functions, "queued_ND", "external")
+        return "external" in self.negatives or own
 
 
 @dataclass(frozen=True)
@@ -184,91 +231,36 @@ def domain_weights(config: CUTConfig) -> dict[str, float]:
     return {domain: value for domain, value in weights.items() if value > 0}
 
 
-def map_positions(config: GeneratorConfig, shape: ImageShape) -> dict[str, int]:
-    """Return the positions (rows x columns) of each layer's feature map, for images of that shape.
+@dataclass(frozen=True)
+class Execution:
+    """How a step is computed: precision, memory layout, and what is kept for the backward pass.
 
-    With anti-aliasing, a down-sampling convolution keeps the size, and the blur after it halves it. Without, the
-    convolution itself has stride 2.
+    The defaults are the exact reference. All other settings but bf16 change values only by float32's rounding.
+
+    precision: of the networks' convolutions and products, and of the layers between them. Losses, statistics of norms,
+        NCE's logits, weights and optimisers stay in float32.
+    channels_last: the memory layout of features.
+    recompute: cheap layers run again in the backward pass; their outputs are not kept (`networks.layers.run_layers`).
+    compile: torch.compile compiles each network, once per shape. Translation for evaluation is not compiled.
+    cuda_graphs: a whole step is one launch (`pipeline.training.cuda_graphs`).
     """
-    full, half, quarter = (shape.height * shape.width // 4**halvings for halvings in range(3))
-    down1, down2 = (full, half) if config.antialias else (half, quarter)
-    shallow = {"pixels": (shape.height + 6) * (shape.width + 6), "stem": full, "down1": down1, "down2": down2}
-    return {layer: shallow.get(layer, quarter) for layer in config.layer_channels()}
+
+    precision: Literal["float32", "bf16"] = "float32"
+    channels_last: bool = False
+    recompute: bool = False
+    compile: bool = False
+    cuda_graphs: bool = False
+
+    @property
+    def switches(self) -> list[str]:
+        """Name the settings that differ from the reference, without the precision."""
+        words = {
+            "channels_last": "channels last",
+            "recompute": "with recomputation",
+            "compile": "compiled",
+            "cuda_graphs": "as CUDA graphs",
+        }
+        return [word for name, word in words.items() if getattr(self, name)]
 
 
-def score_map_size(config: DiscriminatorConfig, size: int) -> int:
-    """Return the rows of the discriminator's scores for an image of `size` rows; below 1 if the image is too small."""
-    for _ in range(config.layers):
-        # A 4 x 4 convolution with padding 1: of stride 2, or of stride 1 before a blur that halves and rounds up.
-        size = size // 2 if config.antialias else (size - 2) // 2 + 1
-        # Reflection padding needs two rows, normalisation more than one value.
-        if size < 2:
-            return 0
-    return size - 2
-
-
-def stored_numbers(config: ModelConfig, shape: ImageShape) -> dict[str, int]:
-    """Return how many numbers each part of a model stores at most, by the settings that decide on it.
-
-    Biases are left out.
-    """
-    thin, layers = config.generator.channels, config.discriminator.layers
-    # Two convolutions of 7 x 7, two that halve and two that double the size, and two of 3 x 3 in each block.
-    generator = 2 * 49 * 3 * thin + 9 * 20 * thin**2 + 2 * 9 * (4 * thin) ** 2 * config.generator.blocks
-    widths = [3, *(config.discriminator.channels * min(2**layer, 8) for layer in range(layers + 1)), 1]
-    discriminator = 16 * sum(inputs * outputs for inputs, outputs in pairwise(widths))
-    match config:
-        case CUTConfig():
-            channels, units = config.generator.layer_channels(), config.projection_units
-            heads = sum(units * (channels[place] + units) for place in config.places)
-            # Momentum copies of encoder and heads, and a queue for each domain and layer.
-            external = "external" in config.negatives
-            queues = len(domain_weights(config)) * len(config.places) * config.external.queue_size
-            return {
-                "generator.channels or generator.blocks": generator * (1 + external),
-                "discriminator.channels or discriminator.layers": discriminator,
-                "projection_units": heads * (1 + external),
-                "external.queue_size or projection_units": queues * units * external,
-            }
-        case CycleGANConfig():
-            return {
-                "generator.channels or generator.blocks": 2 * generator,
-                "discriminator.channels or discriminator.layers": 2 * discriminator,
-                "pool_size": config.pool_size * shape.height * shape.width * (shape.channels_a + shape.channels_b),
-            }
-
-
-def misfits(config: ModelConfig, shape: ImageShape, batch_size: int) -> list[str]:
-    """Return why this model cannot train on batches of images of this shape, and what to change; nothing if it can."""
-    height, width = shape.height, shape.width
-    found: list[str] = []
-    if height % 4 or width % 4:
-        found.append(f"images are {height} x {width}; height and width must be multiples of 4")
-    stored = stored_numbers(config, shape)
-    if (total := sum(stored.values())) > MOST_STORED:
-        found.append(
-            f"the model would store {total:,} numbers ({4 * total / 1e9:.1f} GB), and at most {MOST_STORED:,} are "
-            f"allowed; lower {max(stored, key=lambda part: stored[part])}"
-        )
-    if score_map_size(config.discriminator, min(height, width)) < 1:
-        found.append(
-            f"images of {height} x {width} are too small for discriminator.layers={config.discriminator.layers}; "
-            "lower the layers or enlarge the images"
-        )
-    match config:
-        case CUTConfig() if domain_weights(config):
-            if "minibatch" in config.negatives and batch_size == 1:
-                found.append(
-                    "minibatch negatives need train.batch_size > 1 (with 1 they equal internal ones); use external"
-                )
-            positions = map_positions(config.generator, shape)
-            few = {layer: positions[layer] for layer in config.places if positions[layer] < config.num_patches}
-            if few:
-                each = " and ".join(f"{layer} has {count} positions" for layer, count in few.items())
-                found.append(
-                    f"num_patches is {config.num_patches}, but {each} in an image of {height} x {width}; "
-                    f"set model.num_patches={min(few.values())} or less, or drop the layer"
-                )
-        case _:
-            pass
-    return found
+REFERENCE = Execution()

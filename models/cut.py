@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import register_dataclass
 
-from models.configs import CUTConfig, ImageShape, domain_weights, map_positions
+from models.configs import CUTConfig, ImageShape, domain_weights
+from models.fit import map_positions
 from models.images import with_channels
-from models.losses import lsgan, patch_nce
-from models.negatives import SOURCES, ExternalNegatives, Patches, QueueSlots
+from models.losses import ExtraLoss, lsgan, own_loss, patch_nce
+from models.negatives import ExternalNegatives, Negatives, Patches, QueueSlots, chosen_sources
 from models.networks.discriminator import Discriminator, score
 from models.networks.generator import Generator
 from models.networks.layers import initialise
@@ -64,7 +66,6 @@ class CUTObjective(nn.Module):
         layer_channels = config.generator.layer_channels(shape.channels_a)
         positions = map_positions(config.generator, shape)
         self.domain_weights = domain_weights(config)
-        self.negatives = [source for name, source in SOURCES.items() if name in config.negatives]
         self.positions = {layer: positions[layer] for layer in layer_channels if layer in config.places}
         self.projector = Projector({layer: layer_channels[layer] for layer in self.positions}, config.projection_units)
         for network in (self.generator, self.discriminator, self.projector):
@@ -73,9 +74,21 @@ class CUTObjective(nn.Module):
             ExternalNegatives(
                 config.external, self.generator, self.projector, self.domain_weights, config.projection_units
             )
-            if "external" in config.negatives and self.domain_weights
+            if config.keeps_queues and self.domain_weights
             else None
         )
+
+    # Not in `__init__`: whoever loads a generator runs no code that came with its checkpoint.
+    @cached_property
+    def negatives(self) -> list[Negatives]:
+        """The sources of negatives."""
+        return chosen_sources(self.config)
+
+    @cached_property
+    def extra_loss(self) -> ExtraLoss | None:
+        """The loss of the user's file."""
+        name, code = self.config.extra_loss, self.config.code
+        return own_loss(code, name) if code and name and self.config.extra_weight else None
 
     def parameters_of(self, phase: str) -> list[nn.Parameter]:
         match phase:
@@ -143,7 +156,11 @@ class CUTObjective(nn.Module):
             case "generator":
                 with frozen(self.discriminator):
                     adversarial = lsgan(self.discriminator(fakes.b), real=True)
-                return {"adversarial": adversarial, **self._contrastive_losses(fakes)}
+                return {
+                    "adversarial": adversarial,
+                    **self._contrastive_losses(fakes),
+                    **self._extra_losses(batch, fakes),
+                }
             case _:
                 raise ValueError(f"CUT has no phase {phase!r}; it has {', '.join(self.phases)}")
 
@@ -167,6 +184,13 @@ class CUTObjective(nn.Module):
             of_domain = {layer: query[number * size : (number + 1) * size] for layer, query in queries.items()}
             losses[f"nce_{domain}"] = self._mean_nce(domain, of_domain, fakes.contrasts[domain].keys, fakes.queued)
         return losses
+
+    def _extra_losses(self, batch: Batch, fakes: CUTFakes) -> dict[str, Tensor]:
+        """Return the loss of the user's file, weighted."""
+        if self.extra_loss is None:
+            return {}
+        source = batch.a.flip(-1) if fakes.flipped else batch.a
+        return {"extra": self.config.extra_weight * self.extra_loss(source, fakes.b)}
 
     def _mean_nce(
         self, domain: str, queries: Mapping[str, Tensor], keys: Mapping[str, Tensor], queued: Mapping[str, Tensor]

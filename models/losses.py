@@ -3,7 +3,7 @@
 B batch, P patches, N negatives, D embedding units.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,10 @@ from torch import Tensor
 
 from models.negatives import Negatives, Patches
 from models.networks.layers import float32_or_wider
+from models.own_code import OwnCode, OwnCodeError
+
+# Takes images of A and their translations, both (B, C, H, W) in [-1, 1].
+ExtraLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 def lsgan(scores: Tensor, *, real: bool) -> Tensor:
@@ -31,3 +35,17 @@ def patch_nce(patches: Patches, sources: Sequence[Negatives], temperature: float
         logits_BPN = torch.cat([positive_BP1, *(source(patches) for source in sources)], -1)
     targets = torch.zeros(logits_BPN.shape[:2].numel(), dtype=torch.long, device=logits_BPN.device)
     return F.cross_entropy(logits_BPN.flatten(0, 1) / temperature, targets)
+
+
+def own_loss(code: OwnCode, name: str) -> ExtraLoss:
+    """Return a loss of the user's file that checks what the user's function returns: one number."""
+    function = code.function(name)
+
+    def loss(source: Tensor, output: Tensor) -> Tensor:
+        value = function(source, output)
+        if not isinstance(value, Tensor) or value.ndim:
+            found = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise OwnCodeError(f"{code.name}: {name} returned {found}; it must return a tensor of one number")
+        return value
+
+    return loss

@@ -1,7 +1,7 @@
 """Sources of negatives for PatchNCE.
 
 A source is a function of `Patches`. To add one, write it here, enter it in `SOURCES`, and add its name to
-`models.configs.NegativeSource`.
+`models.configs.NEGATIVE_SOURCES`. A user's source is a function of the user's own file.
 
 B batch, P patches, N negatives, D embedding units, Q queue length.
 """
@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import register_dataclass
 
-from models.configs import ExternalConfig
+from models.configs import CUTConfig, ExternalConfig
 from models.networks.generator import Generator, encode, encoder_stages
 from models.networks.projector import PatchIds, Projector, ids_of_images
 from models.objective import Counts
+from models.own_code import OwnCode, OwnCodeError
 
 # The reference code sets a query's similarity to its own key to -10. That key is already the positive.
 OWN_KEY = -10.0
@@ -63,6 +64,31 @@ def external(patches: Patches) -> Tensor:
 
 # In the order in which their similarities stand in the softmax.
 SOURCES: dict[str, Negatives] = {"internal": internal, "minibatch": minibatch, "external": external}
+
+
+def chosen_sources(config: CUTConfig) -> list[Negatives]:
+    """Return the model's sources of negatives: first this project's, then those of the user's file."""
+    sources = [source for name, source in SOURCES.items() if name in config.negatives]
+    own = [name for name in config.negatives if name not in SOURCES]
+    assert config.code is not None or not own, "`CUTConfig` has checked the names"
+    return [*sources, *(_own_source(config.code, name) for name in own if config.code)]
+
+
+def _own_source(code: OwnCode, name: str) -> Negatives:
+    """Return a source of the user's file that checks the shape of what the user's function returns."""
+    function = code.function(name)
+
+    def source(patches: Patches) -> Tensor:
+        similarities, expected = function(patches), tuple(patches.query_BPD.shape[:2])
+        if not isinstance(similarities, Tensor) or similarities.ndim != 3 or similarities.shape[:2] != expected:
+            found = tuple(similarities.shape) if isinstance(similarities, Tensor) else type(similarities).__name__
+            raise OwnCodeError(
+                f"{code.name}: {name} returned {found}; it must return a tensor of similarities (B, P, N), here "
+                f"({expected[0]}, {expected[1]}, N)"
+            )
+        return similarities
+
+    return source
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ class Column:
 METHODS = {"cut": "CUT", "fastcut": "FastCUT", "cyclegan": "CycleGAN"}
 # Names of the paper's Fig. 4 for the layers that PatchNCE uses.
 LAYERS = {"pixels, down1, down2, res1, res5": "all", "res5": "last"}
+# Sources of negatives, under the names of Fig. 4 where they stand there.
+SOURCES = {"internal": "Int", "external": "Ext", "minibatch": "Batch"}
 SYMBOLS = {"model.temperature": "τ", "model.nce_weight": "w"}
 # Settings that have columns of their own.
 FIG_4 = (
@@ -91,9 +93,12 @@ def setting_columns(record: SweepRecord) -> pd.DataFrame:
         shown["Layers"] = [LAYERS.get(str(places), setting_text(places)) for places in settings["model.places"]]
     if "model.negatives" in record.axes:
         sources = [of_row.split(", ") if isinstance(of_row, str) else None for of_row in settings["model.negatives"]]
-        for source, title in (("internal", "Int"), ("external", "Ext"), ("minibatch", "Batch")):
+        for source, title in SOURCES.items():
             if title != "Batch" or any(source in of_row for of_row in sources if of_row):
                 shown[title] = [DASH if of_row is None else _yes(source in of_row) for of_row in sources]
+        own = [", ".join(source for source in of_row or () if source not in SOURCES) for of_row in sources]
+        if any(own):
+            shown["own negatives"] = [names or DASH for names in own]
     for field in record.axes:
         if field not in FIG_4:
             title = SYMBOLS.get(field, field.removeprefix("model."))

@@ -12,8 +12,7 @@ from typing import Any
 
 import torch
 
-from models.configs import CUTConfig
-from models.execution_config import REFERENCE
+from models.configs import REFERENCE, CUTConfig
 from pipeline.benchmarks.process import Failed, run_at_once, worker_pool
 from pipeline.benchmarks.report import Report, make_report
 from pipeline.benchmarks.trial_steps import steps_of_each_kind, take_steps

@@ -20,8 +20,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from models.configs import CUT, CYCLEGAN, FASTCUT, misfits
-from pipeline.config.plain_yaml import refuse_control_characters
+from models.configs import CUT, CYCLEGAN, FASTCUT
+from models.fit import misfits
+from models.own_code import OwnCode, OwnCodeError
 from pipeline.config.schema import (
     PATH_FIELDS,
     TEXT_FIELDS,
@@ -31,6 +32,7 @@ from pipeline.config.schema import (
     from_json,
     violations,
 )
+from pipeline.config.text_file import read_text, refuse_control_characters
 from pipeline.config.trial_key import leaves
 from pipeline.errors import UserError, brief, collected, first_line, nearest
 
@@ -200,10 +202,17 @@ def _source_of(name: str, settings: Sequence[Setting]) -> str:
 
 
 def _expanded(setting: Setting) -> Any:
-    """Return a setting's value; in a path, `~/` becomes the home folder."""
-    if setting.name in PATH_FIELDS and isinstance(setting.value, str) and setting.value.startswith("~/"):
-        return os.path.expanduser(setting.value)  # noqa: PTH111 (pathlib would drop a final slash, and raise without home)
-    return setting.value
+    """Return a setting's value; in a path, `~/` becomes the home folder, and a path of code becomes the code."""
+    value = setting.value
+    if setting.name in PATH_FIELDS and isinstance(value, str):
+        if value.startswith("~/"):
+            value = os.path.expanduser(value)  # noqa: PTH111 (pathlib would drop a final slash, and raise without home)
+        if setting.name == "model.code":
+            try:
+                return asdict(OwnCode(value, read_text(Path(value))))
+            except (UserError, OwnCodeError) as error:
+                raise UserError(f"{setting.source}: model.code: {error}") from None
+    return value
 
 
 def _last_source(settings: Sequence[Setting]) -> str:

@@ -1,24 +1,19 @@
 """Read a YAML file of plain values. What YAML allows beyond them can hang, run code, or mean something unexpected."""
 
 import re
-import stat
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from pipeline.config.text_file import CONTROL, read_text
 from pipeline.errors import UserError, brief
 
-# A thousand rows take about 60 kB. The parser reads 100 kB in a second.
-MOST_BYTES = 250_000
 # A row's settings are six levels deep.
 MOST_LEVELS = 20
 # Larger than any setting. Python refuses to print numbers of 4300 digits.
 MOST_DIGITS = 30
 INTEGER = "tag:yaml.org,2002:int"
-# Control characters except tab and line break; characters that turn the direction of writing; half characters, which
-# also stand for bytes that are no UTF-8. A terminal, a page or a file name would take them for something else.
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
 def read_plain_yaml(path: Path) -> Any:
@@ -26,7 +21,7 @@ def read_plain_yaml(path: Path) -> Any:
 
     Raises UserError with file and line for anything else. Dates, 0x10 and 1:30 are text.
     """
-    return parse_plain_yaml(_read_text(path), path)
+    return parse_plain_yaml(read_text(path), path)
 
 
 def parse_plain_yaml(text: str, path: Path) -> Any:
@@ -39,30 +34,6 @@ def parse_plain_yaml(text: str, path: Path) -> Any:
     except (yaml.YAMLError, ValueError, OverflowError):
         # The parser itself fails on some escapes and directives.
         raise UserError(f"{path}: not a YAML file") from None
-
-
-def refuse_control_characters(text: str, place: str) -> None:
-    """Raise UserError if the text has a character that is not for reading."""
-    if found := CONTROL.search(text):
-        raise UserError(f"{place}: {brief(text)} contains {found[0]!r}. Control characters are not allowed. Remove it")
-
-
-def _read_text(path: Path) -> str:
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise UserError(f"{path}: a {'folder' if path.is_dir() else 'device or pipe'}. Give the path of a file")
-    if found.st_size > MOST_BYTES:
-        size, most = f"{found.st_size / 1000:.0f} kB", f"{MOST_BYTES // 1000} kB"
-        raise UserError(f"{path}: {size}. At most {most} are allowed, enough for a thousand rows. Shorten it")
-    content = path.read_bytes()
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}:{line}: not UTF-8. Save the file as UTF-8 text") from None
-    for number, line in enumerate(text.split("\n"), start=1):
-        refuse_control_characters(line.rstrip("\r"), f"{path}:{number}")
-    return text
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -5,7 +5,7 @@
 
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -237,12 +237,10 @@ PATH_FIELDS = (
     "data.root",
     "metric.weights",
     "metric.segmentation",
-    "paths.trials",
-    "paths.results",
-    "paths.logs",
-    "paths.cache",
+    "model.code",
+    *(f"paths.{folder.name}" for folder in fields(PathsConfig)),
 )
-TEXT_FIELDS = ("data.name", "tracking.uri", *PATH_FIELDS)
+TEXT_FIELDS = ("data.name", "tracking.uri", "model.extra_loss", *PATH_FIELDS)
 
 
 def to_json(config: Config) -> str:

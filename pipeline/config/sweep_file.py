@@ -23,9 +23,10 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from pipeline.config.compose import COMMAND_LINE, Setting, compose_settings, parse_setting, take_options
 from pipeline.config.fields import LONGEST_NAME, LONGEST_TEXT, MOST_SETTINGS
-from pipeline.config.plain_yaml import read_plain_yaml, refuse_control_characters
+from pipeline.config.plain_yaml import read_plain_yaml
 from pipeline.config.schema import Config, violations
 from pipeline.config.search_space import Distribution, Halving, Sample, Search, random_samples
+from pipeline.config.text_file import refuse_control_characters
 from pipeline.config.trial_key import trial_key
 from pipeline.errors import UserError, brief, nearest
 

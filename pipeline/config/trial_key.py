@@ -1,9 +1,11 @@
 """The identity of a trial: one key is one trial, one folder and one MLflow run."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from typing import Any
 
+from models.configs import CUTConfig
+from models.own_code import OwnCode
 from pipeline.cache import content_key
 from pipeline.config.schema import Config
 
@@ -35,7 +37,15 @@ NOT_IN_KEY = (
     "train.cuda_graphs",
 )
 # Fields added later, with the value of all earlier trials. A field with this value is left out of the key.
-ADDED = {"train.precision": "float32", "metric.to_8_bits": "round"}
+ADDED = {
+    "train.precision": "float32",
+    "metric.to_8_bits": "round",
+    "model.code": None,
+    "model.extra_loss": None,
+    "model.extra_weight": 1.0,
+}
+
+OWN_CODE = {field.name for field in fields(OwnCode)}
 
 
 def trial_key(config: Config, data: str, weights: str) -> str:
@@ -48,9 +58,11 @@ def trial_key(config: Config, data: str, weights: str) -> str:
 
 
 def keyed_fields(config: Config) -> dict[str, str | int | float | bool | None]:
-    """Return the fields that can change a trial's result by their dotted names. Lists become 'a, b'."""
-    fields = {name: value for name, value in leaves(asdict(config)) if not _excluded(name)}
-    return {name: value for name, value in fields.items() if ADDED.get(name) != value}
+    """Return the fields that can change a trial's result by their dotted names, as `leaves` gives them."""
+    if isinstance(config.model, CUTConfig):
+        config = replace(config, model=config.model.used)
+    found = {name: value for name, value in leaves(asdict(config)) if not _excluded(name)}
+    return {name: value for name, value in found.items() if ADDED.get(name) != value}
 
 
 def can_change_results(override: str) -> bool:
@@ -60,14 +72,21 @@ def can_change_results(override: str) -> bool:
 
 
 def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every field of nested settings with its dotted name. Lists become 'a, b'."""
-    if isinstance(value, Mapping):
+    """Yield every field of nested settings with its dotted name. Lists become 'a, b', and code becomes its hash."""
+    if isinstance(value, Mapping) and value.keys() == OWN_CODE:
+        yield prefix, content_key(value["text"])
+    elif isinstance(value, Mapping):
         for key, inner in value.items():
             yield from leaves(inner, f"{prefix}.{key}" if prefix else str(key))
     elif isinstance(value, list | tuple):
         yield prefix, ", ".join(map(str, value))
     else:
         yield prefix, value
+
+
+def own_code(config: Config) -> OwnCode | None:
+    """Return the user's file; None if the model uses none of its functions."""
+    return config.model.used.code if isinstance(config.model, CUTConfig) else None
 
 
 def _excluded(name: str) -> bool:

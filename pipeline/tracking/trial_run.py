@@ -79,6 +79,10 @@ class TrialRun:
             content = {"step": step, "scores": scores, "made_with": made_with, "grid": grid}
             self._unsent.append(Entry("evaluation", content))
 
+    def keep_text(self, name: str, text: str) -> None:
+        """Keep a text as an artefact of the run with the next batch."""
+        self._unsent.append(Entry("text", {"text": text, "artifact_file": name}))
+
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags with the next batch."""
         self._unsent.append(Entry("tags", tags))
@@ -121,8 +125,8 @@ class TrialRun:
 
         Raises nothing: the reason must not be replaced by that of the store.
         """
-        text = Entry("text", {"text": trace, "artifact_file": "traceback.txt"})
-        self._end_with_error([text, _error_tags(reason, tags), Entry("status", {"status": "FAILED"})])
+        self.keep_text("traceback.txt", trace)
+        self._end_with_error([_error_tags(reason, tags), Entry("status", {"status": "FAILED"})])
 
     def note_error(self, reason: str) -> None:
         """Leave the run open, with the reason why the trial does not go on now. Raises nothing."""

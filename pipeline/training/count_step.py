@@ -1,9 +1,16 @@
 """Count what a step costs without running one: the real objective works on tensors that have shapes and no values."""
 
+import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.build import build_objective
@@ -12,8 +19,11 @@ from models.cyclegan import CycleGANObjective
 from models.execution import apply_execution
 from models.negatives import PatchQueue
 from models.objective import Batch, sample_step
+from models.own_code import OwnCode, OwnCodeError
 from models.reference.step import build_reference, reference_optimizers, reference_step
 from pipeline.config.schema import Config
+from pipeline.config.trial_key import own_code
+from pipeline.errors import UserError, first_line
 from pipeline.hardware.memory import GB, LiveTensors
 from pipeline.training.loop import train_step
 from pipeline.training.state import TrainState, held_tensors, make_optimizers
@@ -37,10 +47,11 @@ def count_step(config: Config, *, plain: bool = False) -> StepCost:
     def run() -> None:
         batch = _batch(config, fake)
         draws = sample_step(objective, len(batch.a), rng_where(flipping=not plain))
-        if plain:
-            reference_step(objective, optimizers, batch, draws)
-        else:
-            train_step(objective, optimizers, batch, draws, execution)
+        with _plain_errors(own_code(config)):
+            if plain:
+                reference_step(objective, optimizers, batch, draws)
+            else:
+                train_step(objective, optimizers, batch, draws, execution)
 
     with FlopCounterMode(display=False) as operations:
         run()
@@ -50,6 +61,26 @@ def count_step(config: Config, *, plain: bool = False) -> StepCost:
     with FlopCounterMode(display=False) as translation, torch.no_grad():
         objective.translator(_batch(config, fake).a[:1])
     return StepCost(operations.get_total_flops(), live.peak_bytes / GB, translation.get_total_flops())
+
+
+@contextmanager
+def _plain_errors(code: OwnCode | None) -> Iterator[None]:
+    """Raise what the user's own file does wrong as a UserError that names its line."""
+    try:
+        yield
+    except Exception as error:
+        if code is None:
+            raise
+        if isinstance(error, OwnCodeError):
+            raise UserError(str(error)) from None
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == code.name]
+        if not lines:
+            raise
+        if isinstance(error, DynamicOutputShapeException | DataDependentOutputException):
+            why = "reads the values of tensors, as `if`, `item()` and masks do. Only their shapes are known here"
+        else:
+            why = f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(f"{code.name}, line {lines[-1]}: {why}") from None
 
 
 def _build(config: Config, fake: FakeTensorMode, *, plain: bool) -> CUTObjective | CycleGANObjective:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock
 
-from models.execution_config import Execution
+from models.configs import Execution
 from pipeline.config.schema import TrainConfig
 from pipeline.errors import UserError
 from pipeline.locks import file_lock

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.configs import REFERENCE, Execution
 from models.execution import autocast_for
-from models.execution_config import REFERENCE, Execution
 from models.objective import Batch, Objective
 from pipeline.config.schema import TrainConfig
 from pipeline.data.batches import UnpairedBatches

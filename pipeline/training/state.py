@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from models.build import build_objective
+from models.configs import REFERENCE, Execution
 from models.execution import apply_execution
-from models.execution_config import REFERENCE, Execution
 from models.objective import Objective
 from pipeline.config.schema import Config, TrainConfig
 from pipeline.hardware.memory import tensors_in

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import models
 import pipeline
-from models.configs import CUTConfig, ModelConfig
-from models.execution_config import REFERENCE, Execution
+from models.configs import REFERENCE, CUTConfig, Execution, ModelConfig
 from pipeline.cache import DamagedEntryError, cached, content_key
 from pipeline.config.schema import Config
 from pipeline.hardware.device import device_kind
@@ -76,10 +75,10 @@ def _what_costs(model: ModelConfig) -> ModelConfig:
 
     The cost depends on whether a weight is 0, not on its value.
     """
-    weights = {"nce_weight", "cycle_weight", "identity_weight"} & asdict(model).keys()
+    weights = {"nce_weight", "cycle_weight", "identity_weight", "extra_weight"} & asdict(model).keys()
     model = replace(model, **{name: float(getattr(model, name) > 0) for name in weights})
     if isinstance(model, CUTConfig):
-        return replace(model, temperature=1.0, external=replace(model.external, momentum=0.5))
+        return replace(model.used, temperature=1.0, external=replace(model.external, momentum=0.5))
     return model
 
 

@@ -11,6 +11,7 @@ from filelock import BaseFileLock
 from torch import Tensor
 
 from analysis.records.names import Tag
+from pipeline.config.trial_key import own_code
 from pipeline.data.batches import UnpairedBatches
 from pipeline.data.dataset_cache import open_dataset
 from pipeline.errors import UserError
@@ -126,6 +127,8 @@ class _Training:
         self.first_step = self.state.step
         run.note_start(self.first_step)
         run.tag({Tag.STEPS: str(self.total)})
+        if code := own_code(self.config):
+            run.keep_text("code.py", code.text)
         self.evaluations: dict[int, dict[str, float]] = saved.get("evaluations", {})
         self.meter = CostMeter(self.device, job.share, train.batch_size, self.tags[Tag.TIMED], saved.get("meter"))
         with self.meter.evaluation(self.state):

@@ -15,10 +15,8 @@ from models.configs import (
     GeneratorConfig,
     ImageShape,
     ModelConfig,
-    misfits,
-    score_map_size,
-    stored_numbers,
 )
+from models.fit import misfits, score_map_size, stored_numbers
 from models.networks.discriminator import Discriminator
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from golden_cases import CASES, CUT_CASES, cut_of, cyclegan_of, follows, randomness_of
 
+from models.configs import Execution
 from models.execution import apply_execution
-from models.execution_config import Execution
 from models.networks.layers import BlurDown, BlurUp, InstanceNorm, is_channels_last
 from models.objective import Batch, sample_step
 from models.reference.checkpoint import reference_networks, reference_weights

@@ -14,11 +14,11 @@ from models.configs import (
     FASTCUT,
     CUTConfig,
     DiscriminatorConfig,
+    Execution,
     GeneratorConfig,
     ImageShape,
 )
 from models.execution import apply_execution
-from models.execution_config import Execution
 from models.objective import Batch, sample_step
 from pipeline.hardware.memory import tensors_in
 from pipeline.training.loop import train_step

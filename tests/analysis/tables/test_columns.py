@@ -38,6 +38,13 @@ def test_the_papers_ablation_has_the_columns_of_its_figure_4() -> None:
     assert cells.loc["ext only"].to_list() == ["yes", "255", "all", "no", "yes"]
 
 
+def test_negatives_of_the_users_own_have_a_column_with_their_names() -> None:
+    rows = {"a": {}, "b": {"model.negatives": "internal, hardest"}, "c": {"model.negatives": "near, far"}}
+    cells = setting_columns(sweep("model.negatives", **rows))
+    assert cells["Int"].to_list() == ["yes", "yes", "no"]
+    assert cells["own negatives"].to_list() == ["–", "hardest", "near, far"]
+
+
 def test_identity_is_a_weight_where_it_is_more_than_on_and_off() -> None:
     cells = setting_columns(sweep("model.identity_weight", a={}, b={"model.identity_weight": 0.25}))
     assert cells["v"].to_list() == ["1", "0.25"]

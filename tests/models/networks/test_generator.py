@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from models.configs import DiscriminatorConfig, GeneratorConfig, ImageShape, map_positions
+from models.configs import DiscriminatorConfig, GeneratorConfig, ImageShape
+from models.fit import map_positions
 from models.networks.discriminator import Discriminator
 from models.networks.generator import Generator
 

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.compose import GROUPS, compose_config
-from pipeline.config.plain_yaml import CONTROL
 from pipeline.config.sweep_file import expand, load_sweep, with_seeds
+from pipeline.config.text_file import CONTROL
 from pipeline.config.trial_key import leaves
 from pipeline.errors import UserError
 

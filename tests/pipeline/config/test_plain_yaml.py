@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import plain_yaml
-from pipeline.config.plain_yaml import MOST_BYTES, MOST_DIGITS, MOST_LEVELS, read_plain_yaml
+from pipeline.config import text_file
+from pipeline.config.plain_yaml import MOST_DIGITS, MOST_LEVELS, read_plain_yaml
+from pipeline.config.text_file import MOST_BYTES
 from pipeline.errors import UserError
 
 
@@ -103,7 +104,7 @@ def test_a_mark_of_utf_8_and_line_ends_of_windows_are_taken(tmp_path: Path) -> N
 
 
 def test_a_file_of_the_largest_size_is_read_and_no_larger_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain_yaml, "MOST_BYTES", 5)
+    monkeypatch.setattr(text_file, "MOST_BYTES", 5)
     assert read_plain_yaml(yaml_file(tmp_path, "a: 12")) == {"a": 12}
     with pytest.raises(UserError, match="At most"):
         read_plain_yaml(yaml_file(tmp_path, "a: 123"))

@@ -1,0 +1,106 @@
+"""Whether a model of some settings can train on images of some shape, and what it stores. Nothing here needs torch."""
+
+from itertools import pairwise
+
+from models.configs import (
+    CUTConfig,
+    CycleGANConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    ImageShape,
+    ModelConfig,
+    domain_weights,
+)
+
+# Of all weights, queues and pools together: 2 GB in float32. CUT stores 15 million, 64 million with external negatives.
+MOST_STORED = 500_000_000
+
+
+def map_positions(config: GeneratorConfig, shape: ImageShape) -> dict[str, int]:
+    """Return the positions (rows x columns) of each layer's feature map, for images of that shape.
+
+    With anti-aliasing, a down-sampling convolution keeps the size, and the blur after it halves it. Without, the
+    convolution itself has stride 2.
+    """
+    full, half, quarter = (shape.height * shape.width // 4**halvings for halvings in range(3))
+    down1, down2 = (full, half) if config.antialias else (half, quarter)
+    shallow = {"pixels": (shape.height + 6) * (shape.width + 6), "stem": full, "down1": down1, "down2": down2}
+    return {layer: shallow.get(layer, quarter) for layer in config.layer_channels()}
+
+
+def score_map_size(config: DiscriminatorConfig, size: int) -> int:
+    """Return the rows of the discriminator's scores for an image of `size` rows; below 1 if the image is too small."""
+    for _ in range(config.layers):
+        # A 4 x 4 convolution with padding 1: of stride 2, or of stride 1 before a blur that halves and rounds up.
+        size = size // 2 if config.antialias else (size - 2) // 2 + 1
+        # Reflection padding needs two rows, normalisation more than one value.
+        if size < 2:
+            return 0
+    return size - 2
+
+
+def stored_numbers(config: ModelConfig, shape: ImageShape) -> dict[str, int]:
+    """Return how many numbers each part of a model stores at most, by the settings that decide on it.
+
+    Biases are left out.
+    """
+    thin, layers = config.generator.channels, config.discriminator.layers
+    # Two convolutions of 7 x 7, two that halve and two that double the size, and two of 3 x 3 in each block.
+    generator = 2 * 49 * 3 * thin + 9 * 20 * thin**2 + 2 * 9 * (4 * thin) ** 2 * config.generator.blocks
+    widths = [3, *(config.discriminator.channels * min(2**layer, 8) for layer in range(layers + 1)), 1]
+    discriminator = 16 * sum(inputs * outputs for inputs, outputs in pairwise(widths))
+    match config:
+        case CUTConfig():
+            channels, units = config.generator.layer_channels(), config.projection_units
+            heads = sum(units * (channels[place] + units) for place in config.places)
+            # Momentum copies of encoder and heads, and a queue for each domain and layer.
+            external = config.keeps_queues
+            queues = len(domain_weights(config)) * len(config.places) * config.external.queue_size
+            return {
+                "generator.channels or generator.blocks": generator * (1 + external),
+                "discriminator.channels or discriminator.layers": discriminator,
+                "projection_units": heads * (1 + external),
+                "external.queue_size or projection_units": queues * units * external,
+            }
+        case CycleGANConfig():
+            return {
+                "generator.channels or generator.blocks": 2 * generator,
+                "discriminator.channels or discriminator.layers": 2 * discriminator,
+                "pool_size": config.pool_size * shape.height * shape.width * (shape.channels_a + shape.channels_b),
+            }
+
+
+def misfits(config: ModelConfig, shape: ImageShape, batch_size: int) -> list[str]:
+    """Return why this model cannot train on batches of images of this shape, and what to change; nothing if it can."""
+    height, width = shape.height, shape.width
+    found: list[str] = []
+    if height % 4 or width % 4:
+        found.append(f"images are {height} x {width}; height and width must be multiples of 4")
+    stored = stored_numbers(config, shape)
+    if (total := sum(stored.values())) > MOST_STORED:
+        found.append(
+            f"the model would store {total:,} numbers ({4 * total / 1e9:.1f} GB), and at most {MOST_STORED:,} are "
+            f"allowed; lower {max(stored, key=lambda part: stored[part])}"
+        )
+    if score_map_size(config.discriminator, min(height, width)) < 1:
+        found.append(
+            f"images of {height} x {width} are too small for discriminator.layers={config.discriminator.layers}; "
+            "lower the layers or enlarge the images"
+        )
+    match config:
+        case CUTConfig() if domain_weights(config):
+            if "minibatch" in config.negatives and batch_size == 1:
+                found.append(
+                    "minibatch negatives need train.batch_size > 1 (with 1 they equal internal ones); use external"
+                )
+            positions = map_positions(config.generator, shape)
+            few = {layer: positions[layer] for layer in config.places if positions[layer] < config.num_patches}
+            if few:
+                each = " and ".join(f"{layer} has {count} positions" for layer, count in few.items())
+                found.append(
+                    f"num_patches is {config.num_patches}, but {each} in an image of {height} x {width}; "
+                    f"set model.num_patches={min(few.values())} or less, or drop the layer"
+                )
+        case _:
+            pass
+    return found
