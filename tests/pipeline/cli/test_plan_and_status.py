@@ -85,7 +85,7 @@ def test_a_status_takes_the_file_of_a_sweep(
 
 
 def test_a_watched_status_in_a_pipe_is_printed_until_no_trial_runs(
-    project: Path, tiny_overrides: tuple[str, ...]
+    project: Path, tiny_overrides: tuple[str, ...], request: pytest.FixtureRequest
 ) -> None:
     register(project, tiny_overrides)
     key = plan_sweep(load_sweep("mine"), tiny_overrides).trials[0].key
@@ -95,11 +95,12 @@ def test_a_watched_status_in_a_pipe_is_printed_until_no_trial_runs(
     )
     with claimed(Path("trials") / key):
         process = subprocess.Popen([sys.executable, "-c", watch], stdout=subprocess.PIPE, text=True)
+        request.addfinalizer(process.kill)
         assert process.stdout is not None
         # Lines come while it runs.
         counts = list(islice((line for line in process.stdout if line.startswith("2 trials")), 2))
-    rest = process.stdout.read()
-    assert process.wait() == 0
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
     assert counts == ["2 trials: 1 running, 1 waiting\n"] * 2
     assert rest.splitlines()[-1] == "2 trials: 2 waiting"
     assert "\x1b" not in rest

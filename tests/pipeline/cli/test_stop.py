@@ -170,10 +170,13 @@ def test_just_train_withdraws_a_request_and_obeys_a_later_one(project: Path, tin
     overrides = (*tiny_overrides, "train.constant_epochs=1000")
     trial = Path("trials") / plan_sweep(load_sweep("smoke"), overrides).trials[0].key
     request_stop(trial)
-    with subprocess.Popen(command("train", *overrides), stdout=subprocess.PIPE, text=True) as train:
+    train = start("train", *overrides)
+    try:
         until(lambda: not (trial / STOP_FILE).exists())
         request_stop(trial)
-        said, _ = train.communicate()
+        said, _ = train.communicate(timeout=120)
+    finally:
+        train.kill()
     assert train.returncode == 1 and "Stopped by request (just stop)" in said
 
 
