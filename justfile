@@ -34,6 +34,12 @@ plan *arguments: _setup
 status *arguments: _setup
     @{{ python }} -m pipeline status "$@"
 
+# let the running trials of one row save and end
+[group: 'sweeps']
+[no-exit-message]
+stop *arguments: _setup
+    @{{ python }} -m pipeline stop "$@"
+
 # delete the runs and checkpoints of one row
 [group: 'sweeps']
 [no-exit-message]

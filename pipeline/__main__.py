@@ -113,6 +113,10 @@ def run(given: argparse.Namespace) -> int:
             from pipeline.cli.status import status
 
             return status(given.name, given.overrides, as_json=given.json, watch=given.watch)
+        case "stop":
+            from pipeline.cli.stop import stop
+
+            return stop(given.name, given.row, given.overrides)
         case "drop":
             from pipeline.cli.drop import drop
 

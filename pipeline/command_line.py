@@ -21,6 +21,7 @@ COMMANDS = {
     "sweep": "Train the trials that are not done. Write tables, figures and report.",
     "plan": "Show every trial, its state, memory and time. Train nothing.",
     "status": "Show which recorded trials are done, running or failed, and why.",
+    "stop": "Let the running trials of one row of a sweep save and end. Skip those that wait.",
     "drop": "Delete the MLflow runs and checkpoints of one row. Ask first.",
     "clean": "Show what takes disk space, and remove what is named. Ask first.",
     "promote": "Write a sweep file with the best samples of a search.",
@@ -103,7 +104,7 @@ def build_parser() -> _Parser:
     added = {name: commands.add_parser(name, help=does, description=does) for name, does in COMMANDS.items()}
     for name in ("sweep", "plan", "drop", "promote"):
         added[name].add_argument("name", metavar="NAME", help=SWEEP)
-    for name in ("status", "tables"):
+    for name in ("status", "stop", "tables"):
         added[name].add_argument("name", metavar="NAME", help="a recorded sweep: its name, or its file")
     for name in ("plan", "status", "clean", "doctor"):
         _add_json(added[name])
@@ -115,7 +116,8 @@ def build_parser() -> _Parser:
     watch = "print again every few seconds, until no trial runs"
     added["status"].add_argument("--watch", action="store_true", help=watch)
 
-    added["drop"].add_argument("row", metavar="ROW", help="name of the row")
+    for name in ("stop", "drop"):
+        added[name].add_argument("row", metavar="ROW", help="name of the row")
     added["drop"].add_argument("--yes", action="store_true", help="do not ask")
 
     named = "what to remove, as the table of just clean names it; settings: paths.trials=/disk/trials …"

@@ -1,5 +1,6 @@
 """just drop: delete the runs and checkpoints of one row of a sweep."""
 
+import shlex
 import shutil
 import sys
 from contextlib import ExitStack
@@ -28,7 +29,8 @@ def drop(name: str, row: str, overrides: list[str], *, yes: bool) -> int:
         print(f"{row}: no trial is recorded. Nothing to drop.")
         return 0
     if running := [found for found in trials if found.state == "training"]:
-        raise UserError(f"Trial {running[0].key} is running in another process. Stop that process first.")
+        stop = shlex.join(["just", "stop", name, row])
+        raise UserError(f"Trial {running[0].key} is running in another process. Stop it first: {stop}")
     for found in trials:
         print(f"{row}, seed {found.trial.seed}: {found.key}, {found.state}{_also_in(found, sweep.name)}")
     count = f"{len(trials)} trial{'s' * (len(trials) != 1)}"

@@ -20,6 +20,7 @@ from analysis.store.stored_runs import StoredRun
 from pipeline.config.compose import compose_surroundings, tracking_uri
 from pipeline.orchestration.live_table import clock
 from pipeline.trial.lock import is_claimed
+from pipeline.trial.stop_request import stop_requested
 
 # Of --watch: on a terminal, and in a file or a pipe.
 SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_TABLES = 2.0, 30.0
@@ -96,7 +97,7 @@ def _status(task: str, line: Mapping[str, Any], run: StoredRun | None, folder: P
     left = pace[0] * (steps - line["step"]) if pace and steps else None
     return TrialStatus(
         *(task, line["row"], line["seed"], line["key"]),
-        state="running" if running else _state(line),
+        state="running" if running else _state(line, stop_requested=stop_requested(folder)),
         step=line["step"],
         steps=steps,
         score=metrics.get(eval_metric(score)),
@@ -106,7 +107,7 @@ def _status(task: str, line: Mapping[str, Any], run: StoredRun | None, folder: P
     )
 
 
-def _state(line: Mapping[str, Any]) -> str:
+def _state(line: Mapping[str, Any], *, stop_requested: bool) -> str:
     match line["status"]:
         case "FINISHED":
             return "done"
@@ -114,6 +115,8 @@ def _state(line: Mapping[str, Any]) -> str:
             return f"failed: {line['error']}"
         case "KILLED":
             return f"stopped {line['stopped']}"
+        case "RUNNING" | "SCHEDULED" if stop_requested:
+            return f"stopped by request at step {line['step']}"
         case "RUNNING":
             return f"interrupted at step {line['step']}"
         case _:

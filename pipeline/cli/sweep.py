@@ -24,13 +24,14 @@ from pipeline.notify.channel import Channel, notify_channel
 from pipeline.notify.news import News
 from pipeline.orchestration.leftovers import clear_leftovers
 from pipeline.orchestration.live_table import open_log
-from pipeline.orchestration.planner import Plan, plan_sweep, with_records
+from pipeline.orchestration.planner import Plan, PlannedTrial, checkpoint_path, plan_sweep, with_records
 from pipeline.orchestration.registration import make_manifest, register_trials
 from pipeline.orchestration.requirements import Requirement, check_readiness, estimate_requirements
 from pipeline.signals import at_first_signal
 from pipeline.tracking.ui_views import saved_views, view_address
 from pipeline.trial.process import save_trials
 from pipeline.trial.server import trial_server
+from pipeline.trial.stop_request import stop_requested
 from pipeline.trial.waiting_records import send_waiting_records
 
 # Where `just ui` serves MLflow by default.
@@ -188,11 +189,17 @@ def _print_unfinished(plan: Plan) -> int:
         planned for planned in plan.trials if not (planned.record and planned.record.status in plan.final_statuses)
     ]
     for planned in unfinished:
-        why = (planned.record.error or "it was interrupted") if planned.record else "it was dropped"
-        print(f"{planned.trial.row}, seed {planned.trial.seed} is not done: {why}")
+        print(f"{planned.trial.row}, seed {planned.trial.seed} is not done: {_why_unfinished(planned)}")
     if unfinished:
         print("Run the same command to resume. Add retry=failed to retry failed trials.")
     return 1 if unfinished else 0
+
+
+def _why_unfinished(planned: PlannedTrial) -> str:
+    if planned.record is None:
+        return "it was dropped"
+    stopped = stop_requested(checkpoint_path(planned.trial.config, planned.key).parent)
+    return planned.record.error or ("it was stopped by request (just stop)" if stopped else "it was interrupted")
 
 
 def print_missing_scores(plan: Plan) -> None:

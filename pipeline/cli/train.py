@@ -1,6 +1,7 @@
 """just train: one trial in this process, recorded like any other."""
 
 import threading
+from pathlib import Path
 
 from analysis.records.names import SINGLE, score_label
 from pipeline.cli.sweep import print_missing_scores
@@ -12,6 +13,7 @@ from pipeline.orchestration.planner import plan_sweep
 from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import check_readiness, estimate_requirements
 from pipeline.signals import at_first_signal
+from pipeline.trial.stop_request import withdraw_stop
 
 
 def train(overrides: list[str]) -> int:
@@ -30,8 +32,9 @@ def train(overrides: list[str]) -> int:
     print(describe_devices(plan.machine, plan.config.compute), flush=True)
     check_readiness(plan)
     (job,) = register_trials(plan, estimate_requirements(plan), retry_failed=True)
+    withdraw_stop(Path(job.checkpoint).parent)
     # torch-fidelity, which takes a second to import
-    from pipeline.trial.run import InterruptedTrialError, run_trial
+    from pipeline.trial.run import InterruptedTrialError, StopRequestedError, run_trial
 
     key, score, asked_to_stop = job.key[:8], "", threading.Event()
     label = score_label(plan.metric)
@@ -40,6 +43,9 @@ def train(overrides: list[str]) -> int:
             for at in run_trial(job, asked_to_stop.is_set):
                 score = f", {label} {at.score:.2f}" if at.score is not None else ""
                 print(f"{key}: step {at.step}/{at.steps}, {at.seconds_per_step:.3f} s/step{score}", flush=True)
+    except StopRequestedError as error:
+        print(f"Stopped by request (just stop). {error} Run the same command to resume.")
+        return 1
     except InterruptedTrialError as error:
         print(error)
         raise KeyboardInterrupt from None

@@ -121,16 +121,22 @@ def check_sweep(content: Any, path: Path) -> Sweep:
 
 def with_seeds(sweep: Sweep, overrides: Sequence[str]) -> tuple[Sweep, list[str]]:
     """Apply seeds=[…] of the command line to the sweep, and return the other overrides."""
+    seeds, others = chosen_seeds(overrides)
+    return (sweep if seeds is None else replace(sweep, seeds=seeds)), others
+
+
+def chosen_seeds(overrides: Sequence[str]) -> tuple[tuple[int, ...] | None, list[str]]:
+    """Return seeds=[…] of the command line, None if it has none, and the other overrides."""
     values, others = take_options(overrides, ["seeds"])
     if not values:
-        return sweep, others
+        return None, others
     seeds = values["seeds"]
     if not (isinstance(seeds, list) and all(type(seed) is int for seed in seeds)):
         raise UserError(
             f"{COMMAND_LINE}: seeds is {brief(seeds)}. It must be a list of whole numbers, as in seeds=[0,1,2]"
         )
     _refuse_seeds(seeds, COMMAND_LINE)
-    return replace(sweep, seeds=tuple(seeds)), others
+    return tuple(seeds), others
 
 
 def retries_failed(overrides: Sequence[str]) -> tuple[bool, list[str]]:

@@ -22,6 +22,8 @@ from pipeline.trial.job import Outcome, Progress
 
 PLAIN_LINE_SECONDS = 30.0
 RUNS_AGAIN = {"lost": "lost, and will run again", "memory": "out of memory, and will run again with more of it"}
+# The states of trials whose ending has another name.
+STATES = {"memory": "failed", "lost": "failed", "taken": "elsewhere", "requested": "stopped by request"}
 # Lines of the terminal for the table's head, its foot and the prompt.
 MARGIN = 9
 # From this width on, in characters, a terminal has room for all columns.
@@ -131,8 +133,7 @@ class LiveView:
     def end(self, key: str, outcome: Outcome, *, again: bool = False) -> None:
         """A trial has ended, or is found to run in another process. again: it will run again."""
         line = self.lines[key]
-        states = {"memory": "failed", "lost": "failed", "taken": "elsewhere"}
-        line.state = "waiting" if again else states.get(outcome.ending, outcome.ending)
+        line.state = "waiting" if again else STATES.get(outcome.ending, outcome.ending)
         line.took = time.monotonic() - line.began if line.progress and line.state in ("done", "stopped") else 0.0
         score = f", {self._position(line.progress)}" if line.progress else ""
         state = RUNS_AGAIN[outcome.ending] if again else line.state
@@ -164,9 +165,8 @@ class LiveView:
 
     def _counts(self) -> str:
         counts = Counter(line.state for line in self.lines.values())
-        others = [
-            f"{counts[state]} {state}" for state in ("failed", "interrupted", "stopped", "elsewhere") if counts[state]
-        ]
+        unfinished = ("failed", "interrupted", "stopped by request", "stopped", "elsewhere")
+        others = [f"{counts[state]} {state}" for state in unfinished if counts[state]]
         return ", ".join([f"{counts['done']} of {len(self.lines)} trials done", *others])
 
     def remaining_seconds(self) -> float | None:
@@ -208,7 +208,7 @@ class LiveView:
             table.add_column(name, justify="left" if name in ("row", "state") else "right")
         lines = list(self.lines.values())
         # A low terminal shows running and failed trials first, ended trials last.
-        order = ("running", "failed", "interrupted", "elsewhere", "waiting", "stopped", "done")
+        order = ("running", "failed", "interrupted", "elsewhere", "waiting", "stopped by request", "stopped", "done")
         kept = sorted(lines, key=lambda line: order.index(line.state))[: max(1, self.console.height - MARGIN)]
         for line in (line for line in lines if line in kept):
             at = line.progress

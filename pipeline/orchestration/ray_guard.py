@@ -27,6 +27,11 @@ def joins_a_cluster() -> bool:
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
+def started_anew() -> bool:
+    """Return whether this sweep has started Ray anew, and not the user the command."""
+    return STARTS in os.environ
+
+
 @contextmanager
 def guarded(server: str, address: str, *, own: bool) -> Iterator[None]:
     """Watch Ray while the body runs. If it ends, let the trials of the server save and end.

@@ -18,6 +18,7 @@ from pipeline.orchestration.job_queue import JobQueue
 from pipeline.orchestration.leftovers import tune_storage
 from pipeline.orchestration.live_table import Line, LiveView, open_log
 from pipeline.orchestration.planner import Plan, PlannedTrial, replan, with_records
+from pipeline.orchestration.ray_guard import started_anew
 from pipeline.orchestration.ray_tune import Events, run_jobs
 from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import Requirement, estimate_requirements
@@ -25,6 +26,7 @@ from pipeline.orchestration.sampler import add_sample, halving_rungs
 from pipeline.tracking.store import Tracker
 from pipeline.trial.job import Ending, Outcome, TrialJob
 from pipeline.trial.lock import is_claimed
+from pipeline.trial.stop_request import withdraw_stop
 from pipeline.trial.waiting_records import send_waiting_records
 
 # How often to look whether another process has ended a trial.
@@ -39,6 +41,7 @@ def run_trials(
 ) -> Plan:
     """Train until nothing is left that can be trained now; return the plan as it is then."""
     jobs = register_trials(plan, requirements, retry_failed=retry_failed)
+    withdraw_requests(jobs)
     lines = {
         planned.key: _line(plan, planned, requirement)
         for planned, requirement in zip(plan.trials, requirements, strict=True)
@@ -68,6 +71,16 @@ def run_trials(
     plan.tracker.find_trials()  # waits until the store answers
     send_waiting_records(Path(plan.config.paths.trials), plan.tracker.uri)
     return with_records(jobs_left.plan, plan.tracker.find_trials())
+
+
+def withdraw_requests(jobs: Sequence[TrialJob]) -> None:
+    """Let trials train that `just stop` has stopped: the user has given the command since.
+
+    Requests stay if the sweep has only started Ray anew.
+    """
+    if not started_anew():
+        for job in jobs:
+            withdraw_stop(Path(job.checkpoint).parent)
 
 
 class SweepJobs:

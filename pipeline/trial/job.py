@@ -8,8 +8,9 @@ from pipeline.config.schema import Config
 from pipeline.hardware.share import Share
 
 # done; stopped: early, by the search; failed: see the MLflow run; memory: out of memory; lost: its process, worker or
-# node ended; interrupted: saved by request of the sweep, which ends; taken: another process trains this trial.
-Ending = Literal["done", "stopped", "failed", "memory", "lost", "interrupted", "taken"]
+# node ended; interrupted: saved by request of the sweep, which ends; requested: saved or skipped by request of `just
+# stop`; taken: another process trains this trial.
+Ending = Literal["done", "stopped", "failed", "memory", "lost", "interrupted", "requested", "taken"]
 
 
 @dataclass(frozen=True)

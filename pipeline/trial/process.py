@@ -39,7 +39,7 @@ def train(job: TrialJob, report: Report) -> Outcome:
     # These import torch. Ray's workers only pass this function on.
     from pipeline.hardware.memory import is_out_of_memory
     from pipeline.training.checkpoint import is_storage_fault
-    from pipeline.trial.run import EndedElsewhereError, InterruptedTrialError, run_trial
+    from pipeline.trial.run import EndedElsewhereError, InterruptedTrialError, StopRequestedError, run_trial
 
     asked_to_stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: asked_to_stop.set())
@@ -51,6 +51,8 @@ def train(job: TrialJob, report: Report) -> Outcome:
     try:
         for progress in run_trial(job, asked_to_stop.is_set):
             report(progress)
+    except StopRequestedError as error:
+        return Outcome("requested", str(error))
     except InterruptedTrialError as error:
         return Outcome("interrupted", str(error))
     except TakenError as error:

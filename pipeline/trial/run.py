@@ -32,6 +32,7 @@ from pipeline.training.state import build_state
 from pipeline.trial.job import Progress, TrialJob
 from pipeline.trial.lock import claimed
 from pipeline.trial.record import device_tags, final_values, log_step
+from pipeline.trial.stop_request import stop_requested, watch_for_stop
 
 
 class EndedElsewhereError(UserError):
@@ -46,6 +47,10 @@ class InterruptedTrialError(UserError):
     """The trial was asked to end early, and has saved a checkpoint."""
 
 
+class StopRequestedError(InterruptedTrialError):
+    """`just stop` has asked. A trial that had not begun has saved nothing."""
+
+
 def never() -> bool:
     """Ask no trial to end early."""
     return False
@@ -55,19 +60,23 @@ def run_trial(job: TrialJob, asked_to_stop: Callable[[], bool] = never) -> Itera
     """Train from the last checkpoint, if there is one, to the end. Yield the progress; finish the MLflow run.
 
     asked_to_stop: asked after every step. If it returns True, a checkpoint is saved, and InterruptedTrialError raised.
+    StopRequestedError is raised in the same way after a request of `just stop`, or at once if there is one already.
 
     An error is written into the MLflow run and raised again. The run of a trial that was killed, or whose disk is full,
     stays RUNNING, and the trial resumes from its checkpoint the next time. Raises TakenError, and writes nothing, if
     another process trains this trial; raises EndedElsewhereError if one has ended it.
     """
     folder = Path(job.checkpoint).parent
+    if stop_requested(folder):
+        raise StopRequestedError("Not started.")
+    requested = watch_for_stop(folder)
     with claimed(folder, job.tracking_uri):
         run = TrialRun(job.tracking_uri, job.run_id, folder)
         if run.status in job.final_statuses:
             raise EndedElsewhereError(run.status)
         run.begin()
         try:
-            yield from _train(job, run, asked_to_stop)
+            yield from _train(job, run, lambda: asked_to_stop() or requested())
         except InterruptedTrialError:
             raise
         except Exception as error:
@@ -102,7 +111,8 @@ def _train(job: TrialJob, run: TrialRun, asked_to_stop: Callable[[], bool]) -> I
                 if training.stopping:
                     break
         if training.state.step < training.total:
-            raise InterruptedTrialError(f"Saved at step {training.state.step} of {training.total}.")
+            ended = StopRequestedError if stop_requested(Path(job.checkpoint).parent) else InterruptedTrialError
+            raise ended(f"Saved at step {training.state.step} of {training.total}.")
         training.finish()
 
 

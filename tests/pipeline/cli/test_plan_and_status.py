@@ -1,8 +1,11 @@
 """What commands that only look leave behind, how often a sweep reads the store, and the notes of a plan."""
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from pipeline.orchestration.planner import plan_sweep
 from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import estimate_requirements
 from pipeline.tracking.store import Tracker
+from pipeline.trial.lock import claimed
 
 MINE = """
 name: mine
@@ -78,6 +82,36 @@ def test_a_status_takes_the_file_of_a_sweep(
     for name in ("mine", "sweeps/mine.yaml", "elsewhere/mine.yaml"):
         assert pipeline(["status", name]) == 0
         assert "2 trials: 2 waiting" in capsys.readouterr().out
+
+
+def test_a_watched_status_in_a_pipe_is_printed_until_no_trial_runs(
+    project: Path, tiny_overrides: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    register(project, tiny_overrides)
+    key = plan_sweep(load_sweep("mine"), tiny_overrides).trials[0].key
+    watch = (
+        "import sys; from pipeline.cli import status; status.SECONDS_BETWEEN_TABLES = 0.05; "
+        "from pipeline.__main__ import main; sys.exit(main(['status', 'mine', '--watch']))"
+    )
+    with claimed(Path("trials") / key):
+        process = subprocess.Popen([sys.executable, "-c", watch], stdout=subprocess.PIPE, text=True)
+        request.addfinalizer(process.kill)
+        assert process.stdout is not None
+        # Lines come while it runs.
+        counts = list(islice((line for line in process.stdout if line.startswith("2 trials")), 2))
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert counts == ["2 trials: 1 running, 1 waiting\n"] * 2
+    assert rest.splitlines()[-1] == "2 trials: 2 waiting"
+    assert "\x1b" not in rest
+
+
+def test_a_watched_status_of_which_no_trial_runs_is_printed_once(
+    project: Path, tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    register(project, tiny_overrides)
+    assert pipeline(["status", "mine", "--watch"]) == 0
+    assert capsys.readouterr().out.count("2 trials: 2 waiting") == 1
 
 
 def register(project: Path, overrides: tuple[str, ...]) -> None:

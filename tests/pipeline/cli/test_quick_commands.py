@@ -38,6 +38,7 @@ def test_looking_imports_nothing_slow(recorded: tuple[str, ...]) -> None:
         (["plan", "nosuch"], 2),
         (["sweep", "smoke", "train.nosuch=1"], 2),
         (["status", "nosuch"], 2),
+        (["stop", "smoke", "CUT"], 0),
     ):
         done = subprocess.run([sys.executable, "-c", RUN, *command], capture_output=True, text=True)
         assert done.stdout.splitlines()[-1] == f"imported: code {code}", (command, done.stdout, done.stderr)

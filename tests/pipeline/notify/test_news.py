@@ -75,6 +75,7 @@ def test_apprise_gets_the_same_text() -> None:
         (Outcome("stopped"), False, None),
         (Outcome("taken"), False, None),
         (Outcome("interrupted", "saved"), False, None),
+        (Outcome("requested", "saved"), False, None),
         (Outcome("memory", "full"), True, None),
         (Outcome("memory", "full"), False, "failed"),
         (Outcome("lost", "It made no progress"), True, "lost"),

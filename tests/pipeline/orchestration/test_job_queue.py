@@ -56,7 +56,7 @@ def test_a_lost_trial_runs_again_but_not_for_ever_without_a_newer_checkpoint(job
     assert queue.lost["key"] == 3 * MOST_LOSSES + 1 and queue.next() is None
 
 
-@pytest.mark.parametrize("ending", ["done", "failed", "stopped", "taken", "interrupted"])
+@pytest.mark.parametrize("ending", ["done", "failed", "stopped", "taken", "interrupted", "requested"])
 def test_other_endings_are_final(job: TrialJob, ending: str) -> None:
     queue = JobQueue([job], MACHINE)
     assert not run(queue, Outcome(ending))  # pyright: ignore[reportArgumentType]

@@ -89,7 +89,7 @@ def test_nothing_is_promised_before_anything_is_known() -> None:
 
 def test_the_log_has_a_line_for_everything(tmp_path: Path) -> None:
     log = open_log(tmp_path / "logs/mine.log")
-    lines = {"a": Line("row a", 0, "waiting", 1.0), "b": Line("row b", 1, "waiting", 1.0)}
+    lines = {name: Line(f"row {name}", seed, "waiting", 1.0) for seed, name in enumerate("abc")}
     with LiveView("mine", "fid", lines, 2, Console(quiet=True), log) as view:
         view.start("a")
         view.follow("a", at(10, 20, 1.0))
@@ -97,16 +97,18 @@ def test_the_log_has_a_line_for_everything(tmp_path: Path) -> None:
         view.start("a")
         view.end("a", Outcome("done"))
         view.end("b", Outcome("stopped"))
+        view.end("c", Outcome("requested", "Not started."))
     said = (tmp_path / "logs/mine.log").read_text()
     for line in (
-        "mine: 0 of 2 trials done",
+        "mine: 0 of 3 trials done",
         "row a, seed 0: running",
         "row a, seed 0: step 10/20, fid 5.00",
         "row a, seed 0: failed, step 10/20, fid 5.00: out of it",
         "row a, seed 0: running, try 2",
         "row a, seed 0: done",
         "row b, seed 1: stopped",
-        "mine: 1 of 2 trials done, 1 stopped",
+        "row c, seed 2: stopped by request: Not started.",
+        "mine: 1 of 3 trials done, 1 stopped by request, 1 stopped",
     ):
         assert line in said
 
@@ -138,9 +140,12 @@ def test_a_terminal_of_any_width_shows_how_far_each_trial_is(width: int) -> None
     view.start("0")
     losses = {"discriminator/real": 0.25, "discriminator/fake": 0.5, "generator/nce": 3.0}
     view.follow("0", Progress(64, 128, 0, 0.1, 6.4, 2, 12.5, True, 0.018, epochs=4, losses=losses))
+    view.end("1", Outcome("requested", "Not started."))
     view.console.print(view._render())
     said = screen.getvalue()
     assert all(cell_len(Text.from_ansi(line).plain.rstrip()) <= width for line in said.splitlines())
     if width >= 80:
-        assert [text for text in ("2/4", "0.75", "3.00", "12.50", "0:13", "17 %") if text not in said] == []
+        assert [
+            text for text in ("2/4", "0.75", "3.00", "12.50", "0:13", "50 %", "stopped by") if text not in said
+        ] == []
     assert ("live GB" in said) == ("64/128" in said) == (width == 160)

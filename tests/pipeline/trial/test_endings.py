@@ -20,7 +20,7 @@ from pipeline.trial import server as module
 from pipeline.trial.job import Outcome
 from pipeline.trial.lock import TakenError
 from pipeline.trial.process import OUTPUT_BYTES, TrialProcess, last_output, save_trials, train
-from pipeline.trial.run import EndedElsewhereError, InterruptedTrialError
+from pipeline.trial.run import EndedElsewhereError, InterruptedTrialError, StopRequestedError
 from pipeline.trial.server import trial_server
 
 
@@ -48,6 +48,7 @@ def full() -> StorageError:
     ("error", "ending", "said"),
     [
         (InterruptedTrialError("Saved at step 3 of 12."), "interrupted", "Saved at step 3 of 12."),
+        (StopRequestedError("Saved at step 3 of 12."), "requested", "Saved at step 3 of 12."),
         (TakenError("Trial key is running in another process."), "taken", "another process"),
         (EndedElsewhereError("FINISHED"), "done", "another process"),
         (EndedElsewhereError("KILLED"), "stopped", "another process"),
