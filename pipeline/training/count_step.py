@@ -15,9 +15,9 @@ from models.objective import Batch, sample_step
 from models.reference.step import build_reference, reference_optimizers, reference_step
 from pipeline.config.schema import Config
 from pipeline.hardware.memory import GB, LiveTensors
+from pipeline.training.execution import StepCost, counted_execution
 from pipeline.training.loop import train_step
 from pipeline.training.state import TrainState, held_tensors, make_optimizers
-from pipeline.training.step_cost import StepCost, counted_execution
 
 
 def count_step(config: Config, *, plain: bool = False) -> StepCost:
