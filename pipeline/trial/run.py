@@ -20,6 +20,7 @@ from pipeline.hardware.device import resolve_device, use_threads
 from pipeline.hardware.memory import is_out_of_memory, keep_freed_memory, limit_cuda
 from pipeline.metrics.evaluator import Evaluator
 from pipeline.metrics.names import metric_names
+from pipeline.signals import never
 from pipeline.tracking.also import Also, Start
 from pipeline.tracking.trial_run import TrialRun
 from pipeline.training.background_writer import Writer
@@ -44,11 +45,6 @@ class EndedElsewhereError(UserError):
 
 class InterruptedTrialError(UserError):
     """The trial was asked to end early, and has saved a checkpoint."""
-
-
-def never() -> bool:
-    """Ask no trial to end early."""
-    return False
 
 
 def run_trial(
