@@ -3,11 +3,21 @@
 The code of a command is in a file of its name in pipeline/cli, or in analysis/cli if it only reads records.
 """
 
+if __name__ == "__main__":
+    # Before all other imports, which take tenths of a second: Ctrl-C in one of them would print a traceback. These two
+    # are loaded already; `signal` would load more.
+    import _signal  # pyright: ignore[reportMissingImports] (built in; it has no stub)
+    import os
+
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, lambda *_: (os.write(2, b"Interrupted.\n"), os._exit(130)))
+
 import argparse
 import errno
 import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn
@@ -24,7 +34,7 @@ from pipeline.environment import (
     temporary_files_here,
 )
 from pipeline.errors import UserError, first_line
-from pipeline.signals import at_first_signal, interrupt
+from pipeline.signals import INTERRUPTED, at_first_signal, interrupt, interrupt_at_once, is_importing, never
 
 # Before any library is imported. Child processes inherit it.
 for variable, value in library_settings(Path(".cache").absolute()).items():
@@ -47,8 +57,8 @@ WHAT_TO_DO = {
 }
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run one command.
+def main(arguments: Sequence[str], interrupted: Callable[[], bool] = never) -> int:
+    """Run one command. interrupted: whether Ctrl-C or another signal has asked for its end.
 
     Returns 0 for success, 1 if a trial or a check failed, 2 for an error that the user can fix, 130 after Ctrl-C.
     """
@@ -56,23 +66,15 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with environment(password), temporary_files_here():
             return run(parse(arguments))
-    except UserError as error:
-        return _fail(*error.faults)
-    except RecordsError as error:
-        return _fail(str(error))
-    except OSError as error:
-        return _fail(describe_os_error(error))
-    except (MemoryError, RuntimeError) as error:
-        # Imports torch. A RuntimeError comes from torch, so torch is loaded already.
-        from pipeline.hardware.memory import is_out_of_memory
-
-        if not is_out_of_memory(error):
-            raise
-        return _fail(f"Out of memory ({first_line(error)}). Lower data.size, train.batch_size or metric.batch_size.")
     except KeyboardInterrupt:
-        resume = " Run the same command to resume." if arguments[0] in RESUMABLE else ""
-        print(f"Interrupted.{resume}", file=sys.stderr)
-        return 130
+        print(_farewell(arguments), file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        # A library can turn the KeyboardInterrupt into an error of its own.
+        if interrupted():
+            print(_farewell(arguments), file=sys.stderr)
+            return INTERRUPTED
+        return _fail(*_faults(error))
 
 
 def script() -> NoReturn:
@@ -88,8 +90,18 @@ def script() -> NoReturn:
     command, *options = sys.argv[1:] or [""]
     if command in FIRST_LINES and not {"-h", "--help"} & {*options}:
         print(FIRST_LINES[command], file=sys.stderr, flush=True)
-    with at_first_signal(interrupt):
-        code = main(sys.argv[1:])
+    interrupted = threading.Event()
+
+    def end() -> None:
+        interrupted.set()
+        if is_importing():
+            # Libraries catch errors during imports, and would go on. Nothing is half done there.
+            remove_process_folder()
+            interrupt_at_once(_farewell(sys.argv[1:]))
+        interrupt()
+
+    with at_first_signal(end):
+        code = main(sys.argv[1:], interrupted.is_set)
         remove_process_folder()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -184,6 +196,31 @@ def describe_os_error(error: OSError) -> str:
     if error.filename is None:
         return f"{error.strerror or error}"
     return f"{error.filename}: {error.strerror}. {WHAT_TO_DO.get(error.errno or 0, 'Check the path')}."
+
+
+def _faults(error: Exception) -> Sequence[str]:
+    """Return what the user can correct, a line for each fault. Raises the error if it is none of the user's."""
+    match error:
+        case UserError():
+            return error.faults
+        case RecordsError():
+            return [str(error)]
+        case OSError():
+            return [describe_os_error(error)]
+        case MemoryError() | RuntimeError():
+            # Imports torch. A RuntimeError comes from torch, so torch is loaded already.
+            from pipeline.hardware.memory import is_out_of_memory
+
+            if is_out_of_memory(error):
+                advice = "Lower data.size, train.batch_size or metric.batch_size."
+                return [f"Out of memory ({first_line(error)}). {advice}"]
+        case _:
+            pass
+    raise error
+
+
+def _farewell(arguments: Sequence[str]) -> str:
+    return f"Interrupted.{' Run the same command to resume.' if {*arguments[:1]} & {*RESUMABLE} else ''}"
 
 
 def _fail(*faults: str) -> int:

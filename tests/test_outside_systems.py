@@ -4,6 +4,7 @@ import-linter (pyproject.toml)."""
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -41,16 +42,22 @@ ONLY_IN = {
 }
 
 
-def roots(file: Path) -> set[str]:
-    """The packages that a file imports, wherever in it."""
+def imports(file: Path) -> set[str]:
+    """The modules that a file imports, wherever in it."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: a relative import"
-            names.add(node.module or "")
-    return {name.split(".")[0] for name in names}
+            module = node.module or ""
+            names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def roots(file: Path) -> set[str]:
+    """The packages that a file imports, wherever in it."""
+    return {name.split(".")[0] for name in imports(file)}
 
 
 def name_of(file: Path) -> str:
@@ -89,6 +96,14 @@ def test_a_worker_of_ray_starts_without_torch() -> None:
     """It passes a job's text on; the trial's own process trains."""
     code = "import sys, pipeline.orchestration.ray_tune; assert not {'torch', 'mlflow', 'hydra'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_no_file_imports_one_that_imports_it() -> None:
+    """Not over others either, and not inside functions."""
+    files = {name_of(file).removesuffix(".py").replace("/", "."): file for file in FILES}
+    graph = {module: imports(file) & set(files) - {module} for module, file in files.items()}
+    # Raises CycleError, with the cycle.
+    assert set(TopologicalSorter(graph).static_order()) == set(files)
 
 
 def test_packages_are_shallow() -> None:

@@ -4,10 +4,13 @@ MLflow itself would change the tables of a database of another version, and fail
 """
 
 import logging
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from analysis.records.address import with_password, without_password
+from analysis.records.schema import RecordsError
 
 if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
@@ -23,9 +26,28 @@ logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
+def sqlite_address(file: Path | str) -> str:
+    """Return the address of a SQLite store in this file.
+
+    Raises RecordsError for a path that MLflow would read as an address of another file: in an address, `?` begins a
+    query, and `%20` is a space. Written as an address needs it, MLflow would make a stray folder of the written name.
+    """
+    path = str(file)
+    if "?" in path or unquote(path) != path:
+        raise RecordsError(
+            f"{path}: MLflow reads ? and % in the path of a database as parts of an address. Rename the folder, or set "
+            "MLFLOW_TRACKING_URI to a file elsewhere, as in sqlite:////home/me/mlflow.db."
+        )
+    return f"{SQLITE}{path}"
+
+
 def database_file(uri: str) -> Path | None:
-    """Return the file of a SQLite store; None for a server or another database."""
-    return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+    """Return the file of a SQLite store; None for a server or another database. Raises as `sqlite_address`."""
+    if not uri.startswith(SQLITE):
+        return None
+    file = Path(uri.removeprefix(SQLITE))
+    sqlite_address(file)
+    return file
 
 
 def is_missing(uri: str) -> bool:
@@ -45,8 +67,12 @@ def schema_fault(uri: str) -> tuple[str, str]:
     from mlflow.version import VERSION
 
     shown, file = without_password(uri), database_file(uri)
-    # A file is opened so that it is not changed.
-    engine = sqlalchemy.create_engine(f"sqlite:///file:{file}?mode=ro&uri=true" if file else with_password(uri))
+    if file:
+        # So that it is not changed.
+        read_only = f"{file.absolute().as_uri()}?mode=ro"
+        engine = sqlalchemy.create_engine("sqlite://", creator=lambda: sqlite3.connect(read_only, uri=True))
+    else:
+        engine = sqlalchemy.create_engine(with_password(uri))
     try:
         with engine.connect() as connection:
             revision = MigrationContext.configure(connection).get_current_revision()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from analysis.records.address import without_password
 from analysis.records.schema import RecordsError
-from analysis.store.database import database_file, is_missing, refused_schema
+from analysis.store.database import database_file, is_missing, refused_schema, sqlite_address
 from analysis.store.moved_store import follow_move
 from analysis.store.sqlite_reader import SQLiteReader, is_readable
 from analysis.store.stored_runs import StoreReader
@@ -15,7 +15,7 @@ from analysis.store.stored_runs import StoreReader
 
 def default_store() -> str:
     """Return MLFLOW_TRACKING_URI, or without it the database mlflow.db of the working folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').absolute()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_address(Path("mlflow.db").absolute())
 
 
 def open_store(uri: str) -> StoreReader:

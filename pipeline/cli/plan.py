@@ -21,13 +21,13 @@ from pipeline.hardware.device import Machine
 from pipeline.hardware.mps import expects_mps
 from pipeline.hardware.share import Share
 from pipeline.metrics.names import has_weights
-from pipeline.notify.channel import notify_channel
+from pipeline.notify.address import notify_channel
 from pipeline.orchestration.forecast import Prediction, predict_seconds, wall_seconds
 from pipeline.orchestration.planner import Plan, PlannedTrial, plan_sweep
 from pipeline.orchestration.registration import recorded_so_far
 from pipeline.orchestration.requirements import Requirement, estimate_requirements
-from pipeline.training.execution import resolve_execution
-from pipeline.training.step_cost import StepCost, step_cost
+from pipeline.training.execution import StepCost, resolve_execution
+from pipeline.training.step_cost import step_cost
 
 # Enough digits of a key to tell trials apart; every command that takes a key takes its beginning.
 KEY_DIGITS = 8

@@ -9,7 +9,8 @@ from pipeline.config.schema import Config, FolderConfig
 from pipeline.config.sweep_file import Trial, expand, with_seeds
 from pipeline.errors import UserError
 from pipeline.orchestration.planner import Plan, PlannedTrial
-from pipeline.training.step_cost import StepCost, step_cost
+from pipeline.training.execution import StepCost
+from pipeline.training.step_cost import step_cost
 
 ONE_SEED = "one seed gives no conclusions"
 OTHER_TRIALS = "changes the results"

@@ -20,7 +20,8 @@ from pipeline.errors import first_line
 from pipeline.hardware.device import describe_devices
 from pipeline.hardware.mps import mps_for_packed_trials
 from pipeline.metrics.names import further_scores
-from pipeline.notify.channel import Channel, notify_channel
+from pipeline.notify.address import notify_channel
+from pipeline.notify.channel import Channel
 from pipeline.notify.news import News
 from pipeline.orchestration.leftovers import clear_leftovers
 from pipeline.orchestration.live_table import open_log

@@ -15,6 +15,9 @@ from pipeline.orchestration.requirements import check_readiness, estimate_requir
 from pipeline.signals import at_first_signal
 from pipeline.trial.stop_request import withdraw_stop
 
+# Without this, a slow machine would print nothing for minutes: losses are logged every 100 steps.
+LINE_SECONDS = 5.0
+
 
 def train(overrides: list[str]) -> int:
     """One trial in this process, recorded like any other."""
@@ -40,9 +43,11 @@ def train(overrides: list[str]) -> int:
     label = score_label(plan.metric)
     try:
         with at_first_signal(asked_to_stop.set):
-            for at in run_trial(job, asked_to_stop.is_set):
+            for at in run_trial(job, asked_to_stop.is_set, LINE_SECONDS):
                 score = f", {label} {at.score:.2f}" if at.score is not None else ""
-                print(f"{key}: step {at.step}/{at.steps}, {at.seconds_per_step:.3f} s/step{score}", flush=True)
+                # A GPU may not have finished its first step.
+                pace = f", {at.seconds_per_step:.3f} s/step" if at.seconds_per_step else ""
+                print(f"{key}: step {at.step}/{at.steps}{pace}{score}", flush=True)
     except StopRequestedError as error:
         print(f"Stopped by request (just stop). {error} Run the same command to resume.")
         return 1

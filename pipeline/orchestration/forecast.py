@@ -16,8 +16,7 @@ from pipeline.hardware.allocation import needed_gb
 from pipeline.hardware.device import Machine, device_kind, device_name
 from pipeline.hardware.timing_conditions import execution_in, execution_name, ran_under_mps
 from pipeline.tracking.store import TrialRecord
-from pipeline.training.execution import resolve_execution
-from pipeline.training.step_cost import StepCost
+from pipeline.training.execution import StepCost, resolve_execution
 
 
 @dataclass(frozen=True)

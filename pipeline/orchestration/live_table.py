@@ -36,13 +36,17 @@ LEGEND = (
 
 @dataclass
 class Line:
-    """One trial in the view. weight: its remaining work when the sweep began, in a unit that is the same for all."""
+    """One trial in the view. weight: its remaining work when the sweep began, in a unit that is the same for all.
+
+    first: its first report since it last started.
+    """
 
     row: str
     seed: int
     state: str
     weight: float
     tries: int = 0
+    first: Progress | None = None
     progress: Progress | None = None
     reported: float = 0.0
     began: float = 0.0
@@ -50,11 +54,11 @@ class Line:
 
     def whole_seconds(self) -> float | None:
         """How long the trial took or will take, from its own progress; None if that says nothing yet."""
-        at = self.progress
-        if self.took or at is None or at.step <= at.first_step:
+        first, at = self.first, self.progress
+        if self.took or first is None or at is None or at.step <= first.step:
             return self.took or None
-        # Since the trial's start, so that evaluations and checkpoints count.
-        return at.seconds * (at.steps - at.first_step) / (at.step - at.first_step)
+        # Since the first report, so that evaluations and checkpoints count, and the trial's start counts once.
+        return first.seconds + (at.seconds - first.seconds) * (at.steps - first.step) / (at.step - first.step)
 
     def seconds_left(self, now: float) -> float | None:
         """How long the trial will still run; None if it does not run, or is too young to say."""
@@ -111,7 +115,8 @@ class LiveView:
     def start(self, key: str) -> None:
         """A trial starts, or starts again."""
         line = self.lines[key]
-        line.state, line.tries, line.progress, line.began = "running", line.tries + 1, None, time.monotonic()
+        line.state, line.tries, line.began = "running", line.tries + 1, time.monotonic()
+        line.first = line.progress = None
         self._say(line, "running" if line.tries == 1 else f"running, try {line.tries}")
 
     def follow(self, key: str, progress: Progress) -> None:
@@ -119,7 +124,7 @@ class LiveView:
         line = self.lines[key]
         if progress.scored_now:
             self.log.info("%s, seed %d: %s", line.row, line.seed, self._position(progress))
-        line.progress, line.reported = progress, time.monotonic()
+        line.first, line.progress, line.reported = line.first or progress, progress, time.monotonic()
         self.news.store_silent(self._silent_seconds())
         if not self.console.is_terminal and time.monotonic() >= self._plain_due:
             self._plain_due = time.monotonic() + PLAIN_LINE_SECONDS
@@ -250,7 +255,7 @@ def _cells(at: Progress | None, left: float | None) -> tuple[str, ...]:
         "" if at.score is None else f"{at.score:.2f}",
         "" if left is None else clock(left),
         f"{at.step}/{at.steps}",
-        f"{at.seconds_per_step:.3f}",
+        f"{at.seconds_per_step:.3f}" if at.seconds_per_step else "",
         "" if at.peak_live_gb is None else f"{at.peak_live_gb:.3f}",
     )
 

@@ -19,7 +19,7 @@ from pipeline.hardware.device import Machine, find_machine
 from pipeline.metrics.names import OPERATIONS_PER_IMAGE, has_weights, metric_names
 from pipeline.orchestration.forecast import Work, remaining_work
 from pipeline.tracking.store import Tracker, TrialRecord, store_lock
-from pipeline.training.step_cost import StepCost
+from pipeline.training.execution import StepCost
 from pipeline.trial.lock import is_claimed
 
 # In all images of task=stripes. A plan draws no more: this takes seconds, and some hundred megabytes.

@@ -14,8 +14,8 @@ from pipeline.orchestration.forecast import Prediction, predict_memory
 from pipeline.orchestration.planner import Plan, checkpoint_path
 from pipeline.tracking.also import require_writers
 from pipeline.tracking.store import TrialRecord
-from pipeline.training.execution import resolve_execution
-from pipeline.training.step_cost import StepCost, step_cost
+from pipeline.training.execution import StepCost, resolve_execution
+from pipeline.training.step_cost import step_cost
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from pipeline.config.schema import Config
 from pipeline.config.trial_key import own_code
 from pipeline.errors import UserError, first_line
 from pipeline.hardware.memory import GB, LiveTensors
+from pipeline.training.execution import StepCost, counted_execution
 from pipeline.training.loop import train_step
 from pipeline.training.state import TrainState, held_tensors, make_optimizers
-from pipeline.training.step_cost import StepCost, counted_execution
 
 
 def count_step(config: Config, *, plain: bool = False) -> StepCost:

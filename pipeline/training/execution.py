@@ -1,15 +1,38 @@
-"""How the steps of a trial are executed on a kind of device, and the cache of compiled networks."""
+"""How the steps of a trial are executed on a kind of device, what a step costs, and the cache of compiled networks.
+
+Without torch, for plans.
+"""
 
 import os
 import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import BaseFileLock
 
-from models.configs import Execution
-from pipeline.config.schema import TrainConfig
+from models.configs import REFERENCE, Execution
+from pipeline.config.schema import Config, TrainConfig
 from pipeline.errors import UserError
+from pipeline.hardware.device import device_kind
 from pipeline.locks import file_lock
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """The cost of one step.
+
+    operations: floating-point operations. live_gb: the peak of live tensors (10^9 bytes), weights and optimisers
+    included. translation_operations: floating-point operations of the generator for one image.
+    """
+
+    operations: int
+    live_gb: float
+    translation_operations: int
+
+    @property
+    def work(self) -> str:
+        """A name for this cost. Trials of equal cost have the same one."""
+        return f"{self.operations:.5e} operations, {self.live_gb:.4f} GB"
 
 
 def resolve_execution(train: TrainConfig, device: str) -> Execution:
@@ -25,6 +48,14 @@ def resolve_execution(train: TrainConfig, device: str) -> Execution:
         raise UserError(f"train.cuda_graphs=true needs CUDA. This trial would run on {device}. Leave it out.")
     channels_last = device == "cpu" if train.channels_last == "auto" else train.channels_last
     return Execution(train.precision, channels_last, train.recompute, train.compile, train.cuda_graphs)
+
+
+def counted_execution(config: Config, *, plain: bool) -> Execution:
+    """Return the trial's execution without compiling or recording, which need values; or the reference's (`plain`)."""
+    if plain:
+        return REFERENCE
+    execution = resolve_execution(config.train, device_kind(config.compute.device))
+    return replace(execution, compile=False, cuda_graphs=False)
 
 
 def use_compile_cache(cache: Path, threads: int) -> BaseFileLock:

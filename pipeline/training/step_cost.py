@@ -4,37 +4,18 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import models
 import pipeline
-from models.configs import REFERENCE, CUTConfig, Execution, ModelConfig
+from models.configs import CUTConfig, ModelConfig
 from pipeline.cache import DamagedEntryError, cached, content_key
 from pipeline.config.schema import Config
-from pipeline.hardware.device import device_kind
-from pipeline.training.execution import resolve_execution
+from pipeline.training.execution import StepCost, counted_execution
 
 # The files of a step beside those of `models`.
 COUNTED_CODE = ("training/count_step.py", "training/loop.py", "training/state.py", "hardware/memory.py")
-
-
-@dataclass(frozen=True)
-class StepCost:
-    """The cost of one step.
-
-    operations: floating-point operations. live_gb: the peak of live tensors (10^9 bytes), weights and optimisers
-    included. translation_operations: floating-point operations of the generator for one image.
-    """
-
-    operations: int
-    live_gb: float
-    translation_operations: int
-
-    @property
-    def work(self) -> str:
-        """A name for this cost. Trials of equal cost have the same one."""
-        return f"{self.operations:.5e} operations, {self.live_gb:.4f} GB"
 
 
 def step_cost(config: Config, cache: Path, *, plain: bool = False) -> StepCost:
@@ -60,14 +41,6 @@ def _read_cost(file: Path) -> StepCost:
         return StepCost(**json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, TypeError):
         raise DamagedEntryError("damaged, or written by another version") from None
-
-
-def counted_execution(config: Config, *, plain: bool) -> Execution:
-    """Return the trial's execution without compiling or recording, which need values; or the reference's (`plain`)."""
-    if plain:
-        return REFERENCE
-    execution = resolve_execution(config.train, device_kind(config.compute.device))
-    return replace(execution, compile=False, cuda_graphs=False)
 
 
 def _what_costs(model: ModelConfig) -> ModelConfig:

@@ -31,6 +31,8 @@ SAVE_ALL = "save all"
 OUTPUT_BYTES = 2000
 # If memory runs out, the system kills a trial, which runs again, and not the sweep. Ray sets this for its workers, too.
 FIRST_TO_KILL = Path("/proc/self/oom_score_adj")
+# At most, between two reports to the sweep's live table.
+REPORT_SECONDS = 5.0
 SERVER_ENDED = "The process that starts trials ended. Run the same command again to resume."
 
 
@@ -49,7 +51,7 @@ def train(job: TrialJob, report: Report) -> Outcome:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
     try:
-        for progress in run_trial(job, asked_to_stop.is_set):
+        for progress in run_trial(job, asked_to_stop.is_set, REPORT_SECONDS):
             report(progress)
     except StopRequestedError as error:
         return Outcome("requested", str(error))

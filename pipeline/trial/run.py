@@ -1,5 +1,6 @@
 """One trial from its start to its end. Neither Ray nor a terminal is known here."""
 
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,7 @@ from pipeline.hardware.device import resolve_device, use_threads
 from pipeline.hardware.memory import is_out_of_memory, keep_freed_memory, limit_cuda
 from pipeline.metrics.evaluator import Evaluator
 from pipeline.metrics.names import metric_names
+from pipeline.signals import never
 from pipeline.tracking.also import Also, Start
 from pipeline.tracking.trial_run import TrialRun
 from pipeline.training.background_writer import Writer
@@ -51,16 +53,15 @@ class StopRequestedError(InterruptedTrialError):
     """`just stop` has asked. A trial that had not begun has saved nothing."""
 
 
-def never() -> bool:
-    """Ask no trial to end early."""
-    return False
-
-
-def run_trial(job: TrialJob, asked_to_stop: Callable[[], bool] = never) -> Iterator[Progress]:
+def run_trial(
+    job: TrialJob, asked_to_stop: Callable[[], bool] = never, tell_every: float = math.inf
+) -> Iterator[Progress]:
     """Train from the last checkpoint, if there is one, to the end. Yield the progress; finish the MLflow run.
 
     asked_to_stop: asked after every step. If it returns True, a checkpoint is saved, and InterruptedTrialError raised.
     StopRequestedError is raised in the same way after a request of `just stop`, or at once if there is one already.
+    tell_every: seconds. The progress is yielded whenever something is logged. With a number here it is also yielded
+    after the first step, and after the next step once so much time has passed. What is logged does not change.
 
     An error is written into the MLflow run and raised again. The run of a trial that was killed, or whose disk is full,
     stays RUNNING, and the trial resumes from its checkpoint the next time. Raises TakenError, and writes nothing, if
@@ -76,7 +77,7 @@ def run_trial(job: TrialJob, asked_to_stop: Callable[[], bool] = never) -> Itera
             raise EndedElsewhereError(run.status)
         run.begin()
         try:
-            yield from _train(job, run, lambda: asked_to_stop() or requested())
+            yield from _train(job, run, lambda: asked_to_stop() or requested(), tell_every)
         except InterruptedTrialError:
             raise
         except Exception as error:
@@ -98,15 +99,21 @@ def _record(error: Exception, run: TrialRun, job: TrialJob) -> None:
         run.fail(f"{type(error).__name__}: {error}", traceback.format_exc(), tags)
 
 
-def _train(job: TrialJob, run: TrialRun, asked_to_stop: Callable[[], bool]) -> Iterator[Progress]:
-    """Train and record. Yield every `log_every_steps` steps and at the end of each epoch."""
+def _train(job: TrialJob, run: TrialRun, asked_to_stop: Callable[[], bool], tell_every: float) -> Iterator[Progress]:
+    """Train and record. Yield the progress as `run_trial` says."""
     training = _Training(job, run, asked_to_stop)
+    told = -math.inf
     with training.also:
         with training.writer:
             for step in training.steps():
-                scores = training.evaluate_if_due(step)
-                training.log(step, scores)
-                training.save_if_due(step)
+                scores: dict[str, float] = {}
+                if training.log_is_due(step):
+                    scores = training.evaluate_if_due(step)
+                    training.log(step, scores)
+                    training.save_if_due(step)
+                elif time.perf_counter() - told <= tell_every:
+                    continue
+                told = time.perf_counter()
                 yield training.progress(step, scores)
                 if training.stopping:
                     break
@@ -155,16 +162,18 @@ class _Training:
         self.also = Also(self.config, start, lambda why: run.tag({Tag.ALSO_FAILED: why}))
 
     def steps(self) -> Iterator[int]:
-        """Train to the end. Yield every `log_every_steps` steps, at the end of each epoch, and when asked to stop."""
+        """Train to the end. Yield after each step."""
         reports = fit(self.state, self.batches, self.config.train, self.config.seed)
         if self.state.execution.compile:
             reports = _first_under(use_compile_cache(Path(self.job.cache), self.job.share.cpus), reports)
         for report in self.meter.training(reports, self.state, self.total - self.first_step):
             self.unlogged.append(report)
             self.stopping = self.asked_to_stop()
-            due = self._epoch_ends(report.step) or report.step % self.config.train.log_every_steps == 0
-            if due or self.stopping:
-                yield report.step
+            yield report.step
+
+    def log_is_due(self, step: int) -> bool:
+        """Return whether to log: every `log_every_steps` steps, at the end of each epoch, and when asked to stop."""
+        return self.stopping or self._epoch_ends(step) or step % self.config.train.log_every_steps == 0
 
     def evaluate_if_due(self, step: int) -> dict[str, float]:
         """Score the test images after every `metric.every_epochs`-th epoch and the last one; else return nothing."""

@@ -1,13 +1,16 @@
 """Which databases MLflow must not open."""
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import NoSuchModuleError, OperationalError
 
-from analysis.store.database import database_file, is_missing, refused_schema, schema_fault
+from analysis.records.schema import RecordsError
+from analysis.store.database import database_file, is_missing, refused_schema, schema_fault, sqlite_address
 
 
 def test_only_sqlite_has_a_file_and_only_a_file_can_be_missing(tmp_path: Path) -> None:
@@ -18,6 +21,26 @@ def test_only_sqlite_has_a_file_and_only_a_file_can_be_missing(tmp_path: Path) -
     stores = {"sqlite:///{}/none.db": True, "sqlite:///{}/empty.db": True, "sqlite:///{}/full.db": False}
     stores |= {"sqlite:///{}": False, "http://host/{}": False}
     assert {store: is_missing(store.format(tmp_path)) for store in stores} == stores
+
+
+@pytest.mark.parametrize("name", ["a#b", "100%", "a'b", 'a"b', "a:b@c", "a\\b", "[x]", "-x", "a;b&c=d,e$f", "ünï x"])
+def test_a_database_opens_in_a_folder_of_any_name(tmp_path: Path, template_store: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    file = Path(shutil.copy(template_store, tmp_path / name / "mlflow.db"))
+    address = sqlite_address(file)
+    assert database_file(address) == file
+    assert make_url(address).database == str(file)
+    assert schema_fault(address) == ("", "")
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%20b", "a%3fb"])
+def test_a_folder_that_mlflow_would_read_as_another_one_is_refused(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name / "mlflow.db"
+    assert make_url(f"sqlite:///{file}").database != str(file)
+    for use in (lambda: sqlite_address(file), lambda: database_file(f"sqlite:///{file}")):
+        with pytest.raises(RecordsError, match="Rename the folder, or set MLFLOW_TRACKING_URI") as refused:
+            use()
+        assert str(file) in str(refused.value)
 
 
 def test_what_mlflow_creates_or_asks_over_the_network_is_not_refused(tmp_path: Path) -> None:

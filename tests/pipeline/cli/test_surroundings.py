@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from mini_sweep import SWEEP
 
+from pipeline.__main__ import main
 from pipeline.environment import library_settings
 
 ROOT = Path(__file__).parents[3]
@@ -50,6 +51,24 @@ def test_the_home_folder_stays_empty_and_may_be_absent(tmp_path: Path, command: 
     said = run(tmp_path / "here", "/proc/none" if absent else str(home), *command)
     assert list(home.iterdir()) == []
     assert "/proc/none" not in said
+
+
+@pytest.mark.parametrize("exported", [False, True])
+@pytest.mark.parametrize("command", ["plan", "status", "tables"])
+def test_a_folder_that_an_address_cannot_name_is_refused_before_anything_is_made(
+    project: Path, command: str, exported: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`just` exports the address."""
+    here = project / "why?"
+    here.mkdir()
+    (here / "mini.yaml").write_text(SWEEP)
+    monkeypatch.chdir(here)
+    if exported:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mlflow.db")
+    assert main([command, "mini.yaml"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {here}/mlflow.db: ") and "Rename the folder" in line
+    assert [file.name for file in here.iterdir()] == ["mini.yaml"]
 
 
 @pytest.mark.slow

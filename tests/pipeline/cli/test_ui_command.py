@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from store_server import store_server
 
 from analysis.store.mlflow_client import MlflowClient
 from pipeline.__main__ import main
@@ -83,3 +84,35 @@ def test_the_server_shows_the_views_takes_a_free_port_and_is_gone_after_ctrl_c(
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"{address}/health")
     assert "Application startup complete" in (tmp_path / "logs/ui.log").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("display", [":99", ""])
+def test_records_on_a_server_are_shown_there_and_none_is_started_and_no_browser_is_needed(
+    tmp_path: Path,
+    template_store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    display: str,
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "mlflow.db").write_bytes(template_store.read_bytes())
+    with store_server(tmp_path) as port:
+        server = f"http://{HOST}:{port}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{server}/")
+        client = MlflowClient(server)
+        experiment = client.create_experiment("stripes")
+        for tag, view in saved_views("mine", [], "fid", 1).items():
+            client.set_experiment_tag(experiment, tag, view)
+        # Where no browser is installed.
+        monkeypatch.setenv("PATH", str(tmp_path / "here"))
+        monkeypatch.setenv("DISPLAY", display)
+        monkeypatch.delenv("BROWSER", raising=False)
+        assert main(["ui", "mine"]) == 0
+        first, second = capsys.readouterr().out.splitlines()[-2:]
+        assert first == f"MLflow: {server}"
+        assert second.startswith(f"mine on stripes: {server}/#/experiments/{experiment}/runs?viewStateShareKey=mine&")
+        assert main(["ui", "other"]) == 2
+        assert f"{server}/ has no view of sweep 'other'. It has: mine." in capsys.readouterr().err
+    assert list((tmp_path / "here").iterdir()) == []

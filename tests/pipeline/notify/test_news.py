@@ -18,10 +18,11 @@ from pipeline.__main__ import main as pipeline
 from pipeline.command_line import hide_password
 from pipeline.environment import environment
 from pipeline.errors import UserError
-from pipeline.notify import channel as module
+from pipeline.notify import address as module
 from pipeline.notify import news as news_module
 from pipeline.notify import webhook
-from pipeline.notify.channel import Channel, notify_channel, open_channel
+from pipeline.notify.address import notify_channel, open_channel
+from pipeline.notify.channel import Channel
 from pipeline.notify.news import MOST_FAILURES, News
 from pipeline.orchestration.live_table import Line, LiveView
 from pipeline.trial.job import Outcome, Progress

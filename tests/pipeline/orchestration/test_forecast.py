@@ -21,9 +21,9 @@ from pipeline.orchestration.forecast import (
 )
 from pipeline.tracking.store import TrialRecord
 from pipeline.training import measured_rate as rates
-from pipeline.training.execution import resolve_execution
+from pipeline.training.execution import StepCost, resolve_execution
 from pipeline.training.measured_rate import measured_rate
-from pipeline.training.step_cost import StepCost, step_cost
+from pipeline.training.step_cost import step_cost
 
 HERE = device_name(resolve_device("auto"))
 CPU = Machine("cpu", HERE, cores=2, gpus=0, memory_gb=24.0)

@@ -78,9 +78,25 @@ def test_a_resumed_trial_is_judged_by_what_it_has_done_itself(monkeypatch: pytes
     monkeypatch.setattr(module, "time", clock)
     view = view_of({"a": Line("a", 0, "waiting", 1.0)}, 1)
     view.start("a")
-    clock.now += 10
+    clock.now += 1
+    view.follow("a", at(51, 100, seconds=1, first=50))
+    clock.now += 9
     view.follow("a", at(60, 100, seconds=10, first=50))
     assert view.remaining_seconds() == pytest.approx(40)
+
+
+def test_the_start_of_a_trial_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 s until the first step is done, then a second a step."""
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    view = view_of({"a": Line("a", 0, "waiting", 1.0)}, 1)
+    view.start("a")
+    clock.now += 20
+    view.follow("a", at(1, 100, seconds=20))
+    assert view.remaining_seconds() is None
+    clock.now += 5
+    view.follow("a", at(6, 100, seconds=25))
+    assert view.remaining_seconds() == pytest.approx(94)
 
 
 def test_nothing_is_promised_before_anything_is_known() -> None:
@@ -139,6 +155,7 @@ def test_a_terminal_of_any_width_shows_how_far_each_trial_is(width: int) -> None
     view = view_of(lines, 2, Console(file=screen, width=width, height=40, force_terminal=True, no_color=True))
     view.start("0")
     losses = {"discriminator/real": 0.25, "discriminator/fake": 0.5, "generator/nce": 3.0}
+    view.follow("0", Progress(1, 128, 0, 0.1, 0.1, 0, None, False, None))
     view.follow("0", Progress(64, 128, 0, 0.1, 6.4, 2, 12.5, True, 0.018, epochs=4, losses=losses))
     view.end("1", Outcome("requested", "Not started."))
     view.console.print(view._render())

@@ -77,7 +77,7 @@ def test_each_error_of_a_trial_is_its_own_ending(
 
 
 def test_a_trial_reports_and_learns_that_it_is_asked_to_save(trained: Callable[..., Outcome]) -> None:
-    def trial(_: object, asked_to_stop: Callable[[], bool]) -> Iterator[str]:
+    def trial(_: object, asked_to_stop: Callable[[], bool], *_more: float) -> Iterator[str]:
         yield f"asked: {asked_to_stop()}"
         signal.raise_signal(signal.SIGTERM)
         yield f"asked: {asked_to_stop()}"

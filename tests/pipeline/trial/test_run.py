@@ -53,6 +53,19 @@ def test_every_evaluation_leaves_its_scores_and_what_they_were_made_with(
         assert all(kept[name] for name in made_with)
 
 
+def test_progress_is_told_from_the_first_step_on_and_changes_no_record(
+    project: Path, tiny: Callable[..., Config]
+) -> None:
+    logged, once, often = (job_of(tiny(f"paths.trials={name}"), name) for name in ("logged", "once", "often"))
+    list(run_trial(logged))
+    assert [progress.step for progress in run_trial(once, tell_every=3600)] == [1, 4, 6, 8, 12]
+    told = list(run_trial(often, tell_every=0))
+    assert [progress.step for progress in told] == [*range(1, 13)]
+    assert [progress.step for progress in told if progress.scored_now] == [6, 12]
+    assert all(progress.seconds_per_step > 0 for progress in told)
+    assert history(often) == history(once) == history(logged)
+
+
 @pytest.mark.slow
 def test_what_one_trial_has_compiled_the_next_one_finds(project: Path, tiny: Callable[..., Config]) -> None:
     kernels: list[set[Path]] = []
