@@ -33,3 +33,11 @@ def test_a_sweep_on_cuda_is_stopped_before_it_trains(
     machine = Machine("cuda", gpu.name, 16, 1, gpu.usable_gb, (gpu,))
     with pytest.raises(UserError, match=said):
         check_readiness(replace(planned, machine=machine))
+
+
+@pytest.mark.usefixtures("project")
+def test_a_trial_that_is_to_have_more_cores_than_the_machine_is_refused_before_anything_starts() -> None:
+    planned = plan_sweep(load_sweep("smoke"), ["compute.cpus_per_trial=3"])
+    check_readiness(replace(planned, machine=Machine("cpu", "CPU", 3, 0, 8.0)))
+    with pytest.raises(UserError, match=r"^compute.cpus_per_trial=3, but this machine has 2 cores"):
+        check_readiness(replace(planned, machine=Machine("cpu", "CPU", 2, 0, 8.0)))
