@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from projects import copy_project
 
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
@@ -70,18 +71,38 @@ def costs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("costs")
 
 
+@pytest.fixture(scope="session")
+def empty_project(tmp_path_factory: pytest.TempPathFactory, template_store: Path, costs: Path) -> Path:
+    """A working folder with a store of its own, and the committed sweeps."""
+    folder = tmp_path_factory.mktemp("empty")
+    shutil.copy(template_store, folder / "mlflow.db")
+    (folder / ".cache").mkdir()
+    (folder / ".cache/costs").symlink_to(costs)
+    shutil.copytree(Path(__file__).parents[1] / "sweeps", folder / "sweeps")
+    return folder
+
+
 @pytest.fixture
-def project(tmp_path: Path, template_store: Path, costs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder with a store of its own, and the committed sweeps."""
-    shutil.copy(template_store, tmp_path / "mlflow.db")
-    (tmp_path / ".cache").mkdir()
-    (tmp_path / ".cache/costs").symlink_to(costs)
-    shutil.copytree(Path(__file__).parents[1] / "sweeps", tmp_path / "sweeps")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    # A plan asks whether weights can be downloaded. Tests leave this machine alone.
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    return tmp_path
+def project(empty_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    return copy_project(empty_project, tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def trained_once(empty_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder in which `train` has trained a tiny trial of seed 1."""
+    from pipeline.__main__ import main
+
+    with pytest.MonkeyPatch.context() as patch:
+        folder = copy_project(empty_project, tmp_path_factory.mktemp("trained"), patch)
+        assert main(["train", *TINY, "seed=1"]) == 0
+    return folder
+
+
+@pytest.fixture
+def trained_project(trained_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, whose store follows."""
+    return copy_project(trained_once, tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -96,7 +117,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", folder], check=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_overrides() -> tuple[str, ...]:
     return TINY
 
