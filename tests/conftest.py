@@ -1,4 +1,4 @@
-"""A tiny trial, and a store that is made once a session and copied for each test."""
+"""A tiny trial, and working folders that are made once and copied for each test."""
 
 import os
 import shutil
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from projects import copy_project
 
 from pipeline.config.compose import compose_config
@@ -57,18 +58,31 @@ TINY = (
 
 
 @pytest.fixture(scope="session")
-def template_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run of pytest, and of all its workers."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def template_store(shared: Path) -> Path:
     """MLflow takes seconds to lay out an empty database."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    path = shared / "mlflow.db"
     uri = f"sqlite:///{path}"
-    assert Tracker(uri, "template", path.parent.as_uri(), store_lock(uri, path.parent)).experiment_id
+    with FileLock(shared / "mlflow.lock"):
+        if not path.exists():
+            assert Tracker(uri, "template", shared.as_uri(), store_lock(uri, shared)).experiment_id
     return path
 
 
 @pytest.fixture(scope="session")
-def costs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Counting what a step costs takes a second for each model."""
-    return tmp_path_factory.mktemp("costs")
+def costs(shared: Path) -> Path:
+    """Counting what a step costs takes a second for each model. What is here can be had by many processes at once."""
+    folder = shared / "costs"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
