@@ -86,12 +86,21 @@ def costs(shared: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def empty_project(tmp_path_factory: pytest.TempPathFactory, template_store: Path, costs: Path) -> Path:
+def rates(shared: Path) -> Path:
+    """Measuring how fast this machine computes a generator takes a second for each number of threads."""
+    folder = shared / "rates"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def empty_project(tmp_path_factory: pytest.TempPathFactory, template_store: Path, costs: Path, rates: Path) -> Path:
     """A working folder with a store of its own, and the committed sweeps."""
     folder = tmp_path_factory.mktemp("empty")
     shutil.copy(template_store, folder / "mlflow.db")
     (folder / ".cache").mkdir()
     (folder / ".cache/costs").symlink_to(costs)
+    (folder / ".cache/rates").symlink_to(rates)
     shutil.copytree(Path(__file__).parents[1] / "sweeps", folder / "sweeps")
     return folder
 

@@ -29,7 +29,7 @@ def recorded_runs() -> int:
     return len(client.search_runs([experiment.experiment_id for experiment in client.search_experiments()]))
 
 
-FEW = ("data.train_count=6", "data.test_count=6")
+FEW = ("data.train_count=6", "data.test_count=6", "data.size=32")
 # A machine with CUDA has nothing to refuse there.
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
 
@@ -56,7 +56,10 @@ NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
         (["sweep"], "the following arguments are required: NAME"),
         (["sweep", "smoke", "--loud"], "unrecognized arguments: --loud"),
         (["sweep", "smoke", *FEW, "compute.cpus_per_trial=1000"], "compute.cpus_per_trial=1000"),
-        (["plan", "smoke", *FEW, "data.size=32", "compute.memory_gb=0.1"], "sweeps/smoke.yaml, row 'CUT': a trial needs"),
+        (
+            ["plan", "smoke", *FEW, "compute.memory_gb=0.1"],
+            "sweeps/smoke.yaml, row 'CUT': a trial needs",
+        ),
         (["plan", "ablation_negatives", "task=folder", "data.root=nowhere"], "data.root=nowhere: no such folder"),
         (["data", "horse2zebras"], "did you mean horse2zebra"),
         (["paln", "smoke"], "no command is called 'paln'"),
