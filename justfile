@@ -124,7 +124,6 @@ check: _setup
 # look for known vulnerabilities of the packages
 [group: 'development']
 audit: _setup
-    {{ python }} -m ruff check .
     @{{ python }} .ci/audit
 
 # run the fast tests; -m slow runs the slow ones
