@@ -130,7 +130,7 @@ audit: _setup
 [group: 'development']
 [no-exit-message]
 test *options: _setup
-    @{{ python }} -m pytest --numprocesses auto --dist loadfile "$@"
+    @{{ python }} -m pytest --numprocesses auto --dist worksteal "$@"
 
 # write requirements.lock with the newest versions
 [group: 'development']

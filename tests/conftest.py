@@ -37,9 +37,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Run only the fast tests side by side. The others start sweeps or use a GPU, which leave nothing for more."""
-    fast = all(f"not {marker}" in config.option.markexpr for marker in ("slow", "gpu", "fault"))
-    return min(4, len(os.sched_getaffinity(0))) if fast else 0
+    """Run fast tests in up to four processes and slow ones in two. Tests that use a GPU or do harm run alone."""
+    markers: str = config.option.markexpr
+    fast = all(f"not {marker}" in markers for marker in ("slow", "gpu", "fault"))
+    most = 4 if fast else 2 if markers == "slow" else 0
+    return min(most, len(os.sched_getaffinity(0)))
 
 
 TINY = (
