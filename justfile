@@ -130,14 +130,13 @@ check: _setup
 # look for known vulnerabilities of the packages
 [group: 'development']
 audit: _setup
-    {{ python }} -m ruff check .
     @{{ python }} .ci/audit
 
 # run the fast tests; -m slow runs the slow ones
 [group: 'development']
 [no-exit-message]
 test *options: _setup
-    @{{ python }} -m pytest --numprocesses auto --dist loadfile "$@"
+    @{{ python }} -m pytest --numprocesses auto --dist worksteal "$@"
 
 # write requirements.lock with the newest versions
 [group: 'development']

@@ -1,4 +1,4 @@
-"""A tiny trial, and a store that is made once a session and copied for each test."""
+"""A tiny trial, and working folders that are made once and copied for each test."""
 
 import os
 import shutil
@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
+from projects import copy_project
 
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
@@ -35,9 +37,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Run only the fast tests side by side. The others start sweeps or use a GPU, which leave nothing for more."""
-    fast = all(f"not {marker}" in config.option.markexpr for marker in ("slow", "gpu", "fault"))
-    return min(4, len(os.sched_getaffinity(0))) if fast else 0
+    """Run fast tests in up to four processes and slow ones in two. Tests that use a GPU or do harm run alone."""
+    markers: str = config.option.markexpr
+    fast = all(f"not {marker}" in markers for marker in ("slow", "gpu", "fault"))
+    most = 4 if fast else 2 if markers == "slow" else 0
+    return min(most, len(os.sched_getaffinity(0)))
 
 
 TINY = (
@@ -56,32 +60,74 @@ TINY = (
 
 
 @pytest.fixture(scope="session")
-def template_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run of pytest, and of all its workers."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def template_store(shared: Path) -> Path:
     """MLflow takes seconds to lay out an empty database."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    path = shared / "mlflow.db"
     uri = f"sqlite:///{path}"
-    assert Tracker(uri, "template", path.parent.as_uri(), store_lock(uri, path.parent)).experiment_id
+    with FileLock(shared / "mlflow.lock"):
+        if not path.exists():
+            assert Tracker(uri, "template", shared.as_uri(), store_lock(uri, shared)).experiment_id
     return path
 
 
 @pytest.fixture(scope="session")
-def costs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Counting what a step costs takes a second for each model."""
-    return tmp_path_factory.mktemp("costs")
+def costs(shared: Path) -> Path:
+    """Counting what a step costs takes a second for each model. What is here can be had by many processes at once."""
+    folder = shared / "costs"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rates(shared: Path) -> Path:
+    """Measuring how fast this machine computes a generator takes a second for each number of threads."""
+    folder = shared / "rates"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def empty_project(tmp_path_factory: pytest.TempPathFactory, template_store: Path, costs: Path, rates: Path) -> Path:
+    """A working folder with a store of its own, and the committed sweeps."""
+    folder = tmp_path_factory.mktemp("empty")
+    shutil.copy(template_store, folder / "mlflow.db")
+    (folder / ".cache").mkdir()
+    (folder / ".cache/costs").symlink_to(costs)
+    (folder / ".cache/rates").symlink_to(rates)
+    shutil.copytree(Path(__file__).parents[1] / "sweeps", folder / "sweeps")
+    return folder
 
 
 @pytest.fixture
-def project(tmp_path: Path, template_store: Path, costs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder with a store of its own, and the committed sweeps."""
-    shutil.copy(template_store, tmp_path / "mlflow.db")
-    (tmp_path / ".cache").mkdir()
-    (tmp_path / ".cache/costs").symlink_to(costs)
-    shutil.copytree(Path(__file__).parents[1] / "sweeps", tmp_path / "sweeps")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    # A plan asks whether weights can be downloaded. Tests leave this machine alone.
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    return tmp_path
+def project(empty_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    return copy_project(empty_project, tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def trained_once(empty_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder in which `train` has trained a tiny trial of seed 1."""
+    from pipeline.__main__ import main
+
+    with pytest.MonkeyPatch.context() as patch:
+        folder = copy_project(empty_project, tmp_path_factory.mktemp("trained"), patch)
+        assert main(["train", *TINY, "seed=1"]) == 0
+    return folder
+
+
+@pytest.fixture
+def trained_project(trained_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, whose store follows."""
+    return copy_project(trained_once, tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -96,7 +142,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", folder], check=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_overrides() -> tuple[str, ...]:
     return TINY
 

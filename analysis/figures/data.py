@@ -4,10 +4,12 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.figures.style import to_svg
 from analysis.records.names import Metric, last_metric, metric_of, score_label
 from analysis.records.schema import Setting, SweepRecord
 from analysis.statistics.collapse import collapsed_counts
@@ -26,6 +28,11 @@ class Drawing:
     caption: str
     alt: str
     figure: Figure
+
+    @cached_property
+    def svg(self) -> bytes:
+        """The figure as SVG, for a file and for the page."""
+        return to_svg(self.figure)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ WIDTH = 6.5  # inches: a page's text width
 NARROW = 4.5
 DPI = 200
 # Text, axes and the default row. The only colour that differs on a dark page.
-INK = "#1b1f24"  # no id in an SVG starts with '#1', so to_svg can replace it
+INK = "#1b1f24"  # no id in an SVG starts with '#1', so for_dark_page can replace it
 LIGHT_INK = "#e6e9ed"
 # Based on Okabe and Ito. Changed to a contrast of at least 3 on white and on the dark page. Readers who see no red or
 # no green can distinguish them.
@@ -240,13 +240,18 @@ def write_above(axes: Axes, x: float, text: str) -> None:
     axes.annotate(text, (x, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center", va="bottom")
 
 
-def to_svg(figure: Figure, *, dark: bool = False) -> bytes:
-    """Return a transparent SVG with text as outlines, reproducible to the byte. dark: for a dark page."""
+def to_svg(figure: Figure) -> bytes:
+    """Return a transparent SVG for a light page with text as outlines, reproducible to the byte."""
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
     written = io.BytesIO()
     with drawing_style():
         figure.savefig(written, format="svg", dpi=DPI, metadata=nothing)
-    return written.getvalue().replace(INK.encode(), LIGHT_INK.encode()) if dark else written.getvalue()
+    return written.getvalue()
+
+
+def for_dark_page(svg: bytes) -> bytes:
+    """Return a file of `to_svg` with text and axes in light ink."""
+    return svg.replace(INK.encode(), LIGHT_INK.encode())
 
 
 def to_pdf(figure: Figure) -> bytes:

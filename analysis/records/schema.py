@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import TypeAdapter
@@ -111,12 +112,13 @@ class SweepRecord(Manifest):
     other_seeds: Mapping[int, int] = field(default_factory=dict[int, int])
     details: Mapping[str, TrialRun] = field(default_factory=dict[str, TrialRun])
 
-    @property
-    def trials(self) -> list[dict[str, Any]]:
+    # Asked for a hundred times by a report.
+    @cached_property
+    def trials(self) -> Sequence[Mapping[str, Any]]:
         """The lines of runs, with row and seed."""
         return cast(list[dict[str, Any]], self.runs.reset_index().to_dict("records"))
 
-    @property
-    def finished(self) -> list[dict[str, Any]]:
+    @cached_property
+    def finished(self) -> Sequence[Mapping[str, Any]]:
         """The lines of finished trials."""
         return [trial for trial in self.trials if trial["status"] == "FINISHED"]

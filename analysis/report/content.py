@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from analysis.figures.data import Drawing
 from analysis.figures.image_grid import Progress, Qualitative
-from analysis.figures.style import to_svg
+from analysis.figures.style import for_dark_page
 from analysis.records.names import PROVENANCE_TAGS, Tag
 from analysis.records.schema import SweepRecord
 from analysis.report.method import how_made, moment, times
@@ -60,8 +60,8 @@ def report(
 def _view(drawing: Drawing) -> FigureView:
     """Return a figure for the page, where an inch is 96 CSS pixels."""
     width, height = drawing.figure.get_size_inches() * 96
-    light, dark = to_svg(drawing.figure), to_svg(drawing.figure, dark=True)
-    return FigureView(drawing.name, drawing.title, drawing.caption, drawing.alt, light, dark, width, height)
+    dark = for_dark_page(drawing.svg)
+    return FigureView(drawing.name, drawing.title, drawing.caption, drawing.alt, drawing.svg, dark, width, height)
 
 
 def _provenance(record: SweepRecord) -> Pairs:

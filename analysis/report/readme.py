@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from analysis.figures.draw import draw
-from analysis.figures.style import to_svg
+from analysis.figures.style import for_dark_page
 from analysis.records.csv_files import read_csv
 from analysis.records.schema import RecordsError
 from analysis.report.benchmarks import measurements_section, read_measurement
@@ -103,5 +103,5 @@ def benchmark_tables(folder: Path) -> str:
 
 def pictures(export: Path) -> Mapping[str, bytes]:
     """Return README's figure for a light and for a dark page, by file name."""
-    (figure,) = (drawing.figure for drawing in draw(*read_csv(export), {}, None) if drawing.name == PICTURED)
-    return {f"{PICTURED}.svg": to_svg(figure), f"{PICTURED}-dark.svg": to_svg(figure, dark=True)}
+    (svg,) = (drawing.svg for drawing in draw(*read_csv(export), {}, None) if drawing.name == PICTURED)
+    return {f"{PICTURED}.svg": svg, f"{PICTURED}-dark.svg": for_dark_page(svg)}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from analysis.figures.draw import draw
 from analysis.figures.image_grid import compare_outputs, pictured, show_progress
-from analysis.figures.style import to_pdf, to_png, to_svg
+from analysis.figures.style import to_pdf, to_png
 from analysis.records.csv_files import to_csv
 from analysis.records.names import DISTANCES, SECONDS_PER_ITERATION, score_label
 from analysis.records.schema import SweepRecord
@@ -54,11 +54,10 @@ def write_results(
     write_files(folder, {**tables, **to_csv(record, course)})
     others = {other: read_sweep(uri, sweep, other) for other in recorded_tasks(uri, sweep) if other != task}
     drawings = draw(record, course, others, qualitative)
-    figures = {
-        f"{drawing.name}.{kind}": to_file(drawing.figure)
-        for drawing in drawings
-        for kind, to_file in (("svg", to_svg), ("png", to_png), ("pdf", to_pdf))
-    }
+    figures: dict[str, bytes] = {}
+    for drawing in drawings:
+        files = {"svg": drawing.svg, "png": to_png(drawing.figure), "pdf": to_pdf(drawing.figure)}
+        figures |= {f"{drawing.name}.{kind}": file for kind, file in files.items()}
     write_files(folder / "figures", figures)
     for old in (folder / "figures").iterdir():
         if old.suffix in (".svg", ".png", ".pdf") and old.name not in figures:

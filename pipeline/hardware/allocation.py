@@ -40,6 +40,7 @@ def share_of(machine: Machine, compute: ComputeConfig, need_gb: float, trials: i
             f"a trial needs {need_gb:.1f} GB, but {machine.describe_memory()}. Lower data.size, train.batch_size or "
             "model.generator.channels, or free memory of the device."
         )
+    require_cores(machine, compute)
     on_cuda = machine.device == "cuda"
     if on_cuda:
         gpus = compute.gpus_per_trial
@@ -51,13 +52,18 @@ def share_of(machine: Machine, compute: ComputeConfig, need_gb: float, trials: i
         # Of the whole sweep and not of what is left of it: another number of threads sums in another order.
         gpus, slots, at_once = 0.0, fitting, min(trials, fitting)
     cpus = max(1, machine.cores // at_once) if compute.cpus_per_trial == "auto" else compute.cpus_per_trial
-    if cpus > machine.cores:
-        raise UserError(f"compute.cpus_per_trial={cpus}, but this machine has {machine.cores} cores. Lower it.")
     slots = min(slots, machine.cores // cpus)
     share = Share(cpus, gpus, machine.memory_gb / (per_gpu(gpus) if on_cuda else slots), slots)
     if on_cuda and compute.gpus_per_trial != "auto":
         _require_room(share, machine, max(need_gb, needed_gb(live_gb, "cuda")), live_gb)
     return share
+
+
+def require_cores(machine: Machine, compute: ComputeConfig) -> None:
+    """Raise UserError if a trial is to have more cores than the machine."""
+    cpus = compute.cpus_per_trial
+    if cpus != "auto" and cpus > machine.cores:
+        raise UserError(f"compute.cpus_per_trial={cpus}, but this machine has {machine.cores} cores. Lower it.")
 
 
 def part_of_gpu(sharing: int) -> float:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UserError, collected
-from pipeline.hardware.allocation import share_of
+from pipeline.hardware.allocation import require_cores, share_of
 from pipeline.hardware.cuda import cuda_fault, find_cuda
 from pipeline.hardware.device import shares_gpus
 from pipeline.hardware.share import Share
@@ -53,9 +53,9 @@ def estimate_requirements(plan: Plan) -> list[Requirement]:
 
 
 def check_readiness(plan: Plan) -> None:
-    """Raise UserError if CUDA has a fault, a folder of a sweep on CUDA cannot be used, or something is not installed.
+    """Raise UserError if there are too few cores, CUDA or a folder has a fault, or something is not installed.
 
-    All such faults are raised at once. A sweep on the CPU does not check the machine, so that it loses no time.
+    All such faults are raised at once. A sweep on the CPU does not check the folders, so that it loses no time.
     """
     faults: list[str] = []
     if plan.machine.device == "cuda":
@@ -68,6 +68,8 @@ def check_readiness(plan: Plan) -> None:
         new = [planned for planned in plan.trials if not checkpoint_path(config, planned.key).exists()]
         checks = folder_checks(config, len(new) + samples)
         faults += [str(check).rstrip(".") for check in checks if check.status == "fault"]
+    with collected(faults):
+        require_cores(plan.machine, plan.config.compute)
     with collected(faults):
         require_writers(plan.config.tracking.also)
     metric = plan.config.metric

@@ -14,7 +14,7 @@ from PIL import Image
 from sample_figures import digests, drawn, sweep
 
 from analysis.figures.data import Drawing
-from analysis.figures.style import INK, LIGHT_INK, to_png, to_svg
+from analysis.figures.style import INK, LIGHT_INK, for_dark_page, to_png, to_svg
 
 
 def test_letters_without_a_glyph_give_no_warning() -> None:
@@ -54,7 +54,7 @@ def test_svg_is_text_as_outlines_without_a_date(hard: dict[str, Drawing]) -> Non
 
 def test_dark_svg_differs_in_ink_alone(hard: dict[str, Drawing]) -> None:
     for drawing in hard.values():
-        light, dark = to_svg(drawing.figure), to_svg(drawing.figure, dark=True)
+        light, dark = drawing.svg, for_dark_page(drawing.svg)
         assert INK.encode() in light and INK.encode() not in dark
         assert re.sub(LIGHT_INK.encode(), INK.encode(), dark) == light
         # Every use of the ink's value is a color, and nothing is left in black, which no dark page shows.

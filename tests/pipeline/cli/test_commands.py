@@ -29,6 +29,7 @@ def recorded_runs() -> int:
     return len(client.search_runs([experiment.experiment_id for experiment in client.search_experiments()]))
 
 
+FEW = ("data.train_count=6", "data.test_count=6", "data.size=32")
 # A machine with CUDA has nothing to refuse there.
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
 
@@ -54,8 +55,11 @@ NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
         (["sweep", "smoke", "tracking.uri=nonsense://x"], "tracking.uri=nonsense://x"),
         (["sweep"], "the following arguments are required: NAME"),
         (["sweep", "smoke", "--loud"], "unrecognized arguments: --loud"),
-        (["sweep", "smoke", "compute.cpus_per_trial=1000"], "compute.cpus_per_trial=1000"),
-        (["plan", "smoke", "compute.memory_gb=0.1"], "sweeps/smoke.yaml, row 'CUT': a trial needs"),
+        (["sweep", "smoke", *FEW, "compute.cpus_per_trial=1000"], "compute.cpus_per_trial=1000"),
+        (
+            ["plan", "smoke", *FEW, "compute.memory_gb=0.1"],
+            "sweeps/smoke.yaml, row 'CUT': a trial needs",
+        ),
         (["plan", "ablation_negatives", "task=folder", "data.root=nowhere"], "data.root=nowhere: no such folder"),
         (["data", "horse2zebras"], "did you mean horse2zebra"),
         (["paln", "smoke"], "no command is called 'paln'"),
@@ -80,14 +84,19 @@ def test_faulty_commands_say_one_line_exit_2_and_record_nothing(
 
 
 @pytest.fixture
-def trained(project: Path, tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """One of the four trials of a sweep, trained in this process."""
-    (project / "sweeps/mine.yaml").write_text(SWEEP)
-    assert pipeline(["train", *tiny_overrides, "seed=1"]) == 0
+def trained(trained_project: Path, tiny_overrides: tuple[str, ...]) -> list[str]:
+    """The plan of a sweep, one of whose four trials is trained."""
+    (trained_project / "sweeps/mine.yaml").write_text(SWEEP)
+    return ["plan", "mine", *tiny_overrides]
+
+
+def test_train_says_where_it_trains_and_how_far_it_is(
+    project: Path, tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pipeline(["train", *tiny_overrides]) == 0
     first, second = capsys.readouterr().out.splitlines()[:2]
     assert first.startswith("Running on the CPU (") and first.endswith("cores): compute.device=cpu.")
     assert "step" in second
-    return ["plan", "mine", *tiny_overrides]
 
 
 def test_plan_shows_what_is_done_and_trains_nothing(
@@ -261,7 +270,7 @@ def test_a_store_that_cannot_be_read_is_said_in_one_line(
 
 
 def test_an_interrupted_trial_may_go_on_with_other_settings_that_cannot_change_its_result(
-    trained: list[str], tiny_overrides: tuple[str, ...], project: Path
+    trained: list[str], tiny_overrides: tuple[str, ...]
 ) -> None:
     client = MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
     experiment = client.get_experiment_by_name("stripes")
@@ -278,9 +287,9 @@ def test_tables_of_an_unknown_sweep_say_so(project: Path, capsys: pytest.Capture
         assert "no sweep 'mine'" in capsys.readouterr().err
 
 
-def test_tables_are_rebuilt_from_the_records_byte_for_byte(trained: list[str], project: Path) -> None:
+def test_tables_are_rebuilt_from_the_records_byte_for_byte(trained_project: Path) -> None:
     assert pipeline(["tables", "single"]) == 0
-    folder = project / "results/single/stripes"
+    folder = trained_project / "results/single/stripes"
 
     def written() -> dict[str, bytes]:
         return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
@@ -289,6 +298,6 @@ def test_tables_are_rebuilt_from_the_records_byte_for_byte(trained: list[str], p
     assert {"index.html", "table.md", "table.tex", "table.html", "table.csv", "trials.csv", "course.csv"} < set(first)
     assert {"figures/course.svg", "figures/dots.png", "figures/qualitative.png"} < set(first)
     assert "All rows use data.train\\_count=6" in (folder / "table.md").read_text()
-    shutil.rmtree(project / "results")
+    shutil.rmtree(trained_project / "results")
     assert pipeline(["tables", "single"]) == 0
     assert written() == first

@@ -13,7 +13,10 @@ ODD = ["[red]a[/red]", "[/blue]", "[link=x]y", "<script>alert(1)</script>", "a &
 SWEEP = {
     "name": "odd",
     "question": "[/blue] Is it [red]red[/red] & <b>?",
-    "base": ["model.generator.channels=4", "data.size=32", "data.train_count=6", "data.test_count=6"],
+    "base": [
+        *("model.generator.channels=4", "model.discriminator.channels=4"),
+        *("data.size=32", "data.train_count=6", "data.test_count=6"),
+    ],
     "seeds": [0],
     "rows": [{"row": row, "set": {"model.temperature": 0.07 + 0.01 * n}} for n, row in enumerate(ODD)],
 }

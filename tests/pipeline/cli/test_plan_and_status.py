@@ -48,7 +48,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def test_a_plan_for_a_gpu_says_that_its_defaults_were_not_measured(project: Path) -> None:
-    planned = plan_sweep(load_sweep("smoke"), ["compute.device=cpu"])
+    planned = plan_sweep(load_sweep("smoke"), ["compute.device=cpu", "data.train_count=6", "data.test_count=6"])
     on_a_gpu = replace(planned, machine=Machine("cuda", "H100", cores=16, gpus=1, memory_gb=80.0))
     line = "CUDA defaults: channels last, CUDA graphs and compiling are off; they were not measured on this card yet."
     assert line in _notes(on_a_gpu, [])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from projects import copy_project
 
 from analysis.cli import compare
 from analysis.records.schema import SweepRecord
@@ -20,13 +21,20 @@ search:
 """
 
 
+@pytest.fixture(scope="module")
+def recorded(trained_once: Path, tiny_overrides: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a sweep that was run from a file outside sweeps/."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = copy_project(trained_once, tmp_path_factory.mktemp("recorded"), patch)
+        (folder / "own").mkdir()
+        (folder / "own/mine.yaml").write_text(SWEEP)
+        assert pipeline(["sweep", "own/mine.yaml", *tiny_overrides]) == 0
+    return folder
+
+
 @pytest.fixture
-def trained(project: Path, tiny_overrides: tuple[str, ...]) -> None:
-    """A sweep that was run from a file outside sweeps/."""
-    (project / "own").mkdir()
-    (project / "own/mine.yaml").write_text(SWEEP)
-    assert pipeline(["train", *tiny_overrides, "seed=1"]) == 0
-    assert pipeline(["sweep", "own/mine.yaml", *tiny_overrides]) == 0
+def trained(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy_project(recorded, tmp_path, monkeypatch)
 
 
 @pytest.mark.usefixtures("trained")
@@ -75,6 +83,8 @@ def test_a_report_is_written_again_only_if_a_record_or_a_file_has_changed(
         said = capsys.readouterr().out.splitlines()
         return "Writing tables, figures and the report." in said, said[-8:]
 
+    # The records have been copied: they have another address.
+    assert swept()[0]
     written, end = swept()
     assert not written and f"Report: {folder.absolute() / 'index.html'}" in end
     experiment = client.get_experiment_by_name("stripes")

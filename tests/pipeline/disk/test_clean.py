@@ -144,7 +144,8 @@ def test_links_and_what_is_not_the_projects_are_listed_and_left(trials: Path, tm
     (trials.parent / "logs/list.txt").touch()
     (trials.parent / "results/mine").mkdir(parents=True)
     (trials / KINDS["unused-trials"] / "link").symlink_to(elsewhere)
-    others = {f"trials/{'0' * 16}", "trials/notes", ".cache/mine", ".cache/costs", "logs/list.txt", "results/mine"}
+    links = {".cache/costs", ".cache/rates"}
+    others = {f"trials/{'0' * 16}", "trials/notes", ".cache/mine", *links, "logs/list.txt", "results/mine"}
     assert set(map(str, shown()["other files in these folders"]["paths"])) == others  # type: ignore[call-overload]
     every = [word for name in KINDS for word in name.split()]
     assert pipeline(["clean", *every, "caches", "downloads", "logs", "results", "--yes"]) == 0
