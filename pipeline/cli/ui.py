@@ -23,7 +23,8 @@ from pipeline.tracking.ui_views import shared_views, view_address
 HOST = "127.0.0.1"
 # How many ports are tried, if those before are taken.
 PORTS = 20
-READY = "Application startup complete"
+# uvicorn's line once it listens. Before, it says that the application has started.
+READY = "Uvicorn running on"
 # MLflow's server and uvicorn write this word into the lines that a user must see.
 FAULT = "ERROR"
 SECONDS_TO_END = 5.0
