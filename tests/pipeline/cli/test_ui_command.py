@@ -70,15 +70,18 @@ def test_the_server_shows_the_views_takes_a_free_port_and_is_gone_after_ctrl_c(
             command, env={**variables, **paths}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert process.stdout is not None and process.stderr is not None
-        server, view, last = (process.stdout.readline().strip() for _ in range(3))
-        address = server.removeprefix("MLflow: ")
-        assert address != f"http://{HOST}:{port}"
-        assert view.startswith(f"mine on stripes: {address}/#/experiments/{experiment}/runs?viewStateShareKey=mine&")
-        assert last.endswith("Log: logs/ui.log")
-        with urllib.request.urlopen(f"{address}/health") as answer:
-            assert answer.status == 200
-        process.send_signal(signal.SIGINT)
-        said, errors = process.communicate()
+        try:
+            server, view, last = (process.stdout.readline().strip() for _ in range(3))
+            address = server.removeprefix("MLflow: ")
+            assert address != f"http://{HOST}:{port}"
+            path = f"#/experiments/{experiment}/runs?viewStateShareKey=mine&"
+            assert view.startswith(f"mine on stripes: {address}/{path}")
+            assert last.endswith("Log: logs/ui.log")
+            with urllib.request.urlopen(f"{address}/health") as answer:
+                assert answer.status == 200
+        finally:  # also if an assertion fails
+            process.send_signal(signal.SIGINT)
+            said, errors = process.communicate()
     assert (process.returncode, said) == (0, "")
     assert errors.splitlines() == ["Starting MLflow's server …", f"Port {port} is in use. Using {address[-5:]}."][::-1]
     with pytest.raises(OSError, match="refused"):
