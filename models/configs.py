@@ -235,6 +235,8 @@ def domain_weights(config: CUTConfig) -> dict[str, float]:
 class Execution:
     """How a step is computed: precision, memory layout, and what is kept for the backward pass.
 
+    `models.execution` applies it.
+
     The defaults are the exact reference. All other settings but bf16 change values only by float32's rounding.
 
     precision: of the networks' convolutions and products, and of the layers between them. Losses, statistics of norms,

@@ -107,7 +107,8 @@ def _status(task: str, line: Mapping[str, Any], run: StoredRun | None, folder: P
     )
 
 
-def _state(line: Mapping[str, Any], *, stop_requested: bool) -> str:
+def ended(line: Mapping[str, Any]) -> str | None:
+    """Return how a trial has ended, in words; None if it has not. line: of `RecordedTrials.lines`."""
     match line["status"]:
         case "FINISHED":
             return "done"
@@ -115,12 +116,18 @@ def _state(line: Mapping[str, Any], *, stop_requested: bool) -> str:
             return f"failed: {line['error']}"
         case "KILLED":
             return f"stopped {line['stopped']}"
+        case _:
+            return None
+
+
+def _state(line: Mapping[str, Any], *, stop_requested: bool) -> str:
+    match line["status"]:
         case "RUNNING" | "SCHEDULED" if stop_requested:
             return f"stopped by request at step {line['step']}"
         case "RUNNING":
             return f"interrupted at step {line['step']}"
         case _:
-            return "waiting"
+            return ended(line) or "waiting"
 
 
 def _any_runs(lines: list[TrialStatus]) -> bool:

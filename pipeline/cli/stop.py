@@ -9,6 +9,7 @@ from typing import Any
 from analysis.records.names import Tag, sweep_name
 from analysis.store.overview import recorded_tasks
 from analysis.store.reader import RecordedTrials, read_trials
+from pipeline.cli.status import ended
 from pipeline.config.compose import COMMAND_LINE, compose_surroundings, only_parts, take_options, tracking_uri
 from pipeline.config.sweep_file import chosen_seeds
 from pipeline.errors import UserError, brief, nearest
@@ -100,16 +101,12 @@ def _named(line: Line) -> str:
 def _state(line: Line) -> str:
     """Return what becomes of a trial that does not run."""
     match line["status"]:
-        case "FINISHED":
-            return "done"
-        case "FAILED":
-            return f"failed: {line['error']}"
-        case "KILLED":
-            return f"stopped {line['stopped']}; will be skipped"
+        case "KILLED":  # by a search, which this sweep may go on with
+            return f"{ended(line)}; will be skipped"
         case "MISSING":
             return "dropped"
         case _:
-            return "will be skipped"
+            return ended(line) or "will be skipped"
 
 
 def _as_they_end(lines: Sequence[Line], trials: Path) -> Iterator[Line]:
