@@ -56,6 +56,11 @@ def runtime_folder() -> Path:
     return folder
 
 
+def ray_sessions() -> Path:
+    """The folder for the sessions of the Ray clusters that sweeps start."""
+    return runtime_folder() / "ray"
+
+
 def process_folder() -> Path:
     """Return the folder of this process within the runtime folder. If it is killed, the next sweep removes it."""
     folder = runtime_folder() / str(os.getpid())

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from pipeline.benchmarks.idle_trial import idle
 from pipeline.benchmarks.report import Report, make_report
+from pipeline.cluster.ray_cluster import own_cluster
 from pipeline.config.sweep_file import Row, Sweep
 from pipeline.orchestration.job_queue import JobQueue
 from pipeline.orchestration.planner import plan_sweep
-from pipeline.orchestration.ray_tune import Events, cluster, run_jobs
+from pipeline.orchestration.ray_tune import Events, run_jobs
 from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import estimate_requirements
 from pipeline.trial.job import Outcome
@@ -49,7 +50,7 @@ def time_sweep(trials: int) -> dict[str, float]:
         times.append(time.perf_counter())
         jobs = register_trials(plan, requirements)
         times.append(time.perf_counter())
-        with cluster(plan.machine.cores, plan.machine.gpus, plan.machine.memory_gb):
+        with own_cluster(plan.machine.cores, plan.machine.gpus, plan.machine.memory_gb):
             times.append(time.perf_counter())
             queue = JobQueue(jobs, plan.machine)
             events = Events(lambda key: None, lambda key, at: None, end)

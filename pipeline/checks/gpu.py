@@ -2,7 +2,7 @@
 
 from pipeline.checks.machine import Check
 from pipeline.checks.selftest import find_faults_in_child
-from pipeline.config.schema import ComputeConfig
+from pipeline.config.compute import ComputeConfig
 from pipeline.hardware.cuda import CudaFacts, cuda_fault, cuda_notes
 from pipeline.hardware.device import shares_gpus
 from pipeline.hardware.gpus import GPU

@@ -1,7 +1,6 @@
 """Check what a sweep needs from outside: the MLflow store, the weights of Inception, a Ray cluster."""
 
 import os
-import socket
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -9,13 +8,12 @@ from urllib.parse import urlsplit
 
 from analysis.records.address import without_password
 from pipeline.checks.machine import Check, last_line, run_python, within
+from pipeline.checks.probe import PROBE_SECONDS, probe
 from pipeline.config.schema import MetricConfig
 from pipeline.errors import UserError, first_line
 from pipeline.files import file_digest
 from pipeline.metrics.names import EFFICIENTNET, PUBLISHED_WEIGHTS, has_weights
 
-# A server answers in milliseconds. These limits allow for slow networks.
-PROBE_SECONDS = 5.0
 # Importing MLflow takes seconds on a busy machine.
 STORE_SECONDS = 30.0
 RAY_SECONDS = 20.0
@@ -125,12 +123,3 @@ def check_ray(address: str) -> Check:
         found = f"{shown} lets only clients with its token in, and this process has none or another one"
         return Check(RAY, "fault", found, "Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH)")
     return Check(RAY, "fault", f"{shown} is not a cluster of this version of Ray ({last_line(asked)})", advice)
-
-
-def probe(host: str, port: int) -> str:
-    """Open and close a connection. Return '', or why it failed."""
-    try:
-        socket.create_connection((host, port), timeout=PROBE_SECONDS).close()
-    except OSError as error:
-        return error.strerror or str(error) or type(error).__name__
-    return ""

@@ -4,7 +4,8 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -14,6 +15,7 @@ from rich.console import Console
 from analysis.records.address import without_password
 from analysis.records.console import wide_console
 from analysis.records.names import last_metric, score_label
+from pipeline.cluster.fleet import joined_fleet
 from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.config.trial_key import keyed_fields
 from pipeline.errors import first_line
@@ -53,9 +55,12 @@ def sweep(name: str, overrides: list[str], *, quiet: bool) -> int:
             plan = with_records(plan, plan.tracker.find_trials())
         if plan.to_train(retry_failed=retry_failed) or plan.samples_to_draw:
             with trial_server() as server:
-                console.print(describe_devices(plan.machine, plan.config.compute), highlight=False, soft_wrap=True)
                 check_readiness(plan)
-                plan = _train(plan, console, server, news, retry_failed=retry_failed)
+                if plan.cluster:
+                    plan = _train_on_cluster(plan, console, server, news, retry_failed=retry_failed)
+                else:
+                    console.print(describe_devices(plan.machine, plan.config.compute), highlight=False, soft_wrap=True)
+                    plan = _train(plan, console, server, news, retry_failed=retry_failed)
         else:
             register_trials(plan)
             console.print(f"{plan.sweep.name}: nothing to train ({_counts(plan)})", highlight=False)
@@ -109,10 +114,11 @@ def _tell_end(plan: Plan, news: News) -> None:
 
 
 def _train(plan: Plan, console: Console, server: str, news: News, *, retry_failed: bool) -> Plan:
-    """Train all that is left under Ray; return the plan as it is then."""
+    """Train all that is left under a Ray of this machine; return the plan as it is then."""
     # Ray, which takes a second to import
-    from pipeline.orchestration.ray_guard import guarded, joins_a_cluster
-    from pipeline.orchestration.ray_tune import cluster, require_offer
+    from pipeline.cluster.ray_cluster import own_cluster
+    from pipeline.cluster.ray_guard import guarded
+    from pipeline.orchestration.ray_tune import require_offer
     from pipeline.orchestration.runner import run_trials
 
     machine = plan.machine
@@ -120,12 +126,12 @@ def _train(plan: Plan, console: Console, server: str, news: News, *, retry_faile
         # Both take seconds, and Ray mostly waits for its own processes.
         console.print("Starting Ray, and counting the cost of a step.", highlight=False)
         estimate = background.submit(estimate_requirements, plan)
-        if machine.device == "cuda" and plan.config.compute.mps == "auto":
+        if machine.device == "cuda" and plan.config.compute.mps == "auto" and _packs(estimate.result()):
             # Before Ray starts, because its workers copy the environment at that moment.
-            held.enter_context(_mps(estimate.result(), console))
+            held.enter_context(mps_for_packed_trials(console.print))
         with (
-            cluster(machine.cores, machine.gpus, machine.memory_gb) as address,
-            guarded(server, address, own=not joins_a_cluster()),
+            own_cluster(machine.cores, machine.gpus, machine.memory_gb) as address,
+            guarded(server, address, own=True),
         ):
             requirements = estimate.result()
             for share in {requirement.share for requirement in requirements}:
@@ -134,22 +140,38 @@ def _train(plan: Plan, console: Console, server: str, news: News, *, retry_faile
                 return run_trials(plan, requirements, console, server, news, retry_failed=retry_failed)
 
 
+def _train_on_cluster(plan: Plan, console: Console, server: str, news: News, *, retry_failed: bool) -> Plan:
+    """Train all that is left on the nodes of an existing Ray cluster; return the plan as it is then."""
+    from pipeline.cluster.ray_guard import guarded
+    from pipeline.orchestration.runner import run_trials
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    if plan.config.compute.mps == "auto":
+        say("compute.mps=auto does nothing on a cluster. Start MPS on its machines instead.")
+    assert plan.data is not None, "a sweep has its data"
+    with (
+        joined_fleet(plan.config, plan.data.folder, plan.tracker.uri, say) as fleet,
+        guarded(server, fleet.address, own=False),
+        at_first_signal(partial(_save_and_end, server)),
+    ):
+        # What does not fit the largest node fits none.
+        largest = max((node.machine for node in fleet.nodes), key=lambda machine: machine.memory_gb)
+        plan = replace(plan, machine=largest)
+        requirements = estimate_requirements(plan)
+        return run_trials(plan, requirements, console, server, news, retry_failed=retry_failed, fleet=fleet)
+
+
+def _packs(requirements: Sequence[Requirement]) -> bool:
+    """Return whether trials share a GPU."""
+    return any(requirement.share.packed for requirement in requirements)
+
+
 def _save_and_end(server: str) -> NoReturn:
     print("Ending: the running trials save their checkpoints. A second Ctrl-C ends at once.", file=sys.stderr)
     save_trials(server)
     raise KeyboardInterrupt
-
-
-def _mps(requirements: Sequence[Requirement], console: Console) -> AbstractContextManager[None]:
-    """Return MPS for trials that share a GPU, if this sweep starts its own Ray."""
-    from pipeline.orchestration.ray_guard import joins_a_cluster
-
-    if not any(requirement.share.packed for requirement in requirements):
-        return nullcontext()
-    if joins_a_cluster():
-        console.print("compute.mps=auto does nothing with RAY_ADDRESS. Start MPS on the cluster's machines instead.")
-        return nullcontext()
-    return mps_for_packed_trials(console.print)
 
 
 def _write_results(plan: Plan, console: Console) -> None:

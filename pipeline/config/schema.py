@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from models.configs import CUTConfig, CycleGANConfig, ImageShape, require
+from pipeline.config.compute import ComputeConfig
 from pipeline.config.fields import (
     Auto,
     BatchSize,
@@ -95,10 +96,6 @@ class FolderConfig:
         return ImageShape(*self.size, self.channels_a, self.channels_b)
 
 
-# Ray counts GPUs in steps of 1/10000.
-RAY_STEPS = 10_000
-
-
 @dataclass(frozen=True)
 class TrainConfig:
     """The schedule and the optimiser. The learning rate falls as `pipeline.training.state.learning_rate` says.
@@ -160,41 +157,6 @@ class MetricConfig:
 
 
 @dataclass(frozen=True)
-class ComputeConfig:
-    """The resources of a trial. `pipeline.hardware.allocation` resolves 'auto'.
-
-    device: 'auto' is CUDA if there is a GPU, else the CPU. cpus_per_trial: cores, and also threads. gpus_per_trial: a
-    whole GPU (1) or a part of one. most_per_gpu: the largest number of trials that 'auto' puts on one GPU. mps: 'auto'
-    starts NVIDIA's Multi-Process Service if the trials of a sweep share a GPU (`pipeline.hardware.mps`). memory_gb: the
-    main memory (10^9 bytes) for all trials on a CPU together. price_per_hour: of one GPU, or of a machine without GPU,
-    in any currency. It adds a column with the price of a trial to the tables. stall_minutes: a trial that reports no
-    progress for so long is killed, and goes on from its checkpoint.
-    """
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    cpus_per_trial: Count | Auto = "auto"
-    gpus_per_trial: Positive | Auto = "auto"
-    most_per_gpu: Count = 4
-    mps: Literal["off", "auto"] = "off"
-    memory_gb: Positive | Auto = "auto"
-    price_per_hour: Positive | None = None
-    stall_minutes: Positive = 120.0
-
-    def __post_init__(self) -> None:
-        gpus = self.gpus_per_trial
-        require(
-            gpus == "auto" or gpus <= 1,
-            f"gpus_per_trial is {gpus}. A trial uses one GPU: write 1 or a part of it, such as 0.5.",
-        )
-        # Ray drops further digits. It would then start more trials than fit into the memory.
-        steps = 0 if gpus == "auto" else gpus * RAY_STEPS
-        require(
-            abs(steps - round(steps)) < 1e-6,
-            f"gpus_per_trial is {gpus}. At most four decimals are allowed. Write {max(1, int(steps)) / RAY_STEPS:g}.",
-        )
-
-
-@dataclass(frozen=True)
 class TrackingConfig:
     """The MLflow store. The default is MLFLOW_TRACKING_URI, else a SQLite file in the project's folder.
 
@@ -240,7 +202,7 @@ PATH_FIELDS = (
     "model.code",
     *(f"paths.{folder.name}" for folder in fields(PathsConfig)),
 )
-TEXT_FIELDS = ("data.name", "tracking.uri", "model.extra_loss", *PATH_FIELDS)
+TEXT_FIELDS = ("data.name", "tracking.uri", "compute.cluster", "compute.gpu", "model.extra_loss", *PATH_FIELDS)
 
 
 def to_json(config: Config) -> str:

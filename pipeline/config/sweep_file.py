@@ -36,6 +36,8 @@ MOST_ROWS = MOST_SEEDS = 1000
 MOST_TRIALS = 10_000
 # A table compares rows on the same data, scored in the same way, from one store.
 OF_ALL_ROWS = ("task", "data", "metric", "compute", "tracking", "paths")
+# A row may ask for a kind of GPU.
+OF_A_ROW = ("compute.gpu",)
 # The names of a search's rows are this and a number.
 SAMPLE = "sample "
 
@@ -206,7 +208,7 @@ def _refuse_setting(setting: Setting, row: Row, sweep: Sweep) -> None:
             f"{COMMAND_LINE}: {name} would override row {row.row!r} of sweep {sweep.name}. "
             f"Change the row in {sweep.place}, or override another field"
         )
-    if name in row.set and name.split(".")[0] in OF_ALL_ROWS:
+    if name in row.set and name.split(".")[0] in OF_ALL_ROWS and name not in OF_A_ROW:
         raise UserError(
             f"{source}: sets {brief(name)}, which all rows of a table share. Set it for the whole sweep, in base or on "
             f"the command line, as in {name[:LONGEST_NAME]}=…"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.config.schema import ComputeConfig
+from pipeline.config.compute import ComputeConfig
 from pipeline.errors import UserError
 from pipeline.hardware.control_groups import memory_limit, own_groups
 from pipeline.hardware.cuda import cuda_fault, find_cuda

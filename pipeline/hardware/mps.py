@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipeline.config.schema import ComputeConfig
+from pipeline.config.compute import ComputeConfig
 from pipeline.environment import environment
 from pipeline.errors import UserError
 

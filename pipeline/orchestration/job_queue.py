@@ -1,12 +1,14 @@
-"""Which job runs next: new ones, and those that run again, with more memory or after a loss."""
+"""Which job runs next, and where: new ones, and those that run again, with more memory or after a loss."""
 
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.cluster.placement import Places
 from pipeline.hardware.allocation import part_of_gpu
 from pipeline.hardware.device import Machine
+from pipeline.hardware.share import Share
 from pipeline.trial.job import Outcome, TrialJob
 
 # Of one trial, without a newer checkpoint in between.
@@ -16,16 +18,18 @@ MOST_LOSSES = 3
 class JobQueue:
     """Jobs that wait or run. A job that ran out of memory runs again with more; a lost one from its checkpoint.
 
-    lost: how often each trial was lost, by key. A loss says nothing about the trial, so it runs again, but at most
-    `MOST_LOSSES` times without a newer checkpoint.
+    places: the nodes of a cluster; None for this machine alone, where Ray divides the machine. lost: how often each
+    trial was lost, by key. A loss says nothing about the trial, so it runs again, but at most `MOST_LOSSES` times
+    without a newer checkpoint.
     """
 
-    def __init__(self, jobs: Sequence[TrialJob], machine: Machine) -> None:
+    def __init__(self, jobs: Sequence[TrialJob], machine: Machine, places: Places | None = None) -> None:
         self.jobs: dict[str, TrialJob] = {}
         self.lost: Counter[str] = Counter()
-        self._machine = machine
+        self.lost_nodes: set[str] = set()
+        self._machine, self._places = machine, places
         self._waiting: deque[TrialJob] = deque()
-        self._running: set[str] = set()
+        self._running: dict[str, TrialJob] = {}
         self._losses_since: dict[str, tuple[int, int]] = {}
         self.add(jobs)
 
@@ -45,23 +49,39 @@ class JobQueue:
         return self.empty and not self._running
 
     def next(self) -> TrialJob | None:
-        """Return the next job; None if no job waits now."""
-        if self.empty:
-            return None
-        job = self._waiting.popleft()
-        self._running.add(job.key)
-        return job
+        """Return the next job; None if no job waits now, or no node has room for one."""
+        for number, job in enumerate(self._waiting):
+            placed = self._places.place(job) if self._places else job
+            if placed:
+                del self._waiting[number]
+                self._running[job.key] = replace(placed, lost_nodes=tuple(sorted(self.lost_nodes)))
+                return self._running[job.key]
+        return None
 
-    def end(self, key: str, outcome: Outcome) -> bool:
-        """A job has ended. Return whether it will run again."""
-        self._running.discard(key)
+    def running(self, key: str) -> TrialJob | None:
+        """Return a job as it runs now: with its node, and its share there."""
+        return self._running.get(key)
+
+    def end(self, key: str, outcome: Outcome, *, began: bool = True) -> bool:
+        """A job has ended. Return whether it will run again. began: whether it has made a step."""
+        ran, job = self._running.pop(key, self.jobs[key]), self.jobs[key]
+        node = self._places.leave(key) if self._places else None
         again = None
         if outcome.ending == "memory":
-            again = retried(self.jobs[key], self._machine)
-        elif outcome.ending == "lost" and self._may_go_on(self.jobs[key]):
-            again = self.jobs[key]
+            again = retried(ran, node.machine if node else self._machine)
+            if again and self._places:
+                # Which node it gets next is not known yet.
+                self._places.needs_more(key, ran.share.memory_gb)
+                again = replace(job, final_statuses=again.final_statuses)
+        # On a cluster, a node that will end asks its trials to save; they go on elsewhere.
+        elif outcome.ending == "lost" or (node and outcome.ending == "interrupted"):
+            again = job if self._may_go_on(job) else None
+        elif node and self._places and outcome.ending == "failed" and not began:
+            again = without_failure(job) if self._places.failed_at_once(key, node) else None
         if again:
-            self.add([again])
+            self.jobs[key] = again
+            # First, so that its seeds stay early.
+            self._waiting.appendleft(again)
         return again is not None
 
     def _may_go_on(self, job: TrialJob) -> bool:
@@ -76,12 +96,19 @@ class JobQueue:
 
 def retried(job: TrialJob, machine: Machine) -> TrialJob | None:
     """Return the job with twice the memory, up to a whole device; None if it had a whole device already."""
-    share = job.share
+    share = larger(job.share, machine)
+    return without_failure(replace(job, share=share)) if share else None
+
+
+def larger(share: Share, machine: Machine) -> Share | None:
+    """Return a share with twice the memory of the machine's device, up to a whole one; None if it is a whole one."""
     if share.on_one_device <= 1:
         return None
     fewer = share.on_one_device // 2
-    # The trial's own failure must not prevent its retry.
-    final_statuses = tuple(status for status in job.final_statuses if status != "FAILED")
     gpus, slots = (0.0, fewer) if machine.device == "cpu" else (part_of_gpu(fewer), machine.gpus * fewer)
-    more = replace(share, gpus=gpus, memory_gb=machine.memory_gb / fewer, slots=slots)
-    return replace(job, share=more, final_statuses=final_statuses)
+    return replace(share, gpus=gpus, memory_gb=machine.memory_gb / fewer, slots=slots)
+
+
+def without_failure(job: TrialJob) -> TrialJob:
+    """Return a job that trains although it has failed: its own failure must not prevent its retry."""
+    return replace(job, final_statuses=tuple(status for status in job.final_statuses if status != "FAILED"))

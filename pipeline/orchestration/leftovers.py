@@ -6,13 +6,8 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.environment import runtime_folder
+from pipeline.environment import ray_sessions, runtime_folder
 from pipeline.processes import start_of, this_host
-
-
-def ray_sessions() -> Path:
-    """The folder for the sessions of the Ray clusters that sweeps start."""
-    return runtime_folder() / "ray"
 
 
 def tune_storage(cache: Path) -> Path:

@@ -38,7 +38,7 @@ LEGEND = (
 class Line:
     """One trial in the view. weight: its remaining work when the sweep began, in a unit that is the same for all.
 
-    first: its first report since it last started.
+    first: its first report since it last started. node: the address of the node of a cluster on which it runs.
     """
 
     row: str
@@ -51,6 +51,7 @@ class Line:
     reported: float = 0.0
     began: float = 0.0
     took: float = 0.0
+    node: str = ""
 
     def whole_seconds(self) -> float | None:
         """How long the trial took or will take, from its own progress; None if that says nothing yet."""
@@ -112,12 +113,19 @@ class LiveView:
             self.console.print(self._foot(), highlight=False, soft_wrap=True)
         self.log.info("%s: %s%s", self.title, self._counts(), f"; ended by {kind.__name__}" if kind else "")
 
-    def start(self, key: str) -> None:
-        """A trial starts, or starts again."""
+    def say(self, text: str) -> None:
+        """Show a line about the cluster."""
+        self.log.info(text)
+        self._print(text)
+
+    def start(self, key: str, node: str = "") -> None:
+        """A trial starts, or starts again. node: where in a cluster."""
         line = self.lines[key]
+        line.node = node
         line.state, line.tries, line.began = "running", line.tries + 1, time.monotonic()
         line.first = line.progress = None
-        self._say(line, "running" if line.tries == 1 else f"running, try {line.tries}")
+        where = f" on {node}" if node else ""
+        self._say(line, f"running{where}" if line.tries == 1 else f"running{where}, try {line.tries}")
 
     def follow(self, key: str, progress: Progress) -> None:
         """A running trial reports its progress."""

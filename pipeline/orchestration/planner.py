@@ -9,6 +9,7 @@ from typing import Literal
 
 from analysis.records.address import without_password
 from analysis.records.names import eval_metric, last_metric, row_tag, settings_tag
+from pipeline.cluster.fleet import cluster_address
 from pipeline.config.compose import compose_surroundings, tracking_uri
 from pipeline.config.schema import Config, FolderConfig, MetricConfig, StripesConfig
 from pipeline.config.sweep_file import SAMPLE, Row, Sweep, Trial, expand, sampled_row, with_seeds
@@ -64,6 +65,11 @@ class Plan:
     def task(self) -> str:
         """The name of the data in tables and records."""
         return self.config.data.name
+
+    @property
+    def cluster(self) -> str:
+        """The address of the Ray cluster on which trials run; '' for this machine alone."""
+        return cluster_address(self.config)
 
     @property
     def log_file(self) -> Path:
@@ -126,7 +132,8 @@ def plan_sweep(sweep: Sweep, overrides: Sequence[str], *, without_data: bool = F
     uri = tracking_uri(config)
     lock = store_lock(uri, Path(config.paths.trials).absolute())
     tracker = Tracker(uri, config.data.name, Path("mlartifacts").absolute().as_uri(), lock)
-    machine = find_machine(config.compute)
+    # The nodes of a cluster are asked once it is joined. This machine may be none of them.
+    machine = find_machine(replace(config.compute, device="cpu") if cluster_address(config) else config.compute)
     faults: list[str] = []
     with collected(faults):
         data = _open_data(config, without_data=without_data)

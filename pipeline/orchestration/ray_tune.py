@@ -1,93 +1,39 @@
-"""Run trials in parallel with Ray Tune. No other file imports Ray."""
+"""Run trials in parallel with Ray Tune. Only this file and `cluster.ray_cluster` import Ray."""
 
 import logging
 import os
-import secrets
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
 
-# Ray reads these when it is imported: no telemetry, no loggers beside MLflow, relative paths stay valid.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-# The command handles Ctrl-C.
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
-# Only reports that follow an evaluation have a score for the scheduler.
-os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+# First, because it sets the variables that Ray reads when it is imported.
+from pipeline.cluster.ray_cluster import live_nodes, this_node
 
-# A cluster of the sweep's own listens on loopback alone. Ray has this one variable for it, whatever the system.
-if not os.environ.get("RAY_ADDRESS"):
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-
-import ray
+# isort: split
 from ray import tune
 from ray.exceptions import RayError
-from ray.tune.schedulers import ASHAScheduler
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from ray.tune.search import Searcher
 
 from pipeline.errors import UserError, first_line
 from pipeline.hardware.share import Share
-from pipeline.orchestration.leftovers import ray_sessions
-from pipeline.processes import children_in_own_groups
 from pipeline.trial.job import Outcome, Progress, Rungs, TrialJob
 from pipeline.trial.process import SERVER_ENDED, Target, TrialProcess, last_output, train
 from pipeline.trial.server import trial_server
 
-# A trial passes a few numbers through Ray's object store. Ray's default reserves 30 % of the memory.
-OBJECT_STORE_BYTES = 100 * 2**20
 # The setting behind each of Ray's resources.
 SETTINGS = {"CPU": "compute.cpus_per_trial", "GPU": "compute.gpus_per_trial", "memory": "compute.memory_gb"}
-
-
-@contextmanager
-def cluster(cores: int, gpus: int, memory_gb: float) -> Iterator[str]:
-    """Connect to the Ray cluster of RAY_ADDRESS, or start one on this machine that offers these resources.
-
-    Yields the address of the cluster's control service, HOST:PORT. The arguments apply only to a cluster that is
-    started here.
-    """
-    own: dict[str, Any] = {"address": "local", "num_cpus": cores, "num_gpus": gpus, "_memory": int(memory_gb * 1e9)}
-    own |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": str(ray_sessions())}
-    if address := os.environ.get("RAY_ADDRESS"):
-        from pipeline.checks.services import check_ray  # torch, which Ray's workers do not need to import
-
-        # Ray itself would print dozens of lines, and try again for more than ten minutes.
-        found = check_ray(address)
-        if found.status == "fault":
-            raise UserError(str(found))
-    else:
-        # Only who knows this token gets in. It is in the environment alone; Ray would keep one in the home folder.
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    # Ray puts its own handler in its place, which ends the command at once.
-    at_sigterm = signal.getsignal(signal.SIGTERM)
-    try:
-        # Without Ray's processes, the driver may exit before its trials have saved.
-        with children_in_own_groups():
-            ray.init(**({} if address else own), log_to_driver=False, logging_level=logging.ERROR)
-    except SystemExit:  # by that handler
-        raise KeyboardInterrupt from None
-    except Exception as error:  # of many kinds, from Ray's processes, sockets and files
-        fault = f"RAY_ADDRESS={address}: the cluster cannot be joined" if address else "Ray could not be started"
-        raise UserError(f"{fault} ({first_line(error)}). Run the same command again.") from None
-    finally:
-        signal.signal(signal.SIGTERM, at_sigterm)
-    try:
-        yield ray.get_runtime_context().gcs_address
-    finally:
-        ray.shutdown()
+# Of a cluster: the queue gives no more jobs than fit.
+UNLIMITED = 10_000
 
 
 def require_offer(share: Share) -> None:
     """Raise UserError if no node of the cluster offers this share: Tune would wait forever."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [resources for _, resources in live_nodes().values()]
     for name, needed in _resources(share).items():
         offered = max((node.get(name, 0) for node in nodes), default=0)
         if needed > offered:
@@ -100,7 +46,8 @@ def require_offer(share: Share) -> None:
 class Events(tune.Callback):
     """What to call when a trial starts, reports progress and ends. The first argument is the trial's key.
 
-    An exception in a call would end all trials.
+    each_step: called again and again meanwhile. is_gone: whether a node of the cluster has ended. An exception in a
+    call would end all trials.
     """
 
     def __init__(
@@ -108,12 +55,18 @@ class Events(tune.Callback):
         started: Callable[[str], None],
         progressed: Callable[[str, Progress], None],
         ended: Callable[[str, Outcome], None],
+        each_step: Callable[[], None] = lambda: None,
+        is_gone: Callable[[str], bool] = lambda node: False,
     ) -> None:
         self.started, self.progressed, self.ended = started, progressed, ended
+        self.each_step, self.is_gone = each_step, is_gone
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles callbacks for its own restore, which is not used.
         return {}
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self.each_step()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.started(str(trial))
@@ -126,7 +79,10 @@ class Events(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         outcome = trial.last_result.get("outcome")
-        self.ended(str(trial), Outcome(**outcome) if outcome else Outcome("stopped"))
+        if not outcome and self.is_gone(trial.config["job"].node):
+            self.ended(str(trial), Outcome("lost", "Its node has left the cluster."))
+        else:
+            self.ended(str(trial), Outcome(**outcome) if outcome else Outcome("stopped"))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         # Ray ends workers if the machine's memory is nearly full. It says so in this file alone.
@@ -160,21 +116,23 @@ def run_jobs(
 
     Args:
         jobs: Asked for another job when there is room for it, so that a sampler can use the results so far.
-        slots: How many trials run at once.
+        slots: How many trials run at once; `UNLIMITED` if the jobs come only when a node has room for them.
         events: Called as trials start, progress and end.
         storage: A folder for Tune's own files.
-        server: The address of `trial_server`. Nodes where this path does not exist start their own server.
+        server: The address of `trial_server`. Other nodes start their own server.
         rungs: When a search stops its worse trials.
         target: What a trial process runs.
     """
     # The reason of a failure is in the trial's MLflow run. Ray would also print a traceback over the live table.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(_Worker, target=target, server=server), _placement),
+        tune.with_resources(
+            tune.with_parameters(_Worker, target=target, server=server, server_node=this_node()), _placement
+        ),
         tune_config=tune.TuneConfig(
             search_alg=_JobSearcher(jobs),
             num_samples=-1,  # as many as there are jobs
-            scheduler=_asha_scheduler(rungs) if rungs and rungs.first_epoch < rungs.epochs else None,
+            scheduler=_scheduler(rungs, events.is_gone),
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
             reuse_actors=True,
@@ -198,10 +156,11 @@ def run_jobs(
 class _Worker(tune.Trainable):
     """A Ray worker, reused for one trial after another. Each trial runs in a process of its own."""
 
-    def setup(self, config: dict[str, Any], target: Target = train, server: str = "") -> None:
+    def setup(self, config: dict[str, Any], target: Target = train, server: str = "", server_node: str = "") -> None:
         self.target, self.resources = target, ExitStack()
         # The sweep's server cannot be reached from another node.
-        self.server = server if Path(server).exists() else self.resources.enter_context(trial_server())
+        is_here = this_node() == server_node and Path(server).exists()
+        self.server = server if is_here else self.resources.enter_context(trial_server())
         self.job: TrialJob = config["job"]
         self.process: TrialProcess | None = None
 
@@ -263,9 +222,15 @@ class _JobSearcher(Searcher):
         pass
 
 
-def _asha_scheduler(rungs: Rungs) -> ASHAScheduler:
-    """Return a scheduler for asynchronous successive halving that knows the scores of earlier runs of the search."""
-    scheduler = ASHAScheduler(
+def _scheduler(rungs: Rungs | None, is_gone: Callable[[str], bool]) -> FIFOScheduler:
+    """Return the order of trials: as they come, or asynchronous successive halving.
+
+    The latter knows the scores of earlier runs of the search. is_gone: whether a node of the cluster has ended.
+    """
+    if rungs is None or rungs.first_epoch >= rungs.epochs:
+        return _Fifo(is_gone)
+    scheduler = _Asha(
+        is_gone,
         time_attr="epoch",
         metric="score",
         mode="min",
@@ -282,8 +247,33 @@ def _asha_scheduler(rungs: Rungs) -> ASHAScheduler:
     return scheduler
 
 
+class _Fifo(FIFOScheduler):
+    """Starts trials as they come. Stops those that wait for a node that has ended: Ray would let them wait for ever."""
+
+    def __init__(self, is_gone: Callable[[str], bool], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._is_gone = is_gone
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles schedulers for its own restore, which is not used.
+        return {}
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        for trial in list(tune_controller.get_live_trials()):
+            if trial.status == "PENDING" and self._is_gone(trial.config["job"].node):
+                tune_controller.stop_trial(trial)
+        return super().choose_trial_to_run(tune_controller)
+
+
+class _Asha(_Fifo, ASHAScheduler):
+    """Stops also the worse trials of a search."""
+
+
 def _placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-    return tune.PlacementGroupFactory([_resources(config["job"].share)])
+    job: TrialJob = config["job"]
+    if not job.node:
+        return tune.PlacementGroupFactory([_resources(job.share)])
+    return tune.PlacementGroupFactory([_resources(job.share)], bundle_label_selector=[{"ray.io/node-id": job.node}])
 
 
 def _resources(share: Share) -> dict[str, float]:

@@ -1,12 +1,13 @@
 """What each trial of a plan needs of the machine, and what must be there before one trains."""
 
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 from pipeline.errors import UserError, collected
 from pipeline.hardware.allocation import require_cores, share_of
 from pipeline.hardware.cuda import cuda_fault, find_cuda
-from pipeline.hardware.device import shares_gpus
+from pipeline.hardware.device import Machine, shares_gpus
 from pipeline.hardware.share import Share
 from pipeline.hardware.timing_conditions import execution_name
 from pipeline.metrics.names import has_weights
@@ -32,33 +33,45 @@ class Requirement:
 
 
 def estimate_requirements(plan: Plan) -> list[Requirement]:
-    """Return the requirement of each of the plan's trials, in their order.
+    """Return the requirement of each of the plan's trials on the plan's machine, in their order.
 
     Raises UserError for a trial that the machine cannot run.
     """
+    return list(requirements_on(plan, plan.machine, 1).values())
+
+
+def requirements_on(plan: Plan, machine: Machine, nodes: int, *, fitting: bool = False) -> dict[str, Requirement]:
+    """Return the requirement of each trial on one machine of a cluster, by its key, in the plan's order.
+
+    nodes: how many such machines divide the trials. fitting: leave out what the machine cannot run, instead of raising
+    UserError.
+    """
     costs = [step_cost(planned.trial.config, Path(plan.config.paths.cache)) for planned in plan.trials]
-    trials = len(plan.trials) + plan.samples_to_draw
+    trials = ceil((len(plan.trials) + plan.samples_to_draw) / nodes)
     similar = {work: tuple(plan.tracker.find_trials_of_same_cost(work)) for work in {cost.work for cost in costs}}
-    requirements: list[Requirement] = []
-    for planned, cost in zip(plan.trials, costs, strict=True):
-        device = plan.machine.device
-        execution = execution_name(resolve_execution(planned.trial.config.train, device), device)
-        memory = predict_memory(cost, plan.machine, similar[cost.work], execution)
+    requirements: dict[str, Requirement] = {}
+    for number, (planned, cost) in enumerate(zip(plan.trials, costs, strict=True)):
+        execution = execution_name(resolve_execution(planned.trial.config.train, machine.device), machine.device)
+        memory = predict_memory(cost, machine, similar[cost.work], execution)
         try:
-            share = share_of(plan.machine, plan.config.compute, memory.value, trials, live_gb=cost.live_gb)
+            share = share_of(machine, plan.config.compute, memory.value, trials, live_gb=cost.live_gb)
         except UserError as error:
+            if fitting:
+                continue
             raise UserError(f"{plan.sweep.place}, row {planned.trial.row!r}: {error}") from None
-        requirements.append(Requirement(cost, memory, share, similar[cost.work]))
+        # Without the data there are no keys yet.
+        requirements[planned.key or str(number)] = Requirement(cost, memory, share, similar[cost.work])
     return requirements
 
 
 def check_readiness(plan: Plan) -> None:
     """Raise UserError if there are too few cores, CUDA or a folder has a fault, or something is not installed.
 
-    All such faults are raised at once. A sweep on the CPU does not check the folders, so that it loses no time.
+    All such faults are raised at once. A sweep on the CPU does not check the folders, so that it loses no time. The
+    nodes of a cluster are asked in another way (`pipeline.cluster.node_check`).
     """
     faults: list[str] = []
-    if plan.machine.device == "cuda":
+    if plan.machine.device == "cuda" and not plan.cluster:
         from pipeline.checks.machine import folder_checks  # a sweep on the CPU does not need to import it
 
         config, samples = plan.config, plan.samples_to_draw
@@ -69,7 +82,8 @@ def check_readiness(plan: Plan) -> None:
         checks = folder_checks(config, len(new) + samples)
         faults += [str(check).rstrip(".") for check in checks if check.status == "fault"]
     with collected(faults):
-        require_cores(plan.machine, plan.config.compute)
+        if not plan.cluster:
+            require_cores(plan.machine, plan.config.compute)
     with collected(faults):
         require_writers(plan.config.tracking.also)
     metric = plan.config.metric

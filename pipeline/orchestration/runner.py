@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -12,19 +12,22 @@ from rich.console import Console
 from analysis.records.names import Tag
 from analysis.records.schema import RecordsError
 from analysis.tables.write import write_tables
+from pipeline.cluster.fleet import Fleet
+from pipeline.cluster.node_watch import NodeWatch
+from pipeline.cluster.ray_guard import started_anew
 from pipeline.errors import UserError
 from pipeline.notify.news import News
+from pipeline.orchestration.fleet_places import places_of
 from pipeline.orchestration.job_queue import JobQueue
 from pipeline.orchestration.leftovers import tune_storage
 from pipeline.orchestration.live_table import Line, LiveView, open_log
 from pipeline.orchestration.planner import Plan, PlannedTrial, replan, with_records
-from pipeline.orchestration.ray_guard import started_anew
-from pipeline.orchestration.ray_tune import Events, run_jobs
+from pipeline.orchestration.ray_tune import UNLIMITED, Events, run_jobs
 from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import Requirement, estimate_requirements
 from pipeline.orchestration.sampler import add_sample, halving_rungs
 from pipeline.tracking.store import Tracker
-from pipeline.trial.job import Ending, Outcome, TrialJob
+from pipeline.trial.job import Ending, Outcome, Progress, TrialJob
 from pipeline.trial.lock import is_claimed
 from pipeline.trial.stop_request import withdraw_stop
 from pipeline.trial.waiting_records import send_waiting_records
@@ -37,9 +40,21 @@ MOST_OUTAGE_SECONDS = 3600.0
 
 
 def run_trials(
-    plan: Plan, requirements: Sequence[Requirement], console: Console, server: str, news: News, *, retry_failed: bool
+    plan: Plan,
+    requirements: Sequence[Requirement],
+    console: Console,
+    server: str,
+    news: News,
+    *,
+    retry_failed: bool,
+    fleet: Fleet | None = None,
 ) -> Plan:
-    """Train until nothing is left that can be trained now; return the plan as it is then."""
+    """Train until nothing is left that can be trained now; return the plan as it is then.
+
+    fleet: the cluster that runs the trials; None for this machine alone.
+    """
+    if fleet:
+        places_of(lambda: plan, fleet)  # refuses what no node can run, before anything is recorded
     jobs = register_trials(plan, requirements, retry_failed=retry_failed)
     withdraw_requests(jobs)
     lines = {
@@ -50,8 +65,9 @@ def run_trials(
     log = open_log(plan.log_file)
     view = LiveView(f"{plan.sweep.name} on {plan.task}", plan.metric, lines, slots, console, log, news)
     storage = tune_storage(Path(plan.config.paths.cache))
-    jobs_left = SweepJobs(plan, jobs, view)
-    with ThreadPoolExecutor(max_workers=1) as background:
+    jobs_left = SweepJobs(plan, jobs, view, fleet)
+    with ThreadPoolExecutor(max_workers=1) as background, ExitStack() as held:
+        watch = held.enter_context(jobs_left.watch()) if fleet else None
         rewriting: Future[None] | None = None
 
         def end(key: str, outcome: Outcome) -> None:
@@ -64,7 +80,9 @@ def run_trials(
         try:
             with view:
                 plan.tracker.ask_through_outages(MOST_OUTAGE_SECONDS, view.store_is_silent)
-                events = Events(view.start, view.follow, end)
+                events = Events(jobs_left.start, jobs_left.follow, end)
+                if watch:
+                    slots, events.each_step, events.is_gone = UNLIMITED, watch.look, watch.is_gone
                 run_jobs(jobs_left, slots, events, storage, server, rungs=halving_rungs(plan))
         finally:
             shutil.rmtree(storage, ignore_errors=True)  # Tune's state for a restore that this project never makes
@@ -86,12 +104,31 @@ def withdraw_requests(jobs: Sequence[TrialJob]) -> None:
 class SweepJobs:
     """The jobs of a sweep, and what is recorded of those that end."""
 
-    def __init__(self, plan: Plan, jobs: Sequence[TrialJob], view: LiveView) -> None:
-        self.plan, self.view = plan, view
+    def __init__(self, plan: Plan, jobs: Sequence[TrialJob], view: LiveView, fleet: Fleet | None = None) -> None:
+        self.plan, self.view, self.fleet = plan, view, fleet
         # Trials of other processes come last: most of them are done by then.
         elsewhere = {planned.key for planned in plan.trials if planned.state == "training"}
-        self.queue = JobQueue(sorted(jobs, key=lambda job: job.key in elsewhere), plan.machine)
+        self.places = places_of(lambda: self.plan, fleet) if fleet else None
+        in_order = sorted(jobs, key=lambda job: job.key in elsewhere)
+        self.queue = JobQueue(in_order, plan.machine, self.places)
         self._taken: list[TrialJob] = []
+
+    def watch(self) -> NodeWatch:
+        """Return what follows the nodes of the cluster."""
+        assert self.fleet and self.places, "only on a cluster"
+        return NodeWatch(self.places, self.fleet.questions, self.queue.lost_nodes, self.view.say)
+
+    def start(self, key: str) -> None:
+        """A trial starts, or starts again."""
+        job = self.queue.running(key)
+        self.view.start(key, job.host if job else "")
+
+    def follow(self, key: str, progress: Progress) -> None:
+        """A running trial reports its progress."""
+        if self.places:
+            self.places.works(key)
+            self.view.slots = self.places.slots(key)
+        self.view.follow(key, progress)
 
     @property
     def finished(self) -> bool:
@@ -110,7 +147,7 @@ class SweepJobs:
     def end(self, key: str, outcome: Outcome) -> None:
         """A job has ended. Record how, unless it runs again."""
         job, progress = self.queue.jobs[key], self.view.lines[key].progress
-        again = self.queue.end(key, outcome)
+        again = self.queue.end(key, outcome, began=progress is not None)
         self.view.end(key, outcome, again=again)
         if outcome.ending == "taken":
             self._taken.append(job)

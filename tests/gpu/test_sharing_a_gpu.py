@@ -11,6 +11,7 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from pipeline.cluster.ray_cluster import own_cluster
 from pipeline.config.sweep_file import Row, Sweep
 from pipeline.data.stripes import draw_pictures
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB
@@ -20,7 +21,7 @@ from pipeline.metrics.feature_cache import extract, in_batches
 from pipeline.metrics.names import INCEPTION
 from pipeline.orchestration.job_queue import JobQueue
 from pipeline.orchestration.planner import plan_sweep
-from pipeline.orchestration.ray_tune import Events, cluster, run_jobs
+from pipeline.orchestration.ray_tune import Events, run_jobs
 from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import estimate_requirements
 from pipeline.trial.job import Outcome
@@ -75,7 +76,7 @@ def test_what_runs_out_of_its_share_ends_alone_is_given_more_and_finishes(projec
         jobs = [replace(enough, share=replace(enough.share, gpus=0.5, slots=2, cpus=1)), replace(starved, share=eighth)]
         queue = JobQueue(jobs, plan.machine)
         events = Events(lambda key: None, lambda key, progress: None, ended)
-        with cluster(2, 1, 8.0):
+        with own_cluster(2, 1, 8.0):
             run_jobs(queue, 2, events, Path("ray"), server)
     assert outcomes == {enough.key: ["done"], starved.key: ["memory", "done"]}
     assert {run.info.status for run in trials()} == {"FINISHED"}

@@ -8,7 +8,7 @@ from gpu_facts import FACTS, FULL, H100, MISMATCH, SLICE, UNAVAILABLE, USED
 
 from pipeline.checks import gpu
 from pipeline.checks.gpu import gpu_checks, self_tests
-from pipeline.config.schema import ComputeConfig
+from pipeline.config.compute import ComputeConfig
 
 
 def statuses(facts: Any, config: ComputeConfig) -> dict[str, list[str]]:

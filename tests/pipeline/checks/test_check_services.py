@@ -70,8 +70,8 @@ def test_a_port_that_is_none_of_rays_is_a_fault_in_its_time(monkeypatch: pytest.
 def test_a_cluster_of_this_ray_answers() -> None:
     import ray
 
-    from pipeline.orchestration.ray_tune import cluster
+    from pipeline.cluster.ray_cluster import own_cluster
 
-    with cluster(1, 0, 1.0):
+    with own_cluster(1, 0, 1.0):
         found = check_ray(ray.get_runtime_context().gcs_address)
     assert found.status == "ok" and "this version of Ray" in found.found

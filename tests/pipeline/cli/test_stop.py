@@ -12,9 +12,9 @@ from mlflow import MlflowClient
 
 from pipeline.__main__ import main as pipeline
 from pipeline.cli import stop as module
+from pipeline.cluster.ray_guard import STARTS
 from pipeline.config.sweep_file import load_sweep
 from pipeline.orchestration.planner import Plan, plan_sweep
-from pipeline.orchestration.ray_guard import STARTS
 from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import estimate_requirements
 from pipeline.orchestration.runner import withdraw_requests

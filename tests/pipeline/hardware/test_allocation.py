@@ -3,7 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.config.schema import ComputeConfig, Config
+from pipeline.config.compute import ComputeConfig
+from pipeline.config.schema import Config
 from pipeline.errors import UserError
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, needed_gb, share_of, tensors_gb
 from pipeline.hardware.device import Machine

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from gpu_facts import EXCLUSIVE, FACTS, FULL, H100, MISMATCH, OLD_DRIVER, SLICE, UNAVAILABLE, USED
 
-from pipeline.config.schema import ComputeConfig
+from pipeline.config.compute import ComputeConfig
 from pipeline.hardware.cuda import CudaFacts, cuda_fault, cuda_notes, runs_on
 from pipeline.hardware.device import shares_gpus
 from pipeline.hardware.gpus import Driver

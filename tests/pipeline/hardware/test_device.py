@@ -8,7 +8,7 @@ import pytest
 import torch
 from gpu_facts import H100, USED
 
-from pipeline.config.schema import ComputeConfig
+from pipeline.config.compute import ComputeConfig
 from pipeline.errors import UserError
 from pipeline.hardware import device as module
 from pipeline.hardware.allocation import share_of

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.cli import sweep as conduct
-from pipeline.config.schema import ComputeConfig
+from pipeline.config.compute import ComputeConfig
 from pipeline.config.sweep_file import load_sweep
 from pipeline.errors import UserError
 from pipeline.hardware import mps

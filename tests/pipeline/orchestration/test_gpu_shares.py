@@ -8,11 +8,12 @@ import pytest
 import stub_shares
 from stub_shares import Held, Holding, held_by_all
 
+from pipeline.cluster.ray_cluster import own_cluster
 from pipeline.config.compose import compose_config
 from pipeline.hardware.device import Machine
 from pipeline.hardware.share import Share
 from pipeline.orchestration.job_queue import JobQueue
-from pipeline.orchestration.ray_tune import Events, cluster, run_jobs
+from pipeline.orchestration.ray_tune import Events, run_jobs
 from pipeline.trial.job import Outcome, TrialJob
 from pipeline.trial.server import trial_server
 
@@ -32,7 +33,7 @@ def server() -> Iterator[str]:
         patch.delenv("RAY_ADDRESS", raising=False)
         # A sweep sets it after the start of the trial server and before the start of Ray.
         patch.setenv("CUDA_MPS_PIPE_DIRECTORY", "/of/the/sweep")
-        with cluster(CORES, MACHINE.gpus, 16.0):
+        with own_cluster(CORES, MACHINE.gpus, 16.0):
             yield address
 
 

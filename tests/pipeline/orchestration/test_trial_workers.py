@@ -9,12 +9,13 @@ import pytest
 import ray
 import stub_trials
 
+from pipeline.cluster.ray_cluster import own_cluster
 from pipeline.config.schema import Config
 from pipeline.errors import UserError
 from pipeline.hardware.device import Machine
 from pipeline.hardware.share import Share
 from pipeline.orchestration.job_queue import MOST_LOSSES, JobQueue
-from pipeline.orchestration.ray_tune import Events, cluster, require_offer, run_jobs
+from pipeline.orchestration.ray_tune import Events, require_offer, run_jobs
 from pipeline.trial.job import Outcome, TrialJob
 from pipeline.trial.process import Target
 from pipeline.trial.server import trial_server
@@ -39,7 +40,7 @@ def run_stubs(target: Target, jobs: list[TrialJob], other_node: bool = False) ->
         queue.end(key, outcome)
 
     events = Events(lambda key: None, lambda key, progress: None, end)
-    with trial_server() as server, cluster(2, 0, 8.0):
+    with trial_server() as server, own_cluster(2, 0, 8.0):
         run_jobs(queue, 2, events, Path("ray"), "/not/here" if other_node else server, target=target)
     return outcomes
 

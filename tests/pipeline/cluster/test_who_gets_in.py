@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import ray
 
-from pipeline.orchestration.ray_guard import RAY_PROCESSES, _descendants, _ray_processes
-from pipeline.orchestration.ray_tune import cluster
+from pipeline.cluster.ray_cluster import own_cluster
+from pipeline.cluster.ray_guard import RAY_PROCESSES, _descendants, _ray_processes
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.environ.get("RAY_ADDRESS") is not None, reason="joins a cluster")]
 ENTER = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False); print(len(ray.nodes()), 'node')"
@@ -20,13 +20,13 @@ ENTER = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False); pr
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with cluster(1, 0, 2.0):
+    with own_cluster(1, 0, 2.0):
         yield ray.get_runtime_context().gcs_address
 
 
 # In a process of its own, since Ray decides where it listens when it is imported.
 LISTEN = """
-from pipeline.orchestration.ray_tune import cluster, ray
+from pipeline.cluster.ray_cluster import own_cluster, ray
 import os, re, subprocess
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def is_ours(pid):
         pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     return pid == os.getpid()
 
-with cluster(1, 0, 2.0):
+with own_cluster(1, 0, 2.0):
     ray.get(ray.remote(lambda: 1).remote())  # now a worker listens as well
     for line in subprocess.run(["ss", "-ltnpH"], capture_output=True, text=True, check=True).stdout.splitlines():
         if any(is_ours(int(pid)) for pid in re.findall(r"pid=(\\d+)", line)):
@@ -55,7 +55,7 @@ def test_it_listens_on_loopback_alone() -> None:
 def test_the_command_and_not_ray_handles_sigterm_after_the_start_of_ray() -> None:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with cluster(1, 0, 2.0), pytest.raises(KeyboardInterrupt):
+        with own_cluster(1, 0, 2.0), pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)

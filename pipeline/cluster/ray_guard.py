@@ -22,11 +22,6 @@ SECONDS_APART = 1.0
 MOST_REFUSALS = 3
 
 
-def joins_a_cluster() -> bool:
-    """Return whether trials run on an existing Ray cluster (RAY_ADDRESS) instead of one started for this sweep."""
-    return bool(os.environ.get("RAY_ADDRESS"))
-
-
 def started_anew() -> bool:
     """Return whether this sweep has started Ray anew, and not the user the command."""
     return STARTS in os.environ

@@ -12,9 +12,10 @@ from socket import AF_INET, AF_INET6, socket
 
 import pytest
 
-from pipeline.errors import UserError
-from pipeline.orchestration import ray_guard
-from pipeline.orchestration.ray_guard import (
+from pipeline.cluster import ray_guard
+from pipeline.cluster.code_bundle import CodeBundle
+from pipeline.cluster.ray_cluster import joined_cluster
+from pipeline.cluster.ray_guard import (
     MOST_REFUSALS,
     MOST_STARTS,
     _answers,
@@ -23,13 +24,13 @@ from pipeline.orchestration.ray_guard import (
     _runs,
     guarded,
 )
-from pipeline.orchestration.ray_tune import cluster
+from pipeline.errors import UserError
 
 # Starts a program called raylet with a child, and one called gcs_server, which it kills once it is watched.
 OWN = """
 import os, pathlib, signal, subprocess, sys, threading
 from subprocess import DEVNULL, PIPE
-from pipeline.orchestration import ray_guard
+from pipeline.cluster import ray_guard
 ray_guard.SECONDS_APART = 0.05
 program = pathlib.Path(sys.argv[1])
 raylet = subprocess.Popen([program.with_name("raylet"), "-c", "sleep 60 & echo $!; wait"], stdout=PIPE, stderr=DEVNULL)
@@ -45,7 +46,7 @@ with ray_guard.guarded("/no/server", "127.0.0.1:" + sys.argv[2], own=True):
 """
 JOINED = """
 import sys, threading
-from pipeline.orchestration import ray_guard
+from pipeline.cluster import ray_guard
 ray_guard.SECONDS_APART = 0.05
 with ray_guard.guarded("/no/server", "127.0.0.1:" + sys.argv[1], own=False):
     print("watching", flush=True)
@@ -87,7 +88,7 @@ def test_a_sweep_starts_anew_when_its_own_ray_ends_but_not_for_ever(tmp_path: Pa
 
 def test_a_cluster_that_is_away_is_named_before_ray_looks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-    with pytest.raises(UserError, match=r"127\.0\.0\.1:9 does not answer"), cluster(1, 0, 1.0):
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:9 does not answer"), joined_cluster(CodeBundle(Path(), "")):
         pass
 
 

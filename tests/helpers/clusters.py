@@ -1,0 +1,85 @@
+"""Real Ray clusters of several nodes on this machine: each with its own address, folders and processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from socket import socket
+
+from faults import descendants, until
+
+TOKEN = "7" * 64
+HEAD = "127.0.0.2"
+# Nodes with addresses of their own are many machines for Ray, which refuses that on other systems than Linux.
+VARIABLES = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": TOKEN,
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+class RayNodes:
+    """A head without cores, and nodes with one core each, by their addresses."""
+
+    def __init__(self, folder: Path, python_path: str) -> None:
+        self.folder, self.python_path = folder, python_path
+        self.nodes: dict[str, subprocess.Popen[bytes]] = {}
+        with socket() as free:
+            free.bind((HEAD, 0))
+            self.address = f"{HEAD}:{free.getsockname()[1]}"
+        self._start(HEAD, "--head", f"--port={self.address.rpartition(':')[2]}", "--num-cpus=0")
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What a sweep needs to join."""
+        return {**VARIABLES, "RAY_ADDRESS": self.address}
+
+    def add(self, address: str, *options: str, **variables: str) -> None:
+        """Start a node in a working folder of its own."""
+        self._start(address, f"--address={self.address}", *(options or ["--num-cpus=1"]), **variables)
+
+    def kill(self, address: str) -> None:
+        """End a node and all that runs on it, as a power cut does."""
+        started = self.nodes.pop(address)
+        family = [started.pid, *descendants(started.pid)]
+        for pid in family:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        started.wait()
+
+    def family(self, address: str) -> list[int]:
+        """All processes of a node."""
+        return descendants(self.nodes[address].pid)
+
+    def _start(self, address: str, *options: str, **variables: str) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="n", dir=self.folder))
+        said = folder / "said.txt"
+        self.nodes[address] = subprocess.Popen(
+            [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--node-ip-address={address}",
+             f"--temp-dir={folder}", "--object-store-memory=80000000", *options],
+            stdout=said.open("w"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=folder,
+            env={**os.environ, **VARIABLES, "PYTHONPATH": self.python_path, **variables},
+        )  # fmt: skip
+        until(lambda: "Ray runtime started" in said.read_text())
+
+
+@contextmanager
+def ray_nodes(*addresses: str, python_path: str = "") -> Iterator[RayNodes]:
+    """A cluster with a node of one core at each of the addresses. python_path: the code that is installed there."""
+    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        started = RayNodes(Path(folder), python_path)
+        try:
+            for address in addresses:
+                started.add(address)
+            yield started
+        finally:
+            for address in list(started.nodes)[::-1]:
+                started.kill(address)
