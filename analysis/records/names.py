@@ -26,6 +26,7 @@ class Tag:
     WORK = "work"  # `StepCost.work`: trials with the same work have steps of the same cost
     ERROR, STOPPED = "error", "stopped"
     COLLAPSED = "collapsed"  # the last epoch after which all translations were alike
+    STOP_REQUESTED = "stop_requested"  # 'yes' after just stop, until the sweep is given again
     LOSSES = "losses"  # how often a sweep has lost the trial and let it go on
     ALSO_FAILED = "also_failed"  # why a system of tracking.also did not get all values
     OUT_OF_MEMORY_GB = "out_of_memory_gb"

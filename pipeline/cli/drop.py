@@ -11,6 +11,7 @@ from analysis.records.schema import RecordsError
 from pipeline.errors import UserError, first_line, nearest
 from pipeline.orchestration.last_run import find_last_run
 from pipeline.orchestration.planner import Plan, PlannedTrial, plan_sweep
+from pipeline.tracking.lease import is_leased
 from pipeline.trial.lock import claimed
 
 
@@ -41,6 +42,9 @@ def drop(name: str, row: str, overrides: list[str], *, yes: bool) -> int:
     with ExitStack() as locks:
         for folder in folders.values():  # all of them before the first is deleted
             locks.enter_context(claimed(folder, planned.tracker.uri))
+        for found in trials:
+            if found.record and is_leased(found.record.tags):
+                raise UserError(f"Trial {found.key} is running on another machine. Wait for it or stop it.")
         for found in trials:
             assert found.record is not None, "trials without a record were left out above"
             planned.tracker.delete_trial(found.record.run_id)

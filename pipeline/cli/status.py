@@ -19,6 +19,7 @@ from analysis.store.reader import read_pace, read_trials
 from analysis.store.stored_runs import StoredRun
 from pipeline.config.compose import compose_surroundings, tracking_uri
 from pipeline.orchestration.live_table import clock
+from pipeline.tracking.lease import is_leased
 from pipeline.trial.lock import is_claimed
 from pipeline.trial.stop_request import stop_requested
 
@@ -89,15 +90,15 @@ def _look(uri: str, name: str, trials: Path) -> list[TrialStatus]:
 
 
 def _status(task: str, line: Mapping[str, Any], run: StoredRun | None, folder: Path, uri: str) -> TrialStatus:
-    running = line["status"] not in ("FINISHED", "MISSING") and is_claimed(folder, uri)
     metrics, tags = (run.metrics, run.tags) if run else ({}, {})
+    running = line["status"] not in ("FINISHED", "MISSING") and (is_claimed(folder, uri) or is_leased(tags))
     score = next((name for name, _ in DISTANCES if eval_metric(name) in metrics), "")
     steps = int(tags[Tag.STEPS]) if Tag.STEPS in tags else None
     pace = read_pace(uri, line["run_id"]) if running else None
     left = pace[0] * (steps - line["step"]) if pace and steps else None
     return TrialStatus(
         *(task, line["row"], line["seed"], line["key"]),
-        state="running" if running else _state(line, stop_requested=stop_requested(folder)),
+        state="running" if running else _state(line, stop_requested=stop_requested(folder, tags)),
         step=line["step"],
         steps=steps,
         score=metrics.get(eval_metric(score)),

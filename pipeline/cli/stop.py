@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from pipeline.cli.status import ended
 from pipeline.config.compose import COMMAND_LINE, compose_surroundings, only_parts, take_options, tracking_uri
 from pipeline.config.sweep_file import chosen_seeds
 from pipeline.errors import UserError, brief, nearest
+from pipeline.tracking.lease import is_leased, uses_leases
+from pipeline.tracking.store import Tracker, store_lock
 from pipeline.trial.lock import is_claimed
 from pipeline.trial.stop_request import request_stop, withdraw_stop
 
@@ -37,18 +39,22 @@ def stop(name: str, row: str, overrides: Sequence[str]) -> int:
     task = _task(sweep, recorded_tasks(uri, sweep), values.get("data.name", values.get("task")))
     recorded = read_trials(uri, sweep, task)
     chosen = _chosen(recorded.lines, row, seeds, sweep)
-    running = {line["key"] for line in recorded.lines if _may_run(line) and is_claimed(trials / line["key"])}
+    running = {line["key"] for line in recorded.lines if _may_run(line) and _runs(line["key"], recorded, trials)}
     if not running:
         print(f"No trial of {sweep} runs in {trials}/. Nothing to stop.")
         return 0
     asked = [line for line in chosen if line["key"] in running or line["status"] in ("RUNNING", "SCHEDULED", "KILLED")]
     for line in asked:
         request_stop(trials / line["key"])
+    if uses_leases(uri):
+        tracker = Tracker(uri, task, "", store_lock(uri, trials))
+        for line in asked:
+            tracker.tag_trial(line["run_id"], {Tag.STOP_REQUESTED: "yes"})
     for line in chosen:
         state = "asked to save and to end" if line["key"] in running else _state(line)
         print(f"{_named(line)}: {state}", flush=True)
     left = [line for line in asked if line["key"] in running]
-    for line in _as_they_end(left, trials):
+    for line in _as_they_end(left, lambda key: _runs(key, read_trials(uri, sweep, task), trials)):
         left.remove(line)
         print(f"{_named(line)}: {_ended(line['key'], read_trials(uri, sweep, task), trials)}", flush=True)
     for line in left:
@@ -90,6 +96,11 @@ def _chosen(lines: Sequence[Line], row: str, seeds: Collection[int] | None, swee
     return [line for line in of_row if seeds is None or line["seed"] in seeds]
 
 
+def _runs(key: str, recorded: RecordedTrials, trials: Path) -> bool:
+    """Return whether a process trains a trial now, here or on another machine."""
+    return is_claimed(trials / key) or (key in recorded.runs and is_leased(recorded.runs[key].tags))
+
+
 def _may_run(line: Line) -> bool:
     return line["status"] not in ("FINISHED", "MISSING")
 
@@ -109,12 +120,12 @@ def _state(line: Line) -> str:
             return ended(line) or "will be skipped"
 
 
-def _as_they_end(lines: Sequence[Line], trials: Path) -> Iterator[Line]:
+def _as_they_end(lines: Sequence[Line], runs: Callable[[str], bool]) -> Iterator[Line]:
     """Yield each trial when its process has ended. Give up after a minute."""
     left, deadline = list(lines), time.monotonic() + MOST_SECONDS
     while left and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
-        for line in [line for line in left if not is_claimed(trials / line["key"])]:
+        for line in [line for line in left if not runs(line["key"])]:
             left.remove(line)
             yield line
 

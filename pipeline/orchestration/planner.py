@@ -19,6 +19,7 @@ from pipeline.errors import UserError, collected
 from pipeline.hardware.device import Machine, find_machine
 from pipeline.metrics.names import OPERATIONS_PER_IMAGE, has_weights, metric_names
 from pipeline.orchestration.forecast import Work, remaining_work
+from pipeline.tracking.lease import is_leased
 from pipeline.tracking.store import Tracker, TrialRecord, store_lock
 from pipeline.training.execution import StepCost
 from pipeline.trial.lock import is_claimed
@@ -220,7 +221,7 @@ def _planned_trial(plan: Plan, trial: Trial, key: str, records: Records) -> Plan
     if record is None:
         return PlannedTrial(trial, key, "new", None)
     folder = checkpoint_path(plan.config, key).parent
-    if record.status != "FINISHED" and key and is_claimed(folder, plan.tracker.uri):
+    if record.status != "FINISHED" and key and (is_claimed(folder, plan.tracker.uri) or is_leased(record.tags)):
         return PlannedTrial(trial, key, "training", record)
     return PlannedTrial(trial, key, _STATES.get(record.status, "interrupted"), record)
 

@@ -67,6 +67,8 @@ def register_trials(
                     final_statuses=final_statuses,
                 )
                 jobs.append(job)
+                if record and record.tags.get(Tag.STOP_REQUESTED):
+                    tags |= {Tag.STOP_REQUESTED: ""}
                 # MLflow never changes a parameter, and those of the key are the same in every run of that key.
                 plan.tracker.log_settings(run_id, keyed_fields(config), {**tags, **provenance, Tag.WORK: cost.work})
             elif record is None or not tags.items() <= record.tags.items():

@@ -26,6 +26,7 @@ from pipeline.orchestration.ray_tune import UNLIMITED, Events, run_jobs
 from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import Requirement, estimate_requirements
 from pipeline.orchestration.sampler import add_sample, halving_rungs
+from pipeline.tracking.lease import is_leased
 from pipeline.tracking.store import Tracker
 from pipeline.trial.job import Ending, Outcome, Progress, TrialJob
 from pipeline.trial.lock import is_claimed
@@ -200,6 +201,7 @@ def _wait_for_others(jobs: list[TrialJob], tracker: Tracker, view: LiveView) -> 
     while jobs:
         unlocked = {job.key for job in jobs if not is_claimed(Path(job.checkpoint).parent, job.tracking_uri)}
         records = tracker.find_trials()
+        unlocked -= {key for key, record in records.items() if is_leased(record.tags)}
         left: list[TrialJob] = []
         for job in jobs:
             record = records.get(job.key)

@@ -1,10 +1,11 @@
 """The client that writes to MLflow. Its import takes seconds; reading does not need it."""
 
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
+from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from numpy.typing import NDArray
 
@@ -13,7 +14,9 @@ from analysis.store.mlflow_client import Metric, MlflowClient, Param, RunTag
 from analysis.store.moved_store import follow_move
 from pipeline.errors import UserError
 from pipeline.files import remove_leftovers, replacing
+from pipeline.tracking.outage import ask_through_outage
 
+Answer = TypeVar("Answer")
 Grid = NDArray[np.uint8]
 
 
@@ -46,6 +49,33 @@ class StoreClient(MlflowClient):
         self.log_dict(run_id, {"scores": dict(scores), **made_with}, f"evaluations/step_{step:08d}.json")
         # Last, because an image that is logged again after an error would be a second one.
         self.log_image(run_id, np.ascontiguousarray(grid), key="grid", step=step)
+
+
+class RunTags:
+    """The tags of one run (`tracking.lease.Tags`). patience: for how many seconds to ask again in an outage."""
+
+    def __init__(self, uri: str, run_id: str) -> None:
+        self.patience = 0.0
+        self._client, self._run_id = StoreClient(uri), run_id
+
+    def read(self) -> Mapping[str, str]:
+        """Return all tags."""
+        return self._ask(lambda: self._client.get_run(self._run_id).data.tags)
+
+    def write(self, name: str, value: str) -> None:
+        """Set a tag."""
+        self._ask(lambda: self._client.set_tag(self._run_id, name, value))
+
+    def delete(self, name: str) -> None:
+        """Delete a tag, unless it is gone already."""
+        try:
+            self._ask(lambda: self._client.delete_tag(self._run_id, name))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+
+    def _ask(self, ask: Callable[[], Answer]) -> Answer:
+        return ask_through_outage(ask, self.patience, lambda seconds: None)
 
 
 def open_client(uri: str) -> StoreClient:

@@ -1,18 +1,22 @@
 """The lock of a trial: held by the process that trains it, and free when that process has ended.
 
-It lies in trials/.locks, beside the folders of the trials, so that a folder can be deleted while its lock is held.
+It lies in trials/.locks, beside the folders of the trials, so that a folder can be deleted while its lock is held. If
+the tracking store is a server, machines without a common disk may use it: then the process also holds a lease there.
 """
 
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from filelock import BaseFileLock, LeaseCompromise, Timeout
 
 from pipeline.errors import UserError
 from pipeline.locks import LEASE_SECONDS, file_lock, is_left_behind
+from pipeline.tracking.lease import Lease, LeasedError, leased, uses_leases
+from pipeline.trial.job import TrialJob
 
 # `is_claimed` holds the lock for a moment; a trial that starts then waits this long.
 WAIT_SECONDS = 0.5
@@ -34,6 +38,22 @@ def claimed(folder: Path, store: str = "") -> Iterator[None]:
             _acquire(lock, folder.name)
             held.callback(lock.release)
         yield
+
+
+@contextmanager
+def trial_lease(job: TrialJob) -> Iterator[Lease | None]:
+    """Hold the lease of a job's run for the body, if its store needs leases. Raises TakenError if another holds it."""
+    if not uses_leases(job.tracking_uri):
+        yield None
+        return
+    from pipeline.tracking.store_client import RunTags  # MLflow, which Ray's workers do not need to import
+
+    tags = RunTags(job.tracking_uri, job.run_id)
+    try:
+        with leased(tags, job.node, job.lost_nodes, partial(_end_without_lease, job.key)) as lease:
+            yield lease
+    except LeasedError as error:
+        raise TakenError(f"Trial {job.key}: {error}") from None
 
 
 def is_claimed(folder: Path, store: str = "") -> bool:
@@ -70,6 +90,11 @@ def _locks(folder: Path, store: str) -> list[BaseFileLock]:
     database = database_file(store)
     places = [folder.parent / ".locks", *([database.with_name(f"{database.name}.locks")] if database else [])]
     return [file_lock(place / f"{folder.name}.lock", on_loss=_end_process) for place in places]
+
+
+def _end_without_lease(key: str) -> None:
+    print(f"Another machine has taken trial {key} over. The process ends.", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def _end_process(loss: LeaseCompromise) -> None:

@@ -32,9 +32,9 @@ from pipeline.training.execution import use_compile_cache
 from pipeline.training.loop import StepReport, fit, loss_history
 from pipeline.training.state import build_state
 from pipeline.trial.job import Progress, TrialJob
-from pipeline.trial.lock import claimed
+from pipeline.trial.lock import claimed, trial_lease
 from pipeline.trial.record import device_tags, final_values, log_step
-from pipeline.trial.stop_request import stop_requested, watch_for_stop
+from pipeline.trial.stop_request import watch_for_stop
 
 
 class EndedElsewhereError(UserError):
@@ -68,16 +68,16 @@ def run_trial(
     another process trains this trial; raises EndedElsewhereError if one has ended it.
     """
     folder = Path(job.checkpoint).parent
-    if stop_requested(folder):
-        raise StopRequestedError("Not started.")
-    requested = watch_for_stop(folder)
-    with claimed(folder, job.tracking_uri):
+    with claimed(folder, job.tracking_uri), trial_lease(job) as lease:
+        requested = watch_for_stop(folder, lease.latest_tags if lease else dict)
+        if requested():
+            raise StopRequestedError("Not started.")
         run = TrialRun(job.tracking_uri, job.run_id, folder)
         if run.status in job.final_statuses:
             raise EndedElsewhereError(run.status)
         run.begin()
         try:
-            yield from _train(job, run, lambda: asked_to_stop() or requested(), tell_every)
+            yield from _train(job, run, asked_to_stop, requested, tell_every)
         except InterruptedTrialError:
             raise
         except Exception as error:
@@ -99,9 +99,15 @@ def _record(error: Exception, run: TrialRun, job: TrialJob) -> None:
         run.fail(f"{type(error).__name__}: {error}", traceback.format_exc(), tags)
 
 
-def _train(job: TrialJob, run: TrialRun, asked_to_stop: Callable[[], bool], tell_every: float) -> Iterator[Progress]:
-    """Train and record. Yield the progress as `run_trial` says."""
-    training = _Training(job, run, asked_to_stop)
+def _train(
+    job: TrialJob,
+    run: TrialRun,
+    asked_to_stop: Callable[[], bool],
+    requested: Callable[[], bool],
+    tell_every: float,
+) -> Iterator[Progress]:
+    """Train and record. Yield the progress as `run_trial` says. requested: whether `just stop` asks."""
+    training = _Training(job, run, lambda: asked_to_stop() or requested())
     told = -math.inf
     with training.also:
         with training.writer:
@@ -118,7 +124,7 @@ def _train(job: TrialJob, run: TrialRun, asked_to_stop: Callable[[], bool], tell
                 if training.stopping:
                     break
         if training.state.step < training.total:
-            ended = StopRequestedError if stop_requested(Path(job.checkpoint).parent) else InterruptedTrialError
+            ended = StopRequestedError if requested() else InterruptedTrialError
             raise ended(f"Saved at step {training.state.step} of {training.total}.")
         training.finish()
 
