@@ -16,6 +16,7 @@ from analysis.records.address import without_password
 from analysis.records.console import wide_console
 from analysis.records.names import last_metric, score_label
 from pipeline.cluster.fleet import joined_fleet
+from pipeline.cluster.nodes import largest
 from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.config.trial_key import keyed_fields
 from pipeline.errors import first_line
@@ -156,9 +157,7 @@ def _train_on_cluster(plan: Plan, console: Console, server: str, news: News, *, 
         guarded(server, fleet.address, own=False),
         at_first_signal(partial(_save_and_end, server)),
     ):
-        # What does not fit the largest node fits none.
-        largest = max((node.machine for node in fleet.nodes), key=lambda machine: machine.memory_gb)
-        plan = replace(plan, machine=largest)
+        plan = replace(plan, machine=largest(fleet.nodes))
         requirements = estimate_requirements(plan)
         return run_trials(plan, requirements, console, server, news, retry_failed=retry_failed, fleet=fleet)
 

@@ -2,6 +2,7 @@
 
 import heapq
 import json
+import math
 import statistics
 import time
 from collections.abc import Iterable, Sequence
@@ -76,16 +77,24 @@ def predict_memory(cost: StepCost, machine: Machine, similar: Sequence[TrialReco
 
 
 def predict_seconds(
-    config: Config, work: Work, operations: float, similar: Sequence[TrialRecord], threads: int, *, mps: bool = False
+    config: Config,
+    work: Work,
+    operations: float,
+    similar: Sequence[TrialRecord],
+    threads: int,
+    *,
+    mps: bool = False,
+    machine: Machine | None = None,
 ) -> Prediction:
     """Return the seconds that a trial's remaining work takes, from similar trials on this kind of device.
 
     Those must have the same number of threads, the same execution, and MPS if this trial has it. Without such trials:
-    operations divided by the rate that this machine reaches on the trial's generator.
+    operations divided by the rate that this machine reaches on the trial's generator. machine: that of a cluster. Its
+    rate is not known here, so without such trials the time is nan.
     """
-    device = device_kind(config.compute.device)
+    device = machine.device if machine else device_kind(config.compute.device)
     execution = execution_name(resolve_execution(config.train, device), device)
-    here = {Tag.DEVICE_NAME: device_name(device), Tag.THREADS: str(threads)}
+    here = {Tag.DEVICE_NAME: machine.name if machine else device_name(device), Tag.THREADS: str(threads)}
     same = [
         record.metrics
         for record in similar
@@ -98,6 +107,8 @@ def predict_seconds(
         per_step = statistics.median(metrics[SECONDS_PER_STEP] for metrics in same)
         per_evaluation = statistics.median(metrics[SECONDS_PER_EVALUATION] for metrics in same)
         return Prediction(work.steps * per_step + work.evaluations * per_evaluation, "earlier trials")
+    if machine:
+        return Prediction(math.nan, "unknown")
     return Prediction(operations / _rate(config, here[Tag.DEVICE_NAME], threads), "counted")
 
 

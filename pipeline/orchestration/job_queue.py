@@ -68,11 +68,10 @@ class JobQueue:
         node = self._places.leave(key) if self._places else None
         again = None
         if outcome.ending == "memory":
-            again = retried(ran, node.machine if node else self._machine)
-            if again and self._places:
-                # Which node it gets next is not known yet.
-                self._places.needs_more(key, ran.share.memory_gb)
-                again = replace(job, final_statuses=again.final_statuses)
+            if self._places:
+                again = without_failure(job) if self._places.needs_more(key, ran.share.memory_gb) else None
+            else:
+                again = retried(ran, self._machine)
         # On a cluster, a node that will end asks its trials to save; they go on elsewhere.
         elif outcome.ending == "lost" or (node and outcome.ending == "interrupted"):
             again = job if self._may_go_on(job) else None

@@ -1,9 +1,11 @@
 """What each trial of a plan needs of the machine, and what must be there before one trains."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
+from pipeline.cluster.nodes import Node
 from pipeline.errors import UserError, collected
 from pipeline.hardware.allocation import require_cores, share_of
 from pipeline.hardware.cuda import cuda_fault, find_cuda
@@ -62,6 +64,12 @@ def requirements_on(plan: Plan, machine: Machine, nodes: int, *, fitting: bool =
         # Without the data there are no keys yet.
         requirements[planned.key or str(number)] = Requirement(cost, memory, share, similar[cost.work])
     return requirements
+
+
+def slots_on(plan: Plan, nodes: Sequence[Node]) -> int:
+    """Return how many trials like the first one the nodes of a cluster run at once."""
+    on_each = [requirements_on(plan, node.machine, len(nodes), fitting=True) for node in nodes]
+    return sum(requirement.share.slots for found in on_each for requirement in list(found.values())[:1])
 
 
 def check_readiness(plan: Plan) -> None:

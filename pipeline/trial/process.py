@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -33,6 +34,8 @@ OUTPUT_BYTES = 2000
 FIRST_TO_KILL = Path("/proc/self/oom_score_adj")
 # At most, between two reports to the sweep's live table.
 REPORT_SECONDS = 5.0
+# How long a trial may take to save a checkpoint before it is killed.
+SECONDS_TO_SAVE = 10.0
 SERVER_ENDED = "The process that starts trials ended. Run the same command again to resume."
 
 
@@ -110,7 +113,7 @@ class TrialProcess:
 def save_trials(server: str) -> None:
     """Ask all trials of a server to save a checkpoint and to end. Return when they have ended.
 
-    Those that still run after `pipeline.trial.server.SECONDS_TO_SAVE` are killed. The server starts no more trials.
+    Those that still run after `SECONDS_TO_SAVE` are killed. The server starts no more trials.
     """
     with suppress(OSError), closing(_connect(server)) as messages:
         messages.send(SAVE_ALL)
@@ -121,6 +124,11 @@ def save_trials(server: str) -> None:
 def run_and_report(variables: dict[str, str], work: bytes, messages: Connection) -> None:
     """Run a trial in this process and send its outcome."""
     threading.Thread(target=end_with_parent, daemon=True).start()
+
+    def report(message: Progress | Outcome) -> None:
+        with suppress(OSError):  # whoever asked for the trial has ended, and the trial saves
+            messages.send(message)
+
     with suppress(OSError):  # not Linux
         FIRST_TO_KILL.write_text("1000", encoding="ascii")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the fork server ignores it
@@ -129,12 +137,12 @@ def run_and_report(variables: dict[str, str], work: bytes, messages: Connection)
     try:
         target, job = pickle.loads(work)
         with temporary_files_here():
-            outcome = target(job, messages.send)
+            outcome = target(job, report)
     except BaseException as error:  # also SystemExit, which a library may raise
         traceback.print_exc()
         outcome = Outcome("failed", _reason(error))
     remove_process_folder()
-    messages.send(outcome)
+    report(outcome)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # without waiting for threads of libraries
@@ -151,10 +159,12 @@ def last_output(folder: Path) -> str:
 
 
 def end_with_parent() -> None:
-    """Wait for the end of the process that started this one, then end this one too."""
+    """Wait for the end of the process that started this one, then end this one by SIGTERM, at which a trial saves."""
     parent = multiprocessing.parent_process()
     assert parent, "multiprocessing started this process"
     parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(SECONDS_TO_SAVE)
     os._exit(1)
 
 

@@ -23,13 +23,11 @@ from pipeline.errors import first_line
 from pipeline.hardware.control_groups import out_of_memory_kills, own_groups
 from pipeline.signals import ENDING
 from pipeline.trial.job import Outcome
-from pipeline.trial.process import SAVE_ALL, run_and_report
+from pipeline.trial.process import SAVE_ALL, SECONDS_TO_SAVE, run_and_report
 
 # What a trial imports; the second is what MLflow imports when it first uses a database. The fork server ignores an
 # ImportError. Each trial then imports the module itself and reports the error.
 PRELOAD = ["pipeline.trial.run", "mlflow.store.tracking.sqlalchemy_store"]
-# How long a trial may take to save a checkpoint before it is killed.
-SECONDS_TO_SAVE = 10.0
 # The system may kill several trials at once when memory runs out. All kills are counted when the first trial is cleared
 # up, so those that end this long afterwards ran out of memory too.
 SECONDS_OF_A_SHORTAGE = 2.0
