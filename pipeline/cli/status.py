@@ -33,6 +33,7 @@ class TrialStatus:
 
     steps: of the whole training; None for records without it. score: the last one, and its name. silent_seconds: since
     a running trial has logged its last step. seconds_left: None if the trial does not run, or its pace is not known.
+    node: of a cluster, on which the trial runs or has run last; '' elsewhere. losses: how often it was lost.
     """
 
     task: str
@@ -46,6 +47,8 @@ class TrialStatus:
     score_name: str
     silent_seconds: float | None
     seconds_left: float | None
+    node: str = ""
+    losses: int = 0
 
 
 def status(name: str, overrides: list[str], *, as_json: bool, watch: bool = False) -> int:
@@ -105,6 +108,8 @@ def _status(task: str, line: Mapping[str, Any], run: StoredRun | None, folder: P
         score_name=score,
         silent_seconds=time.time() - pace[1] if pace else None,
         seconds_left=left,
+        node=tags.get(Tag.NODE, ""),
+        losses=int(tags.get(Tag.LOSSES, 0)),
     )
 
 
@@ -137,6 +142,7 @@ def _any_runs(lines: list[TrialStatus]) -> bool:
 
 def _table(name: str, lines: list[TrialStatus]) -> Table:
     tasks = dict.fromkeys(line.task for line in lines)
+    nodes = any(line.node for line in lines)
     scores = dict.fromkeys(line.score_name for line in lines if line.score_name)
     label = metric_of(eval_metric(next(iter(scores)))).label if len(scores) == 1 else "score"
     title = f"{name} on {next(iter(tasks))}" if len(tasks) == 1 else name
@@ -146,6 +152,7 @@ def _table(name: str, lines: list[TrialStatus]) -> Table:
         Column("seed", justify="right"),
         Column("key", no_wrap=True),
         "state",
+        *(["node"] if nodes else []),
         *(Column(header, justify="right") for header in ("step", label, "last step", "left")),
         title=Text(title),
         title_justify="left",
@@ -156,7 +163,8 @@ def _table(name: str, lines: list[TrialStatus]) -> Table:
             Text(line.row),
             str(line.seed),
             line.key[:8],
-            Text(line.state),
+            Text(f"{line.state}{f' (lost {line.losses} times)' if line.losses else ''}"),
+            *([line.node] if nodes else []),
             f"{line.step}/{line.steps}" if line.steps else str(line.step or ""),
             "" if line.score is None else f"{line.score:.2f}",
             "" if line.silent_seconds is None else f"{clock(line.silent_seconds)} ago",

@@ -20,6 +20,7 @@ from pipeline.cluster.nodes import largest
 from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.config.trial_key import keyed_fields
 from pipeline.errors import first_line
+from pipeline.event_log import open_log
 from pipeline.hardware.device import describe_devices
 from pipeline.hardware.mps import mps_for_packed_trials
 from pipeline.metrics.names import further_scores
@@ -27,7 +28,6 @@ from pipeline.notify.address import notify_channel
 from pipeline.notify.channel import Channel
 from pipeline.notify.news import News
 from pipeline.orchestration.leftovers import clear_leftovers
-from pipeline.orchestration.live_table import open_log
 from pipeline.orchestration.planner import Plan, PlannedTrial, checkpoint_path, plan_sweep, with_records
 from pipeline.orchestration.registration import make_manifest, register_trials
 from pipeline.orchestration.requirements import Requirement, check_readiness, estimate_requirements

@@ -16,11 +16,12 @@ from pipeline.cluster.fleet import Fleet
 from pipeline.cluster.node_watch import NodeWatch
 from pipeline.cluster.ray_guard import started_anew
 from pipeline.errors import UserError
+from pipeline.event_log import open_log
 from pipeline.notify.news import News
 from pipeline.orchestration.fleet_places import places_of
 from pipeline.orchestration.job_queue import JobQueue
 from pipeline.orchestration.leftovers import tune_storage
-from pipeline.orchestration.live_table import Line, LiveView, open_log
+from pipeline.orchestration.live_table import Line, LiveView
 from pipeline.orchestration.planner import Plan, PlannedTrial, replan, with_records
 from pipeline.orchestration.ray_tune import UNLIMITED, Events, run_jobs
 from pipeline.orchestration.registration import register_trials
@@ -128,7 +129,7 @@ class SweepJobs:
         """A running trial reports its progress."""
         if self.places:
             self.places.works(key)
-            self.view.slots = self.places.slots(key)
+            self.view.slots, self.view.nodes = self.places.slots(key), len(self.places.nodes)
         self.view.follow(key, progress)
 
     @property

@@ -149,7 +149,7 @@ class _Training:
             self.state.load_state_dict(saved)
         self.first_step = self.state.step
         run.note_start(self.first_step)
-        run.tag({Tag.STEPS: str(self.total)})
+        run.tag({Tag.STEPS: str(self.total), **({Tag.NODE: job.host} if job.host else {})})
         if code := own_code(self.config):
             run.keep_text("code.py", code.text)
         self.evaluations: dict[int, dict[str, float]] = saved.get("evaluations", {})
