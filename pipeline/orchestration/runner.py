@@ -149,7 +149,7 @@ class SweepJobs:
     def end(self, key: str, outcome: Outcome) -> None:
         """A job has ended. Record how, unless it runs again."""
         job, progress = self.queue.jobs[key], self.view.lines[key].progress
-        again = self.queue.end(key, outcome, began=progress is not None)
+        again = self.queue.end(key, outcome, progress)
         self.view.end(key, outcome, again=again)
         if outcome.ending == "taken":
             self._taken.append(job)

@@ -137,7 +137,7 @@ def test_a_node_where_one_trial_after_the_other_fails_at_once_is_set_aside_and_b
         assert job
         broken = job.node == "1"
         found.works(job.key) if not broken else None
-        again = queue.end(job.key, FAILED if broken else Outcome("done"), began=not broken)
+        again = queue.end(job.key, FAILED if broken else Outcome("done"))
         aside += found.newly_set_aside()
         ended += [] if again else [job.node]
     assert ended == ["2"] * 6 and aside == [ONE]
@@ -151,7 +151,7 @@ def test_a_trial_that_fails_everywhere_is_to_blame_and_not_its_nodes() -> None:
         job = queue.next()
         assert job
         nodes.append(job.node)
-        queue.end(job.key, FAILED, began=False)
+        queue.end(job.key, FAILED)
     assert sorted(nodes) == ["1", "2"]
     assert found.newly_set_aside() == [] and len(found.nodes) == 2
 
