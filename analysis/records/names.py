@@ -36,6 +36,8 @@ class Tag:
     TIMED, DEVICE, DEVICE_NAME, THREADS, GPU_PART = "timed", "device", "device_name", "threads", "gpu_part"
     PACKED, PRECISION, EXECUTION, MPS, TORCH = "packed", "precision", "execution", "mps", "torch"
     HOST, PYTHON = "host", "python"
+    # Of a run that `just migrate` has copied: the id of the run that it was, and a hash of what that was then.
+    COPIED_FROM, COPIED_STATE = "copied_from", "copied_state"
     # What scores depend on.
     EXTRACTOR, WEIGHTS, LAYER, DIMENSIONS = "extractor", "weights", "layer", "dimensions"
     RESIZE, IMAGE_SIZE, IMAGES_A, IMAGES_B = "resize", "image_size", "images_a", "images_b"
