@@ -55,7 +55,7 @@ def server_fault(uri: str) -> tuple[str, str]:
 
 def _is_mlflow(text: str) -> bool:
     """Return whether the answer is a list of experiments, which may be empty."""
-    return text.lstrip().startswith("{") and ('"experiments"' in text or text.split() == ["{}"])
+    return text.lstrip().startswith("{") and ('"experiments"' in text or "".join(text.split()) == "{}")
 
 
 def _reason(error: Exception) -> str:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from analysis.records.address import PASSWORD, USER, without_password
+from analysis.store.database import database_address
 from pipeline.config.schema import PathsConfig
 from pipeline.errors import UserError
 from pipeline.server.accounts import Accounts, prepare_accounts
@@ -30,7 +31,9 @@ def server(
         )
     accounts = prepare_accounts(FOLDER) if auth else None
     log = Path(PathsConfig().logs) / "server.log"
-    variables = {"MLFLOW_BACKEND_STORE_URI": settings.store, **(accounts.variables if accounts else {})}
+    # Not as options, which others can read.
+    variables = {"MLFLOW_BACKEND_STORE_URI": database_address(settings.store)}
+    variables |= accounts.variables if accounts else {}
     try:
         serve(settings.options(), variables, log, partial(_show, settings, accounts, log))
     except KeyboardInterrupt:

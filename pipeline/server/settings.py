@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from analysis.records.address import without_password
 from analysis.store.database import (
     SQLITE,
     absolute_store,
-    database_address,
     database_file,
     is_missing,
     refused_schema,
@@ -28,7 +28,7 @@ POSTGRESQL = ("postgresql://", "postgresql+psycopg://")
 FOLDER = Path("server")
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[[]::1]")  # patterns, in which a bracket stands in brackets
 # Each worker takes about 240 MB. SQLite has one writer at a time.
-WORKERS_ON_SQLITE, WORKERS_ON_POSTGRESQL = 1, 4
+MOST_WORKERS = 4
 CONNECT_SECONDS = "5"
 S3 = "s3://"
 
@@ -37,8 +37,8 @@ S3 = "s3://"
 class ServerSettings:
     """Where a server listens, and where its records and files are.
 
-    store: an address of SQLAlchemy. artifacts: a folder's path, or an address that MLflow knows. allowed_hosts:
-    patterns of the names by which clients may call the server, as they stand in the header Host; empty on loopback.
+    artifacts: a folder's path, or an address that MLflow knows. allowed_hosts: patterns of the names by which clients
+    may call the server, as they stand in the header Host; empty on loopback.
     """
 
     host: str
@@ -50,15 +50,16 @@ class ServerSettings:
 
     @property
     def address(self) -> str:
-        """The address for clients: by the first allowed name if the server listens on several addresses."""
-        names = [name for name in self.allowed_hosts if "*" not in name]
-        everywhere = self.host in ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
-        host = names[0] if names and everywhere else self.host
+        """The address for clients: by the first allowed name, or the machine's, if the server listens everywhere."""
+        host = self.host
+        if host in ("0.0.0.0", "::"):  # noqa: S104 (compared, not bound)
+            names = (urlsplit(f"//{pattern}").hostname or "*" for pattern in self.allowed_hosts)
+            host = next((name for name in names if "*" not in name), socket.gethostname())
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     def options(self) -> list[str]:
         """Return the options of `mlflow server`."""
-        workers = WORKERS_ON_SQLITE if self.store.startswith(SQLITE) else WORKERS_ON_POSTGRESQL
+        workers = 1 if self.store.startswith(SQLITE) else min(MOST_WORKERS, os.cpu_count() or 1)
         listening = ["--host", self.host, "--port", str(self.port), "--workers", str(workers)]
         files = ["--serve-artifacts", "--artifacts-destination", self.artifacts]
         named = []
@@ -103,7 +104,7 @@ def _checked_store(given: str | None) -> str:
     store = absolute_store(given or f"{SQLITE}{FOLDER / 'mlflow.db'}")
     shown = without_password(store)
     if not store.startswith((SQLITE, *POSTGRESQL)):
-        raise UserError(f"--store={shown}: must be sqlite:///FILE or postgresql://USER@HOST/DATABASE")
+        raise UserError(f"--store={shown}: must be sqlite:///FILE or postgresql://HOST/DATABASE")
     if file := database_file(store):
         if not is_missing(store):
             _refuse_embedded(store, file)
@@ -113,8 +114,8 @@ def _checked_store(given: str | None) -> str:
         return store
     if urlsplit(store).password or "password" in parse_qs(urlsplit(store).query):
         raise UserError(
-            f"--store={shown}: holds a password, and all users of this machine see its command lines. Write "
-            "postgresql://USER@HOST/DATABASE, and set PGPASSWORD or use ~/.pgpass."
+            f"--store={shown}: holds a password, and all users of this machine see its command lines. Leave it out, "
+            "and set PGPASSWORD or use ~/.pgpass."
         )
     if find_spec("psycopg") is None:
         raise UserError(f"--store={shown}: PostgreSQL needs a driver: pip install 'cut-ablation[server]'")
@@ -126,7 +127,7 @@ def _checked_store(given: str | None) -> str:
         raise UserError(f"--store={shown}: the database does not answer ({reason})") from None
     if found:
         raise UserError(f"--store={found}. {mend}.")
-    return database_address(store)
+    return store
 
 
 def _refuse_embedded(store: str, file: Path) -> None:
