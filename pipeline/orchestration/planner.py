@@ -126,6 +126,7 @@ def plan_sweep(sweep: Sweep, overrides: Sequence[str], *, without_data: bool = F
     uri = tracking_uri(config)
     lock = store_lock(uri, Path(config.paths.trials).absolute())
     tracker = Tracker(uri, config.data.name, Path("mlartifacts").absolute().as_uri(), lock)
+    tracker.require_answer()  # before the images are prepared, which can take minutes
     machine = find_machine(config.compute)
     faults: list[str] = []
     with collected(faults):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,11 +12,12 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from faults import descendants
-from served import ROOT, answers, served
+from faults import descendants, until
+from served import ROOT, answers, free_port, served
 from test_keeper import until_none_lives
 
 from analysis.store.mlflow_client import MlflowClient
+from pipeline.server.process import SETTINGS
 from pipeline.tracking.ui_views import saved_views
 
 pytestmark = pytest.mark.slow
@@ -134,3 +136,55 @@ def test_only_who_signs_in_is_served_and_the_password_is_in_no_command_line(tmp_
     # The account is there after a restart.
     with served(tmp_path / "here", "--auth", port=server.port):
         assert "has no sweep" in command(tmp_path / "client", "status", "smoke", MLFLOW_TRACKING_URI=address).stderr
+
+
+def test_files_may_be_in_s3_and_clients_need_no_key_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moto = pytest.importorskip("moto.server", reason="moto[server] is not installed")
+    boto3 = pytest.importorskip("boto3", reason="boto3 is not installed")
+    s3 = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
+    s3.start()
+    try:
+        address = "http://{}:{}".format(*s3.get_host_and_port())
+        keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
+        with monkeypatch.context() as patch:
+            for name, value in keys.items():
+                patch.setenv(name, value)
+            boto3.client("s3", endpoint_url=address).create_bucket(Bucket="files")
+        with served(tmp_path / "here", "--artifacts=s3://files/ml", MLFLOW_S3_ENDPOINT_URL=address, **keys) as server:
+            client = MlflowClient(server.uri)
+            run = client.create_run("0").info.run_id
+            client.log_text(run, "what a trial says", "said.txt")
+            path = client.download_artifacts(run, "said.txt", str(tmp_path))
+            assert Path(path).read_text() == "what a trial says"
+        assert not list((tmp_path / "here/server").rglob("said.txt"))
+    finally:
+        s3.stop()
+
+
+def test_a_server_behind_tls_is_used_and_one_with_an_unknown_certificate_is_named(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    made += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"]
+    subprocess.run(made, cwd=tmp_path, check=True, capture_output=True)
+    port = free_port()
+    tls = f"--ssl-keyfile {tmp_path}/key.pem --ssl-certfile {tmp_path}/cert.pem"
+    options = ["--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db", "--port", str(port), "--workers", "1"]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", *options, "--uvicorn-opts", tls],
+        env={**os.environ, **SETTINGS},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until(lambda: answers(port), seconds=120)
+        uri = f"https://127.0.0.1:{port}"
+        unknown = command(tmp_path, "ui", MLFLOW_TRACKING_URI=uri)
+        assert unknown.returncode == 2 and "certificate verify failed" in unknown.stderr
+        known = {"MLFLOW_TRACKING_SERVER_CERT_PATH": str(tmp_path / "cert.pem")}
+        shown = command(tmp_path, "ui", MLFLOW_TRACKING_URI=f"https://me:s3cret@127.0.0.1:{port}", **known)
+        assert (shown.returncode, shown.stdout) == (0, f"MLflow: {uri}\n"), shown.stderr
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()

@@ -127,3 +127,14 @@ def test_a_database_without_a_server_is_refused_for_sweeps_and_readers_with_the_
         assert main([command, "smoke"]) == 2
         line = capsys.readouterr().err.splitlines()[-1]
         assert f"just server --store {scheme}://127.0.0.1:9/ml" in line and "s3cret" not in line, command
+
+
+def test_a_server_that_is_away_is_named_before_images_are_looked_for(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    shutil.copytree(Path(__file__).parents[3] / "sweeps", "sweeps")
+    assert main(["plan", "smoke", "task=horse2zebra"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: http://127.0.0.1:9: no server answers there (Connection refused)")
+    assert not (here / ".cache").exists()
