@@ -38,6 +38,8 @@ class Tag:
     PACKED, PRECISION, EXECUTION, MPS, TORCH = "packed", "precision", "execution", "mps", "torch"
     HOST, PYTHON = "host", "python"
     NODE = "node"  # the address of the node of a cluster on which the trial trains, or has trained last
+    # Of a run that `just migrate` has copied: the id of the run that it was, and a hash of what that was then.
+    COPIED_FROM, COPIED_STATE = "copied_from", "copied_state"
     # What scores depend on.
     EXTRACTOR, WEIGHTS, LAYER, DIMENSIONS = "extractor", "weights", "layer", "dimensions"
     RESIZE, IMAGE_SIZE, IMAGES_A, IMAGES_B = "resize", "image_size", "images_a", "images_b"

@@ -133,6 +133,7 @@ def plan_sweep(sweep: Sweep, overrides: Sequence[str], *, without_data: bool = F
     uri = tracking_uri(config)
     lock = store_lock(uri, Path(config.paths.trials).absolute())
     tracker = Tracker(uri, config.data.name, Path("mlartifacts").absolute().as_uri(), lock)
+    tracker.require_answer()  # before the images are prepared, which can take minutes
     # The nodes of a cluster are asked once it is joined. This machine may be none of them.
     machine = find_machine(replace(config.compute, device="cpu") if cluster_address(config) else config.compute)
     faults: list[str] = []

@@ -9,7 +9,11 @@ Answer = TypeVar("Answer")
 
 ASK_AGAIN_SECONDS = 5.0
 # The store has answered, and would answer the same again.
-_REFUSALS = ("RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_PARAMETER_VALUE", "INVALID_STATE")
+_REFUSALS = (
+    *("RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_PARAMETER_VALUE", "INVALID_STATE"),
+    # A machine without the login, or with a wrong one, would ask for an hour.
+    *("UNAUTHENTICATED", "PERMISSION_DENIED"),
+)
 
 
 def is_outage(error: Exception) -> bool:

@@ -17,7 +17,7 @@ from filelock import BaseFileLock
 from analysis.records.address import without_password
 from analysis.records.names import IS_SWEEP, IS_TRIAL, NOTE, PROGRESS_STEP, Tag, eval_metric
 from analysis.records.schema import MANIFEST_FILE, Manifest, RecordsError
-from analysis.store.database import database_file, is_missing
+from analysis.store.database import SQLITE, database_file, is_missing
 from analysis.store.open_store import open_store
 from analysis.store.stored_runs import StoredRun, StoreReader, Tags, run_by_key
 from pipeline.errors import UserError, first_line
@@ -143,6 +143,11 @@ class Tracker:
                 "MLflow, or set another data.name."
             )
         return found
+
+    def require_answer(self) -> None:
+        """Raise UserError if a server does not answer or refuses this client. SQLite files are read when needed."""
+        if not self.uri.startswith(SQLITE):
+            self.reader  # noqa: B018 (opened by its first use)
 
     def ask_through_outages(self, most_seconds: float, silent: Callable[[float], None]) -> None:
         """From now on, ask again for so long while the store does not answer. silent: see `ask_through_outage`."""

@@ -14,9 +14,11 @@ from mlflow.protos.databricks_pb2 import (
     INTERNAL_ERROR,
     INVALID_PARAMETER_VALUE,
     INVALID_STATE,
+    PERMISSION_DENIED,
     RESOURCE_ALREADY_EXISTS,
     RESOURCE_DOES_NOT_EXIST,
     TEMPORARILY_UNAVAILABLE,
+    UNAUTHENTICATED,
 )
 
 from analysis.store.database import refused_schema
@@ -206,6 +208,8 @@ def test_a_database_that_another_process_keeps_locked_is_an_outage(uri: str, pro
         (MlflowException("", RESOURCE_ALREADY_EXISTS), False),
         (MlflowException("", INVALID_PARAMETER_VALUE), False),
         (MlflowException("", INVALID_STATE), False),
+        (MlflowException("", UNAUTHENTICATED), False),
+        (MlflowException("", PERMISSION_DENIED), False),
         (MlflowException("", INTERNAL_ERROR), True),
         (MlflowException("", TEMPORARILY_UNAVAILABLE), True),
         (ConnectionError(), True),
