@@ -94,7 +94,7 @@ def _entry(
         plan.remaining_work(planned),
         plan.remaining_operations(planned, requirement.cost),
         requirement.similar,
-        requirement.share.cpus,
+        requirement.share.threads,
         mps=expects_mps(plan.config.compute, plan.machine.device, packed=requirement.share.packed),
     )
     return Entry(planned, requirement, seconds, reference)
@@ -178,6 +178,8 @@ def _notes(plan: Plan, entries: list[Entry], *, verbose: bool = False) -> list[s
     if device == "cuda":
         notes.append(CUDA_DEFAULTS)
     notes.append("live: GB of tensors at the peak of a training step.")
+    for count in sorted({entry.requirement.share.processes for entry in entries} - {1}):
+        notes.append(f"A trial has {count} processes, which divide its batches. GB and live are of one process.")
     if verbose:
         notes.append("ref.: the same for the reference code's step.")
     data, metric = plan.config.data, plan.config.metric
@@ -259,9 +261,10 @@ def _entry_as_json(entry: Entry) -> dict[str, Any]:
 
 
 def _device(share: Share, machine: Machine) -> str:
+    together = f", {share.processes} processes" if share.processes > 1 else ""
     if machine.device == "cuda":
-        return f"{share.gpus:.2g} of a {machine.name}"
-    return f"{share.cpus} of {machine.cores} cores"
+        return f"{share.gpus:.2g} {f'x {machine.name}' if together else f'of a {machine.name}'}"
+    return f"{share.cpus} of {machine.cores} cores{together}"
 
 
 def _duration(seconds: float) -> str:

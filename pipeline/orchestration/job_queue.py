@@ -83,5 +83,6 @@ def retried(job: TrialJob, machine: Machine) -> TrialJob | None:
     # The trial's own failure must not prevent its retry.
     final_statuses = tuple(status for status in job.final_statuses if status != "FAILED")
     gpus, slots = (0.0, fewer) if machine.device == "cpu" else (part_of_gpu(fewer), machine.gpus * fewer)
-    more = replace(share, gpus=gpus, memory_gb=machine.memory_gb / fewer, slots=slots)
+    memory_gb = machine.memory_gb / fewer / share.processes
+    more = replace(share, gpus=gpus, memory_gb=memory_gb, slots=slots)
     return replace(job, share=more, final_statuses=final_statuses)

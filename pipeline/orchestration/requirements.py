@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.config.parallel import processes_of
 from pipeline.errors import UserError, collected
 from pipeline.hardware.allocation import require_cores, share_of
 from pipeline.hardware.cuda import cuda_fault, find_cuda
@@ -42,7 +43,8 @@ def estimate_requirements(plan: Plan) -> list[Requirement]:
     requirements: list[Requirement] = []
     for planned, cost in zip(plan.trials, costs, strict=True):
         device = plan.machine.device
-        execution = execution_name(resolve_execution(planned.trial.config.train, device), device)
+        config = planned.trial.config
+        execution = execution_name(resolve_execution(config.train, device), device, processes_of(config.compute))
         memory = predict_memory(cost, plan.machine, similar[cost.work], execution)
         try:
             share = share_of(plan.machine, plan.config.compute, memory.value, trials, live_gb=cost.live_gb)
