@@ -74,7 +74,7 @@ def describe_share(share: Share, machine: Machine, need_gb: float, task: str) ->
     cores = f"{share.cpus} core{'s' * (share.cpus != 1)}"
     if machine.device == "cuda":
         gpus = f"{machine.gpus} GPU{'s' * (machine.gpus != 1)} ({machine.name})"
-        each = f"{share.gpus:.2g} of a GPU and {cores}"
+        each = f"{share.gpus:.2g} {'GPUs' if share.gpus > 1 else 'of a GPU'} and {cores}"
     else:
         gpus, each = f"the CPU ({machine.name})", cores
     count = min(share.slots, DEFAULT_TRIALS)

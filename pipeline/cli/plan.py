@@ -156,6 +156,8 @@ def _notes(plan: Plan, entries: list[Entry], nodes: Sequence[Node] = (), *, verb
     if device == "cuda":
         notes.append(CUDA_DEFAULTS)
     notes.append("live: GB of tensors at the peak of a training step.")
+    for count in sorted({entry.requirement.share.processes for entry in entries} - {1}):
+        notes.append(f"A trial has {count} processes, which divide its batches. GB and live are of one process.")
     if verbose:
         notes.append("ref.: the same for the reference code's step.")
     data, metric = plan.config.data, plan.config.metric
@@ -232,9 +234,10 @@ def _known(value: float) -> float | None:
 
 
 def _device(share: Share, machine: Machine) -> str:
+    together = f", {share.processes} processes" if share.processes > 1 else ""
     if machine.device == "cuda":
-        return f"{share.gpus:.2g} of a {machine.name}"
-    return f"{share.cpus} of {machine.cores} cores"
+        return f"{share.gpus:.2g} {f'x {machine.name}' if together else f'of a {machine.name}'}"
+    return f"{share.cpus} of {machine.cores} cores{together}"
 
 
 def _duration(seconds: float) -> str:

@@ -40,7 +40,7 @@ def entry_of(
         plan.remaining_work(planned),
         plan.remaining_operations(planned, requirement.cost),
         requirement.similar,
-        requirement.share.cpus,
+        requirement.share.threads,
         mps=expects_mps(plan.config.compute, plan.machine.device, packed=requirement.share.packed),
         machine=plan.machine if plan.cluster else None,
     )

@@ -37,6 +37,7 @@ def train(overrides: list[str]) -> int:
     (job,) = register_trials(plan, estimate_requirements(plan), retry_failed=True)
     withdraw_stop(Path(job.checkpoint).parent)
     # torch-fidelity, which takes a second to import
+    from pipeline.parallel.processes import LostProcessError
     from pipeline.trial.run import InterruptedTrialError, StopRequestedError, run_trial
 
     key, score, asked_to_stop = job.key[:8], "", threading.Event()
@@ -54,6 +55,8 @@ def train(overrides: list[str]) -> int:
     except InterruptedTrialError as error:
         print(error)
         raise KeyboardInterrupt from None
+    except LostProcessError as error:
+        raise UserError(f"{error} Run the same command to resume.") from None
     checkpoint = f"{plan.config.paths.trials}/{job.key}/last.pt"
     print(f"{plan.config.model.method}, seed {seed}: done{score}. Checkpoint: {checkpoint}")
     print(f"Next: just translate {key} INPUT OUTPUT")

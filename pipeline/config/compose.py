@@ -24,6 +24,7 @@ from analysis.store.database import absolute_store
 from models.configs import CUT, CYCLEGAN, FASTCUT
 from models.fit import misfits
 from models.own_code import OwnCode, OwnCodeError
+from pipeline.config.parallel import parallel_misfits
 from pipeline.config.schema import (
     PATH_FIELDS,
     TEXT_FIELDS,
@@ -74,7 +75,8 @@ def compose_settings(settings: Sequence[Setting]) -> Config:
     Raises UserError with a line for each fault that names the source, the field and the value found there.
     """
     config = _composed(settings)
-    if found := misfits(config.model, config.data.shape, config.train.batch_size):
+    found = misfits(config.model, config.data.shape, config.train.batch_size)
+    if found := found + parallel_misfits(config):
         raise UserError(*(f"{_last_source(settings)}: {fault}" for fault in found))
     return config
 

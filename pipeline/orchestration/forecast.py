@@ -12,6 +12,7 @@ from pathlib import Path
 
 from analysis.records.names import SECONDS_PER_EVALUATION, SECONDS_PER_STEP, Tag, cost_metric
 from pipeline.cache import DamagedEntryError, cached, content_key
+from pipeline.config.parallel import processes_of
 from pipeline.config.schema import Config
 from pipeline.hardware.allocation import needed_gb
 from pipeline.hardware.device import Machine, device_kind, device_name
@@ -93,7 +94,7 @@ def predict_seconds(
     rate is not known here, so without such trials the time is nan.
     """
     device = machine.device if machine else device_kind(config.compute.device)
-    execution = execution_name(resolve_execution(config.train, device), device)
+    execution = execution_name(resolve_execution(config.train, device), device, processes_of(config.compute))
     here = {Tag.DEVICE_NAME: machine.name if machine else device_name(device), Tag.THREADS: str(threads)}
     same = [
         record.metrics

@@ -105,7 +105,8 @@ def larger(share: Share, machine: Machine) -> Share | None:
         return None
     fewer = share.on_one_device // 2
     gpus, slots = (0.0, fewer) if machine.device == "cpu" else (part_of_gpu(fewer), machine.gpus * fewer)
-    return replace(share, gpus=gpus, memory_gb=machine.memory_gb / fewer, slots=slots)
+    memory_gb = machine.memory_gb / fewer / share.processes
+    return replace(share, gpus=gpus, memory_gb=memory_gb, slots=slots)
 
 
 def without_failure(job: TrialJob) -> TrialJob:

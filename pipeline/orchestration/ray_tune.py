@@ -279,7 +279,7 @@ def _placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
 def _resources(share: Share) -> dict[str, float]:
     if share.gpus:
         return {"CPU": share.cpus, "GPU": share.gpus}
-    return {"CPU": share.cpus, "memory": int(share.memory_gb * 1e9)}
+    return {"CPU": share.cpus, "memory": int(share.processes * share.memory_gb * 1e9)}
 
 
 def _amount(resource: str, value: float) -> str:

@@ -6,6 +6,7 @@ from math import ceil
 from pathlib import Path
 
 from pipeline.cluster.nodes import Node
+from pipeline.config.parallel import processes_of
 from pipeline.errors import UserError, collected
 from pipeline.hardware.allocation import require_cores, share_of
 from pipeline.hardware.cuda import cuda_fault, find_cuda
@@ -53,7 +54,8 @@ def requirements_on(plan: Plan, machine: Machine, nodes: int, *, fitting: bool =
     similar = {work: tuple(plan.tracker.find_trials_of_same_cost(work)) for work in {cost.work for cost in costs}}
     requirements: dict[str, Requirement] = {}
     for number, (planned, cost) in enumerate(zip(plan.trials, costs, strict=True)):
-        execution = execution_name(resolve_execution(planned.trial.config.train, machine.device), machine.device)
+        config, device = planned.trial.config, machine.device
+        execution = execution_name(resolve_execution(config.train, device), device, processes_of(config.compute))
         memory = predict_memory(cost, machine, similar[cost.work], execution)
         try:
             share = share_of(machine, plan.config.compute, memory.value, trials, live_gb=cost.live_gb)

@@ -101,7 +101,7 @@ def _from_1_to_2(saved: Mapping[str, Any]) -> dict[str, Any]:
         changed["meter"] = {"sums": {name: saved.get(name, 0) for name in ("training_seconds", "evaluation_seconds")}}
     if "config" in saved:
         config = json.loads(saved["config"])
-        # Values above 1 or with more than four decimals are no longer allowed. Nothing reads this one again.
+        # Values such as 1.5 or with more than four decimals are no longer allowed. Nothing reads this one again.
         config.get("compute", {}).pop("gpus_per_trial", None)
         changed["config"] = json.dumps(config)
     return changed

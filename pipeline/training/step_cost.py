@@ -11,6 +11,7 @@ import models
 import pipeline
 from models.configs import CUTConfig, ModelConfig
 from pipeline.cache import DamagedEntryError, cached, content_key
+from pipeline.config.parallel import processes_of
 from pipeline.config.schema import Config
 from pipeline.training.execution import StepCost, counted_execution
 
@@ -19,13 +20,14 @@ COUNTED_CODE = ("training/count_step.py", "training/loop.py", "training/state.py
 
 
 def step_cost(config: Config, cache: Path, *, plain: bool = False) -> StepCost:
-    """Return the cost of a step of this trial, or of the reference code's step (`plain`).
+    """Return the cost of a step of this trial, of one process if it has several, or of the reference's step (`plain`).
 
     Counting imports torch, which takes seconds. Reading the cache does not.
     """
     config = replace(config, model=_what_costs(config.model))
     model, shape = asdict(config.model), asdict(config.data.shape)
-    counted_from = [model, shape, config.train.batch_size, plain, _code()]
+    processes = 1 if plain else processes_of(config.compute)
+    counted_from = [model, shape, config.train.batch_size, processes, plain, _code()]
     counted_from += [importlib.metadata.version("torch"), asdict(counted_execution(config, plain=plain))]
 
     def make(file: Path) -> None:

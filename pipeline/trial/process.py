@@ -43,6 +43,7 @@ def train(job: TrialJob, report: Report) -> Outcome:
     """Run a trial. Return how it ended. What libraries print goes to the trial's output.txt."""
     # These import torch. Ray's workers only pass this function on.
     from pipeline.hardware.memory import is_out_of_memory
+    from pipeline.parallel.processes import LostProcessError
     from pipeline.training.checkpoint import is_storage_fault
     from pipeline.trial.run import EndedElsewhereError, InterruptedTrialError, StopRequestedError, run_trial
 
@@ -60,6 +61,8 @@ def train(job: TrialJob, report: Report) -> Outcome:
         return Outcome("requested", str(error))
     except InterruptedTrialError as error:
         return Outcome("interrupted", str(error))
+    except LostProcessError as error:
+        return Outcome("lost", str(error))
     except TakenError as error:
         return Outcome("taken", str(error))
     except EndedElsewhereError as error:

@@ -21,7 +21,7 @@ from typing import Any
 from pipeline.environment import environment, process_folder
 from pipeline.errors import first_line
 from pipeline.hardware.control_groups import out_of_memory_kills, own_groups
-from pipeline.signals import ENDING
+from pipeline.signals import ending_signals_ignored
 from pipeline.trial.job import Outcome
 from pipeline.trial.process import SAVE_ALL, SECONDS_TO_SAVE, run_and_report
 
@@ -41,15 +41,10 @@ def trial_server() -> Iterator[str]:
     run are killed.
     """
     forkserver.set_forkserver_preload(PRELOAD)
-    # The fork server inherits this. A signal may reach all processes of a sweep; the sweep asks its trials to save.
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING}
-    try:
-        # multiprocessing also starts its resource tracker. It would print a warning about each trial that is killed.
-        with environment({"PYTHONWARNINGS": "ignore:resource_tracker:UserWarning"}):
-            forkserver.ensure_running()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    # A signal may reach all processes of a sweep; the sweep asks its trials to save. multiprocessing also starts its
+    # resource tracker. It would print a warning about each trial that is killed.
+    with ending_signals_ignored(), environment({"PYTHONWARNINGS": "ignore:resource_tracker:UserWarning"}):
+        forkserver.ensure_running()
     with (
         tempfile.TemporaryDirectory(dir=process_folder()) as folder,
         socket.socket(socket.AF_UNIX) as listener,

@@ -76,8 +76,8 @@ def test_json_brings_back_the_same_configuration() -> None:
         ("data.name=a/b", "data.name: 'a/b' is no name"),
         ("data.train_count=1", "data.train_count is 1. It must be at least 2"),
         ("data.channels_a=2", "data.channels_a is 2. It must be 1 or 3"),
-        ("compute.gpus_per_trial=1.5", "gpus_per_trial is 1.5. A trial uses one GPU: write 1 or a part of it"),
-        ("compute.gpus_per_trial=2", "gpus_per_trial is 2.0. A trial uses one GPU: write 1 or a part of it"),
+        ("compute.gpus_per_trial=1.5", "gpus_per_trial is 1.5. Above 1 it must be a whole number, such as 2"),
+        ("compute.gpus_per_trial=2", "divides each batch among 2 processes, but train.batch_size is 1; set"),
         (
             "compute.gpus_per_trial=0.33334",
             "gpus_per_trial is 0.33334. At most four decimals are allowed. Write 0.3333",

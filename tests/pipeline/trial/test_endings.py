@@ -14,6 +14,7 @@ from test_process import is_gone, outcome_of, pid_in
 
 from pipeline.environment import process_folder
 from pipeline.errors import UserError
+from pipeline.parallel.processes import LostProcessError
 from pipeline.signals import ENDING
 from pipeline.training.checkpoint import StorageError
 from pipeline.trial import server as module
@@ -49,6 +50,7 @@ def full() -> StorageError:
     [
         (InterruptedTrialError("Saved at step 3 of 12."), "interrupted", "Saved at step 3 of 12."),
         (StopRequestedError("Saved at step 3 of 12."), "requested", "Saved at step 3 of 12."),
+        (LostProcessError("Process 2 of 2 of the trial ended."), "lost", "Process 2 of 2"),
         (TakenError("Trial key is running in another process."), "taken", "another process"),
         (EndedElsewhereError("FINISHED"), "done", "another process"),
         (EndedElsewhereError("KILLED"), "stopped", "another process"),
