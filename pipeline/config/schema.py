@@ -22,6 +22,7 @@ from pipeline.config.fields import (
     ImageCount,
     LocalPath,
     Name,
+    Place,
     Positive,
     Seed,
     Size,
@@ -75,7 +76,7 @@ class FolderConfig:
 
     kind: Literal["folder"]
     name: Name
-    root: LocalPath
+    root: Place
     load_size: Size
     size: Size
     channels_a: Channels
@@ -207,10 +208,10 @@ class TrackingConfig:
 
 @dataclass(frozen=True)
 class PathsConfig:
-    """The folders for checkpoints, tables, logs and cached data."""
+    """The folders for checkpoints, tables, logs and cached data. Addresses: see `pipeline.config.places`."""
 
-    trials: LocalPath = "trials"
-    results: LocalPath = "results"
+    trials: Place = "trials"
+    results: Place = "results"
     logs: LocalPath = "logs"
     cache: LocalPath = ".cache"
 

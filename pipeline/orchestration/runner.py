@@ -12,6 +12,7 @@ from rich.console import Console
 from analysis.records.names import Tag
 from analysis.records.schema import RecordsError
 from analysis.tables.write import write_tables
+from pipeline.config.places import results_folder
 from pipeline.errors import UserError
 from pipeline.notify.news import News
 from pipeline.orchestration.job_queue import JobQueue
@@ -23,10 +24,11 @@ from pipeline.orchestration.ray_tune import Events, run_jobs
 from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import Requirement, estimate_requirements
 from pipeline.orchestration.sampler import add_sample, halving_rungs
+from pipeline.storage.address import parent_of
 from pipeline.tracking.store import Tracker
 from pipeline.trial.job import Ending, Outcome, TrialJob
 from pipeline.trial.lock import is_claimed
-from pipeline.trial.stop_request import withdraw_stop
+from pipeline.trial.stop_request import stops_at, withdraw_stop
 from pipeline.trial.waiting_records import send_waiting_records
 
 # How often to look whether another process has ended a trial.
@@ -69,7 +71,7 @@ def run_trials(
         finally:
             shutil.rmtree(storage, ignore_errors=True)  # Tune's state for a restore that this project never makes
     plan.tracker.find_trials()  # waits until the store answers
-    send_waiting_records(Path(plan.config.paths.trials), plan.tracker.uri)
+    send_waiting_records(plan.config.paths, plan.tracker.uri)
     return with_records(jobs_left.plan, plan.tracker.find_trials())
 
 
@@ -79,8 +81,9 @@ def withdraw_requests(jobs: Sequence[TrialJob]) -> None:
     Requests stay if the sweep has only started Ray anew.
     """
     if not started_anew():
+        at_address = stops_at(parent_of(jobs[0].stored)) if jobs and jobs[0].stored else set[str]()
         for job in jobs:
-            withdraw_stop(Path(job.checkpoint).parent)
+            withdraw_stop(Path(job.checkpoint).parent, job.stored if job.key in at_address else "")
 
 
 class SweepJobs:
@@ -149,7 +152,7 @@ class SweepJobs:
 def _rewrite_tables(plan: Plan) -> None:
     # The command writes the tables once more at its end, and reports an error then.
     with suppress(RecordsError, OSError):
-        write_tables(plan.tracker.uri, plan.sweep.name, plan.task, Path(plan.config.paths.results))
+        write_tables(plan.tracker.uri, plan.sweep.name, plan.task, results_folder(plan.config.paths))
 
 
 def _line(plan: Plan, planned: PlannedTrial, requirement: Requirement) -> Line:

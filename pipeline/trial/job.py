@@ -18,7 +18,8 @@ class TrialJob:
     """All that a trial needs to run anywhere: its configuration, its MLflow run, and paths.
 
     Paths are absolute, because a worker has another working folder than the user. final_statuses: if another process
-    has brought the MLflow run to one of these statuses, the trial is not trained.
+    has brought the MLflow run to one of these statuses, the trial is not trained. stored: the address that keeps a copy
+    of the trial's folder, '' for none; the trial then works on its node's own disk (`pipeline.trial.here`).
     """
 
     config: Config
@@ -30,6 +31,7 @@ class TrialJob:
     tracking_uri: str
     share: Share
     final_statuses: tuple[str, ...] = ("FINISHED",)
+    stored: str = ""
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,12 @@ from pipeline.training.cost_meter import CostMeter
 from pipeline.training.execution import use_compile_cache
 from pipeline.training.loop import StepReport, fit, loss_history
 from pipeline.training.state import build_state
+from pipeline.trial.here import at_this_node, stage_data
 from pipeline.trial.job import Progress, TrialJob
 from pipeline.trial.lock import claimed
 from pipeline.trial.record import device_tags, final_values, log_step
 from pipeline.trial.stop_request import stop_requested, watch_for_stop
+from pipeline.trial.stored_trial import TrialCopy, kept_at
 
 
 class EndedElsewhereError(UserError):
@@ -67,17 +69,22 @@ def run_trial(
     stays RUNNING, and the trial resumes from its checkpoint the next time. Raises TakenError, and writes nothing, if
     another process trains this trial; raises EndedElsewhereError if one has ended it.
     """
+    job = at_this_node(job)
     folder = Path(job.checkpoint).parent
-    if stop_requested(folder):
+    if stop_requested(folder, job.stored):
         raise StopRequestedError("Not started.")
     requested = watch_for_stop(folder)
-    with claimed(folder, job.tracking_uri):
+    with claimed(folder, job.tracking_uri), kept_at(job.stored, folder) as copy:
         run = TrialRun(job.tracking_uri, job.run_id, folder)
         if run.status in job.final_statuses:
             raise EndedElsewhereError(run.status)
         run.begin()
+
+        def stopping() -> bool:
+            return asked_to_stop() or requested() or copy.stop_requested()
+
         try:
-            yield from _train(job, run, lambda: asked_to_stop() or requested(), tell_every)
+            yield from _train(job, run, copy, stopping, tell_every)
         except InterruptedTrialError:
             raise
         except Exception as error:
@@ -99,9 +106,11 @@ def _record(error: Exception, run: TrialRun, job: TrialJob) -> None:
         run.fail(f"{type(error).__name__}: {error}", traceback.format_exc(), tags)
 
 
-def _train(job: TrialJob, run: TrialRun, asked_to_stop: Callable[[], bool], tell_every: float) -> Iterator[Progress]:
+def _train(
+    job: TrialJob, run: TrialRun, copy: TrialCopy, asked_to_stop: Callable[[], bool], tell_every: float
+) -> Iterator[Progress]:
     """Train and record. Yield the progress as `run_trial` says."""
-    training = _Training(job, run, asked_to_stop)
+    training = _Training(job, run, copy, asked_to_stop)
     told = -math.inf
     with training.also:
         with training.writer:
@@ -118,27 +127,30 @@ def _train(job: TrialJob, run: TrialRun, asked_to_stop: Callable[[], bool], tell
                 if training.stopping:
                     break
         if training.state.step < training.total:
-            ended = StopRequestedError if stop_requested(Path(job.checkpoint).parent) else InterruptedTrialError
+            requested = copy.stop_requested() or stop_requested(Path(job.checkpoint).parent)
+            ended = StopRequestedError if requested else InterruptedTrialError
             raise ended(f"Saved at step {training.state.step} of {training.total}.")
+        copy.require_stored(asked_to_stop)
         training.finish()
 
 
 class _Training:
     """A trial while it trains. `_train` calls its methods in the order in which they stand here."""
 
-    def __init__(self, job: TrialJob, run: TrialRun, asked_to_stop: Callable[[], bool]) -> None:
+    def __init__(self, job: TrialJob, run: TrialRun, copy: TrialCopy, asked_to_stop: Callable[[], bool]) -> None:
         self.started, self.job, self.run, self.config = time.perf_counter(), job, run, job.config
         self.device = resolve_device(self.config.compute.device)
         limit_cuda(self.device, tensors_gb(job.share))
         keep_freed_memory()
         use_threads(job.share.cpus)
+        stage_data(job)
         dataset, train = open_dataset(Path(job.data_folder)), self.config.train
         counts = {Tag.TRAIN_A: str(len(dataset.train_a)), Tag.TRAIN_B: str(len(dataset.train_b))}
         self.tags = {**device_tags(job), **counts}
         self.batches = UnpairedBatches(dataset, self.config.data.size, train.batch_size, self.config.seed)
         self.total = train.epochs * self.batches.steps_per_epoch
         self.state = build_state(self.config, self.device)
-        saved = load_newest(Path(job.checkpoint), self.config, run.last_step)
+        saved = load_newest(Path(job.checkpoint), self.config, run.last_step, copy.fetched)
         if saved:
             self.state.load_state_dict(saved)
         self.first_step = self.state.step

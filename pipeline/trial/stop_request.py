@@ -1,4 +1,7 @@
-"""The request that a trial ends early: a file in the trial's folder. `just stop` writes it, the trial looks for it."""
+"""The request that a trial ends early: a file in the trial's folder. `just stop` writes it, the trial looks for it.
+
+If an address keeps a copy of the folder, the file is there too, for trials on other nodes (`StoredTrial` looks).
+"""
 
 import math
 import time
@@ -6,27 +9,46 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from pipeline.storage.faults import StoreError
+from pipeline.storage.store import Store
+
 STOP_FILE = "stop"
 # The folder may be on a network disk, where each look takes milliseconds.
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
-def request_stop(folder: Path) -> None:
-    """Ask the trial of this folder to save and to end, or not to start."""
+def request_stop(folder: Path, stored: str = "") -> None:
+    """Ask the trial of this folder to save and to end, or not to start. stored: the address of its copy."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / STOP_FILE).touch()
+    if stored:
+        Store(stored).write(STOP_FILE, b"")
 
 
-def withdraw_stop(folder: Path) -> None:
+def withdraw_stop(folder: Path, stored: str = "") -> None:
     """Let the trial of this folder train."""
     (folder / STOP_FILE).unlink(missing_ok=True)
+    if stored:
+        Store(stored).delete(STOP_FILE)
 
 
-def stop_requested(folder: Path) -> bool:
-    """Return whether the trial of this folder is asked to end. A disk that does not answer asks nothing."""
+def stop_requested(folder: Path, stored: str = "") -> bool:
+    """Return whether the trial of this folder is asked to end. What does not answer asks nothing."""
     with suppress(OSError):
-        return (folder / STOP_FILE).exists()
+        if (folder / STOP_FILE).exists():
+            return True
+    if stored:
+        with suppress(StoreError):
+            return Store(stored).exists(STOP_FILE)
     return False
+
+
+def stops_at(trials: str) -> set[str]:
+    """Return the keys of the trials that are asked to end at an address of trials. One that is away asks nothing."""
+    with suppress(StoreError):
+        paths = Store(trials).objects() if trials else {}
+        return {path.rpartition("/")[0] for path in paths if path.endswith(f"/{STOP_FILE}")}
+    return set()
 
 
 def watch_for_stop(folder: Path) -> Callable[[], bool]:
