@@ -148,7 +148,7 @@ def run(given: argparse.Namespace) -> int:
             from pipeline.config.schema import PathsConfig
             from pipeline.trial.waiting_records import send_waiting_records
 
-            send_waiting_records(Path(PathsConfig().trials), default_store())
+            send_waiting_records(PathsConfig(trials=given.trials), default_store())
             return tables(given.name, given.task, given.results, given.price_per_hour, given.columns)
         case "compare":
             from analysis.cli.compare import compare

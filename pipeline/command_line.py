@@ -133,6 +133,8 @@ def build_parser() -> _Parser:
     tables = added["tables"]
     tables.add_argument("--task", help="only this task (all tasks with records of the sweep)")
     tables.add_argument("--results", metavar="FOLDER", type=_path, default="results", help="where to write (results)")
+    waiting = "folder or address of trials, for records that MLflow has missed (trials)"
+    tables.add_argument("--trials", metavar="FOLDER", default="trials", help=waiting)
     price = "price of an hour of the GPU or machine (as recorded)"
     tables.add_argument("--price-per-hour", metavar="PRICE", type=_positive_number, help=price)
     more = "further columns of table.tex, such as kid,seconds_per_iteration (settings and main score)"

@@ -14,6 +14,7 @@ from analysis.records.progress import progress
 from analysis.tables.caption import bias_sentence
 from pipeline.config.compose import TASKS, change_config, compose_surroundings, take_options, tracking_uri
 from pipeline.config.parallel import processes_of
+from pipeline.config.places import trials_folder
 from pipeline.config.schema import Config
 from pipeline.data.dataset_cache import list_images, open_dataset, prepare
 from pipeline.data.decoding import decode
@@ -131,7 +132,7 @@ def _evaluator(config: Config) -> Evaluator:
 
 def _tracker(config: Config) -> Tracker:
     uri = tracking_uri(config)
-    lock = store_lock(uri, Path(config.paths.trials).absolute())
+    lock = store_lock(uri, trials_folder(config.paths).absolute())
     tracker = Tracker(uri, config.data.name, Path("mlartifacts").absolute().as_uri(), lock)
     # Before the images are scored: a store that does not answer must not cost a computed result.
     assert tracker.experiment_id

@@ -25,9 +25,8 @@ def migrate(source: str, target: str) -> int:
     source, target = _store("FROM", source), _store("TO", target)
     if is_missing(source):
         raise UserError(f"{source}: no such database. FROM is the store to be copied")
-    trials = Path(PathsConfig().trials)
-    send_waiting_records(trials, source)
-    for copied in copy_store(source, target, trials):
+    send_waiting_records(PathsConfig(), source)
+    for copied in copy_store(source, target, Path(PathsConfig().trials)):
         had = f" {copied.before} had been copied before." if copied.before else ""
         print(f"{printable(copied.experiment)}: {copied.new} runs copied.{had}", flush=True)
     return compare_stores(source, target)

@@ -18,10 +18,12 @@ from analysis.store.overview import recorded_tasks
 from analysis.store.reader import read_pace, read_trials
 from analysis.store.stored_runs import StoredRun
 from pipeline.config.compose import compose_surroundings, tracking_uri
+from pipeline.config.places import stored_trials, trials_folder
+from pipeline.config.schema import PathsConfig
 from pipeline.orchestration.live_table import clock
 from pipeline.tracking.lease import is_leased
 from pipeline.trial.lock import is_claimed
-from pipeline.trial.stop_request import stop_requested
+from pipeline.trial.stop_request import stop_requested, stops_at
 
 # Of --watch: on a terminal, and in a file or a pipe.
 SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_TABLES = 2.0, 30.0
@@ -58,8 +60,8 @@ def status(name: str, overrides: list[str], *, as_json: bool, watch: bool = Fals
     """
     name = sweep_name(name)
     config = compose_surroundings(overrides)
-    uri, trials = tracking_uri(config), Path(config.paths.trials)
-    lines = _look(uri, name, trials)
+    uri, paths = tracking_uri(config), config.paths
+    lines = _look(uri, name, paths)
     if as_json:
         print(json.dumps([asdict(line) for line in lines], indent=2))
         return 0
@@ -71,7 +73,7 @@ def status(name: str, overrides: list[str], *, as_json: bool, watch: bool = Fals
         with Live(_table(name, lines), console=console, auto_refresh=False) as live:
             while _any_runs(lines):
                 time.sleep(SECONDS_BETWEEN_LOOKS)
-                lines = _look(uri, name, trials)
+                lines = _look(uri, name, paths)
                 live.update(_table(name, lines), refresh=True)
         console.print(_counts(lines), highlight=False)
         return 0
@@ -80,19 +82,25 @@ def status(name: str, overrides: list[str], *, as_json: bool, watch: bool = Fals
         if not _any_runs(lines):
             return 0
         time.sleep(SECONDS_BETWEEN_TABLES)
-        lines = _look(uri, name, trials)
+        lines = _look(uri, name, paths)
 
 
-def _look(uri: str, name: str, trials: Path) -> list[TrialStatus]:
+def _look(uri: str, name: str, paths: PathsConfig) -> list[TrialStatus]:
     found: list[TrialStatus] = []
+    trials, stops = trials_folder(paths), stops_at(stored_trials(paths))
     for task in recorded_tasks(uri, name):
         recorded = read_trials(uri, name, task)
         for line in recorded.lines:
-            found.append(_status(task, line, recorded.runs.get(line["key"]), trials / line["key"], uri))
+            folder = trials / line["key"]
+            run = recorded.runs.get(line["key"])
+            stopped = line["key"] in stops or stop_requested(folder, "", run.tags if run else {})
+            found.append(_status(task, line, run, folder, uri, stopped=stopped))
     return found
 
 
-def _status(task: str, line: Mapping[str, Any], run: StoredRun | None, folder: Path, uri: str) -> TrialStatus:
+def _status(
+    task: str, line: Mapping[str, Any], run: StoredRun | None, folder: Path, uri: str, *, stopped: bool
+) -> TrialStatus:
     metrics, tags = (run.metrics, run.tags) if run else ({}, {})
     running = line["status"] not in ("FINISHED", "MISSING") and (is_claimed(folder, uri) or is_leased(tags))
     score = next((name for name, _ in DISTANCES if eval_metric(name) in metrics), "")
@@ -101,7 +109,7 @@ def _status(task: str, line: Mapping[str, Any], run: StoredRun | None, folder: P
     left = pace[0] * (steps - line["step"]) if pace and steps else None
     return TrialStatus(
         *(task, line["row"], line["seed"], line["key"]),
-        state="running" if running else _state(line, stop_requested=stop_requested(folder, tags)),
+        state="running" if running else _state(line, stop_requested=stopped),
         step=line["step"],
         steps=steps,
         score=metrics.get(eval_metric(score)),

@@ -11,6 +11,8 @@ from analysis.store.overview import recorded_tasks
 from analysis.store.reader import RecordedTrials, read_trials
 from pipeline.cli.status import ended
 from pipeline.config.compose import COMMAND_LINE, compose_surroundings, only_parts, take_options, tracking_uri
+from pipeline.config.places import stored_trial, trials_folder
+from pipeline.config.schema import PathsConfig
 from pipeline.config.sweep_file import chosen_seeds
 from pipeline.errors import UserError, brief, nearest
 from pipeline.tracking.lease import is_leased, uses_leases
@@ -35,17 +37,17 @@ def stop(name: str, row: str, overrides: Sequence[str]) -> int:
     values, rest = take_options(rest, ["task", "data.name"])
     _refuse_settings(rest)
     config = compose_surroundings(only_parts(rest, STORE_PARTS))
-    uri, trials, sweep = tracking_uri(config), Path(config.paths.trials), sweep_name(name)
+    uri, trials, sweep = tracking_uri(config), trials_folder(config.paths), sweep_name(name)
     task = _task(sweep, recorded_tasks(uri, sweep), values.get("data.name", values.get("task")))
     recorded = read_trials(uri, sweep, task)
     chosen = _chosen(recorded.lines, row, seeds, sweep)
     running = {line["key"] for line in recorded.lines if _may_run(line) and _runs(line["key"], recorded, trials)}
     if not running:
-        print(f"No trial of {sweep} runs in {trials}/. Nothing to stop.")
+        print(f"No trial of {sweep} runs in {config.paths.trials}/. Nothing to stop.")
         return 0
     asked = [line for line in chosen if line["key"] in running or line["status"] in ("RUNNING", "SCHEDULED", "KILLED")]
     for line in asked:
-        request_stop(trials / line["key"])
+        request_stop(trials / line["key"], stored_trial(config.paths, line["key"]))
     if uses_leases(uri):
         tracker = Tracker(uri, task, "", store_lock(uri, trials))
         for line in asked:
@@ -56,7 +58,7 @@ def stop(name: str, row: str, overrides: Sequence[str]) -> int:
     left = [line for line in asked if line["key"] in running]
     for line in _as_they_end(left, lambda key: _runs(key, read_trials(uri, sweep, task), trials)):
         left.remove(line)
-        print(f"{_named(line)}: {_ended(line['key'], read_trials(uri, sweep, task), trials)}", flush=True)
+        print(f"{_named(line)}: {_ended(line['key'], read_trials(uri, sweep, task), config.paths)}", flush=True)
     for line in left:
         print(f"{_named(line)}: still runs; ends after its current step or evaluation")
     if asked:
@@ -130,11 +132,11 @@ def _as_they_end(lines: Sequence[Line], runs: Callable[[str], bool]) -> Iterator
             yield line
 
 
-def _ended(key: str, recorded: RecordedTrials, trials: Path) -> str:
+def _ended(key: str, recorded: RecordedTrials, paths: PathsConfig) -> str:
     """Return how a trial that was asked to end has ended."""
     line = next((line for line in recorded.lines if line["key"] == key), {"status": "MISSING"})
     if line["status"] not in ("RUNNING", "SCHEDULED"):
-        withdraw_stop(trials / key)
+        withdraw_stop(trials_folder(paths) / key, stored_trial(paths, key))
         return _state(line)
     steps = recorded.runs[key].tags.get(Tag.STEPS)
     return f"saved at step {line['step']}{f' of {steps}' if steps else ''}"

@@ -174,7 +174,7 @@ class _Worker(tune.Trainable):
             message = Outcome("lost", SERVER_ENDED)
         if isinstance(message, Outcome):
             if message.ending == "lost":
-                message = replace(message, reason=message.reason + last_output(Path(self.job.checkpoint).parent))
+                message = replace(message, reason=message.reason + last_output(self.job))
             return {"done": True, "outcome": asdict(message)}
         # The scheduler gets each score once, and not that of the last step, where there is nothing left to stop.
         stoppable = message.scored_now and message.step < message.steps

@@ -10,6 +10,7 @@ from typing import Any
 from analysis.records.names import RUN_NAME, SINGLE, Tag, member_tag, row_tag, settings_tag
 from analysis.records.schema import Manifest, SweepRecord, SweepRow
 from analysis.store.reader import trial_line
+from pipeline.config.places import stored_trial
 from pipeline.config.sweep_file import SWEEPS, Row
 from pipeline.config.trial_key import RESULT_VERSION, can_change_results, keyed_fields, leaves
 from pipeline.orchestration.planner import Plan, PlannedTrial, checkpoint_path
@@ -65,6 +66,7 @@ def register_trials(
                     tracking_uri=plan.tracker.uri,
                     share=share,
                     final_statuses=final_statuses,
+                    stored=stored_trial(config.paths, planned.key),
                 )
                 jobs.append(job)
                 if record and record.tags.get(Tag.STOP_REQUESTED):

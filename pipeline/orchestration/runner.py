@@ -15,6 +15,7 @@ from analysis.tables.write import write_tables
 from pipeline.cluster.fleet import Fleet
 from pipeline.cluster.node_watch import NodeWatch
 from pipeline.cluster.ray_guard import started_anew
+from pipeline.config.places import results_folder
 from pipeline.errors import UserError
 from pipeline.event_log import open_log
 from pipeline.notify.news import News
@@ -27,11 +28,12 @@ from pipeline.orchestration.ray_tune import UNLIMITED, Events, run_jobs
 from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import Requirement, estimate_requirements
 from pipeline.orchestration.sampler import add_sample, halving_rungs
+from pipeline.storage.address import parent_of
 from pipeline.tracking.lease import is_leased
 from pipeline.tracking.store import Tracker
 from pipeline.trial.job import Ending, Outcome, Progress, TrialJob
 from pipeline.trial.lock import is_claimed
-from pipeline.trial.stop_request import withdraw_stop
+from pipeline.trial.stop_request import stops_at, withdraw_stop
 from pipeline.trial.waiting_records import send_waiting_records
 
 # How often to look whether another process has ended a trial.
@@ -89,7 +91,7 @@ def run_trials(
         finally:
             shutil.rmtree(storage, ignore_errors=True)  # Tune's state for a restore that this project never makes
     plan.tracker.find_trials()  # waits until the store answers
-    send_waiting_records(Path(plan.config.paths.trials), plan.tracker.uri)
+    send_waiting_records(plan.config.paths, plan.tracker.uri)
     return with_records(jobs_left.plan, plan.tracker.find_trials())
 
 
@@ -99,8 +101,9 @@ def withdraw_requests(jobs: Sequence[TrialJob]) -> None:
     Requests stay if the sweep has only started Ray anew.
     """
     if not started_anew():
+        at_address = stops_at(parent_of(jobs[0].stored)) if jobs and jobs[0].stored else set[str]()
         for job in jobs:
-            withdraw_stop(Path(job.checkpoint).parent)
+            withdraw_stop(Path(job.checkpoint).parent, job.stored if job.key in at_address else "")
 
 
 class SweepJobs:
@@ -188,7 +191,7 @@ class SweepJobs:
 def _rewrite_tables(plan: Plan) -> None:
     # The command writes the tables once more at its end, and reports an error then.
     with suppress(RecordsError, OSError):
-        write_tables(plan.tracker.uri, plan.sweep.name, plan.task, Path(plan.config.paths.results))
+        write_tables(plan.tracker.uri, plan.sweep.name, plan.task, results_folder(plan.config.paths))
 
 
 def _line(plan: Plan, planned: PlannedTrial, requirement: Requirement) -> Line:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from pipeline.environment import remove_process_folder, temporary_files_here
 from pipeline.errors import UserError, first_line
+from pipeline.trial.here import at_this_node
 from pipeline.trial.job import Ending, Outcome, Progress, TrialJob
 from pipeline.trial.lock import TakenError
 
@@ -49,7 +50,7 @@ def train(job: TrialJob, report: Report) -> Outcome:
 
     asked_to_stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: asked_to_stop.set())
-    folder = Path(job.checkpoint).parent
+    folder = Path(at_this_node(job).checkpoint).parent
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "output.txt").open("ab") as output:
         os.dup2(output.fileno(), 1)
@@ -151,9 +152,9 @@ def run_and_report(variables: dict[str, str], work: bytes, messages: Connection)
     os._exit(0)  # without waiting for threads of libraries
 
 
-def last_output(folder: Path) -> str:
-    """Return the last line of a trial's output.txt, with its path, in words; '' if there is none."""
-    file = folder / "output.txt"
+def last_output(job: TrialJob) -> str:
+    """Return the last line of a trial's output.txt on this node, with its path, in words; '' if there is none."""
+    file = Path(at_this_node(job).checkpoint).parent / "output.txt"
     if not file.exists():
         return ""
     lines = file.read_bytes()[-OUTPUT_BYTES:].decode(errors="replace").split("\n")

@@ -27,11 +27,13 @@ from pipeline.training.checkpoint_format import checkpoint_content, load_newest
 from pipeline.training.cost_meter import CostMeter
 from pipeline.training.execution import use_compile_cache
 from pipeline.training.loop import StepReport, fit, loss_history
+from pipeline.trial.here import at_this_node
 from pipeline.trial.job import Progress, TrialJob
 from pipeline.trial.lock import claimed, trial_lease
 from pipeline.trial.record import device_tags, final_values, log_step
 from pipeline.trial.setup import Join, joined_processes, set_up
 from pipeline.trial.stop_request import watch_for_stop
+from pipeline.trial.stored_trial import TrialCopy, kept_at
 
 
 class EndedElsewhereError(UserError):
@@ -65,9 +67,14 @@ def run_trial(
     its further processes was killed. Raises TakenError, and writes nothing, if another process trains this trial;
     raises EndedElsewhereError if one has ended it.
     """
+    job = at_this_node(job)
     folder = Path(job.checkpoint).parent
-    with claimed(folder, job.tracking_uri), trial_lease(job) as lease:
-        requested = watch_for_stop(folder, lease.latest_tags if lease else dict)
+    with claimed(folder, job.tracking_uri), trial_lease(job) as lease, kept_at(job.stored, folder) as copy:
+        looks = watch_for_stop(folder, lease.latest_tags if lease else dict)
+
+        def requested() -> bool:
+            return looks() or copy.stop_requested()
+
         if requested():
             raise StopRequestedError("Not started.")
         run = TrialRun(job.tracking_uri, job.run_id, folder)
@@ -76,7 +83,7 @@ def run_trial(
         run.begin()
         try:
             with joined_processes(job) as join:
-                yield from _train(job, run, join, asked_to_stop, requested, tell_every)
+                yield from _train(job, run, join, copy, asked_to_stop, requested, tell_every)
         except (InterruptedTrialError, LostProcessError):
             raise
         except Exception as error:
@@ -102,12 +109,13 @@ def _train(
     job: TrialJob,
     run: TrialRun,
     join: Join,
+    copy: TrialCopy,
     asked_to_stop: Callable[[], bool],
     requested: Callable[[], bool],
     tell_every: float,
 ) -> Iterator[Progress]:
     """Train and record. Yield the progress as `run_trial` says. requested: whether `just stop` asks."""
-    training = _Training(job, run, join, lambda: asked_to_stop() or requested())
+    training = _Training(job, run, join, copy, lambda: asked_to_stop() or requested())
     told = -math.inf
     with training.also:
         with training.writer:
@@ -126,13 +134,16 @@ def _train(
         if training.state.step < training.total:
             ended = StopRequestedError if requested() else InterruptedTrialError
             raise ended(f"Saved at step {training.state.step} of {training.total}.")
+        copy.require_stored(asked_to_stop)
         training.finish()
 
 
 class _Training:
     """A trial while it trains. `_train` calls its methods in the order in which they stand here."""
 
-    def __init__(self, job: TrialJob, run: TrialRun, join: Join, asked_to_stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, job: TrialJob, run: TrialRun, join: Join, copy: TrialCopy, asked_to_stop: Callable[[], bool]
+    ) -> None:
         self.started, self.job, self.run, self.config = time.perf_counter(), job, run, job.config
         setup = set_up(job)
         self.device, self.batches, self.state = setup.device, setup.batches, setup.state
@@ -140,7 +151,7 @@ class _Training:
         counts = {Tag.TRAIN_A: str(len(dataset.train_a)), Tag.TRAIN_B: str(len(dataset.train_b))}
         self.tags = {**device_tags(job), **counts}
         self.total = train.epochs * self.batches.steps_per_epoch
-        saved = load_newest(Path(job.checkpoint), self.config, run.last_step)
+        saved = load_newest(Path(job.checkpoint), self.config, run.last_step, copy.fetched)
         if saved:
             self.state.load_state_dict(saved)
         self.first_step = self.state.step

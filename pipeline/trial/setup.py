@@ -22,6 +22,7 @@ from pipeline.parallel.processes import further_processes
 from pipeline.training.execution import use_compile_cache
 from pipeline.training.loop import fit
 from pipeline.training.state import TrainState, build_state
+from pipeline.trial.here import stage_data
 from pipeline.trial.job import TrialJob
 
 # Takes what the trial's checkpoint holds, shares it with the further processes, and returns the group.
@@ -45,6 +46,7 @@ def set_up(job: TrialJob) -> Setup:
     limit_cuda(device, tensors_gb(job.share))
     keep_freed_memory()
     use_threads(job.share.threads)
+    stage_data(job)
     dataset = open_dataset(Path(job.data_folder))
     batches = UnpairedBatches(dataset, config.data.size, config.train.batch_size, config.seed)
     return Setup(device, dataset, batches, build_state(config, device))

@@ -20,7 +20,7 @@ def asked(tmp_path: Path) -> Questions:
     places = (str(tmp_path / name) for name in ("data", "cache"))
     store = f"sqlite:///{tmp_path}/mlflow.db"
     compute = ComputeConfig(device="cpu")
-    return Questions(compute, str(tmp_path / "trials"), "mark", *places, store, this_host())
+    return Questions(compute, str(tmp_path / "trials"), "", "mark", *places, store, this_host())
 
 
 @pytest.fixture
@@ -46,6 +46,7 @@ def test_this_machine_fits_itself(asked: Questions, answers: Answers) -> None:
         ({"fault": "compute.device=cuda: the driver is too old"}, "driver is too old"),
         ({"sees_mark": False}, "does not share"),
         ({"sees_data": False}, "paths.cache"),
+        ({"address_fault": "s3://bucket: no such bucket"}, "s3://bucket"),
         ({"disk_gb": 0.2}, "0.2 GB free"),
         ({"store_fault": "http://head:5000 does not answer (Connection refused)"}, "http://head:5000"),
     ],

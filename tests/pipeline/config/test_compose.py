@@ -91,7 +91,12 @@ def test_json_brings_back_the_same_configuration() -> None:
         (f"data.name={'x' * 101}", "longer than 100 bytes"),
         (f"data.name={'é' * 51}", "longer than 100 bytes"),
         ("data.name=a\x1b[31m", "contains '\\x1b'. Control characters"),
-        ("paths.trials=s3://b/trials", "paths.trials: 's3://b/trials' is an address. Write a local path"),
+        (
+            "paths.trials=s3://k:pass@b/t",
+            "paths.trials: 's3://b/t': it holds a login. Give the login in the environment",
+        ),
+        ("paths.results=s3://", "paths.results: 's3://': it names no bucket"),
+        ("paths.logs=s3://b/logs", "paths.logs: 's3://b/logs' is an address. Write a local path"),
         ("paths.cache=file:///tmp/x", "paths.cache: 'file:///tmp/x' is an address"),
         ("metric.weights=https://x/y", "metric.weights: 'https://x/y' is an address"),
         (f"seed={'9' * 5000}", "cannot read 'seed=9999"),
