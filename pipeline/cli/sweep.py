@@ -220,7 +220,7 @@ def _print_unfinished(plan: Plan) -> int:
 
 def _why_unfinished(planned: PlannedTrial) -> str:
     if planned.record is None:
-        return "it was dropped"
+        return "it did not start, or it was dropped"
     stopped = stop_requested(checkpoint_path(planned.trial.config, planned.key).parent, planned.record.tags)
     return planned.record.error or ("it was stopped by request (just stop)" if stopped else "it was interrupted")
 
