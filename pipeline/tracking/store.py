@@ -74,18 +74,19 @@ def store_lock(uri: str, trials: Path) -> BaseFileLock:
 class _Asked:
     """A store that is opened with `opener`. Faults of MLflow, of the database and of the network become UserError.
 
-    outage: for how many seconds to ask again while the store does not answer, and whom to tell.
+    outage: for how many seconds to ask again while the store does not answer, and whom to tell. calls: how many so far.
     """
 
     def __init__(self, uri: str, opener: Callable[[str], object]) -> None:
         self.outage: tuple[float, Callable[[float], None]] = (0.0, lambda seconds: None)
-        self._uri = uri
+        self._uri, self.calls = uri, 0
         self._asked = self._call(opener, uri)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return partial(self._call, getattr(self._asked, name))
 
     def _call(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        self.calls += 1
         try:
             return ask_through_outage(partial(function, *arguments, **options), *self.outage)
         except UserError:
@@ -133,6 +134,11 @@ class Tracker:
                 if found := self._existing_experiment():
                     return found
                 raise
+
+    @property
+    def calls(self) -> int:
+        """How often this process has asked the store so far."""
+        return sum(cast(_Asked, asked).calls for name, asked in vars(self).items() if name in ("client", "reader"))
 
     def _existing_experiment(self) -> str | None:
         if is_missing(self.uri):
