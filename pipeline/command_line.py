@@ -211,7 +211,9 @@ def _add_benchmarks(bench: argparse.ArgumentParser) -> None:
         _add_overrides(trained)
     part("data", "Reading images and making batches.")
     idle, tables = part("sweep", "Running trials that do nothing."), part("tables", "Writing tables.")
-    for many, trials in ((idle, 300), (tables, 10_000)):
+    scale = part("scale", "Simulating sweeps on up to a thousand GPUs, from what is measured here.")
+    scale.add_argument("--store", metavar="ADDRESS", help="the store to measure (a SQLite file of its own)")
+    for many, trials in ((idle, 300), (tables, 10_000), (scale, 100)):
         many.add_argument("--trials", metavar="N", type=_positive_int, default=trials, help=f"trials ({trials})")
 
 

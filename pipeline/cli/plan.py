@@ -52,10 +52,16 @@ def plan(name: str, overrides: list[str], *, as_json: bool, verbose: bool = Fals
         planned, nodes = _with_nodes(planned)
     else:
         nodes = ()
-    to_train = planned.to_train(retry_failed=retry_failed)
+    left = {(one.trial.row, one.trial.seed) for one in planned.to_train(retry_failed=retry_failed)}
     entries = [
-        entry_of(planned, trial, requirement, trained=trial in to_train, with_reference=verbose or as_json)
-        for trial, requirement in zip(planned.trials, estimate_requirements(planned), strict=True)
+        entry_of(
+            planned,
+            one,
+            requirement,
+            trained=(one.trial.row, one.trial.seed) in left,
+            with_reference=verbose or as_json,
+        )
+        for one, requirement in zip(planned.trials, estimate_requirements(planned), strict=True)
     ]
     if as_json:
         print(json.dumps(_plan_as_json(planned, entries, nodes), indent=2))

@@ -15,7 +15,7 @@ from rich.text import Text
 from analysis.records.console import wide_console
 from analysis.records.names import DISTANCES, Tag, eval_metric, metric_of, sweep_name
 from analysis.store.overview import recorded_tasks
-from analysis.store.reader import read_pace, read_trials
+from analysis.store.reader import RecordedTrials, read_paces, read_trials
 from analysis.store.stored_runs import StoredRun
 from pipeline.config.compose import compose_surroundings, tracking_uri
 from pipeline.config.places import stored_trials, trials_folder
@@ -90,22 +90,35 @@ def _look(uri: str, name: str, paths: PathsConfig) -> list[TrialStatus]:
     trials, stops = trials_folder(paths), stops_at(stored_trials(paths))
     for task in recorded_tasks(uri, name):
         recorded = read_trials(uri, name, task)
+        running = [line["run_id"] for line in recorded.lines if _runs(line, recorded, trials, uri)]
+        paces = read_paces(uri, running)
         for line in recorded.lines:
-            folder = trials / line["key"]
-            run = recorded.runs.get(line["key"])
+            run, folder = recorded.runs.get(line["key"]), trials / line["key"]
             stopped = line["key"] in stops or stop_requested(folder, "", run.tags if run else {})
-            found.append(_status(task, line, run, folder, uri, stopped=stopped))
+            pace = paces.get(line["run_id"])
+            found.append(_status(task, line, run, pace, running=line["run_id"] in running, stopped=stopped))
     return found
 
 
+def _runs(line: Mapping[str, Any], recorded: RecordedTrials, trials: Path, uri: str) -> bool:
+    """Return whether a process trains a trial now."""
+    if line["status"] in ("FINISHED", "MISSING"):
+        return False
+    return is_claimed(trials / line["key"], uri) or is_leased(recorded.runs[line["key"]].tags)
+
+
 def _status(
-    task: str, line: Mapping[str, Any], run: StoredRun | None, folder: Path, uri: str, *, stopped: bool
+    task: str,
+    line: Mapping[str, Any],
+    run: StoredRun | None,
+    pace: tuple[float, float] | None,
+    *,
+    running: bool,
+    stopped: bool,
 ) -> TrialStatus:
     metrics, tags = (run.metrics, run.tags) if run else ({}, {})
-    running = line["status"] not in ("FINISHED", "MISSING") and (is_claimed(folder, uri) or is_leased(tags))
     score = next((name for name, _ in DISTANCES if eval_metric(name) in metrics), "")
     steps = int(tags[Tag.STEPS]) if Tag.STEPS in tags else None
-    pace = read_pace(uri, line["run_id"]) if running else None
     left = pace[0] * (steps - line["step"]) if pace and steps else None
     return TrialStatus(
         *(task, line["row"], line["seed"], line["key"]),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.records.names import Tag, sweep_name
+from analysis.records.names import Tag, row_tag, sweep_name
 from analysis.store.overview import recorded_tasks
 from analysis.store.reader import RecordedTrials, read_trials
 from pipeline.cli.status import ended
@@ -45,13 +45,15 @@ def stop(name: str, row: str, overrides: Sequence[str]) -> int:
     if not running:
         print(f"No trial of {sweep} runs in {config.paths.trials}/. Nothing to stop.")
         return 0
-    asked = [line for line in chosen if line["key"] in running or line["status"] in ("RUNNING", "SCHEDULED", "KILLED")]
+    asked = [line for line in chosen if line["key"] in running or line["status"] not in ("FINISHED", "FAILED")]
     for line in asked:
         request_stop(trials / line["key"], stored_trial(config.paths, line["key"]))
     if uses_leases(uri):
         tracker = Tracker(uri, task, "", store_lock(uri, trials))
         for line in asked:
-            tracker.tag_trial(line["run_id"], {Tag.STOP_REQUESTED: "yes"})
+            # A trial that has not started has no run yet. The sweep takes the one that is created here.
+            tags = {row_tag(sweep): line["row"], Tag.STOP_REQUESTED: "yes"}
+            tracker.begin_trial(line["key"], _named(line), tags, {}, {})
     for line in chosen:
         state = "asked to save and to end" if line["key"] in running else _state(line)
         print(f"{_named(line)}: {state}", flush=True)
@@ -116,8 +118,6 @@ def _state(line: Line) -> str:
     match line["status"]:
         case "KILLED":  # by a search, which this sweep may go on with
             return f"{ended(line)}; will be skipped"
-        case "MISSING":
-            return "dropped"
         case _:
             return ended(line) or "will be skipped"
 
@@ -137,6 +137,6 @@ def _ended(key: str, recorded: RecordedTrials, paths: PathsConfig) -> str:
     line = next((line for line in recorded.lines if line["key"] == key), {"status": "MISSING"})
     if line["status"] not in ("RUNNING", "SCHEDULED"):
         withdraw_stop(trials_folder(paths) / key, stored_trial(paths, key))
-        return _state(line)
+        return "dropped" if line["status"] == "MISSING" else _state(line)
     steps = recorded.runs[key].tags.get(Tag.STEPS)
     return f"saved at step {line['step']}{f' of {steps}' if steps else ''}"

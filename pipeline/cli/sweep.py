@@ -231,7 +231,7 @@ def _print_unfinished(plan: Plan) -> int:
 
 def _why_unfinished(planned: PlannedTrial) -> str:
     if planned.record is None:
-        return "it was dropped"
+        return "it did not start, or it was dropped"
     config, tags = planned.trial.config, planned.record.tags
     folder = checkpoint_path(config, planned.key).parent
     stopped = stop_requested(folder, stored_trial(config.paths, planned.key), tags)

@@ -7,13 +7,13 @@ import statistics
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from analysis.records.names import SECONDS_PER_EVALUATION, SECONDS_PER_STEP, Tag, cost_metric
-from pipeline.cache import DamagedEntryError, cached, content_key
+from pipeline.cache import DamagedEntryError, content_key, remembered
 from pipeline.config.parallel import processes_of
 from pipeline.config.schema import Config
+from pipeline.environment import torch_version
 from pipeline.hardware.allocation import needed_gb
 from pipeline.hardware.device import Machine, device_kind, device_name
 from pipeline.hardware.timing_conditions import execution_in, execution_name, ran_under_mps
@@ -116,14 +116,14 @@ def predict_seconds(
 def _rate(config: Config, device: str, threads: int) -> float:
     """Return this machine's operations per second on the trial's generator. They are measured once a day."""
     generator, shape = config.model.generator, config.data.shape
-    measured_on = [device, threads, asdict(generator), asdict(shape), version("torch"), time.strftime("%Y-%m-%d")]
+    measured_on = [device, threads, asdict(generator), asdict(shape), torch_version(), time.strftime("%Y-%m-%d")]
 
     def make(file: Path) -> None:
         from pipeline.training.measured_rate import measured_rate  # torch, which takes seconds to import
 
         file.write_text(json.dumps(measured_rate(generator, shape, config.compute.device, threads)), encoding="utf-8")
 
-    return cached(Path(config.paths.cache) / "rates" / f"{content_key(measured_on)}.json", make, _read_rate)
+    return remembered(Path(config.paths.cache) / "rates" / f"{content_key(measured_on)}.json", make, _read_rate)
 
 
 def _read_rate(file: Path) -> float:

@@ -3,6 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 from pipeline.cluster.placement import Places
 from pipeline.hardware.allocation import part_of_gpu
@@ -37,6 +38,10 @@ class JobQueue:
         """Let further jobs wait."""
         self.jobs |= {job.key: job for job in jobs}
         self._waiting += jobs
+
+    def first(self, most: int) -> list[TrialJob]:
+        """Return the first jobs that wait."""
+        return list(islice(self._waiting, most))
 
     @property
     def empty(self) -> bool:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -25,7 +26,7 @@ from pipeline.orchestration.leftovers import tune_storage
 from pipeline.orchestration.live_table import Line, LiveView
 from pipeline.orchestration.planner import Plan, PlannedTrial, replan, with_records
 from pipeline.orchestration.ray_tune import UNLIMITED, Events, run_jobs
-from pipeline.orchestration.registration import register_trials
+from pipeline.orchestration.registration import Registration, RunsAhead
 from pipeline.orchestration.requirements import Requirement, estimate_requirements
 from pipeline.orchestration.sampler import add_sample, halving_rungs
 from pipeline.storage.address import parent_of
@@ -38,6 +39,8 @@ from pipeline.trial.waiting_records import send_waiting_records
 
 # How often to look whether another process has ended a trial.
 POLL_SECONDS = 2.0
+# The runs of so many waiting trials are created, so that a trial starts as soon as there is room.
+RUNS_AHEAD = 8
 _ENDINGS: dict[str, Ending] = {"FINISHED": "done", "FAILED": "failed", "KILLED": "stopped"}
 # The sweep ends after so long a time without an answer of the tracking store. Its trials can be resumed.
 MOST_OUTAGE_SECONDS = 3600.0
@@ -59,7 +62,8 @@ def run_trials(
     """
     if fleet:
         places_of(lambda: plan, fleet)  # refuses what no node can run, before anything is recorded
-    jobs = register_trials(plan, requirements, retry_failed=retry_failed)
+    registration = Registration(plan, requirements, retry_failed=retry_failed)
+    jobs = registration.jobs
     withdraw_requests(jobs)
     lines = {
         planned.key: _line(plan, planned, requirement)
@@ -69,7 +73,7 @@ def run_trials(
     log = open_log(plan.log_file)
     view = LiveView(f"{plan.sweep.name} on {plan.task}", plan.metric, lines, slots, console, log, news)
     storage = tune_storage(Path(plan.config.paths.cache))
-    jobs_left = SweepJobs(plan, jobs, view, fleet)
+    jobs_left = SweepJobs(plan, jobs, view, RunsAhead(registration.run_of), fleet)
     with ThreadPoolExecutor(max_workers=1) as background, ExitStack() as held:
         watch = held.enter_context(jobs_left.watch()) if fleet else None
         rewriting: Future[None] | None = None
@@ -109,14 +113,17 @@ def withdraw_requests(jobs: Sequence[TrialJob]) -> None:
 class SweepJobs:
     """The jobs of a sweep, and what is recorded of those that end."""
 
-    def __init__(self, plan: Plan, jobs: Sequence[TrialJob], view: LiveView, fleet: Fleet | None = None) -> None:
-        self.plan, self.view, self.fleet = plan, view, fleet
+    def __init__(
+        self, plan: Plan, jobs: Sequence[TrialJob], view: LiveView, runs: RunsAhead, fleet: Fleet | None = None
+    ) -> None:
+        self.plan, self.view, self.runs, self.fleet = plan, view, runs, fleet
         # Trials of other processes come last: most of them are done by then.
         elsewhere = {planned.key for planned in plan.trials if planned.state == "training"}
         self.places = places_of(lambda: self.plan, fleet) if fleet else None
         in_order = sorted(jobs, key=lambda job: job.key in elsewhere)
         self.queue = JobQueue(in_order, plan.machine, self.places)
         self._taken: list[TrialJob] = []
+        self._next: TrialJob | None = None
 
     def watch(self) -> NodeWatch:
         """Return what follows the nodes of the cluster."""
@@ -142,16 +149,23 @@ class SweepJobs:
 
     def next(self) -> TrialJob | None:
         """Return the next job: one that waits, a search's next sample, or what another process leaves unfinished."""
-        if self.queue.empty:
+        if self.queue.empty and self._next is None:
             self._add(self._sample())
         if self.queue.finished and self._taken:
             left, self._taken = _wait_for_others(self._taken, self.plan.tracker, self.view), []
             self._add(left)
-        return self.queue.next()
+        self.runs.ask(self.queue.first(RUNS_AHEAD))
+        self._next = self._next or self.queue.next()
+        run_id = self.runs.find(self._next) if self._next else None
+        if self._next is None or run_id is None:
+            return None  # Ray asks again
+        job, self._next = self._next, None
+        return replace(job, run_id=run_id)
 
     def end(self, key: str, outcome: Outcome) -> None:
         """A job has ended. Record how, unless it runs again."""
         job, progress = self.queue.jobs[key], self.view.lines[key].progress
+        run_id = self.runs.find(job) or ""  # known since it started
         again = self.queue.end(key, outcome, progress)
         self.view.end(key, outcome, again=again)
         if outcome.ending == "taken":
@@ -159,13 +173,13 @@ class SweepJobs:
         tracker = self.plan.tracker
         try:
             if outcome.ending == "lost":
-                tracker.tag_trial(job.run_id, {Tag.LOSSES: self.queue.lost[key]})
+                tracker.tag_trial(run_id, {Tag.LOSSES: self.queue.lost[key]})
             # The trial could not end its run itself if it was lost, or if the search stopped it.
             if outcome == Outcome("stopped"):
                 stopped = f"by the search after epoch {progress.epoch if progress else 0}"
-                tracker.end_trial(job.run_id, "KILLED", {Tag.STOPPED: stopped})
+                tracker.end_trial(run_id, "KILLED", {Tag.STOPPED: stopped})
             elif outcome.ending in ("lost", "failed", "memory") and not again:
-                tracker.end_trial(job.run_id, "FAILED", {Tag.ERROR: outcome.reason})
+                tracker.end_trial(run_id, "FAILED", {Tag.ERROR: outcome.reason})
         except UserError as error:
             self.view.log.info("%s: %s", key, error)
 
@@ -177,10 +191,13 @@ class SweepJobs:
             records = self.plan.tracker.find_trials()
             self.plan = add_sample(replan(self.plan, self.plan.sweep, records), records, self.view.log)
             requirements = estimate_requirements(self.plan)
-            jobs = register_trials(self.plan, requirements)
+            registration = Registration(self.plan, requirements)
+            new = [job for job in registration.jobs if job.key not in self.queue.jobs]
+            # At once: other processes know a sample by its run.
+            jobs = [replace(job, run_id=registration.run_of(job)) for job in new]
         for planned, requirement in zip(self.plan.trials, requirements, strict=True):
             self.view.lines.setdefault(planned.key, _line(self.plan, planned, requirement))
-        return [job for job in jobs if job.key not in self.queue.jobs]
+        return jobs
 
     def _add(self, jobs: Sequence[TrialJob]) -> None:
         for job in jobs:

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import importlib.metadata
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,9 +9,10 @@ from pathlib import Path
 import models
 import pipeline
 from models.configs import CUTConfig, ModelConfig
-from pipeline.cache import DamagedEntryError, cached, content_key
+from pipeline.cache import DamagedEntryError, content_key, remembered
 from pipeline.config.parallel import processes_of
 from pipeline.config.schema import Config
+from pipeline.environment import torch_version
 from pipeline.training.execution import StepCost, counted_execution
 
 # The files of a step beside those of `models`.
@@ -28,14 +28,14 @@ def step_cost(config: Config, cache: Path, *, plain: bool = False) -> StepCost:
     model, shape = asdict(config.model), asdict(config.data.shape)
     processes = 1 if plain else processes_of(config.compute)
     counted_from = [model, shape, config.train.batch_size, processes, plain, _code()]
-    counted_from += [importlib.metadata.version("torch"), asdict(counted_execution(config, plain=plain))]
+    counted_from += [torch_version(), asdict(counted_execution(config, plain=plain))]
 
     def make(file: Path) -> None:
         from pipeline.training.count_step import count_step
 
         file.write_text(json.dumps(asdict(count_step(config, plain=plain))), encoding="utf-8")
 
-    return cached(cache / "costs" / f"{content_key(counted_from)}.json", make, _read_cost)
+    return remembered(cache / "costs" / f"{content_key(counted_from)}.json", make, _read_cost)
 
 
 def _read_cost(file: Path) -> StepCost:
