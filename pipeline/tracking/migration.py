@@ -114,7 +114,7 @@ class _ExperimentCopy:
     def _values(self, run: StoredRun) -> Iterator[Mapping[str, Any]]:
         """Return every value that was logged of every metric."""
         for name in run.metrics:
-            for logged in self._source.reader.history(run.run_id, name):
+            for logged in self._source.reader.histories([run.run_id], name)[run.run_id]:
                 yield {"key": name, "value": logged.value, "timestamp": logged.time, "step": logged.step}
 
     def _copy_files(self, run_id: str, copied_to: str) -> None:

@@ -1,9 +1,12 @@
 """Outages of the MLflow store: a server that is away, a database that another process keeps locked, a full disk."""
 
+import re
 import sqlite3
 import time
 from collections.abc import Callable
 from typing import TypeVar
+
+from pipeline.errors import UserError, first_line
 
 Answer = TypeVar("Answer")
 
@@ -44,3 +47,11 @@ def ask_through_outage(ask: Callable[[], Answer], most_seconds: float, silent: C
                 silent(0.0)
             return answer
         time.sleep(ASK_AGAIN_SECONDS)
+
+
+def store_error(uri: str, error: Exception) -> UserError:
+    """Return what is said of a store that has raised this error."""
+    # What the database says stands in the middle of SQLAlchemy's text: '(sqlite3.OperationalError) database is locked'.
+    of_database = re.search(r"\(\w+\.\w*Error\) ([^\n]+)", str(error))
+    why = of_database[1] if of_database else first_line(error)
+    return UserError(f"tracking.uri={uri}: the MLflow store does not answer ({why})")

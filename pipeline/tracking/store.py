@@ -4,7 +4,6 @@ An experiment is a task. A run is a trial, which is found again by its key; an e
 sweep, which holds the list of its trials. `analysis.records.names` has the names of all tags and metrics.
 """
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +19,10 @@ from analysis.records.schema import MANIFEST_FILE, Manifest, RecordsError
 from analysis.store.database import SQLITE, database_file, is_missing
 from analysis.store.open_store import open_store
 from analysis.store.stored_runs import StoredRun, StoreReader, Tags, run_by_key
-from pipeline.errors import UserError, first_line
+from pipeline.errors import UserError
 from pipeline.locks import file_lock
 from pipeline.tracking.lease import uses_leases
-from pipeline.tracking.outage import ask_through_outage
+from pipeline.tracking.outage import ask_through_outage, store_error
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,7 +93,7 @@ class _Asked:
         except RecordsError as error:
             raise UserError(str(error).rstrip(".")) from None
         except Exception as error:
-            raise _store_error(self._uri, error) from None
+            raise store_error(self._uri, error) from None
 
 
 class Tracker:
@@ -292,10 +291,3 @@ def cut_tags(tags: Mapping[str, object]) -> dict[str, str]:
 def _record(run: StoredRun) -> TrialRecord:
     step = int(run.metrics.get(PROGRESS_STEP, 0))
     return TrialRecord(run.run_id, run.status, step, run.metrics, run.tags)
-
-
-def _store_error(uri: str, error: Exception) -> UserError:
-    # What the database says stands in the middle of SQLAlchemy's text: '(sqlite3.OperationalError) database is locked'.
-    of_database = re.search(r"\(\w+\.\w*Error\) ([^\n]+)", str(error))
-    why = of_database[1] if of_database else first_line(error)
-    return UserError(f"tracking.uri={uri}: the MLflow store does not answer ({why})")

@@ -19,7 +19,8 @@ from rich.console import Console
 from pipeline.benchmarks.idle_trial import idle
 from pipeline.cluster.ray_cluster import own_cluster
 from pipeline.config.sweep_file import Row, Sweep
-from pipeline.orchestration.live_table import Line, LiveView, open_log
+from pipeline.event_log import open_log
+from pipeline.orchestration.live_table import Line, LiveView
 from pipeline.orchestration.planner import Plan, plan_sweep
 from pipeline.orchestration.ray_tune import Events, run_jobs
 from pipeline.orchestration.registration import Registration, RunsAhead

@@ -58,7 +58,7 @@ def content(uri: str) -> dict[str, Any]:
 
 
 def of_run(store: Any, client: MlflowClient, run: StoredRun) -> Any:
-    logged = {name: store.history(run.run_id, name) for name in sorted(run.metrics)}
+    logged = {name: store.histories([run.run_id], name)[run.run_id] for name in sorted(run.metrics)}
     tags = {tag: value for tag, value in run.tags.items() if tag not in OF_COPY}
     info = client.get_run(run.run_id).info
     files = dict(sorted(all_files(store, client, run.run_id)))
