@@ -16,6 +16,8 @@ from pipeline.orchestration.planner import plan_sweep
 from pipeline.orchestration.requirements import estimate_requirements
 
 ROOT = Path(__file__).parents[2]
+# Each trial's process would import a main module anew, and this one imports Ray.
+DRIVE = "import sys; from pipeline.benchmarks.scale.driver import main; main(sys.argv[1])"
 # Of the driver's memory, in the report.
 LOOKS = 8
 
@@ -47,6 +49,6 @@ def time_sweep(trials: int) -> Mapping[str, Any]:
             # Creates the database, which is not measured.
             assert plan.tracker.experiment_id
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "pipeline.benchmarks.scale.driver", str(trials)]
+        command = [sys.executable, "-c", DRIVE, str(trials)]
         ran = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(ran.stdout.splitlines()[-1])

@@ -1,12 +1,11 @@
 """A sweep of trials that do nothing, in a process like that of `just sweep`: without torch. Prints what it costs.
 
-python -m pipeline.benchmarks.scale.driver TRIALS, in a folder where such a step was counted before.
+It runs in a folder where such a step was counted before.
 """
 
 import json
 import os
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -148,5 +147,6 @@ def resident_gb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e9
 
 
-if __name__ == "__main__":
-    print(json.dumps(asdict(measure(int(sys.argv[1])))))
+def main(trials: str) -> None:
+    """Run the sweep in the working folder, and print `Measured` as JSON."""
+    print(json.dumps(asdict(measure(int(trials)))))
