@@ -96,6 +96,7 @@ def test_a_counted_model_stores_no_weights(tiny: Callable[..., Config], model: s
         assert isinstance(tensor, FakeTensor) or not tensor.dim()
 
 
+@pytest.mark.slow
 def test_one_of_two_processes_needs_the_memory_of_half_a_batch_and_little_more(tiny: Callable[..., Config]) -> None:
     """It also gathers what pools and queues get, and averages its gradients."""
     for model in ((*SHALLOW, "model.negatives=[minibatch,external]"), ("model=cyclegan", "model.generator.blocks=1")):
