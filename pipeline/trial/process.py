@@ -11,9 +11,11 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import closing, suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -118,9 +120,9 @@ def save_trials(server: str) -> None:
             messages.recv()
 
 
-def run_and_report(variables: dict[str, str], work: bytes, messages: Connection) -> None:
-    """Run a trial in this process and send its outcome."""
-    threading.Thread(target=end_with_parent, daemon=True).start()
+def run_and_report(variables: dict[str, str], work: bytes, messages: Connection, seconds_alone: float) -> None:
+    """Run a trial in this process and send its outcome. seconds_alone: as `end_with_parent` has it."""
+    threading.Thread(target=end_with_parent, args=(seconds_alone,), daemon=True).start()
     with suppress(OSError):  # not Linux
         FIRST_TO_KILL.write_text("1000", encoding="ascii")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the fork server ignores it
@@ -129,12 +131,12 @@ def run_and_report(variables: dict[str, str], work: bytes, messages: Connection)
     try:
         target, job = pickle.loads(work)
         with temporary_files_here():
-            outcome = target(job, messages.send)
+            outcome = target(job, partial(_send, messages))
     except BaseException as error:  # also SystemExit, which a library may raise
         traceback.print_exc()
         outcome = Outcome("failed", _reason(error))
     remove_process_folder()
-    messages.send(outcome)
+    _send(messages, outcome)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # without waiting for threads of libraries
@@ -150,12 +152,23 @@ def last_output(folder: Path) -> str:
     return f" Its last output, in {file}: {said}" if said else ""
 
 
-def end_with_parent() -> None:
-    """Wait for the end of the process that started this one, then end this one too."""
+def end_with_parent(seconds_alone: float = 0.0) -> None:
+    """Wait for the end of the process that started this one, then end this one too.
+
+    seconds_alone: how long a trial may take to save first.
+    """
     parent = multiprocessing.parent_process()
     assert parent, "multiprocessing started this process"
     parent.join()
+    if seconds_alone:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(seconds_alone)
     os._exit(1)
+
+
+def _send(messages: Connection, message: Progress | Outcome) -> None:
+    with suppress(OSError):  # the process that asked has ended
+        messages.send(message)
 
 
 def _connect(server: str) -> Connection:

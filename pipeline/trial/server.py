@@ -36,11 +36,11 @@ SECONDS_OF_A_SHORTAGE = 2.0
 
 
 @contextmanager
-def trial_server() -> Iterator[str]:
+def trial_server(seconds_alone: float = 0.0) -> Iterator[str]:
     """Start trials for other processes of this machine while the body runs; yield the server's address, a path.
 
     Must be entered in the main thread. The fork server imports PRELOAD in the background. At the end, trials that still
-    run are killed.
+    run are killed. seconds_alone: how long they may take to save if this process is killed.
     """
     forkserver.set_forkserver_preload(PRELOAD)
     # The fork server inherits this. A signal may reach all processes of a sweep; the sweep asks its trials to save.
@@ -60,7 +60,7 @@ def trial_server() -> Iterator[str]:
         listener.bind(address)
         listener.listen(64)
         ending, end = multiprocessing.Pipe(duplex=False)
-        server = threading.Thread(target=_serve, args=(listener, ending), daemon=True)
+        server = threading.Thread(target=_serve, args=(listener, ending, seconds_alone), daemon=True)
         server.start()
         try:
             yield address
@@ -69,12 +69,12 @@ def trial_server() -> Iterator[str]:
             server.join()
 
 
-def _serve(listener: socket.socket, ending: Connection) -> None:
+def _serve(listener: socket.socket, ending: Connection, seconds_alone: float) -> None:
     """Start a trial for each connection. When the trial ends, send its exit status and close the connection.
 
     All in one thread: multiprocessing must not start, poll or join a process in two threads at once.
     """
-    trials = _Trials()
+    trials = _Trials(seconds_alone)
     with listener:  # closed also after an error, so that nobody waits for an answer
         while True:
             ready = wait([ending, listener, *trials.events()], trials.seconds_to_next_kill())
@@ -99,7 +99,8 @@ def _serve(listener: socket.socket, ending: Connection) -> None:
 class _Trials:
     """The trial processes of a server, each by the connection to its worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds_alone: float) -> None:
+        self._seconds_alone = seconds_alone
         self._processes: dict[Connection, ForkServerProcess] = {}
         self._left: set[Connection] = set()  # from which nothing more can be received
         self._kill_at: dict[Connection, float] = {}
@@ -120,7 +121,7 @@ class _Trials:
         if self._savers:
             raise RuntimeError("the sweep ends")
         process = multiprocessing.get_context("forkserver").Process(
-            target=run_and_report, args=(variables, work, messages)
+            target=run_and_report, args=(variables, work, messages, self._seconds_alone)
         )
         process.start()
         self._processes[messages] = process
