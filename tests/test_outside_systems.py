@@ -15,7 +15,11 @@ FILES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("
 
 # A file, or all files of a folder.
 ONLY_IN = {
-    "ray": ("pipeline/orchestration/ray_tune.py", "pipeline/cluster/ray_cluster.py", "pipeline/cluster/job_submission.py"),
+    "ray": (
+        "pipeline/orchestration/ray_tune.py",
+        "pipeline/cluster/ray_cluster.py",
+        "pipeline/cluster/job_submission.py",
+    ),
     "optuna": ("pipeline/orchestration/sampler.py",),
     "hydra": ("pipeline/config/compose.py",),
     "omegaconf": ("pipeline/config/compose.py",),

@@ -3,14 +3,13 @@
 import asyncio
 import http.client
 import os
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from pipeline.checks.probe import PROBE_SECONDS
 from pipeline.errors import UserError, first_line
@@ -75,7 +74,7 @@ class Jobs:
 
     def _fault(self, error: Exception, job: str) -> str:
         text = str(error)
-        if "uthentication" in type(error).__name__ or "token" in text.lower():
+        if "Authentication" in type(error).__name__ or re.search(r"\b40[13]\b", text):
             advice = "Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH)"
             return f"{self.address} lets only clients with its token in, and this process has none or another. {advice}"
         if job and ("404" in text or "does not exist" in text):
@@ -102,10 +101,8 @@ def dashboard_address(variables: Mapping[str, str]) -> str:
     if not name:
         raise UserError("No cluster is named. Set RAY_API_SERVER_ADDRESS=http://HOST:8265, Ray's dashboard")
     address = variables[name].rstrip("/")
-    with suppress(ValueError):  # a port that is none
-        parts = urlsplit(address)
-        if parts.scheme in ("http", "https") and parts.hostname and (parts.port or True):
-            return address
+    if re.fullmatch(r"https?://[^\s/:@]+(:\d+)?(/\S*)?", address):
+        return address
     raise UserError(
         f"{name}={address} is not the address of Ray's dashboard. Set RAY_API_SERVER_ADDRESS=http://HOST:8265"
     )

@@ -47,7 +47,6 @@ def read(name: str) -> Any:
     return yaml.safe_load((DEPLOY / name).read_text())
 
 
-
 def launcher_faults(cluster: Any) -> str:
     from jsonschema import ValidationError
     from ray.autoscaler._private.util import prepare_config, validate_config
@@ -73,7 +72,6 @@ def test_the_launchers_machines_are_a_head_without_trials_and_spot_workers() -> 
     assert kinds["head"]["resources"] == {"CPU": 0}
     assert kinds["gpu"]["resources"]["GPU"] == 1
     assert kinds["gpu"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
-
 
 
 def compose_faults(text: str, folder: Path) -> str:
@@ -106,7 +104,6 @@ def test_compose_publishes_loopback_ports_only_and_has_no_password() -> None:
         assert not re.search("PASSWORD|TOKEN|SECRET", name) or value.startswith("${") or name == "RAY_AUTH_MODE", line
     ignored = subprocess.run(["git", "check-ignore", "--quiet", "deploy/.env"], cwd=ROOT)
     assert ignored.returncode in (0, 128)  # 128: no repository
-
 
 
 def pod_faults(template: Any) -> str:
@@ -161,7 +158,6 @@ def test_kuberay_knows_each_field_of_the_job_and_not_a_misspelt_one() -> None:
     assert unknown_fields(job) == {"minReplica", "shutdownAfterJobFinished"}
 
 
-
 def shell_faults(text: str, shell: str = "sh") -> str:
     command = [BIN / "shellcheck", "--shell", shell, "-"]
     return subprocess.run(command, input=text, capture_output=True, text=True).stdout
@@ -172,7 +168,7 @@ def shell_texts() -> Iterator[tuple[str, str]]:
     cluster = read("ray-cluster.yaml")
     for line in [*cluster["head_start_ray_commands"], *cluster["worker_start_ray_commands"]]:
         # The launcher sets it.
-        yield "ray-cluster.yaml", f"RAY_HEAD_IP=$1\necho \"$RAY_HEAD_IP\"\n{line}\n"
+        yield "ray-cluster.yaml", f'RAY_HEAD_IP=$1\necho "$RAY_HEAD_IP"\n{line}\n'
     job = read("rayjob.yaml")
     yield "rayjob.yaml", job["spec"]["entrypoint"]
     for container in groups(job)["gpu"]["template"]["spec"]["containers"]:
@@ -241,5 +237,3 @@ def test_the_image_is_pinned_copies_what_exists_and_holds_no_secret() -> None:
         ("WORKDIR", "WORKDIRECTORY", "unknown instruction WORKDIRECTORY"),
     ):
         assert any(fault in found for found in image_faults(text.replace(old, new, 1))), fault
-
-

@@ -89,7 +89,8 @@ def project(slurm: Slurm, tmp_path: Path) -> Iterator[Project]:
 
 def _write_sweep(folder: Path) -> None:
     (folder / "sweeps").mkdir()
-    (folder / "sweeps/pair.yaml").write_text(SWEEP)
+    # Longer, so that both nodes train when the job is ended.
+    (folder / "sweeps/pair.yaml").write_text(SWEEP.replace("constant_epochs=5", "constant_epochs=11"))
 
 
 def _surroundings() -> dict[str, str]:

@@ -131,7 +131,7 @@ class Cluster:
             command("submit", *arguments),
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=600,
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(ROOT), **self.variables, **variables},
         )
