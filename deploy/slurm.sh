@@ -17,8 +17,8 @@ set -euo pipefail
 
 # At most, for Ray to start on the first node.
 START_SECONDS=120
-# For the trials of other nodes to save; SECONDS_TO_SAVE of pipeline/trial/server.py, and some more.
-SAVE_SECONDS=15
+# For the trials of a node to save; SECONDS_TO_SAVE of pipeline/trial/server.py, and some more.
+export SAVE_SECONDS=15
 
 fail() {
     echo "error: $1" >&2
@@ -43,6 +43,8 @@ start_node() {
     ray start --block --node-ip-address="$(address_of "$SLURMD_NODENAME")" \
         --num-cpus="$SLURM_CPUS_ON_NODE" --object-store-memory=200000000 --temp-dir="$folder" "$@" \
         > "$folder/said.txt" 2>&1 || [ "$ended" ] || tail -n 20 "$folder/said.txt" >&2
+    # Slurm kills what this function leaves. At the end of the job, which removes the token, no trial is left to save.
+    [ ! -e "$RAY_AUTH_TOKEN_PATH" ] || sleep "$SAVE_SECONDS"
     rm -rf "$folder"
 }
 
@@ -55,9 +57,9 @@ step() {
 # shellcheck disable=SC2329 # a trap calls it
 finish() {
     trap '' TERM
+    rm -f "$RAY_AUTH_TOKEN_PATH"
     kill "${steps[@]}" 2> /dev/null || true
     wait
-    rm -f "$RAY_AUTH_TOKEN_PATH"
 }
 
 [ $# -gt 0 ] || fail "no sweep is named. Write: sbatch deploy/slurm.sh NAME [override …]"
@@ -109,10 +111,12 @@ if [ "$stopped" ]; then
     # The signal has ended the first wait.
     code=0
     wait "$sweep" || code=$?
-    # Not after scancel.
+    # After scancel, Slurm has ended the steps, too.
     if [ "$(squeue --noheader --job "$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then
         sleep "$SAVE_SECONDS"
         scontrol requeue "$SLURM_JOB_ID" || echo "The job is not queued again. Submit it again to resume." >&2
+    else
+        wait "${steps[@]}" || true
     fi
 fi
 exit "$code"

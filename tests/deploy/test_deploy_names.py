@@ -115,7 +115,6 @@ def test_trials_get_the_time_to_save_everywhere() -> None:
     stop = worker()["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][-1]
     seconds = int(stop.rpartition("sleep ")[2])
     assert SECONDS_TO_SAVE < seconds < worker()["terminationGracePeriodSeconds"]
-    assert int(COMPOSE["services"]["worker"]["stop_grace_period"].removesuffix("s")) > SECONDS_TO_SAVE
     script = FILES["slurm.sh"]
     waits = int(script.partition("SAVE_SECONDS=")[2].split()[0])
     before = int(script.partition("--signal=B:TERM@")[2].split()[0])
