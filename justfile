@@ -16,6 +16,12 @@ default:
 sweep *arguments: _setup
     @{{ python }} -m pipeline sweep "$@"
 
+# let a Ray cluster run a sweep as a job
+[group: 'sweeps']
+[no-exit-message]
+submit *arguments: _setup
+    @{{ python }} -m pipeline submit "$@"
+
 # check this machine before a sweep
 [group: 'machine and data']
 [no-exit-message]

@@ -118,6 +118,10 @@ def run(given: argparse.Namespace) -> int:
             from pipeline.cli.sweep import sweep
 
             return sweep(given.name, given.overrides, quiet=given.quiet)
+        case "submit":
+            from pipeline.cli.submit import submit
+
+            return submit(given.name, given.overrides, status=given.status, logs=given.logs, stop=given.stop)
         case "plan":
             from pipeline.cli.plan import plan
 

@@ -19,6 +19,7 @@ SWEEP = "name of a file in sweeps/ without .yaml, or path of a sweep file"
 # Each command and what it does.
 COMMANDS = {
     "sweep": "Train the trials that are not done. Write tables, figures and report.",
+    "submit": "Let a Ray cluster run a sweep as a job, so that this machine may sleep.",
     "plan": "Show every trial, its state, memory and time. Train nothing.",
     "status": "Show which recorded trials are done, running or failed, and why.",
     "stop": "Let the running trials of one row of a sweep save and end. Skip those that wait.",
@@ -40,12 +41,14 @@ COMMANDS = {
     "docs": "Write the generated tables of README.md and docs/performance.md from docs/results/.",
 }
 TRACKING, NOTIFY = "tracking.uri=", "notify="
+HIDDEN = f"{NOTIFY}hidden"
 WITHOUT_OVERRIDES = ("clean", "tables", "compare", "ui", "server", "migrate", "data", "bench", "docs")
 # Of a number in an option, whatever it counts.
 MOST = 1_000_000
 # What the overrides of a command can say besides settings.
 ALSO = {
     "sweep": "; retry=failed also trains failed trials; notify=ADDRESS tells of failures and the end",
+    "submit": "; retry=failed and notify=ADDRESS as with just sweep",
     "plan": "; retry=failed also plans failed trials; notify=ADDRESS is only checked",
     "train": "; seed=1 sets the seed (0)",
     "evaluate": "; compare=pytorch-fid or clean-fid adds its FID; resize=yes resizes the images of a folder",
@@ -65,8 +68,10 @@ def hide_password(arguments: Sequence[str]) -> tuple[list[str], Mapping[str, str
             shown, password = split_password(address)
             hidden[number] = text.replace(address, shown)
         elif text.startswith(NOTIFY):
-            told = {NOTIFY_ADDRESS: text.removeprefix(NOTIFY).strip("'\"")}
-            hidden[number] = f"{NOTIFY}hidden"
+            # A job of just submit has the address in its environment alone.
+            if text != HIDDEN or NOTIFY_ADDRESS not in os.environ:
+                told = {NOTIFY_ADDRESS: text.removeprefix(NOTIFY).strip("'\"")}
+            hidden[number] = HIDDEN
     address, of_variable = split_password(os.environ.get("MLFLOW_TRACKING_URI", ""))
     # The password of one store is not for another.
     password = password or (of_variable if shown in ("", address) else {})
@@ -112,6 +117,14 @@ def build_parser() -> _Parser:
         _add_json(added[name])
 
     added["sweep"].add_argument("--quiet", action="store_true", help="print only warnings and the path of the report")
+
+    added["submit"].add_argument("name", metavar="NAME", nargs="?", help=SWEEP)
+    for option, does in (
+        ("status", "say what the job with this id does"),
+        ("logs", "show what it prints, until it ends"),
+        ("stop", "let its trials save, and end it"),
+    ):
+        added["submit"].add_argument(f"--{option}", metavar="ID", help=does)
 
     added["plan"].add_argument("--verbose", action="store_true", help="also show the memory of the reference's step")
 

@@ -15,7 +15,11 @@ FILES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("
 
 # A file, or all files of a folder.
 ONLY_IN = {
-    "ray": ("pipeline/orchestration/ray_tune.py", "pipeline/cluster/ray_cluster.py"),
+    "ray": (
+        "pipeline/orchestration/ray_tune.py",
+        "pipeline/cluster/ray_cluster.py",
+        "pipeline/cluster/job_submission.py",
+    ),
     "fsspec": ("pipeline/storage/store.py",),
     "optuna": ("pipeline/orchestration/sampler.py",),
     "hydra": ("pipeline/config/compose.py",),

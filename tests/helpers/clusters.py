@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from socket import socket
@@ -24,15 +24,13 @@ VARIABLES = {
 
 
 class RayNodes:
-    """A head without cores, and nodes with one core each, by their addresses."""
+    """A head without cores, and nodes with one core each, by their addresses. head: further options of the head."""
 
-    def __init__(self, folder: Path, python_path: str) -> None:
+    def __init__(self, folder: Path, python_path: str, head: Sequence[str]) -> None:
         self.folder, self.python_path = folder, python_path
         self.nodes: dict[str, subprocess.Popen[bytes]] = {}
-        with socket() as free:
-            free.bind((HEAD, 0))
-            self.address = f"{HEAD}:{free.getsockname()[1]}"
-        self._start(HEAD, "--head", f"--port={self.address.rpartition(':')[2]}", "--num-cpus=0")
+        self.address = f"{HEAD}:{free_port(HEAD)}"
+        self._start(HEAD, "--head", f"--port={self.address.rpartition(':')[2]}", "--num-cpus=0", *head)
 
     @property
     def variables(self) -> dict[str, str]:
@@ -71,11 +69,21 @@ class RayNodes:
         until(lambda: "Ray runtime started" in said.read_text())
 
 
+def free_port(address: str) -> int:
+    """A port of an address on which nothing listens."""
+    with socket() as free:
+        free.bind((address, 0))
+        return free.getsockname()[1]
+
+
 @contextmanager
-def ray_nodes(*addresses: str, python_path: str = "") -> Iterator[RayNodes]:
-    """A cluster with a node of one core at each of the addresses. python_path: the code that is installed there."""
+def ray_nodes(*addresses: str, python_path: str = "", head: Sequence[str] = ()) -> Iterator[RayNodes]:
+    """A cluster with a node of one core at each of the addresses.
+
+    python_path: the code that is installed there. head: further options of the head.
+    """
     with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        started = RayNodes(Path(folder), python_path)
+        started = RayNodes(Path(folder), python_path, head)
         try:
             for address in addresses:
                 started.add(address)

@@ -204,6 +204,29 @@ with trial_server() as server:
     assert is_gone(pid)
 
 
+def test_a_trial_on_another_node_saves_when_its_worker_is_killed(tmp_path: Path) -> None:
+    serving = start_python(f"""{NO_PRELOAD}
+with trial_server(20.0) as server:
+    TrialProcess(server, stub_trials.savable, pathlib.Path({str(tmp_path / "file")!r})).receive()
+""")
+    pid = pid_in(tmp_path / "file")
+    serving.kill()
+    serving.wait()
+    assert is_gone(pid)
+    assert (tmp_path / "file").read_text() == "saved"
+
+
+def test_a_trial_on_another_node_that_does_not_save_ends_soon_after_its_worker(tmp_path: Path) -> None:
+    serving = start_python(f"""{NO_PRELOAD}
+with trial_server(0.5) as server:
+    TrialProcess(server, stub_trials.stubborn, pathlib.Path({str(tmp_path / "file")!r})).receive()
+""")
+    pid = pid_in(tmp_path / "file")
+    serving.kill()
+    serving.wait()
+    assert is_gone(pid)
+
+
 def test_ctrl_c_reaches_neither_the_imports_nor_a_trial() -> None:
     code = """
 import os, signal
