@@ -26,7 +26,7 @@ from mlflow import MlflowClient
 from analysis.records.names import STEPS_REPEATED, Tag
 from pipeline.tracking.lease import is_leased
 
-pytestmark = pytest.mark.fault
+pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
 FIRST, SECOND, THIRD = "127.0.0.3", "127.0.0.4", "127.0.0.5"
 # Of `SWEEP`: steps between two checkpoints.
@@ -72,6 +72,7 @@ def test_a_sweep_on_two_nodes_has_the_digits_of_one_machine(pair: Path, undistur
     assert_each_trial_once(server)
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("moment", range(10))
 def test_a_node_that_ends_loses_at_most_the_steps_since_the_last_checkpoint(
     moment: int, pair: Path, undisturbed: Results, server: str, seed: int, request: pytest.FixtureRequest
@@ -95,6 +96,7 @@ def test_a_node_that_ends_loses_at_most_the_steps_since_the_last_checkpoint(
         assert run.data.metrics.get(STEPS_REPEATED, 0) <= STEPS_AN_EPOCH
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_sweep_whose_driver_was_killed_goes_on_from_another_folder(
     pair: Path, tmp_path_factory: pytest.TempPathFactory, undisturbed: Results, server: str
 ) -> None:
@@ -117,6 +119,7 @@ def test_a_sweep_whose_driver_was_killed_goes_on_from_another_folder(
     assert [run.data.metrics.get(STEPS_REPEATED, 0) for run in trials(server)] == [0, 0]
 
 
+@pytest.mark.usefixtures("drawn")
 def test_two_drivers_in_two_folders_train_no_trial_twice(
     pair: Path, tmp_path_factory: pytest.TempPathFactory, undisturbed: Results, server: str
 ) -> None:
@@ -136,6 +139,7 @@ def test_two_drivers_in_two_folders_train_no_trial_twice(
     assert [run.data.metrics.get(STEPS_REPEATED, 0) for run in trials(server)] == [0, 0]
 
 
+@pytest.mark.usefixtures("drawn")
 def test_ctrl_c_lets_the_trials_of_all_nodes_save(pair: Path, server: str) -> None:
     with ray_nodes(FIRST, SECOND, python_path=str(ROOT)) as nodes:
         setting, variables = joins(nodes, server, pair / "shared")
