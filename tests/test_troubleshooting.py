@@ -50,6 +50,10 @@ def reach_storage() -> None:
         require_addresses(["paths.trials=s3://bucket/trials"])
 
 
+def tracker(uri: str) -> Tracker:
+    return Tracker(uri, "mine", "", store_lock(uri, Path("trials")))
+
+
 FAULTS: dict[str, Callable[[], object]] = {
     "weights": lambda: load_extractor(INCEPTION, None),
     "few images": lambda: list_images(Path("mine")),
@@ -59,7 +63,8 @@ FAULTS: dict[str, Callable[[], object]] = {
     "patches": lambda: expand(load_sweep("ablation_negatives"), [*OWN, "data.size=32", "model.num_patches=256"]),
     "memory": need_memory,
     "lock": lock_twice,
-    "store": lambda: Tracker("nonsense://x", "mine", "", store_lock("nonsense://x", Path("trials"))).find_trials(),
+    "server": lambda: tracker("http://127.0.0.1:9").require_answer(),
+    "store": lambda: tracker("nonsense://x").find_trials(),
     "storage": reach_storage,
     "driver": lambda: resolve_device("cuda"),
     "ray": join_ray,
