@@ -30,6 +30,7 @@ class Tag:
     LOSSES = "losses"  # how often a sweep has lost the trial and let it go on
     ALSO_FAILED = "also_failed"  # why a system of tracking.also did not get all values
     OUT_OF_MEMORY_GB = "out_of_memory_gb"
+    CODE = "code"  # a hash of the code that a sweep took to a cluster
     COMMIT, RESULT_VERSION, DATA_FINGERPRINT = "commit", "result_version", "data_fingerprint"
     TRAIN_A, TRAIN_B = "train_images_a", "train_images_b"
     LEFT_OUT = "images_left_out"  # how many files of the data set could not be read (data.on_bad=skip)

@@ -30,10 +30,13 @@ class Registration:
     jobs: of the trials that are left to train. They have no run yet (`run_id` is empty).
     """
 
-    def __init__(self, plan: Plan, requirements: Sequence[Requirement] = (), *, retry_failed: bool = False) -> None:
+    def __init__(
+        self, plan: Plan, requirements: Sequence[Requirement] = (), *, retry_failed: bool = False, code: str = ""
+    ) -> None:
         """Record the sweep, and which trials belong to it of those that have a run already.
 
-        requirements: from `estimate_requirements`; not needed if nothing is left to train.
+        requirements: from `estimate_requirements`; not needed if nothing is left to train. code: the hash of the code
+        that a cluster runs.
         """
         assert plan.data is not None, "a plan without data is only printed"
         self._plan = plan
@@ -41,6 +44,7 @@ class Registration:
             Tag.DATA_FINGERPRINT: plan.data.fingerprint,
             Tag.COMMIT: _commit(),
             Tag.RESULT_VERSION: str(RESULT_VERSION),
+            **({Tag.CODE: code} if code else {}),
             **({Tag.LEFT_OUT: str(len(plan.data.left_out))} if plan.data.left_out else {}),
         }
         self._settings = {row.row: json.dumps(row.set) for row in plan.sweep.rows}

@@ -62,7 +62,7 @@ def run_trials(
     """
     if fleet:
         places_of(lambda: plan, fleet)  # refuses what no node can run, before anything is recorded
-    registration = Registration(plan, requirements, retry_failed=retry_failed)
+    registration = Registration(plan, requirements, retry_failed=retry_failed, code=fleet.code if fleet else "")
     jobs = registration.jobs
     withdraw_requests(jobs)
     lines = {
