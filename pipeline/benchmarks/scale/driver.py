@@ -50,12 +50,14 @@ class Measured:
     """What a sweep of empty trials costs.
 
     first_trial_seconds: from the start of planning. trial_seconds: of a trial, from its start in Ray to its end, mean.
+    all_trials_seconds: from the start of the first trial to the end of the last.
     memory: of the driver, (seconds, 10^9 bytes). slots: how many trials run at once.
     """
 
     parts: tuple[Part, ...]
     first_trial_seconds: float
     trial_seconds: float
+    all_trials_seconds: float
     slots: int
     memory: tuple[tuple[float, float], ...]
     store_bytes: int
@@ -94,6 +96,7 @@ def measure(trials: int) -> Measured:
         tuple(parts),
         first_trial_seconds=min(started.values()) - began,
         trial_seconds=statistics.mean(ended[key] - started[key] for key in ended),
+        all_trials_seconds=max(ended.values()) - min(started.values()),
         slots=requirements[0].share.slots,
         memory=tuple(memory),
         store_bytes=Path("mlflow.db").stat().st_size,

@@ -1,6 +1,7 @@
 """How often commands read the store: as often for many trials as for few."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,3 +91,14 @@ def test_a_server_is_asked_as_often_for_twice_the_trials_except_for_histories(
             assert pipeline([command, "mine", *settings]) == 0
             calls[command].append(asked)
     assert all(few == many > 0 for few, many in calls.values())
+
+
+@pytest.mark.slow
+def test_a_thousand_rows_are_planned_in_five_seconds_of_cpu_time(project: Path) -> None:
+    rows = "\n".join(f"  - {{row: row {number}, set: {{model.temperature: {1.0 + number}}}}}" for number in range(1000))
+    (project / "sweeps/many.yaml").write_text(f"name: many\nquestion: Which?\nseeds: [0]\nrows:\n{rows}\n")
+    settings = ["data.train_count=4", "data.test_count=4", "data.size=32", "model.generator.channels=4"]
+    assert pipeline(["plan", "many", *settings]) == 0  # counts the cost of a step, and measures this machine
+    began = time.process_time()
+    assert pipeline(["plan", "many", *settings]) == 0
+    assert time.process_time() - began <= 5.0
