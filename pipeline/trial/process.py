@@ -125,9 +125,11 @@ def save_trials(server: str) -> None:
             messages.recv()
 
 
-def run_and_report(variables: dict[str, str], work: bytes, messages: Connection) -> None:
-    """Run a trial in this process and send its outcome."""
-    threading.Thread(target=end_with_parent, daemon=True).start()
+def run_and_report(variables: dict[str, str], work: bytes, messages: Connection, seconds_alone: float) -> None:
+    """Run a trial in this process and send its outcome. seconds_alone: as `end_with_parent` has it."""
+    if seconds_alone:
+        os.setpgid(0, 0)  # Ray kills the process group of a worker that has ended
+    threading.Thread(target=end_with_parent, args=(seconds_alone,), daemon=True).start()
 
     def report(message: Progress | Outcome) -> None:
         with suppress(OSError):  # whoever asked for the trial has ended, and the trial saves
@@ -162,13 +164,17 @@ def last_output(job: TrialJob) -> str:
     return f" Its last output, in {file}: {said}" if said else ""
 
 
-def end_with_parent() -> None:
-    """Wait for the end of the process that started this one, then end this one by SIGTERM, at which a trial saves."""
+def end_with_parent(seconds_alone: float = 0.0) -> None:
+    """Wait for the end of the process that started this one, then end this one too.
+
+    seconds_alone: how long a trial may take to save first.
+    """
     parent = multiprocessing.parent_process()
     assert parent, "multiprocessing started this process"
     parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(SECONDS_TO_SAVE)
+    if seconds_alone:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(seconds_alone)
     os._exit(1)
 
 

@@ -34,11 +34,11 @@ SECONDS_OF_A_SHORTAGE = 2.0
 
 
 @contextmanager
-def trial_server() -> Iterator[str]:
+def trial_server(seconds_alone: float = 0.0) -> Iterator[str]:
     """Start trials for other processes of this machine while the body runs; yield the server's address, a path.
 
     Must be entered in the main thread. The fork server imports PRELOAD in the background. At the end, trials that still
-    run are killed.
+    run are killed. seconds_alone: they save instead, and may take so long after the end of this process.
     """
     forkserver.set_forkserver_preload(PRELOAD)
     # A signal may reach all processes of a sweep; the sweep asks its trials to save. multiprocessing also starts its
@@ -53,7 +53,7 @@ def trial_server() -> Iterator[str]:
         listener.bind(address)
         listener.listen(64)
         ending, end = multiprocessing.Pipe(duplex=False)
-        server = threading.Thread(target=_serve, args=(listener, ending), daemon=True)
+        server = threading.Thread(target=_serve, args=(listener, ending, seconds_alone), daemon=True)
         server.start()
         try:
             yield address
@@ -62,12 +62,12 @@ def trial_server() -> Iterator[str]:
             server.join()
 
 
-def _serve(listener: socket.socket, ending: Connection) -> None:
+def _serve(listener: socket.socket, ending: Connection, seconds_alone: float) -> None:
     """Start a trial for each connection. When the trial ends, send its exit status and close the connection.
 
     All in one thread: multiprocessing must not start, poll or join a process in two threads at once.
     """
-    trials = _Trials()
+    trials = _Trials(seconds_alone)
     with listener:  # closed also after an error, so that nobody waits for an answer
         while True:
             ready = wait([ending, listener, *trials.events()], trials.seconds_to_next_kill())
@@ -86,13 +86,14 @@ def _serve(listener: socket.socket, ending: Connection) -> None:
                     with suppress(OSError):  # the worker may have left
                         messages.send(Outcome("lost", f"The trial process could not be started: {first_line(error)}"))
                     messages.close()
-        trials.kill_all()
+        trials.end_all()
 
 
 class _Trials:
     """The trial processes of a server, each by the connection to its worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds_alone: float) -> None:
+        self._seconds_alone = seconds_alone
         self._processes: dict[Connection, ForkServerProcess] = {}
         self._left: set[Connection] = set()  # from which nothing more can be received
         self._kill_at: dict[Connection, float] = {}
@@ -113,7 +114,7 @@ class _Trials:
         if self._savers:
             raise RuntimeError("the sweep ends")
         process = multiprocessing.get_context("forkserver").Process(
-            target=run_and_report, args=(variables, work, messages)
+            target=run_and_report, args=(variables, work, messages, self._seconds_alone)
         )
         process.start()
         self._processes[messages] = process
@@ -142,10 +143,10 @@ class _Trials:
                 process.kill()
         self._answer_savers()
 
-    def kill_all(self) -> None:
-        """End all trials."""
-        for messages in list(self._processes):
-            self._forget(messages)
+    def end_all(self) -> None:
+        """Kill all trials, or ask them to save if they may outlive this process."""
+        for messages, process in list(self._processes.items()):
+            process.terminate() if self._seconds_alone else self._forget(messages)
 
     def _ask_to_save(self, messages: Connection) -> None:
         if messages not in self._kill_at:
