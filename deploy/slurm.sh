@@ -58,7 +58,8 @@ step() {
 finish() {
     trap '' TERM
     rm -f "$RAY_AUTH_TOKEN_PATH"
-    kill "${steps[@]}" 2> /dev/null || true
+    # The steps, and not this script. Ending srun itself would kill them before they clear up.
+    scancel --signal=TERM "$SLURM_JOB_ID" || true
     wait
 }
 

@@ -122,6 +122,8 @@ def save_trials(server: str) -> None:
 
 def run_and_report(variables: dict[str, str], work: bytes, messages: Connection, seconds_alone: float) -> None:
     """Run a trial in this process and send its outcome. seconds_alone: as `end_with_parent` has it."""
+    if seconds_alone:
+        os.setpgid(0, 0)  # Ray kills the process group of a worker that has ended
     threading.Thread(target=end_with_parent, args=(seconds_alone,), daemon=True).start()
     with suppress(OSError):  # not Linux
         FIRST_TO_KILL.write_text("1000", encoding="ascii")

@@ -40,7 +40,7 @@ def trial_server(seconds_alone: float = 0.0) -> Iterator[str]:
     """Start trials for other processes of this machine while the body runs; yield the server's address, a path.
 
     Must be entered in the main thread. The fork server imports PRELOAD in the background. At the end, trials that still
-    run are killed. seconds_alone: how long they may take to save if this process is killed.
+    run are killed. seconds_alone: they save instead, and may take so long after the end of this process.
     """
     forkserver.set_forkserver_preload(PRELOAD)
     # The fork server inherits this. A signal may reach all processes of a sweep; the sweep asks its trials to save.
@@ -93,7 +93,7 @@ def _serve(listener: socket.socket, ending: Connection, seconds_alone: float) ->
                     with suppress(OSError):  # the worker may have left
                         messages.send(Outcome("lost", f"The trial process could not be started: {first_line(error)}"))
                     messages.close()
-        trials.kill_all()
+        trials.end_all()
 
 
 class _Trials:
@@ -150,10 +150,10 @@ class _Trials:
                 process.kill()
         self._answer_savers()
 
-    def kill_all(self) -> None:
-        """End all trials."""
-        for messages in list(self._processes):
-            self._forget(messages)
+    def end_all(self) -> None:
+        """Kill all trials, or ask them to save if they may outlive this process."""
+        for messages, process in list(self._processes.items()):
+            process.terminate() if self._seconds_alone else self._forget(messages)
 
     def _ask_to_save(self, messages: Connection) -> None:
         if messages not in self._kill_at:
