@@ -41,7 +41,7 @@ def test_just_docs_writes_the_committed_documents_again(tmp_path: Path, monkeypa
 
 
 def test_without_any_file_every_part_is_said_not_to_be_measured(tmp_path: Path) -> None:
-    assert benchmark_tables(tmp_path / "none").count("Not measured yet.") == 7
+    assert benchmark_tables(tmp_path / "none").count("Not measured yet.") == 8
 
 
 def test_a_file_that_is_no_benchs_output_is_refused_by_its_name(tmp_path: Path) -> None:

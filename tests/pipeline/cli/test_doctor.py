@@ -54,7 +54,7 @@ def test_a_person_reads_a_line_for_each_check_and_what_to_do(
     faults = [line for line in lines if line.startswith("fault ")]
     assert any("CUDA: torch " in line for line in faults)
     assert any("trials is a file, not a folder. Choose another folder with paths.trials=…." in line for line in faults)
-    assert any("http://127.0.0.1:9 does not answer (Connection refused). Set tracking.uri" in line for line in faults)
+    assert any("http://127.0.0.1:9: no server answers there (Connection refused)." in line for line in faults)
     assert any("cannot be reached" in line and "metric.weights" in line for line in faults)
     assert len(faults) == 4 and lines[-1].endswith("faults: 4")
 

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from pipeline.cli import sweep as conduct
 from pipeline.config.compute import ComputeConfig
@@ -269,20 +268,9 @@ def test_a_sweep_whose_trials_share_a_gpu_has_a_daemon_of_its_own_where_it_is_as
     assert calls() == expected
 
 
-def test_trials_alone_on_their_gpus_and_clusters_of_others_start_no_daemon(
-    project: Path, install: Callable[..., Callable[[], list[str]]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = install()
+def test_only_trials_that_share_a_gpu_need_the_daemon(project: Path) -> None:
     (project / "sweeps/pair.yaml").write_text(SWEEP)
     planned = plan_sweep(load_sweep("pair"), [])
     gpus = Machine("cuda", "promised", cores=2, gpus=2, memory_gb=16.0)
-    console = Console(record=True, width=160)
-    alone = conduct.estimate_requirements(replace(planned, machine=gpus))
-    with conduct._mps(alone, console):
-        pass
-    assert console.export_text() == ""
-    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    with conduct._mps(conduct.estimate_requirements(replace(planned, machine=replace(gpus, gpus=1))), console):
-        pass
-    assert "compute.mps=auto does nothing with RAY_ADDRESS" in console.export_text()
-    assert calls() == []
+    assert not conduct._packs(conduct.estimate_requirements(replace(planned, machine=gpus)))
+    assert conduct._packs(conduct.estimate_requirements(replace(planned, machine=replace(gpus, gpus=1))))
