@@ -17,7 +17,7 @@ set -euo pipefail
 
 # At most, for Ray to start on the first node.
 START_SECONDS=120
-# For the trials of a node to save; SECONDS_TO_SAVE of pipeline/trial/server.py, and some more.
+# For the trials of a node to save; SECONDS_TO_SAVE of pipeline/trial/process.py, and some more.
 export SAVE_SECONDS=15
 
 fail() {
