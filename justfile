@@ -82,6 +82,18 @@ compare *arguments: _setup
 ui *arguments: _setup
     @{{ python }} -m pipeline ui "$@"
 
+# serve records to this or other machines
+[group: 'sweeps']
+[no-exit-message]
+server *arguments: _setup
+    @{{ python }} -m pipeline server "$@"
+
+# copy all records of a store into another one
+[group: 'sweeps']
+[no-exit-message]
+migrate *arguments: _setup
+    @{{ python }} -m pipeline migrate "$@"
+
 # download a data set, or make it from your copy
 [group: 'machine and data']
 [no-exit-message]

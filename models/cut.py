@@ -17,7 +17,7 @@ from models.networks.discriminator import Discriminator, score
 from models.networks.generator import Generator
 from models.networks.layers import initialise
 from models.networks.projector import PatchIds, Projector, ids_of_images, sample_patch_ids
-from models.objective import Batch, Counts, frozen
+from models.objective import ALONE, Batch, Counts, Ranks, frozen
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,12 @@ register_dataclass(CUTRandomness)
 @dataclass(frozen=True)
 class Contrast:
     """One domain's part of PatchNCE: the output image, which gives the queries, its patch ids, and the keys (B, P, D)
-    of each layer."""
+    of each layer. elsewhere: the keys of images that other processes have, for minibatch negatives."""
 
     output: Tensor
     ids: PatchIds
     keys: Mapping[str, Tensor]
+    elsewhere: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
 
 
 @dataclass(frozen=True)
@@ -119,12 +120,14 @@ class CUTObjective(nn.Module):
         slots, after = self.external.sample(size, ids, rng, counts)
         return CUTRandomness(flipped, ids, slots), after
 
-    def generate(self, batch: Batch, randomness: CUTRandomness) -> CUTFakes:
+    def generate(self, batch: Batch, randomness: CUTRandomness, ranks: Ranks = ALONE) -> CUTFakes:
         fakes = self.forward(batch, randomness)
+        if ranks.size > 1 and "minibatch" in self.config.negatives:
+            fakes = replace(fakes, contrasts=_with_keys_from_elsewhere(fakes.contrasts, ranks))
         if self.external is None:
             return fakes
         sources, ids = self._sources(batch), randomness.patch_ids
-        queued = self.external.update(self.generator, self.projector, sources, ids, randomness.slots)
+        queued = self.external.update(self.generator, self.projector, sources, ids, randomness.slots, ranks)
         return replace(fakes, queued=queued)
 
     def forward(self, batch: Batch, randomness: CUTRandomness) -> CUTFakes:
@@ -182,7 +185,7 @@ class CUTObjective(nn.Module):
         losses: dict[str, Tensor] = {}
         for number, domain in enumerate(fakes.contrasts):
             of_domain = {layer: query[number * size : (number + 1) * size] for layer, query in queries.items()}
-            losses[f"nce_{domain}"] = self._mean_nce(domain, of_domain, fakes.contrasts[domain].keys, fakes.queued)
+            losses[f"nce_{domain}"] = self._mean_nce(domain, of_domain, fakes.contrasts[domain], fakes.queued)
         return losses
 
     def _extra_losses(self, batch: Batch, fakes: CUTFakes) -> dict[str, Tensor]:
@@ -193,11 +196,22 @@ class CUTObjective(nn.Module):
         return {"extra": self.config.extra_weight * self.extra_loss(source, fakes.b)}
 
     def _mean_nce(
-        self, domain: str, queries: Mapping[str, Tensor], keys: Mapping[str, Tensor], queued: Mapping[str, Tensor]
+        self, domain: str, queries: Mapping[str, Tensor], contrast: Contrast, queued: Mapping[str, Tensor]
     ) -> Tensor:
-        """Return a domain's weight times the mean of PatchNCE over the layers, whose queries and keys are (B, P, D)."""
+        """Return a domain's weight times the mean of PatchNCE over the layers, whose queries are (B, P, D)."""
         terms: list[Tensor] = []
         for layer, query in queries.items():
-            patches = Patches(query, keys[layer], queued.get(f"{domain}/{layer}"))
+            key, elsewhere = contrast.keys[layer], contrast.elsewhere.get(layer)
+            patches = Patches(query, key, queued.get(f"{domain}/{layer}"), elsewhere)
             terms.append(patch_nce(patches, self.negatives, self.config.temperature))
         return self.domain_weights[domain] * torch.stack(terms).mean()
+
+
+def _with_keys_from_elsewhere(contrasts: Mapping[str, Contrast], ranks: Ranks) -> dict[str, Contrast]:
+    """Return the contrasts with the keys (N, D) of the images that other processes have."""
+    return {
+        domain: replace(
+            contrast, elsewhere={layer: ranks.others(key).flatten(0, 1) for layer, key in contrast.keys.items()}
+        )
+        for domain, contrast in contrasts.items()
+    }

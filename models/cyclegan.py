@@ -14,7 +14,7 @@ from models.losses import lsgan
 from models.networks.discriminator import Discriminator, score
 from models.networks.generator import Generator
 from models.networks.layers import initialise
-from models.objective import Batch, Counts, frozen
+from models.objective import ALONE, Batch, Counts, Ranks, frozen
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,13 @@ class CycleGANObjective(nn.Module):
         pool_a, filled_a = self.pool_a.sample(size, rng, counts["pool_a"])
         return CycleGANRandomness(pool_b, pool_a), {"pool_b": filled_b, "pool_a": filled_a}
 
-    def generate(self, batch: Batch, randomness: CycleGANRandomness) -> CycleGANFakes:
+    def generate(self, batch: Batch, randomness: CycleGANRandomness, ranks: Ranks = ALONE) -> CycleGANFakes:
         b, _ = self.a_to_b(batch.a)
         a, _ = self.b_to_a(batch.b)
         a_again, _ = self.b_to_a(b)
         b_again, _ = self.a_to_b(a)
-        pooled_b, pooled_a = self.pool_b.exchange(b, randomness.pool_b), self.pool_a.exchange(a, randomness.pool_a)
+        pooled_b = ranks.own(self.pool_b.exchange(ranks.gather(b), randomness.pool_b))
+        pooled_a = ranks.own(self.pool_a.exchange(ranks.gather(a), randomness.pool_a))
         return CycleGANFakes(b, a, a_again, b_again, pooled_b, pooled_a)
 
     def losses(self, phase: str, batch: Batch, fakes: CycleGANFakes) -> dict[str, Tensor]:

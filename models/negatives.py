@@ -18,7 +18,7 @@ from torch.utils._pytree import register_dataclass
 from models.configs import CUTConfig, ExternalConfig
 from models.networks.generator import Generator, encode, encoder_stages
 from models.networks.projector import PatchIds, Projector, ids_of_images
-from models.objective import Counts
+from models.objective import ALONE, Counts, Ranks
 from models.own_code import OwnCode, OwnCodeError
 
 # The reference code sets a query's similarity to its own key to -10. That key is already the positive.
@@ -30,12 +30,14 @@ class Patches:
     """What sources of negatives get: the embeddings of one domain at one layer.
 
     A query's positive is the key of the same image and patch. queued_ND: embeddings of earlier images; None without
-    external negatives, and while their queue is too short.
+    external negatives, and while their queue is too short. elsewhere_ND: with minibatch negatives, the keys of the
+    batch's images that other processes have; None with one process.
     """
 
     query_BPD: Tensor
     key_BPD: Tensor
     queued_ND: Tensor | None = None
+    elsewhere_ND: Tensor | None = None
 
 
 Negatives = Callable[[Patches], Tensor]
@@ -49,10 +51,13 @@ def internal(patches: Patches) -> Tensor:
 
 
 def minibatch(patches: Patches) -> Tensor:
-    """Return similarities (B, P, B * P) to all other patches of all images of the batch."""
+    """Return similarities (B, P, N) to all other patches of all images of the batch, N of them in all processes."""
     query_1ND, key_1ND = patches.query_BPD.flatten(0, 1)[None], patches.key_BPD.flatten(0, 1)[None]
     similarity_1NN = internal(replace(patches, query_BPD=query_1ND, key_BPD=key_1ND))
-    return similarity_1NN.reshape(*patches.query_BPD.shape[:2], -1)
+    similarity_BPN = similarity_1NN.reshape(*patches.query_BPD.shape[:2], -1)
+    if patches.elsewhere_ND is None:
+        return similarity_BPN
+    return torch.cat([similarity_BPN, patches.query_BPD @ patches.elsewhere_ND.mT], -1)
 
 
 def external(patches: Patches) -> Tensor:
@@ -193,11 +198,12 @@ class ExternalNegatives(nn.Module):
         sources: Mapping[str, Tensor],
         patch_ids: Mapping[str, PatchIds],
         slots: Mapping[str, QueueSlots],
+        ranks: Ranks = ALONE,
     ) -> dict[str, Tensor]:
         """Return the step's negatives (N, D), by 'domain/layer'; a queue that is too short has none.
 
         Then replace them: move the momentum copies towards `generator` and `projector`, embed the patches of each
-        domain's source images in one pass, and write them to the slots.
+        domain's source images in one pass, and write those of all processes to the slots.
         """
         self._follow(generator, projector)
         images, size = torch.cat(list(sources.values())), len(next(iter(sources.values())))
@@ -206,7 +212,7 @@ class ExternalNegatives(nn.Module):
         first = {domain: number * size for number, domain in enumerate(sources)}
         for domain, layer, queue in self._each_queue():
             keys_BPD = embeddings[layer][first[domain] : first[domain] + size]
-            read_ND = queue.exchange(keys_BPD, slots[f"{domain}/{layer}"])
+            read_ND = queue.exchange(ranks.gather(keys_BPD), slots[f"{domain}/{layer}"])
             if read_ND is not None:
                 negatives[f"{domain}/{layer}"] = read_ND
         return negatives

@@ -1,7 +1,7 @@
 """The interface between the training loop and a model."""
 
 import collections.abc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -24,6 +24,44 @@ class Batch:
 
 
 register_dataclass(Batch)
+
+
+def _gather_alone(part: Tensor) -> Tensor:
+    return part
+
+
+def _average_alone(tensors: Sequence[Tensor]) -> None:
+    """Change nothing."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes that take each step together, every one with an equal part of the batch's images.
+
+    Their weights are equal, and so are their pools and queues, which hold what the whole batch gives. A step's
+    randomness is that of the whole batch too, in every process.
+
+    rank: the number of this process. size: how many there are. gather: returns the parts (B / size, ...) of all
+    processes, in their order, as one tensor (B, ...) without gradient. average: replaces tensors, in place, by their
+    means over the processes. Every process must call the same functions in the same order.
+    """
+
+    rank: int = 0
+    size: int = 1
+    gather: Callable[[Tensor], Tensor] = _gather_alone
+    average: Callable[[Sequence[Tensor]], None] = _average_alone
+
+    def own(self, whole: Tensor) -> Tensor:
+        """Return this process's part of what a whole batch has (B, ...)."""
+        return whole if self.size == 1 else whole.chunk(self.size)[self.rank]
+
+    def others(self, part: Tensor) -> Tensor:
+        """Return the parts of the other processes (B - B / size, ...), without gradient."""
+        parts = self.gather(part).chunk(self.size)
+        return torch.cat([*parts[: self.rank], *parts[self.rank + 1 :]])
+
+
+ALONE = Ranks()
 
 # How many images each pool, and patches each queue, was given, by its name.
 Counts = Mapping[str, int]
@@ -89,8 +127,11 @@ class Objective(Protocol):
         """Set the counts: those after the step that runs now."""
         ...
 
-    def generate(self, batch: Batch, randomness: Any) -> Any:
-        """Translate the batch and fill the slots. The randomness is on the batch's device."""
+    def generate(self, batch: Batch, randomness: Any, ranks: Ranks = ALONE) -> Any:
+        """Translate the batch and fill the slots. The randomness is on the batch's device.
+
+        ranks: processes that share the step. Then `batch` is this process's part; the randomness is of the whole batch.
+        """
         ...
 
     def losses(self, phase: str, batch: Batch, fakes: Any) -> dict[str, Tensor]:

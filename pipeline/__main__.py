@@ -40,12 +40,13 @@ from pipeline.signals import INTERRUPTED, at_first_signal, interrupt, interrupt_
 for variable, value in library_settings(Path(".cache").absolute()).items():
     os.environ.setdefault(variable, value)
 
-RESUMABLE = ("sweep", "train", "data")
+RESUMABLE = ("sweep", "train", "data", "migrate")
 # What a command says before it imports torch, MLflow or pandas, which takes seconds.
 FIRST_LINES = {
     **dict.fromkeys(("train", "evaluate", "translate", "export", "bench"), "Loading torch."),
     **dict.fromkeys(("tables", "compare"), "Reading the records."),
     **dict.fromkeys(("drop", "promote"), "Looking up the trials."),
+    "migrate": "Reading the records.",
     "doctor": "Checking this machine.",
 }
 # A search can have hundreds of faulty rows.
@@ -151,7 +152,7 @@ def run(given: argparse.Namespace) -> int:
             from pipeline.config.schema import PathsConfig
             from pipeline.trial.waiting_records import send_waiting_records
 
-            send_waiting_records(Path(PathsConfig().trials), default_store())
+            send_waiting_records(PathsConfig(trials=given.trials), default_store())
             return tables(given.name, given.task, given.results, given.price_per_hour, given.columns)
         case "compare":
             from analysis.cli.compare import compare
@@ -161,6 +162,14 @@ def run(given: argparse.Namespace) -> int:
             from pipeline.cli.ui import ui
 
             return ui(given.name, given.port)
+        case "server":
+            from pipeline.cli.server import server
+
+            return server(given.host, given.port, given.store, given.artifacts, given.allowed_hosts, auth=given.auth)
+        case "migrate":
+            from pipeline.cli.migrate import migrate
+
+            return migrate(given.source, given.target)
         case "data":
             from pipeline.cli.data import data
 

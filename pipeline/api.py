@@ -83,7 +83,7 @@ def read_trials(sweep: str | None = None, task: str | None = None, *, store: str
         sweep, task, row, seed: Which trial it is. A trial that several sweeps share has a line in each.
         baseline: Whether its row is the one with which the others are compared.
         key, run_id: Of the trial and of its MLflow run. The folder of the trial is trials/KEY.
-        status: FINISHED, FAILED, RUNNING, SCHEDULED, KILLED (stopped by a search), or MISSING (no run).
+        status: FINISHED, FAILED, RUNNING, SCHEDULED, KILLED (stopped by a search), or MISSING (not started).
         step: The steps that are done.
         model.…, data.… and other settings: All fields of the model, and each field that a row sets.
         last/…, best/…, source/…, cost/…: What finished trials ended with (nan for other trials): the scores of the last

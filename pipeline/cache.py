@@ -40,3 +40,25 @@ def cached(entry: Path, make: Callable[[Path], None], read: Callable[[Path], Res
         with replacing(entry) as partial:
             make(partial)
         return read(entry)
+
+
+def remembered(entry: Path, make: Callable[[Path], None], read: Callable[[Path], Result]) -> Result:
+    """Do as `cached`, but read an unchanged entry once in this process: all trials of a sweep may ask for it."""
+    entry = entry.absolute()
+    known = _remembered.get(entry)
+    if known and known[0] == _written(entry):
+        return known[1]
+    result = cached(entry, make, read)
+    _remembered[entry] = _written(entry), result
+    return result
+
+
+# By entry, when it was written and what was read.
+_remembered: dict[Path, tuple[int | None, Any]] = {}
+
+
+def _written(entry: Path) -> int | None:
+    try:
+        return entry.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None

@@ -29,6 +29,8 @@ COMMANDS = {
     "tables": "Write the report from MLflow.",
     "compare": "Compare two sweeps, tasks or result versions.",
     "ui": "Serve MLflow's UI, and show the address of each sweep's view.",
+    "server": "Serve records and files of sweeps to this or other machines.",
+    "migrate": "Copy all records and files of a store into another one.",
     "data": "Download a data set, or make it from your copy.",
     "train": "Train one trial in this process, without Ray.",
     "evaluate": "Compute and record FID and KID.",
@@ -40,7 +42,7 @@ COMMANDS = {
 }
 TRACKING, NOTIFY = "tracking.uri=", "notify="
 HIDDEN = f"{NOTIFY}hidden"
-WITHOUT_OVERRIDES = ("clean", "tables", "compare", "ui", "data", "bench", "docs")
+WITHOUT_OVERRIDES = ("clean", "tables", "compare", "ui", "server", "migrate", "data", "bench", "docs")
 # Of a number in an option, whatever it counts.
 MOST = 1_000_000
 # What the overrides of a command can say besides settings.
@@ -144,10 +146,12 @@ def build_parser() -> _Parser:
     tables = added["tables"]
     tables.add_argument("--task", help="only this task (all tasks with records of the sweep)")
     tables.add_argument("--results", metavar="FOLDER", type=_path, default="results", help="where to write (results)")
+    waiting = "folder or address of trials, for records that MLflow has missed (trials)"
+    tables.add_argument("--trials", metavar="FOLDER", default="trials", help=waiting)
     price = "price of an hour of the GPU or machine (as recorded)"
     tables.add_argument("--price-per-hour", metavar="PRICE", type=_positive_number, help=price)
     more = "further columns of table.tex, such as kid,seconds_per_iteration (settings and main score)"
-    tables.add_argument("--columns", metavar="NAME,NAME", type=lambda text: text.split(","), default=[], help=more)
+    tables.add_argument("--columns", metavar="NAME,NAME", type=_names, default=[], help=more)
 
     compare = added["compare"]
     compare.add_argument("one", metavar="NAME[/TASK][@VERSION]", help="a recorded sweep, its task and version")
@@ -159,6 +163,20 @@ def build_parser() -> _Parser:
         "name", metavar="NAME", nargs="?", help="open the view of this recorded sweep: its name, or file"
     )
     served.add_argument("--port", metavar="PORT", type=_port, default=5000, help="port on 127.0.0.1 (5000)")
+
+    server = added["server"]
+    server.add_argument("--host", metavar="HOST", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    server.add_argument("--port", metavar="PORT", type=_port, default=5000, help="port (5000)")
+    records = "sqlite:///FILE or postgresql://USER@HOST/DATABASE (sqlite:///server/mlflow.db)"
+    server.add_argument("--store", metavar="URI", help=records)
+    server.add_argument("--artifacts", metavar="PLACE", help="a folder, or an address: s3://… (server/artifacts)")
+    names = "the names by which other machines call it"
+    server.add_argument("--allowed-hosts", metavar="NAME,NAME", type=_names, default=[], help=names)
+    server.add_argument("--auth", action="store_true", help="ask for user and password")
+
+    migrate = added["migrate"]
+    migrate.add_argument("source", metavar="FROM", help="a store: sqlite:///mlflow.db, or a server")
+    migrate.add_argument("target", metavar="TO", help="a server: http://127.0.0.1:5000; or a sqlite file")
 
     data = added["data"]
     data.add_argument("name", metavar="NAME", help="a data set of docs/data.md, such as horse2zebra")
@@ -194,7 +212,7 @@ def _add_benchmarks(bench: argparse.ArgumentParser) -> None:
         return added
 
     step = part("step", "A training step, in each way.")
-    step.add_argument("--ways", metavar="NAME,NAME", type=lambda text: text.split(","), default=[], help="only these")
+    step.add_argument("--ways", metavar="NAME,NAME", type=_names, default=[], help="only these")
     step.add_argument("--compile", action="store_true", help="on CUDA also ways with torch.compile, minutes each")
     pack = part("pack", "Several trials at once on one device.")
     fid = part("fid", "An evaluation with Inception.")
@@ -206,7 +224,9 @@ def _add_benchmarks(bench: argparse.ArgumentParser) -> None:
         _add_overrides(trained)
     part("data", "Reading images and making batches.")
     idle, tables = part("sweep", "Running trials that do nothing."), part("tables", "Writing tables.")
-    for many, trials in ((idle, 300), (tables, 10_000)):
+    scale = part("scale", "Simulating sweeps on up to a thousand GPUs, from what is measured here.")
+    scale.add_argument("--store", metavar="ADDRESS", help="the store to measure (a SQLite file of its own)")
+    for many, trials in ((idle, 300), (tables, 10_000), (scale, 100)):
         many.add_argument("--trials", metavar="N", type=_positive_int, default=trials, help=f"trials ({trials})")
 
 
@@ -224,6 +244,10 @@ def _positive_int(text: str) -> int:
     if len(text) <= len(str(MOST)) and text.isdecimal() and 1 <= int(text) <= MOST:
         return int(text)
     raise argparse.ArgumentTypeError(f"{brief(text)} is not a whole number above 0 and at most {MOST}")
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
 
 
 def _port(text: str) -> int:

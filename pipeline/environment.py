@@ -1,4 +1,4 @@
-"""What a process gets from its surroundings: environment variables, and folders for temporary files and sockets."""
+"""What a process gets from its surroundings: variables, folders for temporary files and sockets, torch's version."""
 
 import hashlib
 import os
@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.errors import UserError
@@ -32,6 +33,12 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@cache
+def torch_version() -> str:
+    """Return the version of the installed torch, without its import, which takes seconds."""
+    return version("torch")
 
 
 @cache

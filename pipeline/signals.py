@@ -38,6 +38,17 @@ def at_first_signal(react: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, before[number])
 
 
+@contextmanager
+def ending_signals_ignored() -> Iterator[None]:
+    """Ignore these signals during the body, in the main thread. Processes that start in it ignore them always."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def never() -> bool:
     """Nothing asks the command to end."""
     return False

@@ -1,6 +1,7 @@
 """A tiny trial, and working folders that are made once and copied for each test."""
 
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -39,9 +40,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Run fast tests in up to four processes and slow ones in two. Tests that use a GPU or do harm run alone."""
     markers: str = config.option.markexpr
-    fast = all(f"not {marker}" in markers for marker in ("slow", "gpu", "fault"))
+    fast = all(f"not {marker}" in markers for marker in ("slow", "gpu", "fault", "cluster"))
     most = 4 if fast else 2 if markers == "slow" else 0
     return min(most, len(os.sched_getaffinity(0)))
+
+
+@pytest.fixture(scope="session")
+def seed(request: pytest.FixtureRequest) -> int:
+    """The seed of all random moments, printed so that they can be tried again with --seed."""
+    given = request.config.getoption("--seed")
+    return given if given is not None else random.SystemRandom().randrange(10**6)
+
+
+@pytest.fixture
+def drawn(request: pytest.FixtureRequest, seed: int) -> None:
+    """Skip a case by chance, unless many moments are asked for: each case takes most of a minute."""
+    if request.config.getoption("--moments") <= 3 and random.Random(f"{seed} {request.node.name}").random() < 2 / 3:
+        pytest.skip("not drawn this time; --moments=20 runs all")
 
 
 TINY = (

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.checks.addresses import require_addresses
 from pipeline.checks.services import check_ray
 from pipeline.config.compose import compose_config
 from pipeline.config.sweep_file import expand, load_sweep
@@ -41,6 +42,18 @@ def join_ray() -> None:
     raise UserError(str(check_ray("127.0.0.1:9")))
 
 
+def reach_storage() -> None:
+    from s3_server import use_address
+
+    with pytest.MonkeyPatch.context() as patch:
+        use_address(patch, "http://127.0.0.1:9")
+        require_addresses(["paths.trials=s3://bucket/trials"])
+
+
+def tracker(uri: str) -> Tracker:
+    return Tracker(uri, "mine", "", store_lock(uri, Path("trials")))
+
+
 FAULTS: dict[str, Callable[[], object]] = {
     "weights": lambda: load_extractor(INCEPTION, None),
     "few images": lambda: list_images(Path("mine")),
@@ -50,7 +63,9 @@ FAULTS: dict[str, Callable[[], object]] = {
     "patches": lambda: expand(load_sweep("ablation_negatives"), [*OWN, "data.size=32", "model.num_patches=256"]),
     "memory": need_memory,
     "lock": lock_twice,
-    "store": lambda: Tracker("nonsense://x", "mine", "", store_lock("nonsense://x", Path("trials"))).find_trials(),
+    "server": lambda: tracker("http://127.0.0.1:9").require_answer(),
+    "store": lambda: tracker("nonsense://x").find_trials(),
+    "storage": reach_storage,
     "driver": lambda: resolve_device("cuda"),
     "ray": join_ray,
 }

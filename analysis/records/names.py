@@ -30,6 +30,7 @@ class Tag:
     LOSSES = "losses"  # how often a sweep has lost the trial and let it go on
     ALSO_FAILED = "also_failed"  # why a system of tracking.also did not get all values
     OUT_OF_MEMORY_GB = "out_of_memory_gb"
+    CODE = "code"  # a hash of the code that a sweep took to a cluster
     COMMIT, RESULT_VERSION, DATA_FINGERPRINT = "commit", "result_version", "data_fingerprint"
     TRAIN_A, TRAIN_B = "train_images_a", "train_images_b"
     LEFT_OUT = "images_left_out"  # how many files of the data set could not be read (data.on_bad=skip)
@@ -37,6 +38,9 @@ class Tag:
     TIMED, DEVICE, DEVICE_NAME, THREADS, GPU_PART = "timed", "device", "device_name", "threads", "gpu_part"
     PACKED, PRECISION, EXECUTION, MPS, TORCH = "packed", "precision", "execution", "mps", "torch"
     HOST, PYTHON = "host", "python"
+    NODE = "node"  # the address of the node of a cluster on which the trial trains, or has trained last
+    # Of a run that `just migrate` has copied: the id of the run that it was, and a hash of what that was then.
+    COPIED_FROM, COPIED_STATE = "copied_from", "copied_state"
     # What scores depend on.
     EXTRACTOR, WEIGHTS, LAYER, DIMENSIONS = "extractor", "weights", "layer", "dimensions"
     RESIZE, IMAGE_SIZE, IMAGES_A, IMAGES_B = "resize", "image_size", "images_a", "images_b"

@@ -212,8 +212,29 @@ SECTIONS = {
     ),
     "sweep": Section(
         "Sweep (`just bench sweep`)",
-        lambda _: {"work": _text("work"), "s": _number("seconds", 1), "s a trial": _number("seconds_per_trial", 3)},
+        lambda _: {
+            "work": _text("work"),
+            "s": _number("seconds", 1),
+            "s a trial": _number("seconds_per_trial", 3),
+            "driver's CPU s": _number("cpu_seconds", 1),
+            "driver GB": _number("resident_gb", 2),
+            "calls of the store": _text("calls"),
+        },
         "{trials} empty trials",
+    ),
+    "scale": Section(
+        "Many GPUs, simulated (`just bench scale`)",
+        lambda _: {
+            "h a trial": _text("hours"),
+            "GPUs": _text("gpus"),
+            "h": lambda row: f"{row['seconds'] / 3600:.2f}",
+            "idle": _number("idle", 1, 100, " %"),
+            "calls a second": _number("calls_a_second", 1),
+            "driver busy": _number("driver_busy", 0, 100, " %"),
+            "store asked": _number("store_asked", 0, 100, " %"),
+        },
+        "four trials a GPU; driver {driver_seconds:.3f} s a trial, start {start_seconds:.1f} s, {store} "
+        "{call_seconds:.3f} s a call, {calls_a_second:g} calls a second and trial",
     ),
     "tables": Section(
         "Tables (`just bench tables`)",

@@ -39,8 +39,8 @@ class Written:
         """The absolute path of the report."""
         return (self.folder / "index.html").absolute()
 
-    def show(self, console: Console) -> None:
-        """Print the table, the summary, and where the report is."""
+    def show(self, console: Console, report: str = "") -> None:
+        """Print the table, the summary, and where the report is. report: its address, if it is not in the folder."""
         table = Table(*map(escape, self.columns))
         for column in table.columns[1:]:
             column.justify = "right"
@@ -49,7 +49,8 @@ class Written:
         console.print(table)
         for sentence in filter(None, (self.best, *self.summary)):
             console.print(sentence, markup=False, highlight=False, soft_wrap=True)
-        console.print(Text.assemble("Report: ", (str(self.page), f"link {self.page.as_uri()}")), soft_wrap=True)
+        place, link = (report, report) if "://" in report else (str(self.page), self.page.as_uri())
+        console.print(Text.assemble("Report: ", (place, f"link {link}")), soft_wrap=True)
 
 
 def state_of_records(uri: str, sweep: str, task: str) -> str:

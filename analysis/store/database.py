@@ -4,6 +4,7 @@ MLflow itself would change the tables of a database of another version, and fail
 """
 
 import logging
+import os
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 # The functions below import SQLAlchemy, Alembic and MLflow, which take seconds.
 SQLITE = "sqlite:///"
+POSTGRESQL = "postgresql://"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 ANOTHER = "Set tracking.uri or MLFLOW_TRACKING_URI to a store that answers"
 
@@ -50,6 +52,21 @@ def database_file(uri: str) -> Path | None:
     return file
 
 
+def absolute_store(uri: str) -> str:
+    """Return the address of a store with an absolute path, since trials run in folders of their own."""
+    file = database_file(uri)
+    return sqlite_address(os.path.abspath(file)) if file else uri  # noqa: PTH100 (without `..`)
+
+
+def database_address(uri: str) -> str:
+    """Return a database's address with the driver that the project installs: psycopg 3, and not SQLAlchemy's default.
+
+    The password is added if it is in the environment.
+    """
+    whole = with_password(uri)
+    return f"postgresql+psycopg://{whole.removeprefix(POSTGRESQL)}" if whole.startswith(POSTGRESQL) else whole
+
+
 def is_missing(uri: str) -> bool:
     """Return whether the store is a SQLite database that does not exist yet, or is an empty file."""
     file = database_file(uri)
@@ -72,7 +89,7 @@ def schema_fault(uri: str) -> tuple[str, str]:
         read_only = f"{file.absolute().as_uri()}?mode=ro"
         engine = sqlalchemy.create_engine("sqlite://", creator=lambda: sqlite3.connect(read_only, uri=True))
     else:
-        engine = sqlalchemy.create_engine(with_password(uri))
+        engine = sqlalchemy.create_engine(database_address(uri))
     try:
         with engine.connect() as connection:
             revision = MigrationContext.configure(connection).get_current_revision()
@@ -95,6 +112,16 @@ def schema_fault(uri: str) -> tuple[str, str]:
     return f"{found} an older MLflow; MLflow {VERSION} needs {newest}", advice
 
 
+def without_server(uri: str) -> tuple[str, str]:
+    """Return what is wrong with a database that is no file, and what to do.
+
+    Opened without a server, MLflow would record paths of this machine's files in it, which others could not read.
+    """
+    shown = without_password(uri)
+    advice = f"Serve it: just server --store {shown}. Then set MLFLOW_TRACKING_URI to the address that this prints"
+    return f"{shown} is a database, which has no place for files", advice
+
+
 def refused_schema(uri: str) -> str:
     """Return in one line why MLflow must not open a database; '' if it may, and for servers.
 
@@ -102,6 +129,8 @@ def refused_schema(uri: str) -> str:
     """
     if not uri.startswith(DATABASES) or is_missing(uri):
         return ""
+    if not uri.startswith(SQLITE):
+        return ". ".join(without_server(uri))
     from sqlalchemy.exc import DatabaseError, OperationalError
 
     try:

@@ -29,10 +29,10 @@ def read_course(uri: str, record: SweepRecord, score: str) -> pd.DataFrame:
     """
     lines: list[dict[str, Any]] = []
     with readable(uri):
-        store = open_store(uri)
-        for trial in record.finished:
-            for logged in store.history(trial["run_id"], eval_metric(score)):
-                lines.append({**_evaluation(trial, logged.step), "value": _known(logged.value)})
+        histories = open_store(uri).histories([trial["run_id"] for trial in record.finished], eval_metric(score))
+    for trial in record.finished:
+        for logged in histories[trial["run_id"]]:
+            lines.append({**_evaluation(trial, logged.step), "value": _known(logged.value)})
     return pd.DataFrame(lines, columns=[*EVALUATION, "value"])
 
 
@@ -43,17 +43,22 @@ def read_scores(uri: str, record: SweepRecord) -> pd.DataFrame:
     """
     lines: list[dict[str, Any]] = []
     runs = read_trials(uri, record.sweep, record.task, record.result_version).runs
+    recorded = [trial for trial in record.trials if trial["key"] in runs]
+    with_score: dict[str, list[str]] = {}
+    for trial in recorded:
+        for name in runs[trial["key"]].metrics:
+            if name.startswith(eval_metric("")):
+                with_score.setdefault(name, []).append(trial["run_id"])
     with readable(uri):
         store = open_store(uri)
-        for trial in record.trials:
-            by_step: dict[int, dict[str, Any]] = {}
-            recorded = runs[trial["key"]].metrics if trial["key"] in runs else {}
-            for name in recorded:
-                score = name.removeprefix(eval_metric(""))
-                for logged in store.history(trial["run_id"], name) if score != name else ():
-                    line = by_step.setdefault(logged.step, _evaluation(trial, logged.step))
-                    line[score] = _known(logged.value)
-            lines += [by_step[step] for step in sorted(by_step)]
+        histories = {name: store.histories(run_ids, name) for name, run_ids in with_score.items()}
+    for trial in recorded:
+        by_step: dict[int, dict[str, Any]] = {}
+        for name in runs[trial["key"]].metrics:
+            for logged in histories.get(name, {}).get(trial["run_id"], ()):
+                line = by_step.setdefault(logged.step, _evaluation(trial, logged.step))
+                line[name.removeprefix(eval_metric(""))] = _known(logged.value)
+        lines += [by_step[step] for step in sorted(by_step)]
     scores = sorted({name for line in lines for name in line} - set(EVALUATION))
     return pd.DataFrame(lines, columns=[*EVALUATION, *scores])
 

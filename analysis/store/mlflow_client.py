@@ -74,11 +74,17 @@ class ClientReader:
                 return None
             raise
 
-    def history(self, run_id: str, metric: str) -> list[LoggedValue]:
-        """Return everything that was logged of a metric, by steps."""
-        found = self._client.get_metric_history(run_id, metric)
-        values = [LoggedValue(logged.step, logged.value, logged.timestamp) for logged in found]
-        return sorted(values, key=lambda logged: (logged.step, logged.time))
+    def histories(self, run_ids: Sequence[str], metric: str) -> dict[str, list[LoggedValue]]:
+        """Return everything that was logged of a metric in each of these runs, by steps; empty where it was not.
+
+        MLflow's client has one call for each run.
+        """
+        histories: dict[str, list[LoggedValue]] = {}
+        for run_id in run_ids:
+            found = self._client.get_metric_history(run_id, metric)
+            values = [LoggedValue(logged.step, logged.value, logged.timestamp) for logged in found]
+            histories[run_id] = sorted(values, key=lambda logged: (logged.step, logged.time))
+        return histories
 
     def artifacts(self, run_id: str, folder: str) -> list[str]:
         """Return the paths of a run's artifacts in a folder."""

@@ -21,7 +21,7 @@ def default_store() -> str:
 def open_store(uri: str) -> StoreReader:
     """Return a reader of a store that exists. MLflow would create a missing database.
 
-    Raises RecordsError if there is none, or if MLflow cannot use it.
+    Raises RecordsError if there is none, if MLflow cannot use it, or if a server does not answer as MLflow does.
     """
     if is_missing(uri):
         raise RecordsError(f"{uri}: no such database. The first trial creates it, or name another store.")
@@ -32,7 +32,10 @@ def open_store(uri: str) -> StoreReader:
     if file and quick and (reader := SQLiteReader(file)).artifacts_are_local():
         return reader
     from analysis.store.mlflow_client import ClientReader  # MLflow, which takes seconds to import
+    from analysis.store.server_answer import server_fault
 
+    if uri.startswith("http") and (fault := ". ".join(filter(None, server_fault(uri)))):
+        raise RecordsError(f"{fault}.")
     return ClientReader(uri)
 
 

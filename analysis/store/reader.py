@@ -88,13 +88,19 @@ def read_trials(uri: str, sweep: str, task: str, result_version: str = "") -> Re
         return RecordedTrials(manifest, lines, experiment, _other_seeds(manifest, by_key, row_tag(sweep)), by_key)
 
 
-def read_pace(uri: str, run_id: str) -> tuple[float, float] | None:
-    """Return a trial's seconds a step of late, and when it last logged one (seconds since 1970); None if not known."""
+def read_paces(uri: str, run_ids: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Return trials' seconds a step of late, and when each last logged one (seconds since 1970), where it is known."""
+    if not run_ids:
+        return {}
     with readable(uri):
-        steps = open_store(uri).history(run_id, PROGRESS_STEP)[-LATEST:]
-    if len(steps) < 2 or steps[-1].step == steps[0].step:
-        return None
-    return (steps[-1].time - steps[0].time) / 1000 / (steps[-1].step - steps[0].step), steps[-1].time / 1000
+        histories = open_store(uri).histories(run_ids, PROGRESS_STEP)
+    paces: dict[str, tuple[float, float]] = {}
+    for run_id, history in histories.items():
+        steps = history[-LATEST:]
+        if len(steps) >= 2 and steps[-1].step != steps[0].step:
+            pace = (steps[-1].time - steps[0].time) / 1000 / (steps[-1].step - steps[0].step)
+            paces[run_id] = pace, steps[-1].time / 1000
+    return paces
 
 
 def _manifest(uri: str, store: StoreReader, started: Sequence[StoredRun], sweep: str, result_version: str) -> Manifest:

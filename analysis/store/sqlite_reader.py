@@ -35,8 +35,9 @@ METRICS = """
 SELECT run_uuid, key, CASE WHEN is_nan THEN NULL ELSE value END FROM latest_metrics
 WHERE run_uuid IN (SELECT value FROM json_each(?))
 """
-HISTORY = """
-SELECT step, CASE WHEN is_nan THEN NULL ELSE value END, timestamp FROM metrics WHERE run_uuid = ? AND key = ?
+HISTORIES = """
+SELECT run_uuid, step, CASE WHEN is_nan THEN NULL ELSE value END, timestamp FROM metrics
+WHERE run_uuid IN (SELECT value FROM json_each(?)) AND key = ?
 ORDER BY step, timestamp
 """
 
@@ -95,11 +96,14 @@ class SQLiteReader:
             exists = database.execute("SELECT 1 FROM runs WHERE run_uuid = ?", [run_id]).fetchall()
         return dict(found) if exists else None
 
-    def history(self, run_id: str, metric: str) -> list[LoggedValue]:
-        """Return everything that was logged of a metric, by steps."""
+    def histories(self, run_ids: Sequence[str], metric: str) -> dict[str, list[LoggedValue]]:
+        """Return everything that was logged of a metric in each of these runs, by steps; empty where it was not."""
         with closing(self._open()) as database:
-            found = database.execute(HISTORY, [run_id, metric]).fetchall()
-        return [LoggedValue(step, math.nan if value is None else value, time) for step, value, time in found]
+            found = database.execute(HISTORIES, [json.dumps(list(run_ids)), metric]).fetchall()
+        histories: dict[str, list[LoggedValue]] = {run_id: [] for run_id in run_ids}
+        for run_id, step, value, time in found:
+            histories[run_id].append(LoggedValue(step, math.nan if value is None else value, time))
+        return histories
 
     def artifacts(self, run_id: str, folder: str) -> list[str]:
         """Return the paths of a run's artifacts in a folder."""

@@ -55,8 +55,8 @@ class StoreReader(Protocol):
         """Return a run's tags; None if there is no such run."""
         ...
 
-    def history(self, run_id: str, metric: str) -> list[LoggedValue]:
-        """Return everything that was logged of a metric, by steps."""
+    def histories(self, run_ids: Sequence[str], metric: str) -> dict[str, list[LoggedValue]]:
+        """Return everything that was logged of a metric in each of these runs, by steps; empty where it was not."""
         ...
 
     def artifacts(self, run_id: str, folder: str) -> list[str]:

@@ -36,7 +36,8 @@ STATES = {
     "FAILED": "failed",
     "RUNNING": "not finished",
     "SCHEDULED": "not started",
-    "MISSING": "no run",
+    # Its run is created when it starts, and deleted by `just drop`.
+    "MISSING": "not started",
     "KILLED": "stopped",
 }
 

@@ -17,7 +17,7 @@ from models.image_pool import ImagePool, PoolChoices
 from models.images import with_channels
 from models.losses import lsgan
 from models.networks.discriminator import Discriminator
-from models.objective import Batch, Objective, frozen, on_device
+from models.objective import ALONE, Batch, Objective, Ranks, frozen, on_device
 
 
 def build_reference(config: ModelConfig, shape: ImageShape, rng: torch.Generator) -> "ReferenceCUT | ReferenceCycleGAN":
@@ -60,8 +60,8 @@ def reference_step(
 class ReferenceCUT(CUTObjective):
     """CUT that encodes its sources once more for the keys, one domain at a time, and scores images in two passes."""
 
-    def generate(self, batch: Batch, randomness: CUTRandomness) -> CUTFakes:
-        return super().generate(batch, on_device(randomness, batch.a.device))
+    def generate(self, batch: Batch, randomness: CUTRandomness, ranks: Ranks = ALONE) -> CUTFakes:
+        return super().generate(batch, on_device(randomness, batch.a.device), ranks)
 
     def forward(self, batch: Batch, randomness: CUTRandomness) -> CUTFakes:
         """Translate. The losses compute the keys."""
@@ -94,7 +94,8 @@ class ReferenceCUT(CUTObjective):
         source_features = self.generator.encode(source, self.positions)
         keys = self.projector(source_features, contrast.ids)
         queries = self.projector(features, contrast.ids)
-        return self._mean_nce(domain, queries, {layer: key.detach() for layer, key in keys.items()}, fakes.queued)
+        detached = replace(contrast, keys={layer: key.detach() for layer, key in keys.items()})
+        return self._mean_nce(domain, queries, detached, fakes.queued)
 
 
 class ReferenceCycleGAN(CycleGANObjective):

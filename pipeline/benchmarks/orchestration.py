@@ -1,60 +1,54 @@
 """just bench sweep: what a sweep costs apart from training."""
 
+import json
+import os
+import subprocess
+import sys
 import tempfile
-import time
+from collections.abc import Mapping
 from contextlib import chdir
-from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-from pipeline.benchmarks.idle_trial import idle
 from pipeline.benchmarks.report import Report, make_report
-from pipeline.cluster.ray_cluster import own_cluster
-from pipeline.config.sweep_file import Row, Sweep
-from pipeline.orchestration.job_queue import JobQueue
+from pipeline.benchmarks.scale.driver import STORE, TINY, sweep_of
 from pipeline.orchestration.planner import plan_sweep
-from pipeline.orchestration.ray_tune import Events, run_jobs
-from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import estimate_requirements
-from pipeline.trial.job import Outcome
-from pipeline.trial.server import trial_server
 
-# Preparing so little data takes no measurable time.
-TINY = ["data.train_count=4", "data.test_count=4", "data.size=32", "model.generator.channels=4"]
-PARTS = ("plan", "record in MLflow", "start Ray", "run, a process each")
+ROOT = Path(__file__).parents[2]
+# Each trial's process would import a main module anew, and this one imports Ray.
+DRIVE = "import sys; from pipeline.benchmarks.scale.driver import main; main(sys.argv[1])"
+# Of the driver's memory, in the report.
+LOOKS = 8
 
 
 def bench_sweep(trials: int) -> Report:
-    """Time a sweep of trials that do nothing, in a temporary folder."""
-    with tempfile.TemporaryDirectory() as folder, chdir(folder):
-        seconds = time_sweep(trials)
-    rows = [{"work": part, "seconds": took, "seconds_per_trial": took / trials} for part, took in seconds.items()]
-    return make_report("sweep", rows, {"trials": trials})
+    """Time a sweep of trials that do nothing, in a temporary folder. Measure the driver's memory and its store."""
+    measured = time_sweep(trials)
+    rows = [{**part, "seconds_per_trial": part["seconds"] / trials} for part in measured["parts"]]
+    memory = measured["memory"]
+    course = [memory[round(at * (len(memory) - 1) / (LOOKS - 1))] for at in range(LOOKS)]
+    calls = sum(part["calls"] for part in rows)
+    notes = [
+        f"The first trial starts {measured['first_trial_seconds']:.1f} s after planning begins.",
+        f"The driver's memory (s: GB): {', '.join(f'{seconds:.0f}: {gb:.2f}' for seconds, gb in course)}. "
+        f"Peak: {max(gb for _, gb in memory):.2f} GB.",
+        f"The driver calls the store {calls} times, {calls / trials:.2f} a trial. The store then has "
+        f"{measured['store_bytes'] / 1e6:.1f} MB.",
+    ]
+    return make_report("sweep", rows, {"trials": trials}, notes=notes)
 
 
-def time_sweep(trials: int) -> dict[str, float]:
-    """Return the seconds of each part: plan, create the runs in MLflow, start Ray, run a process per trial."""
-    rows = tuple(Row(f"row {number}", {"model.temperature": 1.0 + number}) for number in range(trials))
-    sweep = Sweep("bench", "What does a sweep cost apart from training?", (0,), rows)
-    outcomes: list[Outcome] = []
-
-    def end(key: str, outcome: Outcome) -> None:
-        outcomes.append(outcome)
-        queue.end(key, outcome)
-
-    with trial_server() as server:
-        # Creates the database, which is not measured.
-        plan_sweep(Sweep("first", "", (0,), rows[:1]), [*TINY, "tracking.uri=sqlite:///mlflow.db"])
-        times = [time.perf_counter()]
-        plan = plan_sweep(sweep, [*TINY, "tracking.uri=sqlite:///mlflow.db"])
-        requirements = estimate_requirements(plan)
-        times.append(time.perf_counter())
-        jobs = register_trials(plan, requirements)
-        times.append(time.perf_counter())
-        with own_cluster(plan.machine.cores, plan.machine.gpus, plan.machine.memory_gb):
-            times.append(time.perf_counter())
-            queue = JobQueue(jobs, plan.machine)
-            events = Events(lambda key: None, lambda key, at: None, end)
-            run_jobs(queue, requirements[0].share.slots, events, Path("ray"), server, target=idle)
-            times.append(time.perf_counter())
-    assert outcomes == [Outcome("done")] * trials, outcomes
-    return {part: end - start for part, (start, end) in zip(PARTS, pairwise(times), strict=True)}
+def time_sweep(trials: int) -> Mapping[str, Any]:
+    """Run a sweep of empty trials in a process of its own. Return `scale.driver.Measured`, as a mapping."""
+    with tempfile.TemporaryDirectory() as folder:
+        with chdir(folder):
+            plan = plan_sweep(sweep_of(1), [*TINY, STORE])
+            # Counts the cost of a step, which imports torch. A sweep does so once for each model.
+            estimate_requirements(plan)
+            # Creates the database, which is not measured.
+            assert plan.tracker.experiment_id
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-c", DRIVE, str(trials)]
+        ran = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(ran.stdout.splitlines()[-1])

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 
 from models.build import build_objective
+from pipeline.config.places import results_folder, trials_folder
 from pipeline.config.schema import Config, FolderConfig
 from pipeline.environment import temporary_base
 from pipeline.errors import first_line
@@ -151,7 +152,9 @@ def sweep_folders(config: Config, trials: int) -> list[tuple[str, Path, float]]:
         "logs": RESULTS_GB,
         "cache": CACHE_GB + images,
     }
-    own = [(f"paths.{name}", Path(getattr(paths, name)).absolute(), room) for name, room in needed.items()]
+    at = {"trials": trials_folder(paths), "results": results_folder(paths)}
+    folders = {name: (at.get(name) or Path(getattr(paths, name))).absolute() for name in needed}
+    own = [(f"paths.{name}", folders[name], room) for name, room in needed.items()]
     return [*own, ("temporary folder", temporary_base(), TEMPORARY_GB)]
 
 

@@ -32,6 +32,10 @@ def bench(given: Namespace) -> int:
             from pipeline.benchmarks.orchestration import bench_sweep  # Ray
 
             report = bench_sweep(given.trials)
+        case "scale":
+            from pipeline.benchmarks.scale.bench import bench_scale
+
+            report = bench_scale(given.trials, given.store)
         case _:
             from pipeline.benchmarks.tables import bench_tables
 

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.table import Column, Table
 from rich.text import Text
@@ -11,9 +10,11 @@ from rich.text import Text
 from analysis.records.console import wide_console
 from pipeline.cli.drop import confirmed
 from pipeline.config.compose import compose_surroundings, tracking_uri
+from pipeline.config.schema import PathsConfig
 from pipeline.disk.removal import remove_part
 from pipeline.disk.usage import GROUPS, Part, find_parts
 from pipeline.errors import UserError, nearest
+from pipeline.storage.address import is_address
 from pipeline.trial.lock import is_claimed
 
 MB, GB = 1e6, 1e9
@@ -34,7 +35,8 @@ def clean(arguments: Sequence[str], *, yes: bool, as_json: bool) -> int:
         print(json.dumps([_for_scripts(part) for part in parts], indent=2))
         return 0
     if not names:
-        _show(parts, Path(config.paths.trials), uri)
+        _show(parts, uri)
+        _print_addresses(config.paths)
         return 0
     chosen = _chosen(names, parts)
     for part in chosen:
@@ -87,7 +89,7 @@ def _losses(chosen: Sequence[Part]) -> list[str]:
     return lines
 
 
-def _show(parts: Sequence[Part], trials: Path, uri: str) -> None:
+def _show(parts: Sequence[Part], uri: str) -> None:
     table = Table("content", *(Column(name, justify="right") for name in ("number", "size")), "just clean …", "")
     for part in parts:
         running = sum(is_claimed(path, uri) for path in part.paths) if part.kind == "trials" else 0
@@ -97,6 +99,13 @@ def _show(parts: Sequence[Part], trials: Path, uri: str) -> None:
     console.print(table)
     caches = sum(part.size for part in parts if part.name in GROUPS["caches"])
     console.print(f"In all {_size(sum(part.size for part in parts))}. just clean caches frees {_size(caches)}.")
+
+
+def _print_addresses(paths: PathsConfig) -> None:
+    for name, place in (("trials", paths.trials), ("results", paths.results)):
+        if is_address(place):
+            folder = f"{paths.cache}/{name}"
+            print(f"paths.{name}={place} is not shown and stays. Shown are the copies on this machine, in {folder}.")
 
 
 def _typed(part: Part) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pipeline.checks.addresses import address_faults
 from pipeline.checks.gpu import gpu_checks, self_tests
 from pipeline.checks.machine import Check, check_writable, folder_checks, machine_checks, within
 from pipeline.checks.services import service_checks
@@ -36,6 +37,7 @@ def doctor(overrides: list[str], *, as_json: bool) -> int:
         *_printed(machine_checks(), console),
         *_printed(gpu_checks(facts, config.compute), console),
         *_printed(folder_checks(config), console),
+        *_printed(address_checks(config), console),
         *_printed(service_checks(tracking_uri(config), config.metric), console),
     ]
     machine = None
@@ -51,6 +53,14 @@ def doctor(overrides: list[str], *, as_json: bool) -> int:
         counts = Counter(check.status for check in checks)
         console.print(f"ok: {counts['ok']}, notes: {counts['note']}, faults: {counts['fault']}", highlight=False)
     return 1 if any(check.status == "fault" for check in checks) else 0
+
+
+def address_checks(config: Config) -> list[Check]:
+    """Check the addresses of trials, results and images."""
+    return [
+        Check(name, "fault", fault) if fault else Check(name, "ok", "the address answers")
+        for name, fault in address_faults(config).items()
+    ]
 
 
 def check_share(config: Config, machine: Machine) -> Check:
@@ -74,7 +84,7 @@ def describe_share(share: Share, machine: Machine, need_gb: float, task: str) ->
     cores = f"{share.cpus} core{'s' * (share.cpus != 1)}"
     if machine.device == "cuda":
         gpus = f"{machine.gpus} GPU{'s' * (machine.gpus != 1)} ({machine.name})"
-        each = f"{share.gpus:.2g} of a GPU and {cores}"
+        each = f"{share.gpus:.2g} {'GPUs' if share.gpus > 1 else 'of a GPU'} and {cores}"
     else:
         gpus, each = f"the CPU ({machine.name})", cores
     count = min(share.slots, DEFAULT_TRIALS)

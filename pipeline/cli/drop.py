@@ -4,13 +4,15 @@ import shlex
 import shutil
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 
 from analysis.records.names import ROW_TAGS, SINGLE
 from analysis.records.schema import RecordsError
+from pipeline.config.places import results_folder, stored_trial, trials_folder
 from pipeline.errors import UserError, first_line, nearest
 from pipeline.orchestration.last_run import find_last_run
 from pipeline.orchestration.planner import Plan, PlannedTrial, plan_sweep
+from pipeline.storage.address import is_address
+from pipeline.storage.folder import delete_all, put_results
 from pipeline.tracking.lease import is_leased
 from pipeline.trial.lock import claimed
 
@@ -38,7 +40,8 @@ def drop(name: str, row: str, overrides: list[str], *, yes: bool) -> int:
     if not yes and not confirmed(f"Delete {count} and the checkpoints?"):
         print("Nothing was dropped.")
         return 1
-    folders = {found.key: Path(found.trial.config.paths.trials) / found.key for found in trials}
+    paths = planned.config.paths
+    folders = {found.key: trials_folder(paths) / found.key for found in trials}
     with ExitStack() as locks:
         for folder in folders.values():  # all of them before the first is deleted
             locks.enter_context(claimed(folder, planned.tracker.uri))
@@ -50,6 +53,8 @@ def drop(name: str, row: str, overrides: list[str], *, yes: bool) -> int:
             planned.tracker.delete_trial(found.record.run_id)
             if folders[found.key].exists():
                 shutil.rmtree(folders[found.key])
+            if address := stored_trial(paths, found.key):
+                delete_all(address)
     print(f"Dropped {count}. The next run of the sweep trains {'them' if len(trials) > 1 else 'it'} again.")
     # A trial of `just train` has no report.
     for affected in sorted({in_sweep for found in trials for in_sweep in _rows_of(found)} - {SINGLE}):
@@ -63,7 +68,10 @@ def _write_again(sweep: str, plan: Plan) -> None:
 
     print(f"Writing the report of {sweep} again …")
     try:
-        written = write_results(plan.tracker.uri, sweep, plan.task, Path(plan.config.paths.results))
+        results = results_folder(plan.config.paths)
+        written = write_results(plan.tracker.uri, sweep, plan.task, results)
+        if is_address(plan.config.paths.results):
+            put_results(results, plan.config.paths.results, sweep, plan.task)
         plan.tracker.attach_results(sweep, written.folder, written.description, {})
     except (RecordsError, UserError, OSError) as error:
         # The row is gone all the same, and the reports of other sweeps are still to be written.

@@ -13,12 +13,15 @@ from analysis.records.printable import printable
 from analysis.records.progress import progress
 from analysis.tables.caption import bias_sentence
 from pipeline.config.compose import TASKS, change_config, compose_surroundings, take_options, tracking_uri
+from pipeline.config.parallel import processes_of
+from pipeline.config.places import trials_folder
 from pipeline.config.schema import Config
 from pipeline.data.dataset_cache import list_images, open_dataset, prepare
 from pipeline.data.decoding import decode
 from pipeline.errors import UserError
 from pipeline.files import file_digest
 from pipeline.hardware.device import device_name, resolve_device, use_threads
+from pipeline.hardware.share import threads_of
 from pipeline.inference.find import STORE_PARTS, find_checkpoint
 from pipeline.inference.load import Trained, load_trained
 from pipeline.metrics.calibration import calibration, has_published_scores
@@ -121,7 +124,7 @@ def _evaluate_folder(folder: Path, config: Config, other: str, *, resizing: bool
 def _evaluator(config: Config) -> Evaluator:
     # The same number of threads as in training. Another number changes the order of sums, and so the rounding.
     if config.compute.cpus_per_trial != "auto":
-        use_threads(config.compute.cpus_per_trial)
+        use_threads(threads_of(config.compute.cpus_per_trial, processes_of(config.compute)))
     cache = Path(config.paths.cache)
     dataset = open_dataset(prepare(config.data, cache).folder)
     return Evaluator(dataset, config.metric, resolve_device(config.compute.device), cache)
@@ -129,7 +132,7 @@ def _evaluator(config: Config) -> Evaluator:
 
 def _tracker(config: Config) -> Tracker:
     uri = tracking_uri(config)
-    lock = store_lock(uri, Path(config.paths.trials).absolute())
+    lock = store_lock(uri, trials_folder(config.paths).absolute())
     tracker = Tracker(uri, config.data.name, Path("mlartifacts").absolute().as_uri(), lock)
     # Before the images are scored: a store that does not answer must not cost a computed result.
     assert tracker.experiment_id

@@ -1,8 +1,11 @@
 """just plan: what a sweep would do, and what is done already. A table for a person, JSON for a script."""
 
 import json
-from collections import Counter
-from dataclasses import asdict, dataclass
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +16,21 @@ from analysis.records.address import without_password
 from analysis.records.console import wide_console
 from analysis.records.names import Tag
 from analysis.records.printable import printable
+from pipeline.cli.plan_entries import Entry, entry_of, seeds_needed, totals
 from pipeline.cli.shorter_plan import shorter_plans
+from pipeline.cluster.fleet import joined_fleet
+from pipeline.cluster.nodes import Node, largest
 from pipeline.config.schema import FolderConfig
 from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB, PROCESS_ALLOWANCE_GB, WORKSPACE_FACTOR
 from pipeline.hardware.device import Machine
-from pipeline.hardware.mps import expects_mps
 from pipeline.hardware.share import Share
 from pipeline.metrics.names import has_weights
 from pipeline.notify.address import notify_channel
-from pipeline.orchestration.forecast import Prediction, predict_seconds, wall_seconds
-from pipeline.orchestration.planner import Plan, PlannedTrial, plan_sweep
-from pipeline.orchestration.registration import recorded_so_far
-from pipeline.orchestration.requirements import Requirement, estimate_requirements
-from pipeline.training.execution import StepCost, resolve_execution
-from pipeline.training.step_cost import step_cost
+from pipeline.orchestration.forecast import Prediction, wall_seconds
+from pipeline.orchestration.planner import Plan, plan_sweep
+from pipeline.orchestration.requirements import estimate_requirements
+from pipeline.training.execution import resolve_execution
 
 # Enough digits of a key to tell trials apart; every command that takes a key takes its beginning.
 KEY_DIGITS = 8
@@ -37,18 +40,7 @@ CUDA_DEFAULTS = (
 )
 # A sweep that takes longer, in seconds, is told what shortens it.
 LONG = 3600.0
-MARKS = {"counted": "c", "measured": "m", "earlier trials": "m", "after running out": "o"}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A trial of the plan. seconds: the remaining time, None if the trial will not be trained. reference: the cost of
-    the same step in the reference code, None if nobody asks for it."""
-
-    planned: PlannedTrial
-    requirement: Requirement
-    seconds: Prediction | None
-    reference: StepCost | None
+MARKS = {"counted": "c", "measured": "m", "earlier trials": "m", "after running out": "o", "unknown": ""}
 
 
 def plan(name: str, overrides: list[str], *, as_json: bool, verbose: bool = False) -> int:
@@ -56,48 +48,37 @@ def plan(name: str, overrides: list[str], *, as_json: bool, verbose: bool = Fals
     _, overrides = notify_channel(overrides)
     retry_failed, overrides = retries_failed(overrides)
     planned = plan_sweep(load_sweep(name), overrides, without_data=True)
-    to_train = planned.to_train(retry_failed=retry_failed)
+    if planned.cluster:
+        planned, nodes = _with_nodes(planned)
+    else:
+        nodes = ()
+    left = {(one.trial.row, one.trial.seed) for one in planned.to_train(retry_failed=retry_failed)}
     entries = [
-        _entry(planned, trial, requirement, trained=trial in to_train, with_reference=verbose or as_json)
-        for trial, requirement in zip(planned.trials, estimate_requirements(planned), strict=True)
+        entry_of(
+            planned,
+            one,
+            requirement,
+            trained=(one.trial.row, one.trial.seed) in left,
+            with_reference=verbose or as_json,
+        )
+        for one, requirement in zip(planned.trials, estimate_requirements(planned), strict=True)
     ]
     if as_json:
-        print(json.dumps(_plan_as_json(planned, entries), indent=2))
+        print(json.dumps(_plan_as_json(planned, entries, nodes), indent=2))
         return 0
     console = wide_console()
     console.print(_table(planned, entries, verbose=verbose))
-    for line in [*_notes(planned, entries, verbose=verbose), *_seeds_needed(planned)[1]]:
+    for line in [*_notes(planned, entries, nodes, verbose=verbose), *seeds_needed(planned)[1]]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
-def _seeds_needed(plan: Plan) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return how many seeds would tell rows apart: for JSON, and as lines."""
-    finished = Counter(planned.trial.row for planned in plan.trials if planned.state == "done")
-    if max(finished.values(), default=0) < 2:
-        return [], []
-    from analysis.tables.seeds import needed_seeds, seeds_lines  # scipy, which takes a second to import
-
-    record = recorded_so_far(plan)
-    return [asdict(need) for need in needed_seeds(record)], seeds_lines(record)
-
-
-def _entry(
-    plan: Plan, planned: PlannedTrial, requirement: Requirement, *, trained: bool, with_reference: bool
-) -> Entry:
-    config = planned.trial.config
-    reference = step_cost(config, Path(plan.config.paths.cache), plain=True) if with_reference else None
-    if not trained:
-        return Entry(planned, requirement, None, reference)
-    seconds = predict_seconds(
-        config,
-        plan.remaining_work(planned),
-        plan.remaining_operations(planned, requirement.cost),
-        requirement.similar,
-        requirement.share.cpus,
-        mps=expects_mps(plan.config.compute, plan.machine.device, packed=requirement.share.packed),
-    )
-    return Entry(planned, requirement, seconds, reference)
+def _with_nodes(plan: Plan) -> tuple[Plan, Sequence[Node]]:
+    """Return the plan for the largest node of the cluster, and the nodes that can run trials."""
+    data = plan.data.folder if plan.data else Path(plan.config.paths.cache)
+    told = partial(print, file=sys.stderr)
+    with joined_fleet(plan.config, data, plan.tracker.uri, told) as fleet:
+        return replace(plan, machine=largest(fleet.nodes)), fleet.nodes
 
 
 def _state(entry: Entry) -> str:
@@ -147,8 +128,8 @@ def _table(plan: Plan, entries: list[Entry], *, verbose: bool) -> Table:
     return table
 
 
-def _notes(plan: Plan, entries: list[Entry], *, verbose: bool = False) -> list[str]:
-    """The lines below the table: totals, and what marks and columns mean."""
+def _notes(plan: Plan, entries: list[Entry], nodes: Sequence[Node] = (), *, verbose: bool = False) -> list[str]:
+    """The lines below the table: totals, and what marks and columns mean. nodes: of a cluster."""
     device = plan.machine.device
     done = sum(entry.planned.state == "done" for entry in entries)
     left = [entry for entry in entries if entry.seconds]
@@ -156,9 +137,12 @@ def _notes(plan: Plan, entries: list[Entry], *, verbose: bool = False) -> list[s
     if plan.samples_to_draw:
         notes.append(f"Optuna will add {plan.samples_to_draw} more, from the scores of these trials.")
     if left:
-        unit, device_hours, wall = _totals(plan, entries)
-        notes.append(f"Total: {device_hours:.2f} {unit.removeprefix('a ')}-hours, about {_duration(wall)}.")
-        notes += _shorter(plan, entries, wall)
+        unit, device_hours, wall = totals(plan, entries, nodes)
+        if math.isnan(wall):
+            notes.append(f"The time is not known: no such trial has run on a {plan.machine.name} yet.")
+        else:
+            notes.append(f"Total: {device_hours:.2f} {unit.removeprefix('a ')}-hours, about {_duration(wall)}.")
+            notes += [] if nodes else _shorter(plan, entries, wall)
     sources = {entry.requirement.memory.source for entry in entries}
     sources |= {entry.seconds.source for entry in left if entry.seconds}
     if "counted" in sources:
@@ -178,6 +162,8 @@ def _notes(plan: Plan, entries: list[Entry], *, verbose: bool = False) -> list[s
     if device == "cuda":
         notes.append(CUDA_DEFAULTS)
     notes.append("live: GB of tensors at the peak of a training step.")
+    for count in sorted({entry.requirement.share.processes for entry in entries} - {1}):
+        notes.append(f"A trial has {count} processes, which divide its batches. GB and live are of one process.")
     if verbose:
         notes.append("ref.: the same for the reference code's step.")
     data, metric = plan.config.data, plan.config.metric
@@ -208,30 +194,20 @@ def _shorter(plan: Plan, entries: list[Entry], wall: float) -> list[str]:
     return [*(["To shorten it, add one of these:"] if lines else []), *lines, *gpu]
 
 
-def _totals(plan: Plan, entries: list[Entry]) -> tuple[str, float, float]:
-    """Return the unit of the devices' hours, how many of them, and the wall time in seconds."""
-    left = [(entry.requirement.share, entry.seconds.value) for entry in entries if entry.seconds]
-    if not left:
-        return "", 0.0, 0.0
-    wall = wall_seconds([], [seconds for _, seconds in left], left[0][0].slots)
-    on_gpu = plan.machine.device == "cuda"
-    used = sum(seconds * (share.gpus if on_gpu else share.cpus) for share, seconds in left)
-    return "a GPU" if on_gpu else "a core", used / 3600, wall
-
-
-def _plan_as_json(plan: Plan, entries: list[Entry]) -> dict[str, Any]:
-    unit, device_hours, wall = _totals(plan, entries)
+def _plan_as_json(plan: Plan, entries: list[Entry], nodes: Sequence[Node]) -> dict[str, Any]:
+    unit, device_hours, wall = totals(plan, entries, nodes)
     return {
         "sweep": plan.sweep.name,
         "task": plan.task,
         "device": {"kind": plan.machine.device, "name": plan.machine.name, "cores": plan.machine.cores},
         "trials": [_entry_as_json(entry) for entry in entries],
         "samples_to_draw": plan.samples_to_draw,
-        "device_hours": device_hours,
+        "nodes": [{"address": node.address, "name": node.machine.name, "gpus": node.machine.gpus} for node in nodes],
+        "device_hours": _known(device_hours),
         "device_unit": unit,
-        "wall_seconds": wall,
+        "wall_seconds": _known(wall),
         "data_is_here": plan.data is not None,
-        "seeds_needed": _seeds_needed(plan)[0],
+        "seeds_needed": seeds_needed(plan)[0],
     }
 
 
@@ -253,19 +229,27 @@ def _entry_as_json(entry: Entry) -> dict[str, Any]:
         "reference_live_gb": entry.reference.live_gb if entry.reference else None,
         "operations": requirement.cost.operations,
         "reference_operations": entry.reference.operations if entry.reference else None,
-        "seconds_left": seconds.value,
+        "seconds_left": _known(seconds.value),
         "seconds_source": seconds.source,
     }
 
 
+def _known(value: float) -> float | None:
+    """Return a number as JSON has it, which knows no nan."""
+    return None if math.isnan(value) else value
+
+
 def _device(share: Share, machine: Machine) -> str:
+    together = f", {share.processes} processes" if share.processes > 1 else ""
     if machine.device == "cuda":
-        return f"{share.gpus:.2g} of a {machine.name}"
-    return f"{share.cpus} of {machine.cores} cores"
+        return f"{share.gpus:.2g} {f'x {machine.name}' if together else f'of a {machine.name}'}"
+    return f"{share.cpus} of {machine.cores} cores{together}"
 
 
 def _duration(seconds: float) -> str:
     """The time in one unit, with as many digits as a forecast deserves."""
+    if math.isnan(seconds):
+        return "?"
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:

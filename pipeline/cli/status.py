@@ -15,13 +15,15 @@ from rich.text import Text
 from analysis.records.console import wide_console
 from analysis.records.names import DISTANCES, Tag, eval_metric, metric_of, sweep_name
 from analysis.store.overview import recorded_tasks
-from analysis.store.reader import read_pace, read_trials
+from analysis.store.reader import RecordedTrials, read_paces, read_trials
 from analysis.store.stored_runs import StoredRun
 from pipeline.config.compose import compose_surroundings, tracking_uri
+from pipeline.config.places import stored_trials, trials_folder
+from pipeline.config.schema import PathsConfig
 from pipeline.orchestration.live_table import clock
 from pipeline.tracking.lease import is_leased
 from pipeline.trial.lock import is_claimed
-from pipeline.trial.stop_request import stop_requested
+from pipeline.trial.stop_request import stop_requested, stops_at
 
 # Of --watch: on a terminal, and in a file or a pipe.
 SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_TABLES = 2.0, 30.0
@@ -33,6 +35,7 @@ class TrialStatus:
 
     steps: of the whole training; None for records without it. score: the last one, and its name. silent_seconds: since
     a running trial has logged its last step. seconds_left: None if the trial does not run, or its pace is not known.
+    node: of a cluster, on which the trial runs or has run last; '' elsewhere. losses: how often it was lost.
     """
 
     task: str
@@ -46,6 +49,8 @@ class TrialStatus:
     score_name: str
     silent_seconds: float | None
     seconds_left: float | None
+    node: str = ""
+    losses: int = 0
 
 
 def status(name: str, overrides: list[str], *, as_json: bool, watch: bool = False) -> int:
@@ -55,8 +60,8 @@ def status(name: str, overrides: list[str], *, as_json: bool, watch: bool = Fals
     """
     name = sweep_name(name)
     config = compose_surroundings(overrides)
-    uri, trials = tracking_uri(config), Path(config.paths.trials)
-    lines = _look(uri, name, trials)
+    uri, paths = tracking_uri(config), config.paths
+    lines = _look(uri, name, paths)
     if as_json:
         print(json.dumps([asdict(line) for line in lines], indent=2))
         return 0
@@ -68,7 +73,7 @@ def status(name: str, overrides: list[str], *, as_json: bool, watch: bool = Fals
         with Live(_table(name, lines), console=console, auto_refresh=False) as live:
             while _any_runs(lines):
                 time.sleep(SECONDS_BETWEEN_LOOKS)
-                lines = _look(uri, name, trials)
+                lines = _look(uri, name, paths)
                 live.update(_table(name, lines), refresh=True)
         console.print(_counts(lines), highlight=False)
         return 0
@@ -77,34 +82,55 @@ def status(name: str, overrides: list[str], *, as_json: bool, watch: bool = Fals
         if not _any_runs(lines):
             return 0
         time.sleep(SECONDS_BETWEEN_TABLES)
-        lines = _look(uri, name, trials)
+        lines = _look(uri, name, paths)
 
 
-def _look(uri: str, name: str, trials: Path) -> list[TrialStatus]:
+def _look(uri: str, name: str, paths: PathsConfig) -> list[TrialStatus]:
     found: list[TrialStatus] = []
+    trials, stops = trials_folder(paths), stops_at(stored_trials(paths))
     for task in recorded_tasks(uri, name):
         recorded = read_trials(uri, name, task)
+        running = [line["run_id"] for line in recorded.lines if _runs(line, recorded, trials, uri)]
+        paces = read_paces(uri, running)
         for line in recorded.lines:
-            found.append(_status(task, line, recorded.runs.get(line["key"]), trials / line["key"], uri))
+            run, folder = recorded.runs.get(line["key"]), trials / line["key"]
+            stopped = line["key"] in stops or stop_requested(folder, "", run.tags if run else {})
+            pace = paces.get(line["run_id"])
+            found.append(_status(task, line, run, pace, running=line["run_id"] in running, stopped=stopped))
     return found
 
 
-def _status(task: str, line: Mapping[str, Any], run: StoredRun | None, folder: Path, uri: str) -> TrialStatus:
+def _runs(line: Mapping[str, Any], recorded: RecordedTrials, trials: Path, uri: str) -> bool:
+    """Return whether a process trains a trial now."""
+    if line["status"] in ("FINISHED", "MISSING"):
+        return False
+    return is_claimed(trials / line["key"], uri) or is_leased(recorded.runs[line["key"]].tags)
+
+
+def _status(
+    task: str,
+    line: Mapping[str, Any],
+    run: StoredRun | None,
+    pace: tuple[float, float] | None,
+    *,
+    running: bool,
+    stopped: bool,
+) -> TrialStatus:
     metrics, tags = (run.metrics, run.tags) if run else ({}, {})
-    running = line["status"] not in ("FINISHED", "MISSING") and (is_claimed(folder, uri) or is_leased(tags))
     score = next((name for name, _ in DISTANCES if eval_metric(name) in metrics), "")
     steps = int(tags[Tag.STEPS]) if Tag.STEPS in tags else None
-    pace = read_pace(uri, line["run_id"]) if running else None
     left = pace[0] * (steps - line["step"]) if pace and steps else None
     return TrialStatus(
         *(task, line["row"], line["seed"], line["key"]),
-        state="running" if running else _state(line, stop_requested=stop_requested(folder, tags)),
+        state="running" if running else _state(line, stop_requested=stopped),
         step=line["step"],
         steps=steps,
         score=metrics.get(eval_metric(score)),
         score_name=score,
         silent_seconds=time.time() - pace[1] if pace else None,
         seconds_left=left,
+        node=tags.get(Tag.NODE, ""),
+        losses=int(tags.get(Tag.LOSSES, 0)),
     )
 
 
@@ -137,6 +163,7 @@ def _any_runs(lines: list[TrialStatus]) -> bool:
 
 def _table(name: str, lines: list[TrialStatus]) -> Table:
     tasks = dict.fromkeys(line.task for line in lines)
+    nodes = any(line.node for line in lines)
     scores = dict.fromkeys(line.score_name for line in lines if line.score_name)
     label = metric_of(eval_metric(next(iter(scores)))).label if len(scores) == 1 else "score"
     title = f"{name} on {next(iter(tasks))}" if len(tasks) == 1 else name
@@ -146,6 +173,7 @@ def _table(name: str, lines: list[TrialStatus]) -> Table:
         Column("seed", justify="right"),
         Column("key", no_wrap=True),
         "state",
+        *(["node"] if nodes else []),
         *(Column(header, justify="right") for header in ("step", label, "last step", "left")),
         title=Text(title),
         title_justify="left",
@@ -156,7 +184,8 @@ def _table(name: str, lines: list[TrialStatus]) -> Table:
             Text(line.row),
             str(line.seed),
             line.key[:8],
-            Text(line.state),
+            Text(f"{line.state}{f' (lost {line.losses} times)' if line.losses else ''}"),
+            *([line.node] if nodes else []),
             f"{line.step}/{line.steps}" if line.steps else str(line.step or ""),
             "" if line.score is None else f"{line.score:.2f}",
             "" if line.silent_seconds is None else f"{clock(line.silent_seconds)} ago",

@@ -6,11 +6,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.records.names import Tag, sweep_name
+from analysis.records.names import Tag, row_tag, sweep_name
 from analysis.store.overview import recorded_tasks
 from analysis.store.reader import RecordedTrials, read_trials
 from pipeline.cli.status import ended
 from pipeline.config.compose import COMMAND_LINE, compose_surroundings, only_parts, take_options, tracking_uri
+from pipeline.config.places import stored_trial, trials_folder
+from pipeline.config.schema import PathsConfig
 from pipeline.config.sweep_file import chosen_seeds
 from pipeline.errors import UserError, brief, nearest
 from pipeline.tracking.lease import is_leased, uses_leases
@@ -35,28 +37,30 @@ def stop(name: str, row: str, overrides: Sequence[str]) -> int:
     values, rest = take_options(rest, ["task", "data.name"])
     _refuse_settings(rest)
     config = compose_surroundings(only_parts(rest, STORE_PARTS))
-    uri, trials, sweep = tracking_uri(config), Path(config.paths.trials), sweep_name(name)
+    uri, trials, sweep = tracking_uri(config), trials_folder(config.paths), sweep_name(name)
     task = _task(sweep, recorded_tasks(uri, sweep), values.get("data.name", values.get("task")))
     recorded = read_trials(uri, sweep, task)
     chosen = _chosen(recorded.lines, row, seeds, sweep)
     running = {line["key"] for line in recorded.lines if _may_run(line) and _runs(line["key"], recorded, trials)}
     if not running:
-        print(f"No trial of {sweep} runs in {trials}/. Nothing to stop.")
+        print(f"No trial of {sweep} runs in {config.paths.trials}/. Nothing to stop.")
         return 0
-    asked = [line for line in chosen if line["key"] in running or line["status"] in ("RUNNING", "SCHEDULED", "KILLED")]
+    asked = [line for line in chosen if line["key"] in running or line["status"] not in ("FINISHED", "FAILED")]
     for line in asked:
-        request_stop(trials / line["key"])
+        request_stop(trials / line["key"], stored_trial(config.paths, line["key"]))
     if uses_leases(uri):
         tracker = Tracker(uri, task, "", store_lock(uri, trials))
         for line in asked:
-            tracker.tag_trial(line["run_id"], {Tag.STOP_REQUESTED: "yes"})
+            # A trial that has not started has no run yet. The sweep takes the one that is created here.
+            tags = {row_tag(sweep): line["row"], Tag.STOP_REQUESTED: "yes"}
+            tracker.begin_trial(line["key"], _named(line), tags, {}, {})
     for line in chosen:
         state = "asked to save and to end" if line["key"] in running else _state(line)
         print(f"{_named(line)}: {state}", flush=True)
     left = [line for line in asked if line["key"] in running]
     for line in _as_they_end(left, lambda key: _runs(key, read_trials(uri, sweep, task), trials)):
         left.remove(line)
-        print(f"{_named(line)}: {_ended(line['key'], read_trials(uri, sweep, task), trials)}", flush=True)
+        print(f"{_named(line)}: {_ended(line['key'], read_trials(uri, sweep, task), config.paths)}", flush=True)
     for line in left:
         print(f"{_named(line)}: still runs; ends after its current step or evaluation")
     if asked:
@@ -114,8 +118,6 @@ def _state(line: Line) -> str:
     match line["status"]:
         case "KILLED":  # by a search, which this sweep may go on with
             return f"{ended(line)}; will be skipped"
-        case "MISSING":
-            return "dropped"
         case _:
             return ended(line) or "will be skipped"
 
@@ -130,11 +132,11 @@ def _as_they_end(lines: Sequence[Line], runs: Callable[[str], bool]) -> Iterator
             yield line
 
 
-def _ended(key: str, recorded: RecordedTrials, trials: Path) -> str:
+def _ended(key: str, recorded: RecordedTrials, paths: PathsConfig) -> str:
     """Return how a trial that was asked to end has ended."""
     line = next((line for line in recorded.lines if line["key"] == key), {"status": "MISSING"})
     if line["status"] not in ("RUNNING", "SCHEDULED"):
-        withdraw_stop(trials / key)
-        return _state(line)
+        withdraw_stop(trials_folder(paths) / key, stored_trial(paths, key))
+        return "dropped" if line["status"] == "MISSING" else _state(line)
     steps = recorded.runs[key].tags.get(Tag.STEPS)
     return f"saved at step {line['step']}{f' of {steps}' if steps else ''}"

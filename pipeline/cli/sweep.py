@@ -15,10 +15,14 @@ from rich.console import Console
 from analysis.records.address import without_password
 from analysis.records.console import wide_console
 from analysis.records.names import last_metric, score_label
+from pipeline.checks.addresses import require_addresses
 from pipeline.cluster.fleet import joined_fleet
+from pipeline.cluster.nodes import largest
+from pipeline.config.places import report_of, results_folder, stored_trial
 from pipeline.config.sweep_file import load_sweep, retries_failed
 from pipeline.config.trial_key import keyed_fields
 from pipeline.errors import first_line
+from pipeline.event_log import open_log
 from pipeline.hardware.device import describe_devices
 from pipeline.hardware.mps import mps_for_packed_trials
 from pipeline.metrics.names import further_scores
@@ -26,12 +30,14 @@ from pipeline.notify.address import notify_channel
 from pipeline.notify.channel import Channel
 from pipeline.notify.news import News
 from pipeline.orchestration.leftovers import clear_leftovers
-from pipeline.orchestration.live_table import open_log
 from pipeline.orchestration.planner import Plan, PlannedTrial, checkpoint_path, plan_sweep, with_records
 from pipeline.orchestration.registration import make_manifest, register_trials
 from pipeline.orchestration.requirements import Requirement, check_readiness, estimate_requirements
 from pipeline.signals import at_first_signal
+from pipeline.storage.address import is_address
+from pipeline.storage.folder import put_results
 from pipeline.tracking.ui_views import saved_views, view_address
+from pipeline.trial.here import put_data
 from pipeline.trial.process import save_trials
 from pipeline.trial.server import trial_server
 from pipeline.trial.stop_request import stop_requested
@@ -47,15 +53,18 @@ def sweep(name: str, overrides: list[str], *, quiet: bool) -> int:
     channel, overrides = notify_channel(overrides)
     retry_failed, overrides = retries_failed(overrides)
     loaded = load_sweep(name)
+    require_addresses([*loaded.base, *overrides])
     console.print(f"{loaded.name}: planning. Images that are not in the cache yet are prepared.", highlight=False)
     plan = plan_sweep(loaded, overrides)
     with _telling(channel, plan) as news:
         clear_leftovers(Path(plan.config.paths.cache))
-        if send_waiting_records(Path(plan.config.paths.trials), plan.tracker.uri):
+        if send_waiting_records(plan.config.paths, plan.tracker.uri):
             plan = with_records(plan, plan.tracker.find_trials())
         if plan.to_train(retry_failed=retry_failed) or plan.samples_to_draw:
             with trial_server() as server:
                 check_readiness(plan)
+                assert plan.data, "a sweep has its data"
+                put_data(plan.config.paths, plan.data.folder)
                 if plan.cluster:
                     plan = _train_on_cluster(plan, console, server, news, retry_failed=retry_failed)
                 else:
@@ -102,8 +111,8 @@ def _tell_end(plan: Plan, news: News) -> None:
     from analysis.store.reader import read_sweep
 
     states = Counter(planned.state for planned in plan.trials)
-    report = (Path(plan.config.paths.results) / plan.sweep.name / plan.task / "index.html").absolute()
-    fields = {"trials": len(plan.trials), "done": states["done"], "failed": states["failed"], "report": str(report)}
+    report = report_of(plan.config.paths, plan.sweep.name, plan.task)
+    fields = {"trials": len(plan.trials), "done": states["done"], "failed": states["failed"], "report": report}
     found = best_row(read_sweep(plan.tracker.uri, plan.sweep.name, plan.task))
     best = ""
     if found:
@@ -156,9 +165,7 @@ def _train_on_cluster(plan: Plan, console: Console, server: str, news: News, *, 
         guarded(server, fleet.address, own=False),
         at_first_signal(partial(_save_and_end, server)),
     ):
-        # What does not fit the largest node fits none.
-        largest = max((node.machine for node in fleet.nodes), key=lambda machine: machine.memory_gb)
-        plan = replace(plan, machine=largest)
+        plan = replace(plan, machine=largest(fleet.nodes))
         requirements = estimate_requirements(plan)
         return run_trials(plan, requirements, console, server, news, retry_failed=retry_failed, fleet=fleet)
 
@@ -180,19 +187,23 @@ def _write_results(plan: Plan, console: Console) -> None:
 
     uri, name = plan.tracker.uri, plan.sweep.name
     state = state_of_records(uri, name, plan.task)
-    written = still_written(Path(plan.config.paths.results) / name / plan.task, state)
+    results = results_folder(plan.config.paths)
+    written = still_written(results / name / plan.task, state)
     if written is None:
         # pandas and matplotlib, which a trial's process does not need.
         from analysis.report.write import write_results
 
         console.print("Writing tables, figures and the report.", highlight=False)
-        written = write_results(uri, name, plan.task, Path(plan.config.paths.results))
+        written = write_results(uri, name, plan.task, results)
         plan.tracker.attach_results(name, written.folder, written.description, _views(plan))
         note_written(written, state)
+    if is_address(plan.config.paths.results):
+        put_results(results, plan.config.paths.results, name, plan.task)
+    report = report_of(plan.config.paths, name, plan.task)
     if console.quiet:
-        print(written.page)
+        print(report)
         return
-    written.show(console)
+    written.show(console, report)
     served = uri.startswith("http")
     server = without_password(uri).rstrip("/") if served else LOCAL_UI
     address = f"{server}/{view_address(plan.tracker.experiment_id, name)}"
@@ -220,8 +231,10 @@ def _print_unfinished(plan: Plan) -> int:
 
 def _why_unfinished(planned: PlannedTrial) -> str:
     if planned.record is None:
-        return "it was dropped"
-    stopped = stop_requested(checkpoint_path(planned.trial.config, planned.key).parent, planned.record.tags)
+        return "it did not start, or it was dropped"
+    config, tags = planned.trial.config, planned.record.tags
+    folder = checkpoint_path(config, planned.key).parent
+    stopped = stop_requested(folder, stored_trial(config.paths, planned.key), tags)
     return planned.record.error or ("it was stopped by request (just stop)" if stopped else "it was interrupted")
 
 

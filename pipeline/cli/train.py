@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 
 from analysis.records.names import SINGLE, score_label
+from pipeline.checks.addresses import require_addresses
 from pipeline.cli.sweep import print_missing_scores
 from pipeline.config.compose import take_options
 from pipeline.config.sweep_file import Row, Sweep
@@ -13,6 +14,7 @@ from pipeline.orchestration.planner import plan_sweep
 from pipeline.orchestration.registration import register_trials
 from pipeline.orchestration.requirements import check_readiness, estimate_requirements
 from pipeline.signals import at_first_signal
+from pipeline.trial.here import put_data
 from pipeline.trial.stop_request import withdraw_stop
 
 # Without this, a slow machine would print nothing for minutes: losses are logged every 100 steps.
@@ -25,6 +27,7 @@ def train(overrides: list[str]) -> int:
     seed = values.get("seed", 0)
     if type(seed) is not int:
         raise UserError(f"command line: seed is {seed!r}. It must be a whole number, as in seed=1.")
+    require_addresses(rest)
     plan = plan_sweep(Sweep(SINGLE, "One trial by itself.", (seed,), (Row(SINGLE, {}),)), rest)
     # Retry also a trial that has failed: the user asks for this one.
     if not plan.to_train(retry_failed=True):
@@ -34,9 +37,12 @@ def train(overrides: list[str]) -> int:
         return 0
     print(describe_devices(plan.machine, plan.config.compute), flush=True)
     check_readiness(plan)
+    assert plan.data, "a trial has its data"
+    put_data(plan.config.paths, plan.data.folder)
     (job,) = register_trials(plan, estimate_requirements(plan), retry_failed=True)
-    withdraw_stop(Path(job.checkpoint).parent)
+    withdraw_stop(Path(job.checkpoint).parent, job.stored)
     # torch-fidelity, which takes a second to import
+    from pipeline.parallel.processes import LostProcessError
     from pipeline.trial.run import InterruptedTrialError, StopRequestedError, run_trial
 
     key, score, asked_to_stop = job.key[:8], "", threading.Event()
@@ -54,6 +60,8 @@ def train(overrides: list[str]) -> int:
     except InterruptedTrialError as error:
         print(error)
         raise KeyboardInterrupt from None
+    except LostProcessError as error:
+        raise UserError(f"{error} Run the same command to resume.") from None
     checkpoint = f"{plan.config.paths.trials}/{job.key}/last.pt"
     print(f"{plan.config.model.method}, seed {seed}: done{score}. Checkpoint: {checkpoint}")
     print(f"Next: just translate {key} INPUT OUTPUT")

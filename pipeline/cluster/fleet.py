@@ -11,6 +11,7 @@ from analysis.records.address import without_password
 from pipeline.cluster.code_bundle import code_bundle
 from pipeline.cluster.node_check import Questions
 from pipeline.cluster.nodes import Node
+from pipeline.config.places import stored_trials, trials_folder
 from pipeline.config.schema import Config
 from pipeline.processes import this_host
 
@@ -46,10 +47,12 @@ def joined_fleet(config: Config, data: Path, store: str, say: Callable[[str], No
     from pipeline.cluster.node_watch import find_nodes
     from pipeline.cluster.ray_cluster import joined_cluster
 
-    with code_bundle() as code, joined_cluster(code) as address, _mark(Path(config.paths.trials)) as mark:
+    stored, trials = stored_trials(config.paths), trials_folder(config.paths).absolute()
+    with code_bundle() as code, joined_cluster(code) as address, _mark(trials) as mark:
         questions = Questions(
             compute=config.compute,
-            trials=str(Path(config.paths.trials).absolute()),
+            trials="" if stored else str(trials),
+            stored=stored,
             mark=mark,
             data=str(data.absolute()),
             cache=str(Path(config.paths.cache).absolute()),

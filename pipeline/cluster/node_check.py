@@ -20,6 +20,8 @@ from pipeline.config.compute import ComputeConfig
 from pipeline.errors import UserError, first_line
 from pipeline.hardware.device import Machine, find_machine
 from pipeline.processes import this_host
+from pipeline.storage.node_cache import node_cache
+from pipeline.storage.probe import probe as probe_address
 
 # Another version of these changes results, or cannot read what this process writes.
 PACKAGES = ("torch", "torchvision", "torch-fidelity", "numpy", "mlflow", "ray", "pydantic")
@@ -34,13 +36,14 @@ PORTS = {"http": 80, "https": 443, "postgresql": 5432}
 class Questions:
     """What a node is asked.
 
-    compute: which device trials use. trials: the folder of checkpoints, '' if they are in an object store. mark: the
-    name of a file that this process has written there. data: the folder of the prepared data. cache: where the node
-    keeps its own files. store: the address of the tracking store, without a password. host: that of this process.
+    compute: which device trials use. trials: the folder of checkpoints, '' if they are at the address `stored`. mark:
+    the name of a file that this process has written there. data: the folder of the prepared data. cache: that of this
+    process. store: the address of the tracking store, without a password. host: that of this process.
     """
 
     compute: ComputeConfig
     trials: str
+    stored: str
     mark: str
     data: str
     cache: str
@@ -59,6 +62,7 @@ class Answers:
     disk_gb: float
     sees_mark: bool
     sees_data: bool
+    address_fault: str
     store_fault: str
     clock: float
 
@@ -76,9 +80,10 @@ def examine(asked: Questions) -> Answers:
         {name: _version(name) for name in PACKAGES},
         machine,
         fault,
-        shutil.disk_usage(_existing(Path(asked.trials or asked.cache))).free / 1e9,
+        shutil.disk_usage(_existing(Path(asked.trials) if asked.trials else node_cache(asked.cache))).free / 1e9,
         sees_mark=not asked.trials or Path(asked.trials, asked.mark).exists(),
         sees_data=not asked.trials or Path(asked.data).is_dir(),
+        address_fault=probe_address(asked.stored) if asked.stored else "",
         store_fault=_store_fault(asked.store, asked.host),
         clock=time.time(),
     )
@@ -99,6 +104,8 @@ def misfits(answers: Answers, asked: Questions, seconds_apart: float) -> list[st
         found.append(f"it does not share {asked.trials}. Set paths.trials to a shared folder, or to s3://…")
     elif not answers.sees_data:
         found.append(f"it does not share {asked.data}. Set paths.cache to a shared folder, or paths.trials to s3://…")
+    if answers.address_fault:
+        found.append(answers.address_fault)
     if answers.disk_gb < LEAST_DISK_GB:
         found.append(f"its disk has {answers.disk_gb:.1f} GB free")
     if answers.store_fault:

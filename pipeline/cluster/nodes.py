@@ -1,5 +1,6 @@
 """The machines of a Ray cluster that run trials."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.hardware.device import Machine
@@ -13,6 +14,11 @@ class Node:
     address: str
     machine: Machine
     words: str = ""
+
+
+def largest(nodes: Sequence[Node]) -> Machine:
+    """Return the machine with the most memory for a trial. What does not fit there fits no node."""
+    return max((node.machine for node in nodes), key=lambda machine: machine.memory_gb)
 
 
 def of_one_device(nodes: list[Node], device: str) -> tuple[list[Node], list[Node]]:

@@ -67,7 +67,7 @@ class Places:
 
     def slots(self, key: str) -> int:
         """Return how many trials like this one can run at once."""
-        shares = [self._share_on(key, node.machine, 0.0) for node in self.nodes if self._is_wanted(key, node)]
+        shares = [self._share_on(key, node.machine, 0.0) for node in self._asked_for(key)]
         return sum(share.slots for share in shares if share)
 
     def place(self, job: TrialJob) -> TrialJob | None:
@@ -90,8 +90,7 @@ class Places:
 
     def unplaceable(self, key: str) -> str:
         """Return why no node can ever run a trial, or ''."""
-        wanted = self._wanted.get(key, "")
-        asked = [node for node in self.nodes if self._is_wanted(key, node)]
+        wanted, asked = self._wanted.get(key, ""), self._asked_for(key)
         if wanted and not asked:
             names = sorted({node.machine.name for node in self.nodes})
             return f"compute.gpu={wanted}: no node has such a GPU; the nodes have {', '.join(names)}"
@@ -114,9 +113,10 @@ class Places:
         """A node has left."""
         self._uses.pop(id, None)
 
-    def needs_more(self, key: str, memory_gb: float) -> None:
-        """A trial ran out of so much memory."""
-        self._least_gb[key] = 2 * memory_gb
+    def needs_more(self, key: str, memory_gb: float) -> bool:
+        """A trial ran out of so much memory. Return whether a node can give it more."""
+        self._least_gb[key] = memory_gb * (1 + ROUNDING)
+        return any(self._share_on(key, node.machine, self._least_gb[key]) for node in self._asked_for(key))
 
     def works(self, key: str) -> None:
         """A trial has made a step, so its node works."""
@@ -144,6 +144,10 @@ class Places:
             return []
         self._set_aside |= {node.id for node in found}
         return found
+
+    def _asked_for(self, key: str) -> list[Node]:
+        """Return the nodes with the kind of GPU that a trial asks for."""
+        return [node for node in self.nodes if self._is_wanted(key, node)]
 
     def _is_wanted(self, key: str, node: Node) -> bool:
         return self._wanted.get(key, "").casefold() in node.machine.name.casefold()

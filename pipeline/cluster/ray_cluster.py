@@ -64,12 +64,18 @@ def joined_cluster(code: CodeBundle) -> Iterator[str]:
     from pipeline.checks.services import check_ray  # torch, which Ray's workers do not need to import
 
     given = os.environ["RAY_ADDRESS"]
+    if "://" in given:
+        raise UserError(
+            f"RAY_ADDRESS={given}: a sweep joins a cluster on one of its nodes, as HOST:PORT or auto. From elsewhere, "
+            "submit it: just submit NAME"
+        )
     # Ray itself would print dozens of lines, and try again for more than ten minutes.
     found = check_ray(given)
     if found.status == "fault":
         raise UserError(str(found))
     environment = {"working_dir": str(code.folder)}
-    with _connected(f"RAY_ADDRESS={given}: the cluster cannot be joined", runtime_env=environment) as address:
+    fault = f"RAY_ADDRESS={given}: this machine is no node of the cluster, or cannot join it"
+    with _connected(fault, runtime_env=environment) as address:
         yield address
 
 

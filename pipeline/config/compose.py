@@ -20,10 +20,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from analysis.store.database import database_file, sqlite_address
+from analysis.store.database import absolute_store
 from models.configs import CUT, CYCLEGAN, FASTCUT
 from models.fit import misfits
 from models.own_code import OwnCode, OwnCodeError
+from pipeline.config.parallel import parallel_misfits
 from pipeline.config.schema import (
     PATH_FIELDS,
     TEXT_FIELDS,
@@ -74,7 +75,8 @@ def compose_settings(settings: Sequence[Setting]) -> Config:
     Raises UserError with a line for each fault that names the source, the field and the value found there.
     """
     config = _composed(settings)
-    if found := misfits(config.model, config.data.shape, config.train.batch_size):
+    found = misfits(config.model, config.data.shape, config.train.batch_size)
+    if found := found + parallel_misfits(config):
         raise UserError(*(f"{_last_source(settings)}: {fault}" for fault in found))
     return config
 
@@ -222,9 +224,7 @@ def _last_source(settings: Sequence[Setting]) -> str:
 
 def tracking_uri(config: Config) -> str:
     """Return the URI of the MLflow store. A path in it is absolute, since trials run in folders of their own."""
-    uri = config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    file = database_file(uri)
-    return sqlite_address(os.path.abspath(file)) if file else uri  # noqa: PTH100 (without `..`)
+    return absolute_store(config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
 
 
 def parse_setting(text: str, source: str) -> Setting:

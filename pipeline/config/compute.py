@@ -17,11 +17,12 @@ class ComputeConfig:
     """The resources of a trial. `pipeline.hardware.allocation` resolves 'auto'.
 
     device: 'auto' is CUDA if there is a GPU, else the CPU. cpus_per_trial: cores, and also threads. gpus_per_trial: a
-    whole GPU (1) or a part of one. most_per_gpu: the largest number of trials that 'auto' puts on one GPU. mps: 'auto'
-    starts NVIDIA's Multi-Process Service if the trials of a sweep share a GPU (`pipeline.hardware.mps`). memory_gb: the
-    main memory (10^9 bytes) for all trials on a CPU together. price_per_hour: of one GPU, or of a machine without GPU,
-    in any currency. It adds a column with the price of a trial to the tables. stall_minutes: a trial that reports no
-    progress for so long is killed, and goes on from its checkpoint.
+    part of a GPU, or whole ones, which divide each batch (`pipeline.config.parallel`). most_per_gpu: the largest number
+    of trials that 'auto' puts on one GPU. mps: 'auto' starts NVIDIA's Multi-Process Service if the trials of a sweep
+    share a GPU (`pipeline.hardware.mps`). memory_gb: the main memory (10^9 bytes) for all trials on a CPU together.
+    price_per_hour: of one GPU, or of a machine without GPU, in any currency. It adds a column with the price of a trial
+    to the tables. stall_minutes: a trial that reports no progress for so long is killed, and goes on from its
+    checkpoint.
 
     The others are for a Ray cluster. cluster: its address, HOST:PORT, or 'auto' for the one of this machine; '' is
     RAY_ADDRESS, and without it this machine alone. gpu: a part of the name of the GPU that trials need, such as A100;
@@ -45,8 +46,8 @@ class ComputeConfig:
     def __post_init__(self) -> None:
         gpus = self.gpus_per_trial
         require(
-            gpus == "auto" or gpus <= 1,
-            f"gpus_per_trial is {gpus}. A trial uses one GPU: write 1 or a part of it, such as 0.5.",
+            gpus == "auto" or gpus <= 1 or gpus == int(gpus),
+            f"gpus_per_trial is {gpus}. Above 1 it must be a whole number, such as 2.",
         )
         # Ray drops further digits. It would then start more trials than fit into the memory.
         steps = 0 if gpus == "auto" else gpus * RAY_STEPS

@@ -5,8 +5,10 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from analysis.records.address import without_password
 from models.configs import require
 from pipeline.errors import brief
+from pipeline.storage.address import address_fault, is_address
 
 Channels = Literal[1, 3]
 Auto = Literal["auto"]
@@ -39,12 +41,22 @@ def _checked_name(name: str) -> str:
 
 def _checked_path(path: str) -> str:
     """Return a path if it is one of this machine's file system."""
-    require(re.match(r"[A-Za-z][\w+.-]*://", path) is None, f"{brief(path)} is an address. Write a local path")
+    require(not is_address(path), f"{brief(path)} is an address. Write a local path")
     return path
+
+
+def _checked_place(place: str) -> str:
+    """Return a path, or an address of storage."""
+    if is_address(place) and (fault := address_fault(place)):
+        # Without the login that it may hold.
+        require(False, f"{brief(without_password(place))}: {fault}")
+    return place
 
 
 Name = Annotated[str, AfterValidator(_checked_name)]
 LocalPath = Annotated[str, AfterValidator(_checked_path)]
+# A local path, or an address that fsspec knows (`pipeline.storage`).
+Place = Annotated[str, AfterValidator(_checked_place)]
 
 
 def _as_pair(value: Any) -> Any:

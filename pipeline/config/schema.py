@@ -23,6 +23,7 @@ from pipeline.config.fields import (
     ImageCount,
     LocalPath,
     Name,
+    Place,
     Positive,
     Seed,
     Size,
@@ -76,7 +77,7 @@ class FolderConfig:
 
     kind: Literal["folder"]
     name: Name
-    root: LocalPath
+    root: Place
     load_size: Size
     size: Size
     channels_a: Channels
@@ -169,10 +170,10 @@ class TrackingConfig:
 
 @dataclass(frozen=True)
 class PathsConfig:
-    """The folders for checkpoints, tables, logs and cached data."""
+    """The folders for checkpoints, tables, logs and cached data. Addresses: see `pipeline.config.places`."""
 
-    trials: LocalPath = "trials"
-    results: LocalPath = "results"
+    trials: Place = "trials"
+    results: Place = "results"
     logs: LocalPath = "logs"
     cache: LocalPath = ".cache"
 

@@ -14,6 +14,7 @@ search: {samples: 16, space: {model.temperature: {loguniform: [0.01, 0.5]}}}
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -267,6 +268,7 @@ def _refuse_unusable(sweep: Sweep, path: Path) -> None:
         raise UserError(f"{path}: rows has {len(sweep.rows)} entries. It must have 1 to {MOST_ROWS}")
     _refuse_seeds(sweep.seeds, str(path))
     names = [row.row for row in sweep.rows]
+    counts = Counter(names)
     if sweep.default and sweep.default not in names:
         near = nearest(sweep.default, names)
         raise UserError(f"{path}: default is {brief(sweep.default)}, which is not a row; {near}")
@@ -277,5 +279,5 @@ def _refuse_unusable(sweep: Sweep, path: Path) -> None:
             raise UserError(f"{path}: row {number} has an empty name")
         if not name.isprintable():
             raise UserError(f"{path}: row {name!r} contains a line break or another control character. Remove it")
-        if names.count(name) > 1:
-            raise UserError(f"{path}: row {name!r} appears {names.count(name)} times. Each row needs its own name")
+        if counts[name] > 1:
+            raise UserError(f"{path}: row {name!r} appears {counts[name]} times. Each row needs its own name")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, replace
+from functools import cache
 from typing import Any
 
 from models.configs import CUTConfig
@@ -89,5 +90,7 @@ def own_code(config: Config) -> OwnCode | None:
     return config.model.used.code if isinstance(config.model, CUTConfig) else None
 
 
+# A thousand trials have the same names.
+@cache
 def _excluded(name: str) -> bool:
     return any(name == entry or name.startswith(f"{entry}.") for entry in NOT_IN_KEY)

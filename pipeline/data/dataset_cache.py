@@ -25,9 +25,10 @@ from pipeline.data.decoding import write_arrays
 from pipeline.data.fingerprints import combined_digest, file_digests
 from pipeline.data.image_io import SUFFIXES, Picture, image_files, read_image, with_channels
 from pipeline.data.in_threads import in_threads
+from pipeline.data.staging import SPLITS, mirror_images
 from pipeline.errors import UserError, collected, first_line
+from pipeline.storage.address import is_address
 
-SPLITS = ("trainA", "trainB", "testA", "testB")
 DataConfig = StripesConfig | FolderConfig
 # Of the files that are left out, so many are named.
 SHOWN_NAMES = 5
@@ -69,6 +70,8 @@ def prepare(config: DataConfig, cache: Path) -> PreparedData:
     match config:
         case StripesConfig():
             return _prepare_stripes(config, cache)
+        case FolderConfig() if is_address(config.root):
+            return _prepare_at_address(config, cache)
         case FolderConfig():
             return _prepare_folder(config, cache)
 
@@ -107,6 +110,15 @@ def _require_two(folder: Path, files: Sequence[Path]) -> None:
     if len(files) < 2:
         found = f"{len(files)} images found, at least 2 are needed ({' '.join(sorted(SUFFIXES))})"
         raise UserError(f"{printable(folder)}: {found}")
+
+
+def _prepare_at_address(config: FolderConfig, cache: Path) -> PreparedData:
+    """Copy the images of an address into the cache, and prepare them there. Errors name the address."""
+    folder = str(mirror_images(config.root, cache))
+    try:
+        return _prepare_folder(replace(config, root=folder), cache)
+    except UserError as error:
+        raise UserError(*(fault.replace(folder, config.root) for fault in error.faults)) from None
 
 
 def _prepare_folder(config: FolderConfig, cache: Path) -> PreparedData:

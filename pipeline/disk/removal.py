@@ -8,14 +8,17 @@ from pathlib import Path
 
 from filelock import Timeout
 
+from pipeline.config.places import stored_trial, trials_folder
 from pipeline.config.schema import PathsConfig
 from pipeline.disk.usage import Part, entries, size_on_disk
 from pipeline.files import remove_leftovers
 from pipeline.locks import file_lock
 from pipeline.orchestration.leftovers import running_sweeps
+from pipeline.storage.store import Store
 from pipeline.tracking.journal import JOURNAL
 from pipeline.trial.lock import TakenError, claimed, is_claimed
 
+LAST = "last.pt"
 # Folders whose entries have a lock each (`pipeline.cache`).
 WITH_ENTRIES = ("data", "features", "costs", "rates")
 # Of another process, or left by one that was killed.
@@ -29,7 +32,7 @@ def remove_part(part: Part, paths: PathsConfig, uri: str) -> tuple[int, list[str
     for path in part.paths:
         before = size_on_disk(path)
         if part.kind == "trials":
-            left += _remove_trial(path, uri)
+            left += _remove_trial(path, stored_trial(paths, path.name), uri)
         elif busy:
             left.append(f"{path}: in use, since {busy}")
         elif part.kind == "cache":
@@ -44,20 +47,31 @@ def _busy(paths: PathsConfig, uri: str) -> str:
     """Return which sweep or trial runs in these folders; '' if none does."""
     if sweeps := running_sweeps(Path(paths.cache)):
         return f"a sweep runs ({sweeps[0]})"
-    locks = Path(paths.trials, ".locks")
-    running = [lock.stem for lock in sorted(locks.glob("*")) if is_claimed(Path(paths.trials) / lock.stem, uri)]
+    trials = trials_folder(paths)
+    locks = trials / ".locks"
+    running = [lock.stem for lock in sorted(locks.glob("*")) if is_claimed(trials / lock.stem, uri)]
     return f"trial {running[0]} is running" if running else ""
 
 
-def _remove_trial(folder: Path, uri: str) -> list[str]:
+def _remove_trial(folder: Path, stored: str, uri: str) -> list[str]:
+    """Remove a trial's folder. stored: the address that keeps a copy, which stays; '' for none."""
     try:
         with claimed(folder, uri):
+            if stored and not _is_stored(folder / LAST, stored):
+                return [f"{folder}: its last checkpoint is not at {stored} yet. The sweep puts it there"]
             if (folder / JOURNAL).exists():
                 return [f"{folder}: holds records that MLflow has not got yet. They are sent by just tables NAME"]
             _remove(folder)
     except TakenError as error:
         return [str(error)]
     return []
+
+
+def _is_stored(last: Path, stored: str) -> bool:
+    from pipeline.training.checkpoint import checksum_of  # torch, which only trials at an address need
+
+    store, own = Store(stored), checksum_of(last) if last.is_file() else b""
+    return not own or (store.exists(LAST) and store.end_of(LAST, len(own)) == own)
 
 
 def _empty_cache(folder: Path) -> list[str]:

@@ -10,12 +10,13 @@ from typing import Literal
 from analysis.records.names import SINGLE
 from analysis.store.database import database_file, is_missing
 from analysis.store.overview import TrialUse, read_trial_uses, recorded_sweeps
+from pipeline.config.places import RESULTS, TRIALS, results_folder, trials_folder
 from pipeline.config.schema import PathsConfig
 from pipeline.config.trial_key import RESULT_VERSION
 
 TRIAL = r"[0-9a-f]{16}"
 # What lies beside the trials' folders, and beside the parts of the cache, and is not asked about.
-OWN_FILES = (".locks", "store.lock", "store.lease")
+OWN_FILES = (".locks", "store.lock", "store.lease", TRIALS, RESULTS)
 LOCKS = (".lock", ".lease")
 # The folders of the cache: the name of a kind, and what it is.
 CACHES: Mapping[str, tuple[str, str]] = {
@@ -28,6 +29,8 @@ CACHES: Mapping[str, tuple[str, str]] = {
     "cuda": ("compile-cache", "compiled networks"),
     "matplotlib": ("font-cache", "the list of fonts"),
     "torch": ("downloads", "downloaded weights and code"),
+    "sources": ("data-cache", "copies of images at an address"),
+    "fetched": ("data-cache", "copies of checkpoints at an address"),
 }
 # Sweeps remove the folders of sweeps that have ended.
 TUNE = "ray"
@@ -65,8 +68,8 @@ def find_parts(paths: PathsConfig, uri: str) -> list[Part]:
     """Return all parts, in the order in which a table shows them. Links are no part of the project."""
     others: list[Path] = []
     database = database_file(uri)
-    found = [*_trials(Path(paths.trials), uri, others), *_caches(Path(paths.cache), others)]
-    found += [*_logs(Path(paths.logs), others), *_results(Path(paths.results), uri, others)]
+    found = [*_trials(trials_folder(paths), uri, others), *_caches(Path(paths.cache), others)]
+    found += [*_logs(Path(paths.logs), others), *_results(results_folder(paths), uri, others)]
     records = [path for path in (database, *([] if database is None else [Path("mlartifacts")])) if path]
     found.append(Part("", "kept", "records in MLflow", tuple(path for path in records if path.exists()), "kept"))
     found.append(Part("", "kept", "other files in these folders", tuple(others), _named(others)))

@@ -3,6 +3,7 @@
 import math
 
 from pipeline.config.compute import ComputeConfig
+from pipeline.config.parallel import processes_of
 from pipeline.errors import UserError
 from pipeline.hardware.device import Machine
 from pipeline.hardware.share import Share, per_gpu
@@ -31,39 +32,46 @@ def tensors_gb(share: Share) -> float:
 def share_of(machine: Machine, compute: ComputeConfig, need_gb: float, trials: int, *, live_gb: float = 0.0) -> Share:
     """Return the share of one trial, if `trials` trials each need `need_gb` of the device: equal parts.
 
-    live_gb: the counted live tensors of a trial (10^9 bytes); no share of a GPU may be smaller.
-    Raises UserError if the machine can never run such a trial.
+    need_gb, live_gb: of each process of a trial, the memory and the counted live tensors (10^9 bytes). No share of a
+    GPU may be smaller than the live tensors. Raises UserError if the machine can never run such a trial.
     """
-    fitting = math.floor(machine.memory_gb / need_gb)
+    processes, on_cuda = processes_of(compute), machine.device == "cuda"
+    # On a CPU all processes of a trial are in the same memory.
+    trial_gb = need_gb if on_cuda else need_gb * processes
+    fitting = math.floor(machine.memory_gb / trial_gb)
     if fitting == 0:
         raise UserError(
-            f"a trial needs {need_gb:.1f} GB, but {machine.describe_memory()}. Lower data.size, train.batch_size or "
+            f"a trial needs {trial_gb:.1f} GB, but {machine.describe_memory()}. Lower data.size, train.batch_size or "
             "model.generator.channels, or free memory of the device."
         )
     require_cores(machine, compute)
-    on_cuda = machine.device == "cuda"
     if on_cuda:
         gpus = compute.gpus_per_trial
         if gpus == "auto":
             gpus = part_of_gpu(min(fitting, math.ceil(trials / machine.gpus), compute.most_per_gpu))
         # Ray never places a trial that has part of a GPU on two GPUs.
-        slots = at_once = machine.gpus * per_gpu(gpus)
+        slots = at_once = machine.gpus // processes * per_gpu(gpus)
     else:
+        fitting = min(fitting, machine.cores // processes)
         # Of the whole sweep and not of what is left of it: another number of threads sums in another order.
         gpus, slots, at_once = 0.0, fitting, min(trials, fitting)
     cpus = max(1, machine.cores // at_once) if compute.cpus_per_trial == "auto" else compute.cpus_per_trial
     slots = min(slots, machine.cores // cpus)
-    share = Share(cpus, gpus, machine.memory_gb / (per_gpu(gpus) if on_cuda else slots), slots)
+    in_one_memory = per_gpu(gpus) if on_cuda else slots * processes
+    share = Share(cpus, gpus, machine.memory_gb / in_one_memory, slots, processes)
     if on_cuda and compute.gpus_per_trial != "auto":
         _require_room(share, machine, max(need_gb, needed_gb(live_gb, "cuda")), live_gb)
     return share
 
 
 def require_cores(machine: Machine, compute: ComputeConfig) -> None:
-    """Raise UserError if a trial is to have more cores than the machine."""
-    cpus = compute.cpus_per_trial
+    """Raise UserError if a trial is to have more cores or GPUs than the machine."""
+    cpus, processes = compute.cpus_per_trial, processes_of(compute)
     if cpus != "auto" and cpus > machine.cores:
         raise UserError(f"compute.cpus_per_trial={cpus}, but this machine has {machine.cores} cores. Lower it.")
+    if processes > (most := machine.gpus if machine.device == "cuda" else machine.cores) and processes > 1:
+        found = f"{most} GPU{'s' * (most != 1)}" if machine.device == "cuda" else f"{most} cores and trains on its CPU"
+        raise UserError(f"compute.gpus_per_trial={processes}, but this machine has {found}. Lower it.")
 
 
 def part_of_gpu(sharing: int) -> float:

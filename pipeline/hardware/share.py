@@ -9,17 +9,29 @@ def per_gpu(gpus: float) -> int:
     return max(1, math.floor(1 / gpus + 1e-9))
 
 
+def threads_of(cpus: int, processes: int) -> int:
+    """Return the threads of each of a trial's processes, which share its cores."""
+    return max(1, cpus // processes)
+
+
 @dataclass(frozen=True)
 class Share:
-    """What one trial gets: whole cores, a part of a GPU, and its limit of the device's memory (10^9 bytes).
+    """What one trial gets: whole cores, a part of a GPU or whole ones, and a limit of memory (10^9 bytes).
 
-    slots: how many such trials the machine runs side by side.
+    memory_gb: of the device, for each of the trial's processes. slots: how many such trials the machine runs side by
+    side. processes: how many train the trial together, each on its own GPU, if there are any.
     """
 
     cpus: int
     gpus: float
     memory_gb: float
     slots: int
+    processes: int = 1
+
+    @property
+    def threads(self) -> int:
+        """The threads of each process."""
+        return threads_of(self.cpus, self.processes)
 
     @property
     def packed(self) -> bool:

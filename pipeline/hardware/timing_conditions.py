@@ -20,9 +20,10 @@ def precision_name(execution: Execution, device: str) -> str:
     return f"bf16 and {wide}" if execution.precision == "bf16" else wide
 
 
-def execution_name(execution: Execution, device: str) -> str:
+def execution_name(execution: Execution, device: str, processes: int = 1) -> str:
     """Return all of a step's execution that its time depends on, in words; the tag `execution`."""
-    return ", ".join([precision_name(execution, device), *execution.switches])
+    together = [f"in {processes} processes"] if processes > 1 else []
+    return ", ".join([precision_name(execution, device), *execution.switches, *together])
 
 
 def timed_name(device_name: str, threads: int, execution: str, packed: str, *, mps: bool) -> str:

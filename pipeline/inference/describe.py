@@ -1,10 +1,9 @@
 """Say which network a checkpoint has: its method, its rows in sweeps, and what it was trained on."""
 
-from pathlib import Path
-
 from analysis.records.names import ROW_TAGS
 from analysis.records.printable import printable
 from pipeline.config.compose import tracking_uri
+from pipeline.config.places import trials_folder
 from pipeline.config.schema import Config
 from pipeline.errors import UserError
 from pipeline.inference.load import Trained
@@ -29,7 +28,7 @@ def describe(trained: Trained, store: Config) -> str:
 def _rows(key: str, task: str, store: Config) -> str:
     """Return the rows that the trial has in recorded sweeps."""
     uri = tracking_uri(store)
-    lock = store_lock(uri, Path(store.paths.trials).absolute())
+    lock = store_lock(uri, trials_folder(store.paths).absolute())
     try:
         record = Tracker(uri, task, "", lock).find_trials().get(key)
     except UserError as error:

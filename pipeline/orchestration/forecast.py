@@ -2,16 +2,18 @@
 
 import heapq
 import json
+import math
 import statistics
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from analysis.records.names import SECONDS_PER_EVALUATION, SECONDS_PER_STEP, Tag, cost_metric
-from pipeline.cache import DamagedEntryError, cached, content_key
+from pipeline.cache import DamagedEntryError, content_key, remembered
+from pipeline.config.parallel import processes_of
 from pipeline.config.schema import Config
+from pipeline.environment import torch_version
 from pipeline.hardware.allocation import needed_gb
 from pipeline.hardware.device import Machine, device_kind, device_name
 from pipeline.hardware.timing_conditions import execution_in, execution_name, ran_under_mps
@@ -76,16 +78,24 @@ def predict_memory(cost: StepCost, machine: Machine, similar: Sequence[TrialReco
 
 
 def predict_seconds(
-    config: Config, work: Work, operations: float, similar: Sequence[TrialRecord], threads: int, *, mps: bool = False
+    config: Config,
+    work: Work,
+    operations: float,
+    similar: Sequence[TrialRecord],
+    threads: int,
+    *,
+    mps: bool = False,
+    machine: Machine | None = None,
 ) -> Prediction:
     """Return the seconds that a trial's remaining work takes, from similar trials on this kind of device.
 
     Those must have the same number of threads, the same execution, and MPS if this trial has it. Without such trials:
-    operations divided by the rate that this machine reaches on the trial's generator.
+    operations divided by the rate that this machine reaches on the trial's generator. machine: that of a cluster. Its
+    rate is not known here, so without such trials the time is nan.
     """
-    device = device_kind(config.compute.device)
-    execution = execution_name(resolve_execution(config.train, device), device)
-    here = {Tag.DEVICE_NAME: device_name(device), Tag.THREADS: str(threads)}
+    device = machine.device if machine else device_kind(config.compute.device)
+    execution = execution_name(resolve_execution(config.train, device), device, processes_of(config.compute))
+    here = {Tag.DEVICE_NAME: machine.name if machine else device_name(device), Tag.THREADS: str(threads)}
     same = [
         record.metrics
         for record in similar
@@ -98,20 +108,22 @@ def predict_seconds(
         per_step = statistics.median(metrics[SECONDS_PER_STEP] for metrics in same)
         per_evaluation = statistics.median(metrics[SECONDS_PER_EVALUATION] for metrics in same)
         return Prediction(work.steps * per_step + work.evaluations * per_evaluation, "earlier trials")
+    if machine:
+        return Prediction(math.nan, "unknown")
     return Prediction(operations / _rate(config, here[Tag.DEVICE_NAME], threads), "counted")
 
 
 def _rate(config: Config, device: str, threads: int) -> float:
     """Return this machine's operations per second on the trial's generator. They are measured once a day."""
     generator, shape = config.model.generator, config.data.shape
-    measured_on = [device, threads, asdict(generator), asdict(shape), version("torch"), time.strftime("%Y-%m-%d")]
+    measured_on = [device, threads, asdict(generator), asdict(shape), torch_version(), time.strftime("%Y-%m-%d")]
 
     def make(file: Path) -> None:
         from pipeline.training.measured_rate import measured_rate  # torch, which takes seconds to import
 
         file.write_text(json.dumps(measured_rate(generator, shape, config.compute.device, threads)), encoding="utf-8")
 
-    return cached(Path(config.paths.cache) / "rates" / f"{content_key(measured_on)}.json", make, _read_rate)
+    return remembered(Path(config.paths.cache) / "rates" / f"{content_key(measured_on)}.json", make, _read_rate)
 
 
 def _read_rate(file: Path) -> float:

@@ -3,13 +3,13 @@
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from itertools import islice
 
 from pipeline.cluster.placement import Places
 from pipeline.hardware.allocation import part_of_gpu
 from pipeline.hardware.device import Machine
 from pipeline.hardware.share import Share
-from pipeline.trial.job import Outcome, TrialJob
+from pipeline.trial.job import Outcome, Progress, TrialJob
 
 # Of one trial, without a newer checkpoint in between.
 MOST_LOSSES = 3
@@ -30,6 +30,7 @@ class JobQueue:
         self._machine, self._places = machine, places
         self._waiting: deque[TrialJob] = deque()
         self._running: dict[str, TrialJob] = {}
+        # Where each trial that was lost had begun, and how often it was lost since it began there.
         self._losses_since: dict[str, tuple[int, int]] = {}
         self.add(jobs)
 
@@ -37,6 +38,10 @@ class JobQueue:
         """Let further jobs wait."""
         self.jobs |= {job.key: job for job in jobs}
         self._waiting += jobs
+
+    def first(self, most: int) -> list[TrialJob]:
+        """Return the first jobs that wait."""
+        return list(islice(self._waiting, most))
 
     @property
     def empty(self) -> bool:
@@ -62,21 +67,20 @@ class JobQueue:
         """Return a job as it runs now: with its node, and its share there."""
         return self._running.get(key)
 
-    def end(self, key: str, outcome: Outcome, *, began: bool = True) -> bool:
-        """A job has ended. Return whether it will run again. began: whether it has made a step."""
+    def end(self, key: str, outcome: Outcome, progress: Progress | None = None) -> bool:
+        """A job has ended. Return whether it will run again. progress: its last report; None if it made no step."""
         ran, job = self._running.pop(key, self.jobs[key]), self.jobs[key]
         node = self._places.leave(key) if self._places else None
         again = None
         if outcome.ending == "memory":
-            again = retried(ran, node.machine if node else self._machine)
-            if again and self._places:
-                # Which node it gets next is not known yet.
-                self._places.needs_more(key, ran.share.memory_gb)
-                again = replace(job, final_statuses=again.final_statuses)
+            if self._places:
+                again = without_failure(job) if self._places.needs_more(key, ran.share.memory_gb) else None
+            else:
+                again = retried(ran, self._machine)
         # On a cluster, a node that will end asks its trials to save; they go on elsewhere.
         elif outcome.ending == "lost" or (node and outcome.ending == "interrupted"):
-            again = job if self._may_go_on(job) else None
-        elif node and self._places and outcome.ending == "failed" and not began:
+            again = job if self._may_go_on(key, progress) else None
+        elif node and self._places and outcome.ending == "failed" and progress is None:
             again = without_failure(job) if self._places.failed_at_once(key, node) else None
         if again:
             self.jobs[key] = again
@@ -84,13 +88,13 @@ class JobQueue:
             self._waiting.appendleft(again)
         return again is not None
 
-    def _may_go_on(self, job: TrialJob) -> bool:
-        checkpoint = Path(job.checkpoint)
-        saved = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
-        at, losses = self._losses_since.get(job.key, (saved, 0))
-        losses = losses + 1 if saved == at else 1
-        self._losses_since[job.key] = saved, losses
-        self.lost[job.key] += 1
+    def _may_go_on(self, key: str, progress: Progress | None) -> bool:
+        at, losses = self._losses_since.get(key, (0, 0))
+        began_at = progress.first_step if progress else at
+        # Later than the last time: it had a newer checkpoint.
+        losses = losses + 1 if began_at <= at else 1
+        self._losses_since[key] = began_at, losses
+        self.lost[key] += 1
         return losses <= MOST_LOSSES
 
 
@@ -106,7 +110,8 @@ def larger(share: Share, machine: Machine) -> Share | None:
         return None
     fewer = share.on_one_device // 2
     gpus, slots = (0.0, fewer) if machine.device == "cpu" else (part_of_gpu(fewer), machine.gpus * fewer)
-    return replace(share, gpus=gpus, memory_gb=machine.memory_gb / fewer, slots=slots)
+    memory_gb = machine.memory_gb / fewer / share.processes
+    return replace(share, gpus=gpus, memory_gb=memory_gb, slots=slots)
 
 
 def without_failure(job: TrialJob) -> TrialJob:

@@ -6,7 +6,6 @@ import statistics
 import time
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 
 from rich import box
@@ -39,6 +38,7 @@ class Line:
     """One trial in the view. weight: its remaining work when the sweep began, in a unit that is the same for all.
 
     first: its first report since it last started. node: the address of the node of a cluster on which it runs.
+    farthest: the most steps that were done. repeated: steps trained again after a loss.
     """
 
     row: str
@@ -52,6 +52,8 @@ class Line:
     began: float = 0.0
     took: float = 0.0
     node: str = ""
+    farthest: int = 0
+    repeated: int = 0
 
     def whole_seconds(self) -> float | None:
         """How long the trial took or will take, from its own progress; None if that says nothing yet."""
@@ -91,6 +93,8 @@ class LiveView:
         news: News = NOBODY,
     ) -> None:
         self.title, self.metric, self.lines, self.slots = title, metric, lines, slots
+        # Of a cluster.
+        self.nodes = 0
         self.console, self.log, self.news = console, log, news
         self.started = time.monotonic()
         self._silent_since: float | None = None
@@ -130,6 +134,9 @@ class LiveView:
     def follow(self, key: str, progress: Progress) -> None:
         """A running trial reports its progress."""
         line = self.lines[key]
+        if line.first is None:
+            line.repeated += max(0, line.farthest - progress.first_step)
+        line.farthest = max(line.farthest, progress.step)
         if progress.scored_now:
             self.log.info("%s, seed %d: %s", line.row, line.seed, self._position(progress))
         line.first, line.progress, line.reported = line.first or progress, progress, time.monotonic()
@@ -225,7 +232,8 @@ class LiveView:
         kept = sorted(lines, key=lambda line: order.index(line.state))[: max(1, self.console.height - MARGIN)]
         for line in (line for line in lines if line in kept):
             at = line.progress
-            again = f", try {line.tries}" if line.tries > 1 else ""
+            where = f" on {line.node}" if line.node and line.state == "running" else ""
+            again = f"{where}, try {line.tries}" if line.tries > 1 else where
             cells = _cells(at, line.seconds_left(time.monotonic()))
             table.add_row(Text(line.row), str(line.seed), f"{line.state}{again}", *cells[: len(table.columns) - 3])
         hidden = len(lines) - len(kept)
@@ -243,10 +251,19 @@ class LiveView:
     def _foot(self) -> str:
         passed = clock(time.monotonic() - self.started)
         if any(line.state in ("waiting", "running", "elsewhere") for line in self.lines.values()):
-            return ", ".join([self._counts(), f"{self.slots} at once", f"{passed} so far", self._remaining_text()])
+            at_once = f"{self.slots} at once{f' on {self.nodes} nodes' if self.nodes else ''}"
+            return ", ".join([self._counts(), at_once, *self._pace(), f"{passed} so far", self._remaining_text()])
         if all(line.state == "done" for line in self.lines.values()):
             return f"{len(self.lines)} trial{'s' * (len(self.lines) > 1)} done in {passed}"
         return f"{self._counts()} in {passed}"
+
+    def _pace(self) -> list[str]:
+        """Return the steps a second of a cluster's trials, and how many steps were lost with processes or nodes."""
+        running = [line.progress for line in self.lines.values() if line.state == "running" and line.progress]
+        rate = sum(1 / at.seconds_per_step for at in running if at.seconds_per_step)
+        repeated = sum(line.repeated for line in self.lines.values())
+        rates = [f"{rate:.3g} steps/s"] if self.nodes and rate else []
+        return [*rates, *([f"{repeated} steps trained again"] if repeated else [])]
 
 
 def _cells(at: Progress | None, left: float | None) -> tuple[str, ...]:
@@ -266,23 +283,6 @@ def _cells(at: Progress | None, left: float | None) -> tuple[str, ...]:
         f"{at.seconds_per_step:.3f}" if at.seconds_per_step else "",
         "" if at.peak_live_gb is None else f"{at.peak_live_gb:.3f}",
     )
-
-
-class _LogFile(logging.FileHandler):
-    """A log that loses lines while its disk is full. The table and the records have what matters."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
-        pass
-
-
-def open_log(path: Path) -> logging.Logger:
-    """Return a log that appends to the file: the time and a line for each event."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    log = logging.Logger(path.stem)
-    handler = _LogFile(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    log.addHandler(handler)
-    return log
 
 
 def clock(seconds: float) -> str:

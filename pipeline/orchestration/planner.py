@@ -11,6 +11,7 @@ from analysis.records.address import without_password
 from analysis.records.names import eval_metric, last_metric, row_tag, settings_tag
 from pipeline.cluster.fleet import cluster_address
 from pipeline.config.compose import compose_surroundings, tracking_uri
+from pipeline.config.places import trials_folder
 from pipeline.config.schema import Config, FolderConfig, MetricConfig, StripesConfig
 from pipeline.config.sweep_file import SAMPLE, Row, Sweep, Trial, expand, sampled_row, with_seeds
 from pipeline.config.trial_key import trial_key
@@ -19,6 +20,7 @@ from pipeline.errors import UserError, collected
 from pipeline.hardware.device import Machine, find_machine
 from pipeline.metrics.names import OPERATIONS_PER_IMAGE, has_weights, metric_names
 from pipeline.orchestration.forecast import Work, remaining_work
+from pipeline.storage.address import is_address
 from pipeline.tracking.lease import is_leased
 from pipeline.tracking.store import Tracker, TrialRecord, store_lock
 from pipeline.training.execution import StepCost
@@ -131,8 +133,9 @@ def plan_sweep(sweep: Sweep, overrides: Sequence[str], *, without_data: bool = F
             f"{sweep.place}: tracking.uri holds a password. Give the address as MLFLOW_TRACKING_URI instead."
         )
     uri = tracking_uri(config)
-    lock = store_lock(uri, Path(config.paths.trials).absolute())
+    lock = store_lock(uri, trials_folder(config.paths).absolute())
     tracker = Tracker(uri, config.data.name, Path("mlartifacts").absolute().as_uri(), lock)
+    tracker.require_answer()  # before the images are prepared, which can take minutes
     # The nodes of a cluster are asked once it is joined. This machine may be none of them.
     machine = find_machine(replace(config.compute, device="cpu") if cluster_address(config) else config.compute)
     faults: list[str] = []
@@ -154,7 +157,7 @@ def _trials(sweep: Sweep, overrides: Sequence[str]) -> list[Trial]:
         return expand(sweep, overrides)
     with suppress(UserError):  # of settings that are faulty themselves, which `faults` has already
         config = compose_surroundings([*sweep.base, *overrides])
-        if isinstance(config.data, FolderConfig):
+        if isinstance(config.data, FolderConfig) and not is_address(config.data.root):
             with collected(faults):
                 list_splits(config.data)
         faults += _lacking_weights(config.metric)
@@ -197,8 +200,8 @@ def score_of(record: TrialRecord | None, metric: str) -> float | None:
 
 
 def checkpoint_path(config: Config, key: str) -> Path:
-    """The path of a trial's last checkpoint."""
-    return Path(config.paths.trials).absolute() / key / "last.pt"
+    """The path of a trial's last checkpoint on this machine."""
+    return trials_folder(config.paths).absolute() / key / "last.pt"
 
 
 def _look_up(plan: Plan, trials: Sequence[Trial], records: Records) -> Plan:

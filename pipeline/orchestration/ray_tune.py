@@ -22,8 +22,8 @@ from ray.tune.search import Searcher
 from pipeline.errors import UserError, first_line
 from pipeline.hardware.share import Share
 from pipeline.trial.job import Outcome, Progress, Rungs, TrialJob
-from pipeline.trial.process import SERVER_ENDED, Target, TrialProcess, last_output, train
-from pipeline.trial.server import SECONDS_TO_SAVE, trial_server
+from pipeline.trial.process import SECONDS_TO_SAVE, SERVER_ENDED, Target, TrialProcess, last_output, train
+from pipeline.trial.server import trial_server
 
 # The setting behind each of Ray's resources.
 SETTINGS = {"CPU": "compute.cpus_per_trial", "GPU": "compute.gpus_per_trial", "memory": "compute.memory_gb"}
@@ -175,7 +175,7 @@ class _Worker(tune.Trainable):
             message = Outcome("lost", SERVER_ENDED)
         if isinstance(message, Outcome):
             if message.ending == "lost":
-                message = replace(message, reason=message.reason + last_output(Path(self.job.checkpoint).parent))
+                message = replace(message, reason=message.reason + last_output(self.job))
             return {"done": True, "outcome": asdict(message)}
         # The scheduler gets each score once, and not that of the last step, where there is nothing left to stop.
         stoppable = message.scored_now and message.step < message.steps
@@ -280,7 +280,7 @@ def _placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
 def _resources(share: Share) -> dict[str, float]:
     if share.gpus:
         return {"CPU": share.cpus, "GPU": share.gpus}
-    return {"CPU": share.cpus, "memory": int(share.memory_gb * 1e9)}
+    return {"CPU": share.cpus, "memory": int(share.processes * share.memory_gb * 1e9)}
 
 
 def _amount(resource: str, value: float) -> str:

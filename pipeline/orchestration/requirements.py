@@ -1,9 +1,12 @@
 """What each trial of a plan needs of the machine, and what must be there before one trains."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
+from pipeline.cluster.nodes import Node
+from pipeline.config.parallel import processes_of
 from pipeline.errors import UserError, collected
 from pipeline.hardware.allocation import require_cores, share_of
 from pipeline.hardware.cuda import cuda_fault, find_cuda
@@ -51,7 +54,8 @@ def requirements_on(plan: Plan, machine: Machine, nodes: int, *, fitting: bool =
     similar = {work: tuple(plan.tracker.find_trials_of_same_cost(work)) for work in {cost.work for cost in costs}}
     requirements: dict[str, Requirement] = {}
     for number, (planned, cost) in enumerate(zip(plan.trials, costs, strict=True)):
-        execution = execution_name(resolve_execution(planned.trial.config.train, machine.device), machine.device)
+        config, device = planned.trial.config, machine.device
+        execution = execution_name(resolve_execution(config.train, device), device, processes_of(config.compute))
         memory = predict_memory(cost, machine, similar[cost.work], execution)
         try:
             share = share_of(machine, plan.config.compute, memory.value, trials, live_gb=cost.live_gb)
@@ -62,6 +66,12 @@ def requirements_on(plan: Plan, machine: Machine, nodes: int, *, fitting: bool =
         # Without the data there are no keys yet.
         requirements[planned.key or str(number)] = Requirement(cost, memory, share, similar[cost.work])
     return requirements
+
+
+def slots_on(plan: Plan, nodes: Sequence[Node]) -> int:
+    """Return how many trials like the first one the nodes of a cluster run at once."""
+    on_each = [requirements_on(plan, node.machine, len(nodes), fitting=True) for node in nodes]
+    return sum(requirement.share.slots for found in on_each for requirement in list(found.values())[:1])
 
 
 def check_readiness(plan: Plan) -> None:

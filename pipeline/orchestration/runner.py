@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -15,26 +16,31 @@ from analysis.tables.write import write_tables
 from pipeline.cluster.fleet import Fleet
 from pipeline.cluster.node_watch import NodeWatch
 from pipeline.cluster.ray_guard import started_anew
+from pipeline.config.places import results_folder
 from pipeline.errors import UserError
+from pipeline.event_log import open_log
 from pipeline.notify.news import News
 from pipeline.orchestration.fleet_places import places_of
 from pipeline.orchestration.job_queue import JobQueue
 from pipeline.orchestration.leftovers import tune_storage
-from pipeline.orchestration.live_table import Line, LiveView, open_log
+from pipeline.orchestration.live_table import Line, LiveView
 from pipeline.orchestration.planner import Plan, PlannedTrial, replan, with_records
 from pipeline.orchestration.ray_tune import UNLIMITED, Events, run_jobs
-from pipeline.orchestration.registration import register_trials
+from pipeline.orchestration.registration import Registration, RunsAhead
 from pipeline.orchestration.requirements import Requirement, estimate_requirements
 from pipeline.orchestration.sampler import add_sample, halving_rungs
+from pipeline.storage.address import parent_of
 from pipeline.tracking.lease import is_leased
 from pipeline.tracking.store import Tracker
 from pipeline.trial.job import Ending, Outcome, Progress, TrialJob
 from pipeline.trial.lock import is_claimed
-from pipeline.trial.stop_request import withdraw_stop
+from pipeline.trial.stop_request import stops_at, withdraw_stop
 from pipeline.trial.waiting_records import send_waiting_records
 
 # How often to look whether another process has ended a trial.
 POLL_SECONDS = 2.0
+# The runs of so many waiting trials are created, so that a trial starts as soon as there is room.
+RUNS_AHEAD = 8
 _ENDINGS: dict[str, Ending] = {"FINISHED": "done", "FAILED": "failed", "KILLED": "stopped"}
 # The sweep ends after so long a time without an answer of the tracking store. Its trials can be resumed.
 MOST_OUTAGE_SECONDS = 3600.0
@@ -56,7 +62,8 @@ def run_trials(
     """
     if fleet:
         places_of(lambda: plan, fleet)  # refuses what no node can run, before anything is recorded
-    jobs = register_trials(plan, requirements, retry_failed=retry_failed)
+    registration = Registration(plan, requirements, retry_failed=retry_failed, code=fleet.code if fleet else "")
+    jobs = registration.jobs
     withdraw_requests(jobs)
     lines = {
         planned.key: _line(plan, planned, requirement)
@@ -66,7 +73,7 @@ def run_trials(
     log = open_log(plan.log_file)
     view = LiveView(f"{plan.sweep.name} on {plan.task}", plan.metric, lines, slots, console, log, news)
     storage = tune_storage(Path(plan.config.paths.cache))
-    jobs_left = SweepJobs(plan, jobs, view, fleet)
+    jobs_left = SweepJobs(plan, jobs, view, RunsAhead(registration.run_of), fleet)
     with ThreadPoolExecutor(max_workers=1) as background, ExitStack() as held:
         watch = held.enter_context(jobs_left.watch()) if fleet else None
         rewriting: Future[None] | None = None
@@ -88,7 +95,7 @@ def run_trials(
         finally:
             shutil.rmtree(storage, ignore_errors=True)  # Tune's state for a restore that this project never makes
     plan.tracker.find_trials()  # waits until the store answers
-    send_waiting_records(Path(plan.config.paths.trials), plan.tracker.uri)
+    send_waiting_records(plan.config.paths, plan.tracker.uri)
     return with_records(jobs_left.plan, plan.tracker.find_trials())
 
 
@@ -98,21 +105,25 @@ def withdraw_requests(jobs: Sequence[TrialJob]) -> None:
     Requests stay if the sweep has only started Ray anew.
     """
     if not started_anew():
+        at_address = stops_at(parent_of(jobs[0].stored)) if jobs and jobs[0].stored else set[str]()
         for job in jobs:
-            withdraw_stop(Path(job.checkpoint).parent)
+            withdraw_stop(Path(job.checkpoint).parent, job.stored if job.key in at_address else "")
 
 
 class SweepJobs:
     """The jobs of a sweep, and what is recorded of those that end."""
 
-    def __init__(self, plan: Plan, jobs: Sequence[TrialJob], view: LiveView, fleet: Fleet | None = None) -> None:
-        self.plan, self.view, self.fleet = plan, view, fleet
+    def __init__(
+        self, plan: Plan, jobs: Sequence[TrialJob], view: LiveView, runs: RunsAhead, fleet: Fleet | None = None
+    ) -> None:
+        self.plan, self.view, self.runs, self.fleet = plan, view, runs, fleet
         # Trials of other processes come last: most of them are done by then.
         elsewhere = {planned.key for planned in plan.trials if planned.state == "training"}
         self.places = places_of(lambda: self.plan, fleet) if fleet else None
         in_order = sorted(jobs, key=lambda job: job.key in elsewhere)
         self.queue = JobQueue(in_order, plan.machine, self.places)
         self._taken: list[TrialJob] = []
+        self._next: TrialJob | None = None
 
     def watch(self) -> NodeWatch:
         """Return what follows the nodes of the cluster."""
@@ -128,7 +139,7 @@ class SweepJobs:
         """A running trial reports its progress."""
         if self.places:
             self.places.works(key)
-            self.view.slots = self.places.slots(key)
+            self.view.slots, self.view.nodes = self.places.slots(key), len(self.places.nodes)
         self.view.follow(key, progress)
 
     @property
@@ -138,30 +149,37 @@ class SweepJobs:
 
     def next(self) -> TrialJob | None:
         """Return the next job: one that waits, a search's next sample, or what another process leaves unfinished."""
-        if self.queue.empty:
+        if self.queue.empty and self._next is None:
             self._add(self._sample())
         if self.queue.finished and self._taken:
             left, self._taken = _wait_for_others(self._taken, self.plan.tracker, self.view), []
             self._add(left)
-        return self.queue.next()
+        self.runs.ask(self.queue.first(RUNS_AHEAD))
+        self._next = self._next or self.queue.next()
+        run_id = self.runs.find(self._next) if self._next else None
+        if self._next is None or run_id is None:
+            return None  # Ray asks again
+        job, self._next = self._next, None
+        return replace(job, run_id=run_id)
 
     def end(self, key: str, outcome: Outcome) -> None:
         """A job has ended. Record how, unless it runs again."""
         job, progress = self.queue.jobs[key], self.view.lines[key].progress
-        again = self.queue.end(key, outcome, began=progress is not None)
+        run_id = self.runs.find(job) or ""  # known since it started
+        again = self.queue.end(key, outcome, progress)
         self.view.end(key, outcome, again=again)
         if outcome.ending == "taken":
             self._taken.append(job)
         tracker = self.plan.tracker
         try:
             if outcome.ending == "lost":
-                tracker.tag_trial(job.run_id, {Tag.LOSSES: self.queue.lost[key]})
+                tracker.tag_trial(run_id, {Tag.LOSSES: self.queue.lost[key]})
             # The trial could not end its run itself if it was lost, or if the search stopped it.
             if outcome == Outcome("stopped"):
                 stopped = f"by the search after epoch {progress.epoch if progress else 0}"
-                tracker.end_trial(job.run_id, "KILLED", {Tag.STOPPED: stopped})
+                tracker.end_trial(run_id, "KILLED", {Tag.STOPPED: stopped})
             elif outcome.ending in ("lost", "failed", "memory") and not again:
-                tracker.end_trial(job.run_id, "FAILED", {Tag.ERROR: outcome.reason})
+                tracker.end_trial(run_id, "FAILED", {Tag.ERROR: outcome.reason})
         except UserError as error:
             self.view.log.info("%s: %s", key, error)
 
@@ -173,10 +191,13 @@ class SweepJobs:
             records = self.plan.tracker.find_trials()
             self.plan = add_sample(replan(self.plan, self.plan.sweep, records), records, self.view.log)
             requirements = estimate_requirements(self.plan)
-            jobs = register_trials(self.plan, requirements)
+            registration = Registration(self.plan, requirements)
+            new = [job for job in registration.jobs if job.key not in self.queue.jobs]
+            # At once: other processes know a sample by its run.
+            jobs = [replace(job, run_id=registration.run_of(job)) for job in new]
         for planned, requirement in zip(self.plan.trials, requirements, strict=True):
             self.view.lines.setdefault(planned.key, _line(self.plan, planned, requirement))
-        return [job for job in jobs if job.key not in self.queue.jobs]
+        return jobs
 
     def _add(self, jobs: Sequence[TrialJob]) -> None:
         for job in jobs:
@@ -187,7 +208,7 @@ class SweepJobs:
 def _rewrite_tables(plan: Plan) -> None:
     # The command writes the tables once more at its end, and reports an error then.
     with suppress(RecordsError, OSError):
-        write_tables(plan.tracker.uri, plan.sweep.name, plan.task, Path(plan.config.paths.results))
+        write_tables(plan.tracker.uri, plan.sweep.name, plan.task, results_folder(plan.config.paths))
 
 
 def _line(plan: Plan, planned: PlannedTrial, requirement: Requirement) -> Line:

@@ -43,11 +43,16 @@ def halving_rungs(plan: Plan) -> Rungs | None:
     if search is None:
         return None
     epochs, every_epochs = plan.config.train.epochs, plan.config.metric.every_epochs
-    records, history = plan.tracker.find_trials(), plan.tracker.score_history
-    earlier = {
-        planned.key: [(step // plan.steps_per_epoch, score) for step, score in history(record.run_id, plan.metric)]
+    records = plan.tracker.find_trials()
+    ended = {
+        planned.key: record.run_id
         for planned in plan.trials
         if (record := records.get(planned.key)) and record.status in plan.final_statuses
+    }
+    histories = plan.tracker.score_histories(list(ended.values()), plan.metric)
+    earlier = {
+        key: [(step // plan.steps_per_epoch, score) for step, score in histories[run_id]]
+        for key, run_id in ended.items()
     }
     return Rungs(search.halving.first_epoch(epochs, every_epochs), search.halving.reduction, epochs, earlier)
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from pipeline.files import replacing
+from pipeline.storage.store import Store
 
 if TYPE_CHECKING:
     from pipeline.tracking.store_client import StoreClient
@@ -78,6 +79,28 @@ def read_journal(file: Path) -> tuple[str, str, deque[Entry]]:
         return "", "", deque()
     found = json.loads(file.read_text(), object_hook=_decode_image)
     return found["store"], found["run"], deque(Entry(kind, content) for kind, content in found["entries"])
+
+
+def bring_journal(store: Store, folder: Path) -> None:
+    """Put the records that wait at an address into a trial's folder, beside those that wait there already."""
+    theirs, file = store.read_sealed(JOURNAL), folder / JOURNAL
+    with replacing(file) as partial:
+        partial.write_bytes(merged_journals(file.read_bytes() if file.exists() else b"", theirs))
+
+
+def merged_journals(here: bytes, elsewhere: bytes) -> bytes:
+    """Return the journal of one trial that two nodes have written: each entry once, those of this node first.
+
+    Journals of different runs have nothing in common: the one of elsewhere, where the trial was last, is returned.
+    """
+    if not here:
+        return elsewhere
+    ours, theirs = json.loads(here), json.loads(elsewhere)
+    if ours["run"] != theirs["run"]:
+        return elsewhere
+    known = [json.dumps(entry) for entry in theirs["entries"]]
+    own = [entry for entry in ours["entries"] if json.dumps(entry) not in known]
+    return json.dumps({**theirs, "entries": [*own, *theirs["entries"]]}).encode()
 
 
 def _encode_image(image: Any) -> dict[str, str]:

@@ -4,9 +4,8 @@ An experiment is a task. A run is a trial, which is found again by its key; an e
 sweep, which holds the list of its trials. `analysis.records.names` has the names of all tags and metrics.
 """
 
-import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,12 +16,13 @@ from filelock import BaseFileLock
 from analysis.records.address import without_password
 from analysis.records.names import IS_SWEEP, IS_TRIAL, NOTE, PROGRESS_STEP, Tag, eval_metric
 from analysis.records.schema import MANIFEST_FILE, Manifest, RecordsError
-from analysis.store.database import database_file, is_missing
+from analysis.store.database import SQLITE, database_file, is_missing
 from analysis.store.open_store import open_store
 from analysis.store.stored_runs import StoredRun, StoreReader, Tags, run_by_key
-from pipeline.errors import UserError, first_line
+from pipeline.errors import UserError
 from pipeline.locks import file_lock
-from pipeline.tracking.outage import ask_through_outage
+from pipeline.tracking.lease import uses_leases
+from pipeline.tracking.outage import ask_through_outage, store_error
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,18 +73,19 @@ def store_lock(uri: str, trials: Path) -> BaseFileLock:
 class _Asked:
     """A store that is opened with `opener`. Faults of MLflow, of the database and of the network become UserError.
 
-    outage: for how many seconds to ask again while the store does not answer, and whom to tell.
+    outage: for how many seconds to ask again while the store does not answer, and whom to tell. calls: how many so far.
     """
 
     def __init__(self, uri: str, opener: Callable[[str], object]) -> None:
         self.outage: tuple[float, Callable[[float], None]] = (0.0, lambda seconds: None)
-        self._uri = uri
+        self._uri, self.calls = uri, 0
         self._asked = self._call(opener, uri)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return partial(self._call, getattr(self._asked, name))
 
     def _call(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        self.calls += 1
         try:
             return ask_through_outage(partial(function, *arguments, **options), *self.outage)
         except UserError:
@@ -92,7 +93,7 @@ class _Asked:
         except RecordsError as error:
             raise UserError(str(error).rstrip(".")) from None
         except Exception as error:
-            raise _store_error(self._uri, error) from None
+            raise store_error(self._uri, error) from None
 
 
 class Tracker:
@@ -133,6 +134,11 @@ class Tracker:
                     return found
                 raise
 
+    @property
+    def calls(self) -> int:
+        """How often this process has asked the store so far."""
+        return sum(cast(_Asked, asked).calls for name, asked in vars(self).items() if name in ("client", "reader"))
+
     def _existing_experiment(self) -> str | None:
         if is_missing(self.uri):
             return None
@@ -143,6 +149,11 @@ class Tracker:
                 "MLflow, or set another data.name."
             )
         return found
+
+    def require_answer(self) -> None:
+        """Raise UserError if a server does not answer or refuses this client. SQLite files are read when needed."""
+        if not self.uri.startswith(SQLITE):
+            self.reader  # noqa: B018 (opened by its first use)
 
     def ask_through_outages(self, most_seconds: float, silent: Callable[[float], None]) -> None:
         """From now on, ask again for so long while the store does not answer. silent: see `ask_through_outage`."""
@@ -160,21 +171,53 @@ class Tracker:
         same = {**IS_TRIAL, Tag.WORK: work}
         return [_record(run) for run in self.reader.runs(list(self.reader.experiments()), same, MOST_SAME_COST)]
 
-    def score_history(self, run_id: str, score: str) -> list[tuple[int, float]]:
-        """Return (step, value) of every evaluation of a trial."""
-        return [(logged.step, logged.value) for logged in self.reader.history(run_id, eval_metric(score))]
+    def score_histories(self, run_ids: Sequence[str], score: str) -> dict[str, list[tuple[int, float]]]:
+        """Return (step, value) of every evaluation of each of these runs."""
+        found = self.reader.histories(run_ids, eval_metric(score)) if run_ids else {}
+        return {run_id: [(logged.step, logged.value) for logged in history] for run_id, history in found.items()}
 
-    def create_trial(self, key: str, name: str) -> str:
-        """Create a scheduled run for a trial. Return its id.
+    def begin_trial(
+        self,
+        key: str,
+        name: str,
+        of_sweep: Mapping[str, str],
+        settings: Mapping[str, object],
+        made_with: Mapping[str, str],
+    ) -> str:
+        """Return the id of the run of a trial that starts, with tags of its sweep. A trial that has none gets one.
+
+        settings: as parameters. made_with: further tags. A run that another sweep has finished meanwhile gets neither.
+        """
+        with self.lock:
+            found = self._find_trial(key)
+            run_id = found.run_id if found else self.create_trial(key, name, of_sweep)
+        if found and found.status == "FINISHED":
+            self.log_settings(run_id, {}, of_sweep)
+        else:
+            # MLflow never changes a parameter, and those of the key are the same in every run of that key.
+            self.log_settings(run_id, settings, {**of_sweep, **made_with} if found else made_with)
+        return run_id
+
+    def create_trial(self, key: str, name: str, tags: Mapping[str, str] | None = None) -> str:
+        """Create a scheduled run for a trial that has none. Return its id. The caller holds the lock.
 
         If another run of the trial exists by then, created on a machine without a common disk, return that run's id.
         """
-        run = self.client.create_run(self.experiment_id, run_name=name, tags={Tag.KIND: "trial", Tag.TRIAL_KEY: key})
-        self.client.update_run(run.info.run_id, status="SCHEDULED")
-        chosen = run_by_key(self._runs({**IS_TRIAL, Tag.TRIAL_KEY: key}))[key].run_id
-        if chosen != run.info.run_id:
-            self.client.delete_run(run.info.run_id)
-        return chosen
+        identity = {Tag.KIND: "trial", Tag.TRIAL_KEY: key}
+        created = self.client.create_run(self.experiment_id, run_name=name, tags={**(tags or {}), **identity})
+        run_id = created.info.run_id
+        self.client.update_run(run_id, status="SCHEDULED")
+        if not uses_leases(self.uri):
+            return run_id
+        chosen = self._find_trial(key)
+        if chosen is None or chosen.run_id == run_id:
+            return run_id
+        self.client.delete_run(run_id)
+        self.log_settings(chosen.run_id, {}, tags or {})
+        return chosen.run_id
+
+    def _find_trial(self, key: str) -> StoredRun | None:
+        return run_by_key(self.reader.runs([self.experiment_id], {**IS_TRIAL, Tag.TRIAL_KEY: key})).get(key)
 
     def log_settings(self, run_id: str, settings: Mapping[str, object], tags: Mapping[str, str]) -> None:
         """Log a trial's settings as parameters, and tags. A second call with the same values changes nothing."""
@@ -248,10 +291,3 @@ def cut_tags(tags: Mapping[str, object]) -> dict[str, str]:
 def _record(run: StoredRun) -> TrialRecord:
     step = int(run.metrics.get(PROGRESS_STEP, 0))
     return TrialRecord(run.run_id, run.status, step, run.metrics, run.tags)
-
-
-def _store_error(uri: str, error: Exception) -> UserError:
-    # What the database says stands in the middle of SQLAlchemy's text: '(sqlite3.OperationalError) database is locked'.
-    of_database = re.search(r"\(\w+\.\w*Error\) ([^\n]+)", str(error))
-    why = of_database[1] if of_database else first_line(error)
-    return UserError(f"tracking.uri={uri}: the MLflow store does not answer ({why})")

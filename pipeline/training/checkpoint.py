@@ -20,6 +20,7 @@ from pipeline.config.schema import TrainConfig
 from pipeline.errors import UserError, first_line
 from pipeline.files import FULL, remove_leftovers, replacing
 from pipeline.hardware.memory import is_out_of_memory
+from pipeline.storage.faults import StoreError
 from pipeline.training.background_writer import Writer
 
 # Between checkpoints written in the background. On a GPU an epoch may take seconds, and a checkpoint has up to
@@ -38,7 +39,9 @@ class StorageError(UserError):
 
 
 def is_storage_fault(error: BaseException) -> bool:
-    """Return whether a disk is full or away, so that the same may succeed later."""
+    """Return whether a disk or an address is full or away, so that the same may succeed later."""
+    if isinstance(error, StoreError):
+        return True
     of_system = error.__cause__ if isinstance(error, StorageError) else error
     return isinstance(of_system, OSError) and of_system.errno in (*FULL, *AWAY)
 
@@ -80,6 +83,25 @@ def previous(path: Path) -> Path:
 def two_newest(path: Path) -> list[Path]:
     """Return a trial's last checkpoint and the one before, as far as they are there."""
     return [file for file in (path, previous(path)) if file.is_file()]
+
+
+def checksum_of(file: Path | None) -> bytes:
+    """Return the last bytes of a checkpoint, which are its checksum. Without a file: as many zeros."""
+    length = len(CHECKSUM) + 64
+    if file is None:
+        return bytes(length)
+    with file.open("rb") as content:
+        content.seek(-min(length, content.seek(0, os.SEEK_END)), os.SEEK_END)
+        return content.read()
+
+
+def is_whole(file: Path) -> bool:
+    """Return whether a checkpoint of this project has the content that was written."""
+    try:
+        with file.open("rb") as content:
+            return zipfile.is_zipfile(content) and not _damage(content)
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def set_aside(file: Path) -> Path:

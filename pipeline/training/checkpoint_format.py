@@ -6,7 +6,7 @@ checkpoints get the default.
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,18 @@ def is_trial(content: Mapping[str, Any]) -> bool:
     return "objective" in content
 
 
-def load_newest(path: Path, config: Config, logged_step: int) -> dict[str, Any]:
+def load_newest(path: Path, config: Config, logged_step: int, fetched: Sequence[Path] = ()) -> dict[str, Any]:
     """Return what a trial's newest usable checkpoint holds; nothing if there is none. path: of the last one.
+
+    fetched: checkpoints of the same trial from elsewhere, the newest first. They may be older or newer than those here.
 
     Prints on stderr why another one is not used. A checkpoint ahead of `logged_step`, the last step in the MLflow run,
     belongs to an earlier run and stays: the new run must hold the whole trial. Any other is set aside. Raises
     StorageError if a file cannot be read.
     """
-    files = two_newest(path)
+    files = [*two_newest(path), *fetched]
+    newest: dict[str, Any] = {}
+    source = path
     for file in files:
         try:
             saved = load_trial(file, config)
@@ -51,13 +55,17 @@ def load_newest(path: Path, config: Config, logged_step: int) -> dict[str, Any]:
         except UserError as error:
             print(f"{error} It is kept as {set_aside(file).name}.", file=sys.stderr)
             continue
-        if saved["step"] <= logged_step:
-            print(f"Training goes on from {file}, step {saved['step']}.", file=sys.stderr)
-            return saved
-        print(f"{file}, step {saved['step']}, is ahead of the MLflow run, step {logged_step}.", file=sys.stderr)
-    if files:
+        if saved["step"] > logged_step:
+            print(f"{file}, step {saved['step']}, is ahead of the MLflow run, step {logged_step}.", file=sys.stderr)
+        elif not newest or saved["step"] > newest["step"]:
+            newest, source = saved, file
+            if not fetched:
+                break
+    if newest:
+        print(f"Training goes on from {source}, step {newest['step']}.", file=sys.stderr)
+    elif files:
         print("No checkpoint can be used. Training starts from the beginning.", file=sys.stderr)
-    return {}
+    return newest
 
 
 def load_trial(file: Path, config: Config) -> dict[str, Any]:
@@ -101,7 +109,7 @@ def _from_1_to_2(saved: Mapping[str, Any]) -> dict[str, Any]:
         changed["meter"] = {"sums": {name: saved.get(name, 0) for name in ("training_seconds", "evaluation_seconds")}}
     if "config" in saved:
         config = json.loads(saved["config"])
-        # Values above 1 or with more than four decimals are no longer allowed. Nothing reads this one again.
+        # Values such as 1.5 or with more than four decimals are no longer allowed. Nothing reads this one again.
         config.get("compute", {}).pop("gpus_per_trial", None)
         changed["config"] = json.dumps(config)
     return changed

@@ -62,8 +62,8 @@ class CostMeter:
             self._drop_energy()
         self._unread: deque[StepReport] = deque()
         self._warm = False
-        # The counter is that of the whole GPU, so trials that share it cannot have their own.
-        self._counter = None if share.packed else joule_counter(device)
+        # The counter is that of one whole GPU. Trials that share it, or that use several, cannot have their own.
+        self._counter = None if share.packed or share.processes > 1 else joule_counter(device)
         self._counted_from: float | None = None
         free_spare_memory(device)
         reset_peaks(device)

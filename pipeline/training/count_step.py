@@ -2,10 +2,11 @@
 
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -18,9 +19,10 @@ from models.cut import CUTObjective
 from models.cyclegan import CycleGANObjective
 from models.execution import apply_execution
 from models.negatives import PatchQueue
-from models.objective import Batch, sample_step
+from models.objective import ALONE, Batch, Ranks, sample_step
 from models.own_code import OwnCode, OwnCodeError
 from models.reference.step import build_reference, reference_optimizers, reference_step
+from pipeline.config.parallel import processes_of
 from pipeline.config.schema import Config
 from pipeline.config.trial_key import own_code
 from pipeline.errors import UserError, first_line
@@ -31,7 +33,7 @@ from pipeline.training.state import TrainState, held_tensors, make_optimizers
 
 
 def count_step(config: Config, *, plain: bool = False) -> StepCost:
-    """Count a step of ours or of the reference code (`plain`).
+    """Count a step of ours or of the reference code (`plain`). Of a step in several processes, count one's part.
 
     Memory is that of the second step, the first with gradients and optimiser state. If our steps differ, this counts
     the most expensive one: flipped, with full queues of negatives. The reference's known figures are those of an
@@ -44,14 +46,16 @@ def count_step(config: Config, *, plain: bool = False) -> StepCost:
     make = reference_optimizers if plain else make_optimizers
     optimizers = make(objective, config.train.learning_rate, (config.train.beta1, config.train.beta2))
 
+    size, ranks = config.train.batch_size, ALONE if plain else _first_of(processes_of(config.compute))
+
     def run() -> None:
-        batch = _batch(config, fake)
-        draws = sample_step(objective, len(batch.a), rng_where(flipping=not plain))
+        batch = _batch(config, fake, size // ranks.size)
+        draws = sample_step(objective, size, rng_where(flipping=not plain))
         with _plain_errors(own_code(config)):
             if plain:
                 reference_step(objective, optimizers, batch, draws)
             else:
-                train_step(objective, optimizers, batch, draws, execution)
+                train_step(objective, optimizers, batch, draws, execution, ranks)
 
     with FlopCounterMode(display=False) as operations:
         run()
@@ -59,7 +63,7 @@ def count_step(config: Config, *, plain: bool = False) -> StepCost:
     with LiveTensors(held_tensors(TrainState(objective, optimizers))) as live:
         run()
     with FlopCounterMode(display=False) as translation, torch.no_grad():
-        objective.translator(_batch(config, fake).a[:1])
+        objective.translator(_batch(config, fake, 1).a)
     return StepCost(operations.get_total_flops(), live.peak_bytes / GB, translation.get_total_flops())
 
 
@@ -99,8 +103,22 @@ def _build(config: Config, fake: FakeTensorMode, *, plain: bool) -> CUTObjective
     return objective
 
 
-def _batch(config: Config, fake: FakeTensorMode) -> Batch:
-    shape, count = config.data.shape, config.train.batch_size
+def _first_of(processes: int) -> Ranks:
+    """Return the first of several processes. What it does in place of theirs takes the same memory."""
+    if processes == 1:
+        return ALONE
+
+    def gather(part: Tensor) -> Tensor:
+        return torch.cat([part.detach()] * processes)
+
+    def average(tensors: Sequence[Tensor]) -> None:
+        torch.cat([tensor.flatten() for tensor in tensors])
+
+    return Ranks(0, processes, gather, average)
+
+
+def _batch(config: Config, fake: FakeTensorMode, count: int) -> Batch:
+    shape = config.data.shape
     with fake:
         return Batch(
             torch.zeros(count, shape.channels_a, shape.height, shape.width),

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from models.configs import REFERENCE, Execution
 from models.execution import autocast_for
-from models.objective import Batch, Objective
+from models.objective import ALONE, Batch, Objective, Ranks
 from pipeline.config.schema import TrainConfig
 from pipeline.data.batches import UnpairedBatches
 from pipeline.hardware.timers import Timer, start_timer
 from pipeline.hardware.transfer import Packed, unpack
 from pipeline.training.cuda_graphs import CUDARecorder, Recorded, Recorder
 from pipeline.training.prepared_steps import PreparedStep, in_model_range, prepared_steps
-from pipeline.training.state import Optimizers, TrainState, learning_rate, set_learning_rate
+from pipeline.training.state import Optimizers, TrainState, gradients, learning_rate, set_learning_rate
 
 # How many steps the host may be ahead of a GPU: enough to keep it busy, few enough for the memory that they hold.
 MOST_UNFINISHED = 8
@@ -76,7 +76,9 @@ class StepRunner:
 
     def __init__(self, state: TrainState, recorder: Recorder | None = None) -> None:
         self._state, device = state, state.device
-        self._step = partial(train_step, state.objective, state.optimizers, execution=state.execution)
+        self._step = partial(
+            train_step, state.objective, state.optimizers, execution=state.execution, ranks=state.ranks
+        )
         self._recorded = (
             Recorded(self._step, device, recorder or CUDARecorder(device)) if state.execution.cuda_graphs else None
         )
@@ -96,15 +98,21 @@ class StepRunner:
 
 
 def train_step(
-    objective: Objective, optimizers: Optimizers, batch: Batch, draws: Any, execution: Execution = REFERENCE
+    objective: Objective,
+    optimizers: Optimizers,
+    batch: Batch,
+    draws: Any,
+    execution: Execution = REFERENCE,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Tensor]:
     """Update every phase once, in the objective's order. Return the detached losses as 'phase/name'.
 
-    All of this runs on the device of the batch, where the draws must be too. Nothing in it is random.
+    All of this runs on the device of the batch, where the draws must be too. Nothing in it is random. ranks: processes
+    that take the step together. Each gives its part of the batch; all get the same update, and the losses of the whole.
     """
     batch = in_model_range(batch)
     with autocast_for(execution, batch.a.device):
-        fakes = objective.generate(batch, draws)
+        fakes = objective.generate(batch, draws, ranks)
     for optimizer in optimizers.values():
         # Before any loss: the gradients of the last step would add to the peak memory of this one's graph.
         optimizer.zero_grad(set_to_none=True)
@@ -113,8 +121,11 @@ def train_step(
         with autocast_for(execution, batch.a.device):
             losses = objective.losses(phase, batch, fakes)
         torch.stack(list(losses.values())).sum().backward()
+        found = {f"{phase}/{name}": loss.detach() for name, loss in losses.items()}
+        # Losses are means over images, and the parts are equal. So means over processes are those of the whole batch.
+        ranks.average([*gradients(optimizers[phase]), *found.values()])
         optimizers[phase].step()
-        report |= {f"{phase}/{name}": loss.detach() for name, loss in losses.items()}
+        report |= found
     return report
 
 

@@ -70,14 +70,15 @@ def prefetch(items: Iterator[Item]) -> Generator[Item]:
 def prepare_step(state: TrainState, batch: Batch, rng: torch.Generator, counts: Counts | None = None) -> PreparedStep:
     """Check the batch (on the host) and draw a step over it. This does not change the state.
 
-    counts: how full pools and queues are before the step; the state's own if not given. Raises ValueError for a batch
-    that the model cannot train on.
+    What is drawn is for the whole batch. The step gets the images of this process. counts: how full pools and queues
+    are before the step; the state's own if not given. Raises ValueError for a batch that the model cannot train on.
     """
+    size, batch = len(batch.a), Batch(state.ranks.own(batch.a), state.ranks.own(batch.b))
     if state.device.type == "cpu":
         batch = in_model_range(batch)
         check_batch(batch, state.objective.shape)
     before = state.objective.counts if counts is None else counts
-    draws, counts = state.objective.sample_randomness(len(batch.a), rng, before)
+    draws, counts = state.objective.sample_randomness(size, rng, before)
     if state.device.type == "cuda" or state.execution.cuda_graphs:
         return PreparedStep(pack((batch, draws), pinned=state.device.type == "cuda"), counts)
     return PreparedStep((batch, draws), counts)

@@ -10,7 +10,7 @@ from torch import Tensor
 from models.build import build_objective
 from models.configs import REFERENCE, Execution
 from models.execution import apply_execution
-from models.objective import Objective
+from models.objective import ALONE, Objective, Ranks
 from pipeline.config.schema import Config, TrainConfig
 from pipeline.hardware.memory import tensors_in
 from pipeline.rng import rng_for
@@ -31,12 +31,16 @@ def learning_rate(train: TrainConfig, epoch: int) -> float:
 
 @dataclass
 class TrainState:
-    """All that training changes, and how steps are executed. step: the number of finished steps."""
+    """All that training changes, how steps are executed, and the processes that take them together.
+
+    step: the number of finished steps.
+    """
 
     objective: Objective
     optimizers: Optimizers
     step: int = 0
     execution: Execution = REFERENCE
+    ranks: Ranks = ALONE
 
     @property
     def device(self) -> torch.device:
@@ -58,8 +62,13 @@ class TrainState:
 
 def held_tensors(state: TrainState) -> list[Tensor]:
     """Return the tensors that stay between two steps: networks, the optimisers' state, gradients."""
-    groups = [group for optimizer in state.optimizers.values() for group in optimizer.param_groups]
-    return tensors_in([state.state_dict(), [weight.grad for group in groups for weight in group["params"]]])
+    return tensors_in([state.state_dict(), [gradients(optimizer) for optimizer in state.optimizers.values()]])
+
+
+def gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Return the gradients of the weights that the optimiser updates, as far as there are any."""
+    weights = (weight for group in optimizer.param_groups for weight in group["params"])
+    return [weight.grad for weight in weights if weight.grad is not None]
 
 
 def build_state(config: Config, device: torch.device, execution: Execution | None = None) -> TrainState:

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import importlib.metadata
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,8 +9,10 @@ from pathlib import Path
 import models
 import pipeline
 from models.configs import CUTConfig, ModelConfig
-from pipeline.cache import DamagedEntryError, cached, content_key
+from pipeline.cache import DamagedEntryError, content_key, remembered
+from pipeline.config.parallel import processes_of
 from pipeline.config.schema import Config
+from pipeline.environment import torch_version
 from pipeline.training.execution import StepCost, counted_execution
 
 # The files of a step beside those of `models`.
@@ -19,21 +20,22 @@ COUNTED_CODE = ("training/count_step.py", "training/loop.py", "training/state.py
 
 
 def step_cost(config: Config, cache: Path, *, plain: bool = False) -> StepCost:
-    """Return the cost of a step of this trial, or of the reference code's step (`plain`).
+    """Return the cost of a step of this trial, of one process if it has several, or of the reference's step (`plain`).
 
     Counting imports torch, which takes seconds. Reading the cache does not.
     """
     config = replace(config, model=_what_costs(config.model))
     model, shape = asdict(config.model), asdict(config.data.shape)
-    counted_from = [model, shape, config.train.batch_size, plain, _code()]
-    counted_from += [importlib.metadata.version("torch"), asdict(counted_execution(config, plain=plain))]
+    processes = 1 if plain else processes_of(config.compute)
+    counted_from = [model, shape, config.train.batch_size, processes, plain, _code()]
+    counted_from += [torch_version(), asdict(counted_execution(config, plain=plain))]
 
     def make(file: Path) -> None:
         from pipeline.training.count_step import count_step
 
         file.write_text(json.dumps(asdict(count_step(config, plain=plain))), encoding="utf-8")
 
-    return cached(cache / "costs" / f"{content_key(counted_from)}.json", make, _read_cost)
+    return remembered(cache / "costs" / f"{content_key(counted_from)}.json", make, _read_cost)
 
 
 def _read_cost(file: Path) -> StepCost:

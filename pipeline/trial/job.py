@@ -18,9 +18,10 @@ class TrialJob:
     """All that a trial needs to run anywhere: its configuration, its MLflow run, and paths.
 
     Paths are absolute, because a worker has another working folder than the user. final_statuses: if another process
-    has brought the MLflow run to one of these statuses, the trial is not trained. node, host: Ray's id of the node of
-    a cluster that runs it, and its address; '' outside of a cluster. lost_nodes: ids of nodes that have ended, so that
-    they train nothing any more.
+    has brought the MLflow run to one of these statuses, the trial is not trained. stored: the address that keeps a copy
+    of the trial's folder, '' for none; the trial then works on its node's own disk (`pipeline.trial.here`). node, host:
+    Ray's id of the node of a cluster that runs it, and its address; '' outside of a cluster. lost_nodes: ids of nodes
+    that have ended, so that they train nothing any more.
     """
 
     config: Config
@@ -32,6 +33,7 @@ class TrialJob:
     tracking_uri: str
     share: Share
     final_statuses: tuple[str, ...] = ("FINISHED",)
+    stored: str = ""
     node: str = ""
     host: str = ""
     lost_nodes: tuple[str, ...] = ()

@@ -15,12 +15,12 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import closing, suppress
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from pipeline.environment import remove_process_folder, temporary_files_here
 from pipeline.errors import UserError, first_line
+from pipeline.trial.here import at_this_node
 from pipeline.trial.job import Ending, Outcome, Progress, TrialJob
 from pipeline.trial.lock import TakenError
 
@@ -35,6 +35,8 @@ OUTPUT_BYTES = 2000
 FIRST_TO_KILL = Path("/proc/self/oom_score_adj")
 # At most, between two reports to the sweep's live table.
 REPORT_SECONDS = 5.0
+# How long a trial may take to save a checkpoint before it is killed.
+SECONDS_TO_SAVE = 10.0
 SERVER_ENDED = "The process that starts trials ended. Run the same command again to resume."
 
 
@@ -42,12 +44,13 @@ def train(job: TrialJob, report: Report) -> Outcome:
     """Run a trial. Return how it ended. What libraries print goes to the trial's output.txt."""
     # These import torch. Ray's workers only pass this function on.
     from pipeline.hardware.memory import is_out_of_memory
+    from pipeline.parallel.processes import LostProcessError
     from pipeline.training.checkpoint import is_storage_fault
     from pipeline.trial.run import EndedElsewhereError, InterruptedTrialError, StopRequestedError, run_trial
 
     asked_to_stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: asked_to_stop.set())
-    folder = Path(job.checkpoint).parent
+    folder = Path(at_this_node(job).checkpoint).parent
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "output.txt").open("ab") as output:
         os.dup2(output.fileno(), 1)
@@ -59,6 +62,8 @@ def train(job: TrialJob, report: Report) -> Outcome:
         return Outcome("requested", str(error))
     except InterruptedTrialError as error:
         return Outcome("interrupted", str(error))
+    except LostProcessError as error:
+        return Outcome("lost", str(error))
     except TakenError as error:
         return Outcome("taken", str(error))
     except EndedElsewhereError as error:
@@ -112,7 +117,7 @@ class TrialProcess:
 def save_trials(server: str) -> None:
     """Ask all trials of a server to save a checkpoint and to end. Return when they have ended.
 
-    Those that still run after `pipeline.trial.server.SECONDS_TO_SAVE` are killed. The server starts no more trials.
+    Those that still run after `SECONDS_TO_SAVE` are killed. The server starts no more trials.
     """
     with suppress(OSError), closing(_connect(server)) as messages:
         messages.send(SAVE_ALL)
@@ -125,6 +130,11 @@ def run_and_report(variables: dict[str, str], work: bytes, messages: Connection,
     if seconds_alone:
         os.setpgid(0, 0)  # Ray kills the process group of a worker that has ended
     threading.Thread(target=end_with_parent, args=(seconds_alone,), daemon=True).start()
+
+    def report(message: Progress | Outcome) -> None:
+        with suppress(OSError):  # whoever asked for the trial has ended, and the trial saves
+            messages.send(message)
+
     with suppress(OSError):  # not Linux
         FIRST_TO_KILL.write_text("1000", encoding="ascii")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the fork server ignores it
@@ -133,20 +143,20 @@ def run_and_report(variables: dict[str, str], work: bytes, messages: Connection,
     try:
         target, job = pickle.loads(work)
         with temporary_files_here():
-            outcome = target(job, partial(_send, messages))
+            outcome = target(job, report)
     except BaseException as error:  # also SystemExit, which a library may raise
         traceback.print_exc()
         outcome = Outcome("failed", _reason(error))
     remove_process_folder()
-    _send(messages, outcome)
+    report(outcome)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # without waiting for threads of libraries
 
 
-def last_output(folder: Path) -> str:
-    """Return the last line of a trial's output.txt, with its path, in words; '' if there is none."""
-    file = folder / "output.txt"
+def last_output(job: TrialJob) -> str:
+    """Return the last line of a trial's output.txt on this node, with its path, in words; '' if there is none."""
+    file = Path(at_this_node(job).checkpoint).parent / "output.txt"
     if not file.exists():
         return ""
     lines = file.read_bytes()[-OUTPUT_BYTES:].decode(errors="replace").split("\n")
@@ -166,11 +176,6 @@ def end_with_parent(seconds_alone: float = 0.0) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(seconds_alone)
     os._exit(1)
-
-
-def _send(messages: Connection, message: Progress | Outcome) -> None:
-    with suppress(OSError):  # the process that asked has ended
-        messages.send(message)
 
 
 def _connect(server: str) -> Connection:

@@ -71,19 +71,19 @@ def device_tags(job: TrialJob) -> dict[str, str]:
     """Return as tags what time and memory of the trial depend on, beside its settings."""
     device, share = resolve_device(job.config.compute.device), job.share
     execution = resolve_execution(job.config.train, device.type)
-    name, words = device_name(device), execution_name(execution, device.type)
+    name, words = device_name(device), execution_name(execution, device.type, share.processes)
     packed = f"up to {share.side_by_side} side by side" if share.packed else "alone"
     mps = device.type == "cuda" and mps_runs()
     return {
         **({Tag.MPS: "yes" if mps else "no"} if device.type == "cuda" else {}),
         Tag.DEVICE: device.type,
         Tag.DEVICE_NAME: name,
-        Tag.THREADS: str(share.cpus),
+        Tag.THREADS: str(share.threads),
         Tag.GPU_PART: f"{share.gpus:g}",
         Tag.PACKED: packed,
         Tag.PRECISION: precision_name(execution, device.type),
         Tag.EXECUTION: words,
-        Tag.TIMED: timed_name(name, share.cpus, words, packed, mps=mps),
+        Tag.TIMED: timed_name(name, share.threads, words, packed, mps=mps),
         Tag.HOST: platform.node(),
         Tag.PYTHON: platform.python_version(),
         Tag.TORCH: torch.__version__,

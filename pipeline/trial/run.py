@@ -13,14 +13,11 @@ from torch import Tensor
 
 from analysis.records.names import Tag
 from pipeline.config.trial_key import own_code
-from pipeline.data.batches import UnpairedBatches
-from pipeline.data.dataset_cache import open_dataset
 from pipeline.errors import UserError
-from pipeline.hardware.allocation import tensors_gb
-from pipeline.hardware.device import resolve_device, use_threads
-from pipeline.hardware.memory import is_out_of_memory, keep_freed_memory, limit_cuda
+from pipeline.hardware.memory import is_out_of_memory
 from pipeline.metrics.evaluator import Evaluator
 from pipeline.metrics.names import metric_names
+from pipeline.parallel.processes import LostProcessError
 from pipeline.signals import never
 from pipeline.tracking.also import Also, Start
 from pipeline.tracking.trial_run import TrialRun
@@ -30,11 +27,13 @@ from pipeline.training.checkpoint_format import checkpoint_content, load_newest
 from pipeline.training.cost_meter import CostMeter
 from pipeline.training.execution import use_compile_cache
 from pipeline.training.loop import StepReport, fit, loss_history
-from pipeline.training.state import build_state
+from pipeline.trial.here import at_this_node
 from pipeline.trial.job import Progress, TrialJob
 from pipeline.trial.lock import claimed, trial_lease
 from pipeline.trial.record import device_tags, final_values, log_step
+from pipeline.trial.setup import Join, joined_processes, set_up
 from pipeline.trial.stop_request import watch_for_stop
+from pipeline.trial.stored_trial import TrialCopy, kept_at
 
 
 class EndedElsewhereError(UserError):
@@ -64,12 +63,18 @@ def run_trial(
     after the first step, and after the next step once so much time has passed. What is logged does not change.
 
     An error is written into the MLflow run and raised again. The run of a trial that was killed, or whose disk is full,
-    stays RUNNING, and the trial resumes from its checkpoint the next time. Raises TakenError, and writes nothing, if
-    another process trains this trial; raises EndedElsewhereError if one has ended it.
+    stays RUNNING, and the trial resumes from its checkpoint the next time. So it does after LostProcessError: one of
+    its further processes was killed. Raises TakenError, and writes nothing, if another process trains this trial;
+    raises EndedElsewhereError if one has ended it.
     """
+    job = at_this_node(job)
     folder = Path(job.checkpoint).parent
-    with claimed(folder, job.tracking_uri), trial_lease(job) as lease:
-        requested = watch_for_stop(folder, lease.latest_tags if lease else dict)
+    with claimed(folder, job.tracking_uri), trial_lease(job) as lease, kept_at(job.stored, folder) as copy:
+        looks = watch_for_stop(folder, lease.latest_tags if lease else dict)
+
+        def requested() -> bool:
+            return looks() or copy.stop_requested()
+
         if requested():
             raise StopRequestedError("Not started.")
         run = TrialRun(job.tracking_uri, job.run_id, folder)
@@ -77,8 +82,9 @@ def run_trial(
             raise EndedElsewhereError(run.status)
         run.begin()
         try:
-            yield from _train(job, run, asked_to_stop, requested, tell_every)
-        except InterruptedTrialError:
+            with joined_processes(job) as join:
+                yield from _train(job, run, join, copy, asked_to_stop, requested, tell_every)
+        except (InterruptedTrialError, LostProcessError):
             raise
         except Exception as error:
             _record(error, run, job)
@@ -102,12 +108,14 @@ def _record(error: Exception, run: TrialRun, job: TrialJob) -> None:
 def _train(
     job: TrialJob,
     run: TrialRun,
+    join: Join,
+    copy: TrialCopy,
     asked_to_stop: Callable[[], bool],
     requested: Callable[[], bool],
     tell_every: float,
 ) -> Iterator[Progress]:
     """Train and record. Yield the progress as `run_trial` says. requested: whether `just stop` asks."""
-    training = _Training(job, run, lambda: asked_to_stop() or requested())
+    training = _Training(job, run, join, copy, lambda: asked_to_stop() or requested())
     told = -math.inf
     with training.also:
         with training.writer:
@@ -126,30 +134,29 @@ def _train(
         if training.state.step < training.total:
             ended = StopRequestedError if requested() else InterruptedTrialError
             raise ended(f"Saved at step {training.state.step} of {training.total}.")
+        copy.require_stored(asked_to_stop)
         training.finish()
 
 
 class _Training:
     """A trial while it trains. `_train` calls its methods in the order in which they stand here."""
 
-    def __init__(self, job: TrialJob, run: TrialRun, asked_to_stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, job: TrialJob, run: TrialRun, join: Join, copy: TrialCopy, asked_to_stop: Callable[[], bool]
+    ) -> None:
         self.started, self.job, self.run, self.config = time.perf_counter(), job, run, job.config
-        self.device = resolve_device(self.config.compute.device)
-        limit_cuda(self.device, tensors_gb(job.share))
-        keep_freed_memory()
-        use_threads(job.share.cpus)
-        dataset, train = open_dataset(Path(job.data_folder)), self.config.train
+        setup = set_up(job)
+        self.device, self.batches, self.state = setup.device, setup.batches, setup.state
+        dataset, train = setup.dataset, self.config.train
         counts = {Tag.TRAIN_A: str(len(dataset.train_a)), Tag.TRAIN_B: str(len(dataset.train_b))}
         self.tags = {**device_tags(job), **counts}
-        self.batches = UnpairedBatches(dataset, self.config.data.size, train.batch_size, self.config.seed)
         self.total = train.epochs * self.batches.steps_per_epoch
-        self.state = build_state(self.config, self.device)
-        saved = load_newest(Path(job.checkpoint), self.config, run.last_step)
+        saved = load_newest(Path(job.checkpoint), self.config, run.last_step, copy.fetched)
         if saved:
             self.state.load_state_dict(saved)
         self.first_step = self.state.step
         run.note_start(self.first_step)
-        run.tag({Tag.STEPS: str(self.total)})
+        run.tag({Tag.STEPS: str(self.total), **({Tag.NODE: job.host} if job.host else {})})
         if code := own_code(self.config):
             run.keep_text("code.py", code.text)
         self.evaluations: dict[int, dict[str, float]] = saved.get("evaluations", {})
@@ -164,6 +171,7 @@ class _Training:
         # Of the last call.
         self.losses: dict[str, float] = {}
         self.asked_to_stop, self.stopping = asked_to_stop, False
+        self.state.ranks = join(saved)
         start = Start(Path(job.checkpoint).parent, job.key, run.name, self.first_step)
         self.also = Also(self.config, start, lambda why: run.tag({Tag.ALSO_FAILED: why}))
 
@@ -171,7 +179,7 @@ class _Training:
         """Train to the end. Yield after each step."""
         reports = fit(self.state, self.batches, self.config.train, self.config.seed)
         if self.state.execution.compile:
-            reports = _first_under(use_compile_cache(Path(self.job.cache), self.job.share.cpus), reports)
+            reports = _first_under(use_compile_cache(Path(self.job.cache), self.job.share.threads), reports)
         for report in self.meter.training(reports, self.state, self.total - self.first_step):
             self.unlogged.append(report)
             self.stopping = self.asked_to_stop()

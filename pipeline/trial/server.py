@@ -21,15 +21,13 @@ from typing import Any
 from pipeline.environment import environment, process_folder
 from pipeline.errors import first_line
 from pipeline.hardware.control_groups import out_of_memory_kills, own_groups
-from pipeline.signals import ENDING
+from pipeline.signals import ending_signals_ignored
 from pipeline.trial.job import Outcome
-from pipeline.trial.process import SAVE_ALL, run_and_report
+from pipeline.trial.process import SAVE_ALL, SECONDS_TO_SAVE, run_and_report
 
 # What a trial imports; the second is what MLflow imports when it first uses a database. The fork server ignores an
 # ImportError. Each trial then imports the module itself and reports the error.
 PRELOAD = ["pipeline.trial.run", "mlflow.store.tracking.sqlalchemy_store"]
-# How long a trial may take to save a checkpoint before it is killed.
-SECONDS_TO_SAVE = 10.0
 # The system may kill several trials at once when memory runs out. All kills are counted when the first trial is cleared
 # up, so those that end this long afterwards ran out of memory too.
 SECONDS_OF_A_SHORTAGE = 2.0
@@ -43,15 +41,10 @@ def trial_server(seconds_alone: float = 0.0) -> Iterator[str]:
     run are killed. seconds_alone: they save instead, and may take so long after the end of this process.
     """
     forkserver.set_forkserver_preload(PRELOAD)
-    # The fork server inherits this. A signal may reach all processes of a sweep; the sweep asks its trials to save.
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING}
-    try:
-        # multiprocessing also starts its resource tracker. It would print a warning about each trial that is killed.
-        with environment({"PYTHONWARNINGS": "ignore:resource_tracker:UserWarning"}):
-            forkserver.ensure_running()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    # A signal may reach all processes of a sweep; the sweep asks its trials to save. multiprocessing also starts its
+    # resource tracker. It would print a warning about each trial that is killed.
+    with ending_signals_ignored(), environment({"PYTHONWARNINGS": "ignore:resource_tracker:UserWarning"}):
+        forkserver.ensure_running()
     with (
         tempfile.TemporaryDirectory(dir=process_folder()) as folder,
         socket.socket(socket.AF_UNIX) as listener,

@@ -15,7 +15,7 @@ from store_server import store_server
 
 from analysis.records.names import cost_metric
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")
 
@@ -115,6 +115,7 @@ def test_a_sweep_in_slurm_trains_on_both_nodes_and_its_table_is_that_of_one_mach
     assert "node 127.0.0.11" in said and "127.0.0.12" in said, said
 
 
+@pytest.mark.usefixtures("drawn")
 def test_scancel_lets_trials_of_both_nodes_save_and_the_same_job_resumes(
     project: Project, on_one_machine: Results
 ) -> None:
@@ -130,6 +131,7 @@ def test_scancel_lets_trials_of_both_nodes_save_and_the_same_job_resumes(
     project.assert_nothing_was_lost(again, on_one_machine)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_job_that_is_queued_again_resumes(project: Project, on_one_machine: Results) -> None:
     job = project.submit()
     project.until_both_train(job)
@@ -141,6 +143,7 @@ def test_a_job_that_is_queued_again_resumes(project: Project, on_one_machine: Re
     project.assert_nothing_was_lost(job, on_one_machine)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_before_its_time_limit_a_job_saves_and_queues_itself_again(project: Project, on_one_machine: Results) -> None:
     job = project.submit()
     project.until_both_train(job)

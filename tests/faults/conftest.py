@@ -1,22 +1,7 @@
-import random
 from pathlib import Path
 
 import pytest
 from faults import SWEEP, Results, finish, results
-
-
-@pytest.fixture(scope="session")
-def seed(request: pytest.FixtureRequest) -> int:
-    """The seed of all random moments, printed so that they can be tried again with --seed."""
-    given = request.config.getoption("--seed")
-    return given if given is not None else random.SystemRandom().randrange(10**6)
-
-
-@pytest.fixture
-def drawn(request: pytest.FixtureRequest, seed: int) -> None:
-    """Skip a case by chance, unless many moments are asked for: each case takes most of a minute."""
-    if request.config.getoption("--moments") <= 3 and random.Random(f"{seed} {request.node.name}").random() < 2 / 3:
-        pytest.skip("not drawn this time; --moments=20 runs all")
 
 
 @pytest.fixture

@@ -97,4 +97,4 @@ def test_a_store_that_does_not_answer_is_named_within_seconds(pair: Path) -> Non
     )
     assert asked.returncode == 2
     (line,) = asked.stderr.strip().splitlines()
-    assert "tracking.uri=http://127.0.0.1:9" in line
+    assert "http://127.0.0.1:9: no server answers there" in line

@@ -32,7 +32,7 @@ rows:
   - {row: external, set: {model.negatives: [external]}}
 """
 # Differ between runs of the same command, or tell how it was disturbed.
-NOT_COMPARED = ("_peak_", "cost/steps_repeated", "run_id", "losses")
+NOT_COMPARED = ("_peak_", "cost/steps_repeated", "run_id", "losses", "timed")
 MOST_TRIES = 12
 # When each command was started, by its process.
 started_at: dict[int, float] = {}

@@ -1,9 +1,10 @@
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
-from pipeline.cache import DamagedEntryError, cached, content_key
+from pipeline.cache import DamagedEntryError, cached, content_key, remembered
 
 
 def read(entry: Path) -> str:
@@ -77,3 +78,23 @@ def test_of_several_that_ask_at_once_one_makes_the_entry(tmp_path: Path) -> None
 def test_a_key_is_that_of_equal_content_in_any_order() -> None:
     # The value is pinned: keys of trials and caches of earlier versions depend on it.
     assert content_key({"b": [1, 2.5], "a": None}) == content_key({"a": None, "b": [1, 2.5]}) == "6b1d84977084473f"
+
+
+def test_an_entry_that_many_trials_ask_for_is_read_once_until_it_changes(tmp_path: Path) -> None:
+    reads: list[Path] = []
+
+    def count(entry: Path) -> str:
+        reads.append(entry)
+        return read(entry)
+
+    def make(entry: Path) -> None:
+        entry.write_text("value")
+
+    entry = tmp_path / "key.txt"
+    assert [remembered(entry, make, count) for _ in range(3)] == ["value"] * 3
+    assert len(reads) == 1
+    entry.write_text("changed")
+    os.utime(entry, (1, 1))
+    assert remembered(entry, make, count) == "changed"
+    entry.unlink()
+    assert remembered(entry, make, count) == "value"

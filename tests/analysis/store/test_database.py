@@ -7,10 +7,17 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import NoSuchModuleError, OperationalError
+from sqlalchemy.exc import OperationalError
 
 from analysis.records.schema import RecordsError
-from analysis.store.database import database_file, is_missing, refused_schema, schema_fault, sqlite_address
+from analysis.store.database import (
+    database_address,
+    database_file,
+    is_missing,
+    refused_schema,
+    schema_fault,
+    sqlite_address,
+)
 
 
 def test_only_sqlite_has_a_file_and_only_a_file_can_be_missing(tmp_path: Path) -> None:
@@ -57,9 +64,17 @@ def test_looking_at_a_database_creates_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "mysql", "mssql"])
-def test_every_kind_of_database_is_looked_at_before_mlflow_opens_it(scheme: str) -> None:
-    with pytest.raises(NoSuchModuleError):
-        refused_schema(f"{scheme}+nonsense://127.0.0.1:9/ml")
+def test_a_database_that_is_no_file_needs_a_server(scheme: str) -> None:
+    assert f"Serve it: just server --store {scheme}://127.0.0.1:9/ml" in refused_schema(f"{scheme}://127.0.0.1:9/ml")
+
+
+def test_postgresql_is_opened_with_the_driver_that_the_project_installs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert database_address("postgresql://me@db/ml") == "postgresql+psycopg://me@db/ml"
+    assert make_url(database_address("postgresql://me@db/ml")).get_dialect().driver == "psycopg"
+    for other in ("postgresql+psycopg2://db/ml", "sqlite:////a/mlflow.db"):
+        assert database_address(other) == other
+    monkeypatch.setenv("CUT_ABLATION_STORE", "postgresql://me:s3cret@db/ml")
+    assert database_address("postgresql://db/ml") == "postgresql+psycopg://me:s3cret@db/ml"
 
 
 def test_another_file_is_refused_in_one_line(tmp_path: Path) -> None:

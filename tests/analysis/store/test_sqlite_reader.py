@@ -53,8 +53,9 @@ def test_mlflow_and_we_read_the_same_runs(uri: str, tags: Tags, most: int | None
     assert found and repr(found) == repr(theirs.runs(experiments, tags, most))  # nan does not equal itself
     for run in found:
         assert ours.tags(run.run_id) == theirs.tags(run.run_id) == run.tags
-        for metric in ("eval/fd_small_conv", "last/fd_small_conv", "none"):
-            assert repr(ours.history(run.run_id, metric)) == repr(theirs.history(run.run_id, metric))
+    ids = [run.run_id for run in found]
+    for metric in ("eval/fd_small_conv", "last/fd_small_conv", "none"):
+        assert repr(ours.histories(ids, metric)) == repr(theirs.histories(ids, metric))
 
 
 def test_mlflow_and_we_read_the_same_artifacts(uri: str) -> None:

@@ -32,7 +32,7 @@ def test_columns_without_a_value_are_left_out() -> None:
 def test_rows_that_lack_a_seed_say_how_many_they_have_and_why() -> None:
     found = table(record(), PAPER)
     assert list(found.cells["n"]) == [DASH, "2 of 3 [1]", "1 of 2 [2]"]
-    assert found.notes == ("[1] a_b|c, seed 2: failed: RuntimeError: no_room & <none>", "[2] lone, seed 1: no run")
+    assert found.notes == ("[1] a_b|c, seed 2: failed: RuntimeError: no_room & <none>", "[2] lone, seed 1: not started")
 
 
 def test_a_score_of_fewer_seeds_than_the_row_has_says_of_how_many() -> None:

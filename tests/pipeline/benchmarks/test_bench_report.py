@@ -15,6 +15,7 @@ from pipeline.__main__ import main
         ["data"],
         ["sweep", "--trials=3"],
         ["tables", "--trials=20"],
+        ["scale", "--trials=3"],
     ],
     ids=lambda asked: asked[0],
 )
@@ -24,7 +25,7 @@ def test_every_bench_prints_json_alone_that_the_documents_read(
     assert main(["bench", *asked, "--json"]) == 0
     printed = capfd.readouterr().out
     assert json.loads(printed)["part"] == asked[0]
-    assert measurements_section([read_measurement(printed, asked[0])]).count("Not measured yet.") == 6, (
+    assert measurements_section([read_measurement(printed, asked[0])]).count("Not measured yet.") == 7, (
         "all parts but one"
     )
 

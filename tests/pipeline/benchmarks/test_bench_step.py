@@ -121,7 +121,7 @@ def test_steps_of_each_kind_take_turns_and_each_has_a_batch_and_draws_of_its_own
     flips: list[bool] = []
     images: list[torch.Tensor] = []
 
-    def watched(objective: CUTObjective, batch: Batch, draws: CUTRandomness) -> CUTFakes:
+    def watched(objective: CUTObjective, batch: Batch, draws: CUTRandomness, *_: object) -> CUTFakes:
         flips.append(draws.flipped)
         images.append(batch.a)
         return generate(objective, batch, draws)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from servers import silence, website
 
+from analysis.store import server_answer
 from analysis.store.database import known_revisions
-from pipeline.checks import store as store_checks
 from pipeline.checks.services import check_tracking
 
 
@@ -80,7 +80,7 @@ def test_a_server_that_is_away_or_is_none_of_mlflows_is_a_fault(monkeypatch: pyt
     assert "(Connection refused)" in check_tracking("http://127.0.0.1:9").found
     with website() as port:
         assert check_tracking(f"http://127.0.0.1:{port}").status == "fault"
-    monkeypatch.setitem(store_checks.REQUEST_LIMITS, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setattr(server_answer, "ANSWER_SECONDS", 1.0)
     with silence() as port:
         assert check_tracking(f"http://127.0.0.1:{port}").status == "fault"
     assert os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT") == before

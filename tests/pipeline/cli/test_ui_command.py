@@ -13,9 +13,9 @@ from store_server import store_server
 
 from analysis.store.mlflow_client import MlflowClient
 from pipeline.__main__ import main
-from pipeline.cli.ui import HOST
 from pipeline.command_line import parse
 from pipeline.errors import UserError
+from pipeline.server.process import LOOPBACK
 from pipeline.tracking.ui_views import saved_views, shared_views
 
 
@@ -60,7 +60,7 @@ def test_the_server_shows_the_views_takes_a_free_port_and_is_gone_after_ctrl_c(
     assert main(["ui", "other"]) == 2
     assert "no view of sweep 'other'. It has: mine." in capsys.readouterr().err
     with socket.socket() as taken:
-        taken.bind((HOST, 0))
+        taken.bind((LOOPBACK, 0))
         taken.listen()
         port = taken.getsockname()[1]
         command = [sys.executable, "-m", "pipeline", "ui", "mine", f"--port={port}"]
@@ -73,7 +73,7 @@ def test_the_server_shows_the_views_takes_a_free_port_and_is_gone_after_ctrl_c(
         try:
             server, view, last = (process.stdout.readline().strip() for _ in range(3))
             address = server.removeprefix("MLflow: ")
-            assert address != f"http://{HOST}:{port}"
+            assert address != f"http://{LOOPBACK}:{port}"
             path = f"#/experiments/{experiment}/runs?viewStateShareKey=mine&"
             assert view.startswith(f"mine on stripes: {address}/{path}")
             assert last.endswith("Log: logs/ui.log")
@@ -102,7 +102,7 @@ def test_records_on_a_server_are_shown_there_and_none_is_started_and_no_browser_
     monkeypatch.chdir(tmp_path / "here")
     (tmp_path / "mlflow.db").write_bytes(template_store.read_bytes())
     with store_server(tmp_path) as port:
-        server = f"http://{HOST}:{port}"
+        server = f"http://{LOOPBACK}:{port}"
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{server}/")
         client = MlflowClient(server)
         experiment = client.create_experiment("stripes")

@@ -154,7 +154,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
             yield Cluster(folder, f"http://{HEAD}:{port}", f"http://127.0.0.1:{store}")
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_submitted_sweep_ends_with_its_table_and_a_stopped_one_saves(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/mini.yaml").write_text(MINI)

@@ -79,9 +79,37 @@ def test_memory_bounds_how_many_share_a_cpu() -> None:
     assert share_of(MANY_CORES, replace(AUTO, cpus_per_trial=1), 7.0, trials=300).slots == 3
 
 
+def test_a_trial_gets_as_many_whole_gpus_as_asked_and_memory_for_each() -> None:
+    eight = replace(GPU, gpus=8)
+    share = share_of(eight, replace(AUTO, gpus_per_trial=2.0), 30.0, 9)
+    assert (share.gpus, share.processes, share.memory_gb) == (2.0, 2, 80.0)
+    assert (share.slots, share.cpus, share.threads, share.packed) == (4, 4, 2, False)
+    assert share_of(eight, replace(AUTO, gpus_per_trial=3.0), 30.0, 9).slots == 2
+
+
+def test_on_a_cpu_the_processes_of_a_trial_share_its_cores_and_memory() -> None:
+    share = share_of(MANY_CORES, replace(AUTO, gpus_per_trial=2.0), 3.0, 9)
+    assert (share.gpus, share.processes, share.slots, share.cpus, share.threads) == (0.0, 2, 4, 4, 2)
+    assert share.slots * share.processes * share.memory_gb == MANY_CORES.memory_gb
+    assert retried_memory(share, MANY_CORES) == [6.0, 12.0]
+
+
+def retried_memory(share: Share, machine: Machine) -> list[float]:
+    """The memory of each process in the second try, and in the third."""
+    job = TrialJob(None, "k", "run", "data", "checkpoint", "cache", "uri", share)  # pyright: ignore[reportArgumentType]
+    found: list[float] = []
+    while again := retried(job, machine):
+        job = again
+        found.append(job.share.memory_gb)
+    return found
+
+
 @pytest.mark.parametrize(
     ("machine", "compute", "need_gb", "said"),
     [
+        (TWO_GPUS, replace(AUTO, gpus_per_trial=3.0), 1.0, "compute.gpus_per_trial=3, but this machine has 2 GPUs"),
+        (CPU, replace(AUTO, gpus_per_trial=3.0), 1.0, "compute.gpus_per_trial=3, but this machine has 2 cores and"),
+        (CPU, replace(AUTO, gpus_per_trial=2.0), 13.0, "needs 26.0 GB, .*two cores has 24.0 GB"),
         (GPU, AUTO, 81.0, "needs 81.0 GB, .*H100 has 80.0 GB"),
         (CPU, AUTO, 25.0, "needs 25.0 GB, .*two cores has 24.0 GB"),
         (CPU, replace(AUTO, cpus_per_trial=3), 1.0, "compute.cpus_per_trial=3, .* 2 cores"),

@@ -1,6 +1,5 @@
 """Which job runs next, and which runs again."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from pipeline.config.compose import compose_config
 from pipeline.hardware.device import Machine
 from pipeline.hardware.share import Share
 from pipeline.orchestration.job_queue import MOST_LOSSES, JobQueue
-from pipeline.trial.job import Outcome, TrialJob
+from pipeline.trial.job import Outcome, Progress, TrialJob
 
 MACHINE = Machine("cuda", "one GPU", cores=8, gpus=1, memory_gb=80.0)
 LOST = Outcome("lost", "killed")
@@ -23,11 +22,11 @@ def job(tmp_path: Path) -> TrialJob:
     return TrialJob(compose_config(["task=stripes"]), "key", "run", "data", checkpoint, "cache", "uri", share)
 
 
-def run(queue: JobQueue, outcome: Outcome) -> bool:
-    """Let the next job end like this. Return whether it will run again."""
+def run(queue: JobQueue, outcome: Outcome, began_at: int = 0) -> bool:
+    """Let the next job begin at a step and end like this. Return whether it will run again."""
     running = queue.next()
     assert running
-    return queue.end(running.key, outcome)
+    return queue.end(running.key, outcome, Progress(began_at + 1, 99, began_at, 0.1, 1.0, 0, None, False, None))
 
 
 def test_jobs_come_in_their_order_and_nothing_is_left_only_when_none_runs(job: TrialJob) -> None:
@@ -49,10 +48,8 @@ def test_what_ran_out_of_memory_runs_again_with_more_until_it_had_a_whole_device
 def test_a_lost_trial_runs_again_but_not_for_ever_without_a_newer_checkpoint(job: TrialJob) -> None:
     queue = JobQueue([job], MACHINE)
     assert [run(queue, LOST) for _ in range(MOST_LOSSES)] == [True] * MOST_LOSSES
-    Path(job.checkpoint).touch()
-    assert [run(queue, LOST) for _ in range(MOST_LOSSES)] == [True] * MOST_LOSSES
-    os.utime(job.checkpoint, (1, 1))  # another checkpoint, written before a clock was set back
-    assert [run(queue, LOST) for _ in range(MOST_LOSSES + 1)] == [*[True] * MOST_LOSSES, False]
+    assert [run(queue, LOST, began_at=4) for _ in range(MOST_LOSSES)] == [True] * MOST_LOSSES
+    assert [run(queue, LOST, began_at=8) for _ in range(MOST_LOSSES + 1)] == [*[True] * MOST_LOSSES, False]
     assert queue.lost["key"] == 3 * MOST_LOSSES + 1 and queue.next() is None
 
 

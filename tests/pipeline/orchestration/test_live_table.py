@@ -10,9 +10,10 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from pipeline.event_log import open_log
 from pipeline.orchestration import live_table as module
 from pipeline.orchestration.forecast import wall_seconds
-from pipeline.orchestration.live_table import Line, LiveView, open_log
+from pipeline.orchestration.live_table import Line, LiveView
 from pipeline.trial.job import Outcome, Progress
 
 

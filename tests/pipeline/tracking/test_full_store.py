@@ -13,6 +13,7 @@ from test_outage import history
 
 from analysis.store.moved_store import follow_move
 from pipeline.__main__ import main
+from pipeline.config.schema import PathsConfig
 from pipeline.tracking.store import Tracker, store_lock
 from pipeline.tracking.trial_run import TrialRun
 from pipeline.trial.waiting_records import send_waiting_records
@@ -64,6 +65,6 @@ def test_records_wait_while_the_store_has_no_room(uri: str, disk: Path, project:
         run.flush()
         assert run.silent_seconds > 0
         run.finish({"last/fid": 5.0}, {})
-    assert send_waiting_records(folder.parent, uri) == 1
+    assert send_waiting_records(PathsConfig(trials=str(folder.parent)), uri) == 1
     assert MlflowClient(uri).get_run(run.run_id).info.status == "FINISHED"
     assert history(uri, run.run_id, "train/gan") == [(1, 1.0), (2, 2.0)]

@@ -14,12 +14,15 @@ from mlflow.protos.databricks_pb2 import (
     INTERNAL_ERROR,
     INVALID_PARAMETER_VALUE,
     INVALID_STATE,
+    PERMISSION_DENIED,
     RESOURCE_ALREADY_EXISTS,
     RESOURCE_DOES_NOT_EXIST,
     TEMPORARILY_UNAVAILABLE,
+    UNAUTHENTICATED,
 )
 
 from analysis.store.database import refused_schema
+from pipeline.config.schema import PathsConfig
 from pipeline.errors import UserError
 from pipeline.tracking import outage, trial_run
 from pipeline.tracking.journal import JOURNAL, Entry, read_journal, write_journal
@@ -80,8 +83,8 @@ def test_what_is_logged_in_an_outage_arrives_later_complete_in_order_and_once(
         run.log(3, {"train/gan": 3.0})
         run.finish({"last/fid": 5.0}, {"timed": "alone"})
     assert MlflowClient(uri).get_run(run_id).info.status == "RUNNING"
-    assert send_waiting_records(folder.parent, uri) == 1
-    assert not (folder / JOURNAL).exists() and send_waiting_records(folder.parent, uri) == 0
+    assert send_waiting_records(PathsConfig(trials=str(folder.parent)), uri) == 1
+    assert not (folder / JOURNAL).exists() and send_waiting_records(PathsConfig(trials=str(folder.parent)), uri) == 0
     done = MlflowClient(uri).get_run(run_id)
     assert done.info.status == "FINISHED"
     assert done.data.metrics["last/fid"] == 5.0 and done.data.tags["timed"] == "alone"
@@ -158,7 +161,7 @@ def test_the_reason_of_a_failure_is_not_replaced_by_that_of_the_store(
     run = TrialRun(uri, run_id, folder)
     with away(monkeypatch):
         run.fail("out of memory", "Traceback …", {"out_of_memory_gb": "4"})
-    send_waiting_records(folder.parent, uri)
+    send_waiting_records(PathsConfig(trials=str(folder.parent)), uri)
     failed = MlflowClient(uri).get_run(run_id)
     assert (failed.info.status, failed.data.tags["error"]) == ("FAILED", "out of memory")
     assert failed.data.tags["out_of_memory_gb"] == "4"
@@ -206,6 +209,8 @@ def test_a_database_that_another_process_keeps_locked_is_an_outage(uri: str, pro
         (MlflowException("", RESOURCE_ALREADY_EXISTS), False),
         (MlflowException("", INVALID_PARAMETER_VALUE), False),
         (MlflowException("", INVALID_STATE), False),
+        (MlflowException("", UNAUTHENTICATED), False),
+        (MlflowException("", PERMISSION_DENIED), False),
         (MlflowException("", INTERNAL_ERROR), True),
         (MlflowException("", TEMPORARILY_UNAVAILABLE), True),
         (ConnectionError(), True),
@@ -260,7 +265,7 @@ def test_records_of_a_deleted_run_stay_and_the_line_names_them(
         run.finish({}, {})
     MlflowClient(uri).delete_run(run_id)
     with pytest.raises(UserError, match=f"{JOURNAL}.*remove the file"):
-        send_waiting_records(folder.parent, uri)
+        send_waiting_records(PathsConfig(trials=str(folder.parent)), uri)
     assert (folder / JOURNAL).exists()
 
 
@@ -272,8 +277,8 @@ def test_records_that_wait_are_sent_to_the_store_that_was_moved_and_to_no_other(
         run.finish({}, {})
     (tmp_path / "other").mkdir()
     shutil.copy(template_store, tmp_path / "other/mlflow.db")
-    assert send_waiting_records(folder.parent, f"sqlite:///{tmp_path}/other/mlflow.db") == 0
+    assert send_waiting_records(PathsConfig(trials=str(folder.parent)), f"sqlite:///{tmp_path}/other/mlflow.db") == 0
     assert (folder / JOURNAL).exists()
     moved = Path(uri.removeprefix("sqlite:///")).rename(tmp_path / "moved.db")
-    assert send_waiting_records(folder.parent, f"sqlite:///{moved}") == 1
+    assert send_waiting_records(PathsConfig(trials=str(folder.parent)), f"sqlite:///{moved}") == 1
     assert MlflowClient(f"sqlite:///{moved}").get_run(run_id).info.status == "FINISHED"

@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from analysis.records.schema import RecordsError
 from analysis.store.reader import read_sweep
 from pipeline.errors import UserError
+from pipeline.tracking import store as module
 from pipeline.tracking.store import Tracker, store_lock
 
 
@@ -89,6 +90,7 @@ def test_two_machines_that_create_the_run_of_one_trial_agree_on_one(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a common disk there is no common lock. The other machine's run appears between looking and creating."""
+    monkeypatch.setattr(module, "uses_leases", lambda uri: True)
     mine, other = tracker_in(project), tracker_in(project)
     first = other.create_trial("key", "a, seed 0")
     second = mine.create_trial("key", "a, seed 0")

@@ -94,3 +94,13 @@ def test_a_counted_model_stores_no_weights(tiny: Callable[..., Config], model: s
     objective = _build(config, FakeTensorMode(allow_non_fake_inputs=True), plain=plain)
     for tensor in (*objective.parameters(), *objective.buffers()):
         assert isinstance(tensor, FakeTensor) or not tensor.dim()
+
+
+@pytest.mark.slow
+def test_one_of_two_processes_needs_the_memory_of_half_a_batch_and_little_more(tiny: Callable[..., Config]) -> None:
+    """It also gathers what pools and queues get, and averages its gradients."""
+    for model in ((*SHALLOW, "model.negatives=[minibatch,external]"), ("model=cyclegan", "model.generator.blocks=1")):
+        half, whole = (count_step(tiny(*model, f"train.batch_size={size}")) for size in (2, 4))
+        part = count_step(tiny(*model, "train.batch_size=4", "compute.gpus_per_trial=2"))
+        assert half.live_gb <= part.live_gb < (half.live_gb + whole.live_gb) / 2
+        assert half.operations <= part.operations < (half.operations + whole.operations) / 2

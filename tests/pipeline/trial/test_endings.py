@@ -4,7 +4,6 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,10 +13,12 @@ from test_process import is_gone, outcome_of, pid_in
 
 from pipeline.environment import process_folder
 from pipeline.errors import UserError
+from pipeline.hardware.share import Share
+from pipeline.parallel.processes import LostProcessError
 from pipeline.signals import ENDING
 from pipeline.training.checkpoint import StorageError
 from pipeline.trial import server as module
-from pipeline.trial.job import Outcome
+from pipeline.trial.job import Outcome, TrialJob
 from pipeline.trial.lock import TakenError
 from pipeline.trial.process import OUTPUT_BYTES, TrialProcess, last_output, save_trials, train
 from pipeline.trial.run import EndedElsewhereError, InterruptedTrialError, StopRequestedError
@@ -32,10 +33,16 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
     def run(trial: Callable[..., Iterator[Any]], report: Callable[[Any], None] = print) -> Outcome:
         monkeypatch.setattr("pipeline.trial.run.run_trial", trial)
-        return train(SimpleNamespace(checkpoint=str(tmp_path / "key/last.pt")), report)  # pyright: ignore[reportArgumentType]
+        return train(job_in(tmp_path / "key"), report)
 
     yield run
     signal.signal(signal.SIGTERM, before)
+
+
+def job_in(folder: Path) -> TrialJob:
+    """A job of which only the folder matters."""
+    config: Any = None
+    return TrialJob(config, "key", "run", "data", str(folder / "last.pt"), str(folder), "", Share(1, 0.0, 1.0, 1))
 
 
 def full() -> StorageError:
@@ -49,6 +56,7 @@ def full() -> StorageError:
     [
         (InterruptedTrialError("Saved at step 3 of 12."), "interrupted", "Saved at step 3 of 12."),
         (StopRequestedError("Saved at step 3 of 12."), "requested", "Saved at step 3 of 12."),
+        (LostProcessError("Process 2 of 2 of the trial ended."), "lost", "Process 2 of 2"),
         (TakenError("Trial key is running in another process."), "taken", "another process"),
         (EndedElsewhereError("FINISHED"), "done", "another process"),
         (EndedElsewhereError("KILLED"), "stopped", "another process"),
@@ -87,13 +95,16 @@ def test_a_trial_reports_and_learns_that_it_is_asked_to_save(trained: Callable[.
     assert reported == ["asked: False", "asked: True"]
 
 
-def test_the_last_line_of_a_trials_output_is_told_with_its_place(tmp_path: Path) -> None:
-    assert last_output(tmp_path) == ""
+def test_the_last_line_of_a_trials_output_is_told_with_its_place(
+    tmp_path: Path,
+) -> None:
+    job = job_in(tmp_path)
+    assert last_output(job) == ""
     file = tmp_path / "output.txt"
     file.write_bytes(b"\n \n")
-    assert last_output(tmp_path) == ""
+    assert last_output(job) == ""
     file.write_bytes(b"first\n" + b"x" * 2 * OUTPUT_BYTES + b"\n  CUDA error \xff \n\n")
-    assert last_output(tmp_path) == f" Its last output, in {file}: CUDA error �"
+    assert last_output(job) == f" Its last output, in {file}: CUDA error �"
 
 
 def test_saving_has_ended_all_trials_when_it_returns(tmp_path: Path) -> None:

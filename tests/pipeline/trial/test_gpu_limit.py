@@ -12,7 +12,7 @@ from trial_jobs import job_of
 from pipeline.config.schema import Config
 from pipeline.hardware.allocation import CUDA_ALLOWANCE_GB
 from pipeline.hardware.share import Share
-from pipeline.trial import run as module
+from pipeline.trial import setup as module
 from pipeline.trial.run import run_trial
 
 

@@ -63,12 +63,12 @@ def test_a_request_ends_a_trials_process_as_requested(project: Path, tiny: Calla
 def test_a_request_stays_until_it_is_withdrawn(tmp_path: Path) -> None:
     folder = tmp_path / "trials/key"
     withdraw_stop(folder)
-    assert not stop_requested(folder, {})
+    assert not stop_requested(folder, "", {})
     request_stop(folder)
     request_stop(folder)
-    assert stop_requested(folder, {})
+    assert stop_requested(folder, "", {})
     withdraw_stop(folder)
-    assert not stop_requested(folder, {})
+    assert not stop_requested(folder, "", {})
 
 
 def test_a_trial_does_not_look_for_a_request_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
