@@ -2,8 +2,10 @@
 
 import asyncio
 import http.client
+import logging
 import os
 import re
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -24,6 +26,8 @@ ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 # with the job's. At a stop its trials need time to save. Its output is read while it runs.
 OF_A_JOB = {"RAY_OVERRIDE_JOB_RUNTIME_ENV": "1", "RAY_JOB_STOP_WAIT_TIME_S": "60", "PYTHONUNBUFFERED": "1"}
 
+# What a head says that has just started, and for how long it may say so.
+NOT_YET, START_SECONDS = "No available agent", 60.0
 Answer = TypeVar("Answer")
 
 
@@ -41,12 +45,21 @@ class Jobs:
         # Takes a second
         from ray.job_submission import JobSubmissionClient
 
+        logging.disable(logging.INFO)  # Ray's lines on each upload
+
         self._client = self._asked(lambda: JobSubmissionClient(self.address))
 
     def submit(self, command: str, code: Path, variables: Mapping[str, str]) -> str:
         """Start a command on the head of the cluster, in a copy of a folder. Return the id of the job."""
         environment = {"working_dir": str(code), "env_vars": {**OF_A_JOB, **variables}}
-        return self._asked(lambda: self._client.submit_job(entrypoint=command, runtime_env=environment))
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return self._asked(lambda: self._client.submit_job(entrypoint=command, runtime_env=environment))
+            except UserError as error:
+                if NOT_YET not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(1)
 
     def status(self, job: str) -> str:
         """Return what a job does: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED, and Ray's words for it."""

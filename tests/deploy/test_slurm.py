@@ -33,7 +33,7 @@ def on_one_machine(tmp_path_factory: pytest.TempPathFactory) -> Results:
     _write_sweep(folder)
     environment = {**_surroundings(), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
     subprocess.run(command("sweep", "pair"), cwd=folder, env=environment, check=True, timeout=300)
-    return _scores(folder)
+    return results(folder / "results/pair/stripes")
 
 
 class Project:
@@ -72,7 +72,7 @@ class Project:
     def assert_nothing_was_lost(self, job: str, like: Results) -> None:
         """The sweep has ended, its digits are those of one machine, and no step was trained twice."""
         assert self.slurm.state(job) == "COMPLETED", self.said(job)
-        assert_as_undisturbed(_scores(self.folder), like)
+        assert_as_undisturbed(results(self.folder / "results/pair/stripes"), like)
         repeated = [run.data.metrics.get(cost_metric("steps_repeated"), 0.0) for run in self.runs()]
         assert repeated == [0.0, 0.0], self.said(job)
         assert not list((self.folder / ".cache").glob("slurm-*")), "the token is left"
@@ -85,12 +85,6 @@ def project(slurm: Slurm, tmp_path: Path) -> Iterator[Project]:
     records.mkdir()
     with store_server(records) as port:
         yield Project(slurm, tmp_path, port)
-
-
-def _scores(folder: Path) -> Results:
-    """The results of the sweep, without the words on how steps were timed: here each trial has a node of its own."""
-    found = results(folder / "results/pair/stripes")
-    return Results(found.table.drop(columns="timed"), found.course)
 
 
 def _write_sweep(folder: Path) -> None:
