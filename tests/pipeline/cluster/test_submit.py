@@ -155,6 +155,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
 
 
 @pytest.mark.cluster
+@pytest.mark.usefixtures("drawn")
 def test_a_submitted_sweep_ends_with_its_table_and_a_stopped_one_saves(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/mini.yaml").write_text(MINI)

@@ -12,7 +12,7 @@ from served import served
 from analysis.store.frames import scores_frame, trials_frame
 from pipeline.__main__ import main
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("drawn")]
 
 
 @pytest.fixture

@@ -68,7 +68,8 @@ def test_an_address_that_does_not_work_stops_a_sweep_before_any_trial(
         assert "the store does not answer" in refused(capsys, f"paths.trials={s3}")
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
+@pytest.mark.usefixtures("drawn")
 def test_a_sweep_at_an_address_has_the_scores_of_one_in_folders(
     mini: Path, s3: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
