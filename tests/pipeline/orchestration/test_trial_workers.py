@@ -77,7 +77,9 @@ def test_a_node_without_the_sweeps_trial_server_starts_its_own(stubs: Path, tiny
 
 
 def test_a_job_that_no_node_can_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    nodes = [{"Alive": True, "Resources": {"CPU": 8.0, "GPU": 1.0}}, {"Alive": False, "Resources": {"GPU": 2.0}}]
+    named = {"NodeID": "id", "NodeManagerAddress": "127.0.0.1"}
+    alive = {**named, "Alive": True, "Resources": {"CPU": 8.0, "GPU": 1.0}}
+    nodes = [alive, {**named, "Alive": False, "Resources": {"GPU": 2.0}}]
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
     require_offer(Share(cpus=8, gpus=1.0, memory_gb=4.0, slots=1))
     with pytest.raises(UserError, match=r"needs 2 GPUs.* has 1 GPU\..*compute\.gpus_per_trial"):
