@@ -71,6 +71,8 @@ case ${MLFLOW_TRACKING_URI:-} in
 esac
 cd "$SLURM_SUBMIT_DIR"
 export PATH="$PWD/.venv/bin:$PATH" RAY_USAGE_STATS_ENABLED=0 SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"
+# At SIGTERM Ray would wait for half a minute, and Slurm kills before.
+export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0
 
 # Who knows the token can run code on the nodes. Others on the cluster cannot read this file.
 mkdir -p .cache
@@ -117,6 +119,9 @@ if [ "$stopped" ]; then
         sleep "$SAVE_SECONDS"
         scontrol requeue "$SLURM_JOB_ID" || echo "The job is not queued again. Submit it again to resume." >&2
     else
+        # Now each node waits for its trials. Slurm may kill this script before they have ended.
+        sleep 5
+        rm -f "$RAY_AUTH_TOKEN_PATH"
         wait "${steps[@]}" || true
     fi
 fi
