@@ -71,14 +71,18 @@ class Places:
         return sum(share.slots for share in shares if share)
 
     def place(self, job: TrialJob) -> TrialJob | None:
-        """Return the job with its node and its share there; None if no node has room for it now."""
-        free = self._free()
+        """Return the job with its node and its share there; None if no node has room for it now.
+
+        If nothing runs, Ray is not asked what is free: Tune waits for a job then, and does not end its idle workers.
+        """
+        idle = not any(use.running for use in self._uses.values())
+        free = {} if idle else self._free()
         candidates: list[tuple[float, str, Share]] = []
         for id, use in self._uses.items():
             if id in self._set_aside or id in self._avoid.get(job.key, ()) or not self._is_wanted(job.key, use.node):
                 continue
             share = self._share_on(job.key, use.node.machine, self._least_gb.get(job.key, 0.0))
-            if share and use.has_room(share) and _gives(free.get(id, {}), share):
+            if share and use.has_room(share) and (idle or _gives(free.get(id, {}), share)):
                 candidates.append((use.load if self._spread else -use.load, id, share))
         if not candidates:
             return None

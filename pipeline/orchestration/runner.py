@@ -75,7 +75,7 @@ def run_trials(
     storage = tune_storage(Path(plan.config.paths.cache))
     jobs_left = SweepJobs(plan, jobs, view, RunsAhead(registration.run_of), fleet)
     with ThreadPoolExecutor(max_workers=1) as background, ExitStack() as held:
-        watch = held.enter_context(jobs_left.watch()) if fleet else None
+        watch = jobs_left.watch = held.enter_context(jobs_left.watch_nodes()) if fleet else None
         rewriting: Future[None] | None = None
 
         def end(key: str, outcome: Outcome) -> None:
@@ -122,10 +122,11 @@ class SweepJobs:
         self.places = places_of(lambda: self.plan, fleet) if fleet else None
         in_order = sorted(jobs, key=lambda job: job.key in elsewhere)
         self.queue = JobQueue(in_order, plan.machine, self.places)
+        self.watch: NodeWatch | None = None
         self._taken: list[TrialJob] = []
         self._next: TrialJob | None = None
 
-    def watch(self) -> NodeWatch:
+    def watch_nodes(self) -> NodeWatch:
         """Return what follows the nodes of the cluster."""
         assert self.fleet and self.places, "only on a cluster"
         return NodeWatch(self.places, self.fleet.questions, self.queue.lost_nodes, self.view.say)
@@ -149,6 +150,8 @@ class SweepJobs:
 
     def next(self) -> TrialJob | None:
         """Return the next job: one that waits, a search's next sample, or what another process leaves unfinished."""
+        if self.watch:
+            self.watch.look()  # while nothing runs, Tune calls nothing else
         if self.queue.empty and self._next is None:
             self._add(self._sample())
         if self.queue.finished and self._taken:

@@ -81,8 +81,13 @@ def test_a_row_gets_the_gpu_that_it_asks_for_or_is_refused_before_anything_runs(
 
 
 def test_what_others_use_is_not_given_away() -> None:
-    busy = {"1": {"CPU": 0.0, "memory": 8e9}, "2": {"CPU": 2.0, "memory": 1e9}}
-    assert where(Places([ONE, TWO], share_on, lambda: busy, {}, spread=True), 1) == [""]
+    busy = {"1": {"CPU": 1.0, "memory": 8e9}, "2": {"CPU": 2.0, "memory": 1e9}}
+    found = Places([ONE, TWO], share_on, lambda: busy, {}, spread=True)
+    # The first is given to Ray in any case, which lets it wait: a sweep that runs nothing would wait for ever.
+    assert where(found, 2) == ["1", "1"]
+    busy["1"]["CPU"] = 0.0
+    found.leave("trial 1")
+    assert found.place(named(7)) is None
 
 
 def test_a_trial_that_ran_out_of_memory_goes_only_where_there_is_more() -> None:
