@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +40,9 @@ def code_bundle() -> Iterator[CodeBundle]:
 def code_files() -> list[str]:
     """Return the files of the code, relative to the project's folder."""
     asked = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *PARTS]
-    known = subprocess.run(asked, capture_output=True, text=True, check=False)
-    if known.returncode == 0 and known.stdout:
-        return [name for name in known.stdout.split("\0") if name and (ROOT / name).is_file()]
+    with suppress(FileNotFoundError):  # git is not installed
+        known = subprocess.run(asked, capture_output=True, text=True, check=False)
+        if known.returncode == 0 and known.stdout:
+            return [name for name in known.stdout.split("\0") if name and (ROOT / name).is_file()]
     found = [file for part in PARTS for file in (ROOT / part).rglob("*") if file.is_file()]
     return [file.relative_to(ROOT).as_posix() for file in found if "__pycache__" not in file.parts]
