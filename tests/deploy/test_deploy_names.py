@@ -105,7 +105,7 @@ def test_paths_of_pods_are_mounted_and_each_volume_exists() -> None:
         assert set(mounts) == {volume["name"] for volume in pod["volumes"]}
         for path in re.findall(r"paths\.\w+=(\S+)", JOB["spec"]["entrypoint"]):
             assert path.startswith(f"{mounts['shared']}/")
-    assert "/opt/cut-ablation" in FILES["Containerfile"] and "mkdir /shared" in FILES["Containerfile"]
+    assert "/srv/cut-ablation" in FILES["Containerfile"] and "mkdir /shared" in FILES["Containerfile"]
     services = COMPOSE["services"].values()
     used = {volume.partition(":")[0] for service in services for volume in service.get("volumes", [])}
     assert used == set(COMPOSE["volumes"])
