@@ -21,11 +21,6 @@ while all("oom_kill 0" in file.read_text() for file in counters):
 """
 
 
-def without_place(found: Results) -> Results:
-    """Results without the column that says whether a trial had the machine for itself."""
-    return Results(found.table.drop(columns="timed"), found.course)
-
-
 @pytest.mark.usefixtures("drawn")
 def test_a_trial_that_the_kernel_kills_runs_again_with_more_memory(pair: Path, undisturbed: Results) -> None:
     with memory_group(5 * 10**9) as group:
@@ -39,7 +34,7 @@ def test_a_trial_that_the_kernel_kills_runs_again_with_more_memory(pair: Path, u
         assert sweep.returncode == 0, said + errors
     assert "the main memory ran out" in said and "lost, and will run again" not in said, said
     assert "will run again with more of it" in said, said
-    assert_as_undisturbed(without_place(results()), without_place(undisturbed))
+    assert_as_undisturbed(results(), undisturbed)
     assert_nothing_is_left(f"sqlite:///{pair / 'mlflow.db'}", [sweep])
 
 
@@ -55,5 +50,5 @@ def test_trials_whose_workers_ray_ends_for_memory_say_so_and_go_on_when_there_is
     again = start("sweep", "pair", "retry=failed")
     said, errors = again.communicate(timeout=300)
     assert again.returncode == 0, said + errors
-    assert_as_undisturbed(without_place(results()), without_place(undisturbed))
+    assert_as_undisturbed(results(), undisturbed)
     assert_nothing_is_left(f"sqlite:///{pair / 'mlflow.db'}", [full, again])
