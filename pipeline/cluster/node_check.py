@@ -25,7 +25,7 @@ from pipeline.storage.probe import probe as probe_address
 
 # Another version of these changes results, or cannot read what this process writes.
 PACKAGES = ("torch", "torchvision", "torch-fidelity", "numpy", "mlflow", "ray", "pydantic")
-# A lease is taken over after two minutes without a heartbeat (pipeline/trial/lease.py).
+# A lease is taken over after two minutes without a heartbeat (pipeline/tracking/lease.py).
 MOST_SECONDS_APART = 30.0
 # For a trial's checkpoints, logs and cached data.
 LEAST_DISK_GB = 1.0

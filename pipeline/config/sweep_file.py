@@ -103,6 +103,8 @@ def load_sweep(name: str) -> Sweep:
     if is_path:
         raise UserError(f"{name}: no such file. Give a sweep's name, or the path of its file")
     known = [file.stem for file in SWEEPS.glob("*.yaml")]
+    if not known:
+        raise UserError(f"{SWEEPS.absolute()}: no sweeps here. Run in the project's folder, or give a file's path")
     raise UserError(f"{SWEEPS}/: no sweep is called {name!r}; {nearest(name, known)}")
 
 
