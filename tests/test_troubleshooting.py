@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.checks.addresses import require_addresses
-from pipeline.checks.services import check_ray
+from pipeline.checks.ray_address import check_ray
 from pipeline.config.compose import compose_config
 from pipeline.config.sweep_file import expand, load_sweep
 from pipeline.data.dataset_cache import list_images
@@ -39,7 +39,7 @@ def need_memory() -> None:
 
 
 def join_ray() -> None:
-    raise UserError(str(check_ray("127.0.0.1:9")))
+    raise UserError(str(check_ray("RAY_ADDRESS=127.0.0.1:9")))
 
 
 def reach_storage() -> None:

@@ -1,9 +1,12 @@
-"""Check the addresses that settings name, before a sweep relies on them: write trials and results, read images."""
+"""Check the addresses that settings name, before a sweep relies on them: trials, results, images, the Ray cluster."""
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from pipeline.checks.ray_address import check_ray
 from pipeline.config.compose import compose_surroundings
+from pipeline.config.compute import cluster_setting
 from pipeline.config.schema import Config, FolderConfig
 from pipeline.errors import UserError
 from pipeline.storage.address import is_address
@@ -31,3 +34,16 @@ def require_addresses(overrides: Sequence[str]) -> None:
             faults = address_faults(compose_surroundings(overrides))
     if found := [f"{name}={fault}." for name, fault in faults.items() if fault]:
         raise UserError(*found)
+
+
+def require_cluster(overrides: Sequence[str]) -> None:
+    """Raise UserError if the settings, or RAY_ADDRESS, name a Ray cluster that does not let this process in.
+
+    Faults of the settings themselves are left to the plan.
+    """
+    setting = ""
+    if "RAY_ADDRESS" in os.environ or any("compute.cluster" in text for text in overrides):
+        with suppress(UserError):
+            setting = cluster_setting(compose_surroundings(overrides).compute)
+    if setting and (found := check_ray(setting)).status == "fault":
+        raise UserError(str(found))

@@ -1,34 +1,31 @@
 """Check what a sweep needs from outside: the MLflow store, the weights of Inception, a Ray cluster."""
 
-import os
-import subprocess
 import urllib.request
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from pipeline.checks.machine import Check, last_line, run_python, within
-from pipeline.checks.probe import PROBE_SECONDS, probe
-from pipeline.config.schema import MetricConfig
+from pipeline.checks.machine import Check, within
+from pipeline.checks.probe import PROBE_SECONDS
+from pipeline.checks.ray_address import check_ray
+from pipeline.config.compute import cluster_setting
+from pipeline.config.schema import Config, MetricConfig
 from pipeline.errors import UserError, first_line
 from pipeline.files import file_digest
 from pipeline.metrics.names import EFFICIENTNET, PUBLISHED_WEIGHTS, has_weights
 
 # Importing MLflow takes seconds on a busy machine.
 STORE_SECONDS = 30.0
-RAY_SECONDS = 20.0
 WEIGHTS_SECONDS = 20.0
-RAY_PORT = 10001
-WEIGHTS, RAY = "Inception's weights", "Ray cluster"
+WEIGHTS = "Inception's weights"
 
 
-def service_checks(uri: str, metric: MetricConfig) -> list[Check]:
-    """Check the store, the weights, and the Ray cluster if RAY_ADDRESS is set."""
-    address = os.environ.get("RAY_ADDRESS")
+def service_checks(uri: str, config: Config) -> list[Check]:
+    """Check the store at uri, the weights, and the Ray cluster if one is set."""
+    setting = cluster_setting(config.compute)
     checks = [
         within(STORE_SECONDS, "tracking store", lambda: check_tracking(uri)),
-        within(WEIGHTS_SECONDS, WEIGHTS, lambda: check_weights(metric)),
+        within(WEIGHTS_SECONDS, WEIGHTS, lambda: check_weights(config.metric)),
     ]
-    return [*checks, check_ray(address)] if address else checks
+    return [*checks, check_ray(setting)] if setting else checks
 
 
 def check_tracking(uri: str) -> Check:
@@ -84,35 +81,3 @@ def _check_hash(path: Path, url: str) -> Check:
         return Check(WEIGHTS, "fault", f"{path} is damaged: {named}", f"Delete it and download it again: {url}")
     other = f"{path} is not the published file: its SHA-256 begins with {found}, not {PUBLISHED_WEIGHTS}"
     return Check(WEIGHTS, "note", other, "Its FID is not comparable to published FIDs")
-
-
-def check_ray(address: str) -> Check:
-    """Check that a cluster answers at this address. Probe its port first, because Ray retries for a minute."""
-    shown = f"RAY_ADDRESS={address}"
-    if address in ("auto", "local"):
-        return Check(RAY, "note", f"{shown}: Ray looks for a cluster when the sweep starts")
-    client = address.startswith("ray://")
-    parts = urlsplit(address if client else f"//{address}")
-    try:
-        host, port = parts.hostname, parts.port or RAY_PORT
-    except ValueError:
-        host, port = None, 0
-    if not host:
-        return Check(RAY, "fault", f"{shown} is not an address", "Write it as HOST:PORT")
-    advice = "Start the cluster (ray start --head), or unset RAY_ADDRESS to use only this machine"
-    if error := probe(host, port):
-        return Check(RAY, "fault", f"{shown} does not answer ({error})", advice)
-    if client:
-        return Check(RAY, "ok", f"{shown} answers")
-    try:
-        # In a child process: Ray's client has no time limit, and an error in it ends its process.
-        health = ("-m", "ray.scripts.scripts", "health-check", "--address", address)
-        asked = run_python(*health, seconds=RAY_SECONDS)
-    except subprocess.TimeoutExpired:
-        return Check(RAY, "fault", f"Ray at {shown} does not answer within {RAY_SECONDS:g} s", advice)
-    if asked.returncode == 0:
-        return Check(RAY, "ok", f"{shown} answers and has this version of Ray")
-    if "authentication token" in asked.stderr.lower():
-        found = f"{shown} lets only clients with its token in, and this process has none or another one"
-        return Check(RAY, "fault", found, "Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH)")
-    return Check(RAY, "fault", f"{shown} is not a cluster of this version of Ray ({last_line(asked)})", advice)

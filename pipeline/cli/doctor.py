@@ -38,7 +38,7 @@ def doctor(overrides: list[str], *, as_json: bool) -> int:
         *_printed(gpu_checks(facts, config.compute), console),
         *_printed(folder_checks(config), console),
         *_printed(address_checks(config), console),
-        *_printed(service_checks(tracking_uri(config), config.metric), console),
+        *_printed(service_checks(tracking_uri(config), config), console),
     ]
     machine = None
     if not any(check.check == "CUDA" and check.status == "fault" for check in checks):

@@ -15,7 +15,7 @@ from rich.console import Console
 from analysis.records.address import without_password
 from analysis.records.console import wide_console
 from analysis.records.names import last_metric, score_label
-from pipeline.checks.addresses import require_addresses
+from pipeline.checks.addresses import require_addresses, require_cluster
 from pipeline.cluster.fleet import joined_fleet
 from pipeline.cluster.nodes import largest
 from pipeline.config.places import report_of, results_folder, stored_trial
@@ -54,6 +54,7 @@ def sweep(name: str, overrides: list[str], *, quiet: bool) -> int:
     retry_failed, overrides = retries_failed(overrides)
     loaded = load_sweep(name)
     require_addresses([*loaded.base, *overrides])
+    require_cluster([*loaded.base, *overrides])
     console.print(f"{loaded.name}: planning. Images that are not in the cache yet are prepared.", highlight=False)
     plan = plan_sweep(loaded, overrides)
     with _telling(channel, plan) as news:

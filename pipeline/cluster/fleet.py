@@ -11,6 +11,7 @@ from analysis.records.address import without_password
 from pipeline.cluster.code_bundle import code_bundle
 from pipeline.cluster.node_check import Questions
 from pipeline.cluster.nodes import Node
+from pipeline.config.compute import cluster_address, cluster_setting
 from pipeline.config.places import stored_trials, trials_folder
 from pipeline.config.schema import Config
 from pipeline.processes import this_host
@@ -30,11 +31,6 @@ class Fleet:
     code: str
 
 
-def cluster_address(config: Config) -> str:
-    """Return the address of the Ray cluster on which trials run; '' for this machine alone."""
-    return config.compute.cluster or os.environ.get("RAY_ADDRESS", "")
-
-
 @contextmanager
 def joined_fleet(config: Config, data: Path, store: str, say: Callable[[str], None]) -> Iterator[Fleet]:
     """Join the cluster of a sweep for the body. say: gets a line for each node.
@@ -42,13 +38,14 @@ def joined_fleet(config: Config, data: Path, store: str, say: Callable[[str], No
     data: the folder of the prepared images. store: the address of the tracking store. Raises UserError if the cluster
     does not let this process in, or no node can run trials.
     """
-    os.environ["RAY_ADDRESS"] = cluster_address(config)
+    setting = cluster_setting(config.compute)
+    os.environ["RAY_ADDRESS"] = cluster_address(config.compute)
     # Ray, which reads the variable when it is imported, and takes a second
     from pipeline.cluster.node_watch import find_nodes
     from pipeline.cluster.ray_cluster import joined_cluster
 
     stored, trials = stored_trials(config.paths), trials_folder(config.paths).absolute()
-    with code_bundle() as code, joined_cluster(code) as address, _mark(trials) as mark:
+    with code_bundle() as code, joined_cluster(setting, code) as address, _mark(trials) as mark:
         questions = Questions(
             compute=config.compute,
             trials="" if stored else str(trials),

@@ -56,26 +56,19 @@ def own_cluster(cores: int, gpus: int, memory_gb: float) -> Iterator[str]:
 
 
 @contextmanager
-def joined_cluster(code: CodeBundle) -> Iterator[str]:
-    """Connect to the Ray cluster of RAY_ADDRESS for the body, and let its workers run this code.
+def joined_cluster(setting: str, code: CodeBundle) -> Iterator[str]:
+    """Connect to the Ray cluster of a setting, NAME=HOST:PORT, for the body, and let its workers run this code.
 
     Yields the address of its control service, HOST:PORT. Raises UserError if it does not let this process in.
     """
-    from pipeline.checks.services import check_ray  # torch, which Ray's workers do not need to import
+    from pipeline.checks.ray_address import check_ray  # torch, which Ray's workers do not need to import
 
-    given = os.environ["RAY_ADDRESS"]
-    if "://" in given:
-        raise UserError(
-            f"RAY_ADDRESS={given}: a sweep joins a cluster on one of its nodes, as HOST:PORT or auto. From elsewhere, "
-            "submit it: just submit NAME"
-        )
-    # Ray itself would print dozens of lines, and try again for more than ten minutes.
-    found = check_ray(given)
+    # A sweep has asked before, but its plan may have taken minutes.
+    found = check_ray(setting)
     if found.status == "fault":
         raise UserError(str(found))
-    environment = {"working_dir": str(code.folder)}
-    fault = f"RAY_ADDRESS={given}: this machine is no node of the cluster, or cannot join it"
-    with _connected(fault, runtime_env=environment) as address:
+    fault = f"{setting}: this machine is no node of the cluster, or cannot join it"
+    with _connected(fault, runtime_env={"working_dir": str(code.folder)}) as address:
         yield address
 
 

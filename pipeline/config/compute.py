@@ -1,5 +1,6 @@
 """What a trial may use of the machines, and which machines those are."""
 
+import os
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -10,6 +11,8 @@ from pipeline.config.fields import LONGEST_NAME, Auto, Count, Positive
 
 # Ray counts GPUs in steps of 1/10000.
 RAY_STEPS = 10_000
+# As an address, for Ray: start a cluster on this machine, whatever others there are.
+LOCAL = "local"
 
 
 @dataclass(frozen=True)
@@ -55,3 +58,16 @@ class ComputeConfig:
             abs(steps - round(steps)) < 1e-6,
             f"gpus_per_trial is {gpus}. At most four decimals are allowed. Write {max(1, int(steps)) / RAY_STEPS:g}.",
         )
+
+
+def cluster_setting(compute: ComputeConfig) -> str:
+    """Return what names the Ray cluster on which trials run, NAME=HOST:PORT; '' if they run on this machine alone."""
+    if compute.cluster:
+        return f"compute.cluster={compute.cluster}"
+    address = os.environ.get("RAY_ADDRESS", "")
+    return f"RAY_ADDRESS={address}" if address not in ("", LOCAL) else ""
+
+
+def cluster_address(compute: ComputeConfig) -> str:
+    """Return the address of the Ray cluster on which trials run; '' for this machine alone."""
+    return cluster_setting(compute).partition("=")[2]

@@ -9,8 +9,8 @@ from typing import Literal
 
 from analysis.records.address import without_password
 from analysis.records.names import eval_metric, last_metric, row_tag, settings_tag
-from pipeline.cluster.fleet import cluster_address
 from pipeline.config.compose import compose_surroundings, tracking_uri
+from pipeline.config.compute import cluster_address
 from pipeline.config.places import trials_folder
 from pipeline.config.schema import Config, FolderConfig, MetricConfig, StripesConfig
 from pipeline.config.sweep_file import SAMPLE, Row, Sweep, Trial, expand, sampled_row, with_seeds
@@ -72,7 +72,7 @@ class Plan:
     @property
     def cluster(self) -> str:
         """The address of the Ray cluster on which trials run; '' for this machine alone."""
-        return cluster_address(self.config)
+        return cluster_address(self.config.compute)
 
     @property
     def log_file(self) -> Path:
@@ -137,7 +137,7 @@ def plan_sweep(sweep: Sweep, overrides: Sequence[str], *, without_data: bool = F
     tracker = Tracker(uri, config.data.name, Path("mlartifacts").absolute().as_uri(), lock)
     tracker.require_answer()  # before the images are prepared, which can take minutes
     # The nodes of a cluster are asked once it is joined. This machine may be none of them.
-    machine = find_machine(replace(config.compute, device="cpu") if cluster_address(config) else config.compute)
+    machine = find_machine(replace(config.compute, device="cpu") if cluster_address(config.compute) else config.compute)
     faults: list[str] = []
     with collected(faults):
         data = _open_data(config, without_data=without_data)

@@ -17,7 +17,7 @@ from faults import (
     until,
 )
 
-from pipeline.checks.services import check_ray
+from pipeline.checks.ray_address import check_ray
 
 pytestmark = pytest.mark.fault
 TOKEN, ANOTHER = "7" * 64, "8" * 64
@@ -43,7 +43,7 @@ def test_a_cluster_that_refuses_a_sweep_is_named_in_one_line(pair: Path, monkeyp
             with monkeypatch.context() as patch:
                 for name, value in variables.items():
                     patch.setenv(name, value)
-                found = check_ray(address)
+                found = check_ray(f"RAY_ADDRESS={address}")
                 assert found.status == "fault" and address in found.found and "RAY_AUTH_TOKEN" in found.mend
         refused = start("sweep", "pair", **joining(address, ANOTHER))
         said, errors = refused.communicate(timeout=120)

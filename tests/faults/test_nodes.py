@@ -15,15 +15,15 @@ from faults import (
     SWEEP,
     Results,
     assert_as_undisturbed,
+    assert_each_trial_once,
     mlflow_server,
     results,
     start,
     trials,
     until,
 )
-from mlflow import MlflowClient
 
-from analysis.records.names import STEPS_REPEATED, Tag
+from analysis.records.names import STEPS_REPEATED
 from pipeline.tracking.lease import is_leased
 
 pytestmark = pytest.mark.cluster
@@ -47,18 +47,6 @@ def joins(nodes: RayNodes, uri: str, trials: Path) -> tuple[str, dict[str, str]]
 
 def last_lines(text: str) -> str:
     return "\n".join(text.splitlines()[-40:])
-
-
-def assert_each_trial_once(uri: str) -> None:
-    """Each trial has one run, which is finished, free, and has each step once."""
-    client, runs = MlflowClient(uri), trials(uri)
-    assert [run.info.status for run in runs] == ["FINISHED"] * 2
-    assert len({run.data.tags[Tag.TRIAL_KEY] for run in runs}) == 2
-    assert not any(is_leased(run.data.tags) for run in runs)
-    for run in runs:
-        for name in run.data.metrics:
-            steps = [metric.step for metric in client.get_metric_history(run.info.run_id, name)]
-            assert len(steps) == len(set(steps)), name
 
 
 def test_a_sweep_on_two_nodes_has_the_digits_of_one_machine(pair: Path, undisturbed: Results, server: str) -> None:

@@ -17,8 +17,9 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from analysis.records.names import timed_metrics
+from analysis.records.names import Tag, timed_metrics
 from pipeline.environment import runtime_folder
+from pipeline.tracking.lease import is_leased
 
 SWEEP = """
 name: pair
@@ -128,15 +129,21 @@ def finish(uri: str, *arguments: str) -> int:
     raise AssertionError(ended.stdout + ended.stderr)
 
 
-def assert_nothing_is_left(uri: str, started: list[subprocess.Popen[str]]) -> None:
-    """Each trial has one run, which is finished, with each step once. No process and no folder is left."""
+def assert_each_trial_once(uri: str) -> None:
+    """Each trial has one run, which is finished and free, with each step once."""
     client, runs = MlflowClient(uri), trials(uri)
     assert [run.info.status for run in runs] == ["FINISHED"] * len(runs)
-    assert len({run.data.tags["trial_key"] for run in runs}) == len(runs)
+    assert len({run.data.tags[Tag.TRIAL_KEY] for run in runs}) == len(runs)
+    assert not any(is_leased(run.data.tags) for run in runs)
     for run in runs:
         for name in run.data.metrics:
             steps = [metric.step for metric in client.get_metric_history(run.info.run_id, name)]
             assert len(steps) == len(set(steps)), name
+
+
+def assert_nothing_is_left(uri: str, started: list[subprocess.Popen[str]]) -> None:
+    """Each trial is there once. No process and no folder is left."""
+    assert_each_trial_once(uri)
     assert not list(Path("trials").rglob("unsent.json"))
     here = str(Path.cwd())
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from servers import silence
 
-from pipeline.checks import services
-from pipeline.checks.services import check_ray, check_weights
+from pipeline.checks import ray_address
+from pipeline.checks.ray_address import check_ray
+from pipeline.checks.services import check_weights
 from pipeline.config.schema import MetricConfig
 from pipeline.metrics.names import PUBLISHED_WEIGHTS
 
@@ -53,16 +54,17 @@ def test_weights_with_a_wrong_hash_are_a_fault(offline: Path) -> None:
 
 
 def test_a_cluster_that_is_away_is_a_fault_at_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "(Connection refused)" in check_ray("127.0.0.1:9").found
-    assert "(Connection refused)" in check_ray("ray://127.0.0.1:9").found
-    assert "is not an address" in check_ray("127.0.0.1:port").found
-    assert check_ray("auto").status == "note"
+    assert "(Connection refused)" in check_ray("RAY_ADDRESS=127.0.0.1:9").found
+    for address in ("127.0.0.1:port", "127.0.0.1", ":9", "two words"):
+        assert "is not an address" in check_ray(f"RAY_ADDRESS={address}").found
+    client = check_ray("compute.cluster=ray://127.0.0.1:9")
+    assert client.status == "fault" and "just submit" in client.mend
 
 
 def test_a_port_that_is_none_of_rays_is_a_fault_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "RAY_SECONDS", 1.0)
+    monkeypatch.setattr(ray_address, "RAY_SECONDS", 1.0)
     with silence() as port:
-        found = check_ray(f"127.0.0.1:{port}")
+        found = check_ray(f"RAY_ADDRESS=127.0.0.1:{port}")
     assert found.status == "fault" and "does not answer within 1 s" in found.found
 
 
@@ -73,5 +75,5 @@ def test_a_cluster_of_this_ray_answers() -> None:
     from pipeline.cluster.ray_cluster import own_cluster
 
     with own_cluster(1, 0, 1.0):
-        found = check_ray(ray.get_runtime_context().gcs_address)
+        found = check_ray(f"RAY_ADDRESS={ray.get_runtime_context().gcs_address}")
     assert found.status == "ok" and "this version of Ray" in found.found
