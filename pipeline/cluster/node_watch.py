@@ -31,13 +31,11 @@ def find_nodes(questions: Questions, say: Say) -> list[Node]:
         raise UserError(_nothing_there(compute))
     nodes, unfit = _judged(alive, questions)
     nodes, others = of_one_device(nodes, compute.device)
-    unfit += [f"node {node.address} is left out: it has no GPU, and others have" for node in others]
-    for line in unfit:
-        say(line)
-    if unfit and compute.unfit_nodes == "stop":
-        raise UserError(f"compute.unfit_nodes=stop: {unfit[0]}")
-    if not nodes:
-        raise UserError(f"No node of the cluster can run trials. {unfit[0]}")
+    unfit |= {node.address: "it has no GPU, and others have" for node in others}
+    if unfit and (compute.unfit_nodes == "stop" or not nodes):
+        mend = ". Set compute.unfit_nodes=leave_out to go on without it" if nodes else ""
+        raise UserError(*(f"node {address} cannot run trials: {reason}{mend}" for address, reason in unfit.items()))
+    _say_unfit(unfit, say)
     return nodes
 
 
@@ -48,7 +46,7 @@ class NodeWatch:
         self._places, self._questions, self._lost, self._say = places, questions, lost, say
         self._known = dict(live_nodes())
         self._looked = time.monotonic()
-        self._asking: Future[tuple[list[Node], list[str]]] | None = None
+        self._asking: Future[tuple[list[Node], dict[str, str]]] | None = None
         self._background = ThreadPoolExecutor(max_workers=1)
 
     def __enter__(self) -> "NodeWatch":
@@ -85,32 +83,36 @@ class NodeWatch:
         """Return whether a node has left the cluster."""
         return id in self._lost
 
-    def _admit(self, nodes: Sequence[Node], unfit: Sequence[str]) -> None:
-        for line in unfit:
-            self._say(line)
+    def _admit(self, nodes: Sequence[Node], unfit: Mapping[str, str]) -> None:
+        _say_unfit(unfit, self._say)
         for node in nodes:
             if node.id in self._known:
                 self._places.add(node)
                 self._say(f"node {node.address} has joined the cluster and runs trials.")
 
 
-def _judged(alive: Mapping[str, tuple[str, Resources]], questions: Questions) -> tuple[list[Node], list[str]]:
-    """Ask nodes; return those that can run trials, and a line for each of the others."""
+def _judged(alive: Mapping[str, tuple[str, Resources]], questions: Questions) -> tuple[list[Node], dict[str, str]]:
+    """Ask nodes; return those that can run trials, and for each of the others, by its address, why it cannot."""
     nodes: list[Node] = []
-    unfit: list[str] = []
+    unfit: dict[str, str] = {}
     for id, answer in ask_nodes(list(alive), questions).items():
         address, resources = alive[id]
         if isinstance(answer, str):
-            unfit.append(f"node {address} is left out: {answer}")
+            unfit[address] = answer
             continue
         answers, seconds_ahead = answer
         reasons = misfits(answers, questions, seconds_ahead)
         if reasons:
-            unfit.append(f"node {address} is left out: {'; '.join(reasons)}")
+            unfit[address] = "; ".join(reasons)
         elif answers.machine:
             machine = offered(answers.machine, resources)
             nodes.append(Node(id, address, machine, describe(address, machine, answers.disk_gb)))
     return nodes, unfit
+
+
+def _say_unfit(unfit: Mapping[str, str], say: Say) -> None:
+    for address, reason in unfit.items():
+        say(f"node {address} is left out: {reason}")
 
 
 def offered(machine: Machine, resources: Resources) -> Machine:
