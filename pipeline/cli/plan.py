@@ -74,11 +74,18 @@ def plan(name: str, overrides: list[str], *, as_json: bool, verbose: bool = Fals
 
 
 def _with_nodes(plan: Plan) -> tuple[Plan, Sequence[Node]]:
-    """Return the plan for the largest node of the cluster, and the nodes that can run trials."""
+    """Return the plan for the largest node of the cluster, and the nodes that can run trials.
+
+    Raises UserError for a trial that none of them can run, as the sweep does.
+    """
+    from pipeline.orchestration.fleet_places import places_of  # Ray, which takes a second to import
+
     data = plan.data.folder if plan.data else Path(plan.config.paths.cache)
     told = partial(print, file=sys.stderr)
     with joined_fleet(plan.config, data, plan.tracker.uri, told) as fleet:
-        return replace(plan, machine=largest(fleet.nodes)), fleet.nodes
+        plan = replace(plan, machine=largest(fleet.nodes))
+        places_of(lambda: plan, fleet)
+        return plan, fleet.nodes
 
 
 def _state(entry: Entry) -> str:
