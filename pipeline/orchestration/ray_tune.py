@@ -22,7 +22,7 @@ from ray.tune.search import Searcher
 from pipeline.errors import UserError, first_line
 from pipeline.hardware.share import Share
 from pipeline.trial.job import Outcome, Progress, Rungs, TrialJob
-from pipeline.trial.process import SECONDS_TO_SAVE, SERVER_ENDED, Target, TrialProcess, last_output, train
+from pipeline.trial.process import SECONDS_ALONE, SERVER_ENDED, Target, TrialProcess, last_output, train
 from pipeline.trial.server import trial_server
 
 # The setting behind each of Ray's resources.
@@ -161,7 +161,7 @@ class _Worker(tune.Trainable):
         # The sweep's server cannot be reached from another node.
         is_here = this_node() == server_node and Path(server).exists()
         # A worker is killed when the sweep ends or its node is taken away. Its trial saves.
-        self.server = server if is_here else self.resources.enter_context(trial_server(SECONDS_TO_SAVE))
+        self.server = server if is_here else self.resources.enter_context(trial_server(SECONDS_ALONE))
         self.job: TrialJob = config["job"]
         self.process: TrialProcess | None = None
 

@@ -37,6 +37,8 @@ FIRST_TO_KILL = Path("/proc/self/oom_score_adj")
 REPORT_SECONDS = 5.0
 # How long a trial may take to save a checkpoint before it is killed.
 SECONDS_TO_SAVE = 10.0
+# The same for a trial that has outlived its worker on another node. Nobody waits for it, and it may be evaluating.
+SECONDS_ALONE = 30.0
 SERVER_ENDED = "The process that starts trials ended. Run the same command again to resume."
 
 
@@ -175,6 +177,7 @@ def end_with_parent(seconds_alone: float = 0.0) -> None:
     if seconds_alone:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(seconds_alone)
+        print(f"Ray has ended this trial's worker, and the trial did not save within {seconds_alone:g} s.", flush=True)
     os._exit(1)
 
 
