@@ -1,6 +1,6 @@
 """Check CUDA, the driver and each GPU."""
 
-from pipeline.checks.machine import Check
+from pipeline.checks.check import Check
 from pipeline.checks.selftest import find_faults_in_child
 from pipeline.config.compute import ComputeConfig
 from pipeline.hardware.cuda import CudaFacts, cuda_fault, cuda_notes

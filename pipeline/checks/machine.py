@@ -2,31 +2,24 @@
 
 import os
 import platform
-import queue
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 
 from models.build import build_objective
+from pipeline.checks.check import Check, last_line, run_python, within
 from pipeline.config.places import results_folder, trials_folder
 from pipeline.config.schema import Config, FolderConfig
 from pipeline.environment import temporary_base
-from pipeline.errors import first_line
 from pipeline.hardware.control_groups import cpu_limit, own_groups
 from pipeline.hardware.device import main_memory_bytes
 from pipeline.locks import LEASE_SECONDS, file_lock, has_file_locks
 from pipeline.rng import rng_for
-
-Status = Literal["ok", "note", "fault"]
 
 GB = 1e9
 # A network disk answers in milliseconds. One that is disconnected never answers.
@@ -51,40 +44,6 @@ import pathlib, sys
 from pipeline.locks import file_lock
 file_lock(pathlib.Path(sys.argv[1])).acquire(timeout=0)
 """
-
-
-@dataclass(frozen=True)
-class Check:
-    """Result of one check: its name, status, what was found, and what to do ('' for nothing)."""
-
-    check: str
-    status: Status
-    found: str
-    mend: str = ""
-
-    def __str__(self) -> str:
-        advice = f" {self.mend}." if self.mend else ""
-        return f"{self.check}: {self.found}.{advice}"
-
-
-def within(seconds: float, name: str, ask: Callable[[], Check]) -> Check:
-    """Return the check that `ask` makes. If it raises, or takes longer, return a fault with this name.
-
-    A check that hangs stays in a daemon thread, which does not keep the process alive.
-    """
-    answers: queue.SimpleQueue[Check] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            answers.put(ask())
-        except Exception as error:  # an error in one check must not hide the others
-            answers.put(Check(name, "fault", f"the check failed ({type(error).__name__}: {first_line(error)})"))
-
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        return answers.get(timeout=seconds)
-    except queue.Empty:
-        return Check(name, "fault", f"no answer within {seconds:g} s", "Check the disk or the network")
 
 
 def machine_checks() -> list[Check]:
@@ -202,17 +161,6 @@ def check_locks(folder: Path) -> Check:
             path.unlink()
     advice = "Put paths.trials on a file system with locks, such as a local disk or NFS version 4"
     return Check("file locks", "fault", found, advice)
-
-
-def run_python(*arguments: str, seconds: float, **options: Any) -> "subprocess.CompletedProcess[str]":
-    """Run Python in a child process and keep what it prints. options: as for subprocess.run."""
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, **options)
-
-
-def last_line(ended: "subprocess.CompletedProcess[str]") -> str:
-    """Return the last line that a process wrote to stderr, or else its exit code."""
-    return (ended.stderr.strip() or f"exit code {ended.returncode}").splitlines()[-1]
 
 
 def checkpoint_gb(config: Config) -> float:

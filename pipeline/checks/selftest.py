@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from models.objective import Batch
-from pipeline.checks.machine import last_line, run_python
+from pipeline.checks.check import last_line, run_python
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.rng import rng_for

@@ -3,7 +3,7 @@
 import urllib.request
 from pathlib import Path
 
-from pipeline.checks.machine import Check, within
+from pipeline.checks.check import Check, within
 from pipeline.checks.probe import PROBE_SECONDS
 from pipeline.checks.ray_address import check_ray
 from pipeline.config.compute import cluster_setting

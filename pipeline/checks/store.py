@@ -5,7 +5,7 @@ from mlflow.version import VERSION
 from analysis.records.address import without_password
 from analysis.store.database import ANOTHER, DATABASES, SQLITE, is_missing, schema_fault, without_server
 from analysis.store.server_answer import server_fault
-from pipeline.checks.machine import Check
+from pipeline.checks.check import Check
 from pipeline.errors import first_line
 
 NAME = "tracking store"

@@ -9,8 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.checks.addresses import address_faults
+from pipeline.checks.check import Check, within
 from pipeline.checks.gpu import gpu_checks, self_tests
-from pipeline.checks.machine import Check, check_writable, folder_checks, machine_checks, within
+from pipeline.checks.machine import check_writable, folder_checks, machine_checks
 from pipeline.checks.services import service_checks
 from pipeline.config.compose import compose_surroundings, tracking_uri
 from pipeline.config.schema import Config

@@ -16,6 +16,7 @@ from analysis.records.address import without_password
 from analysis.records.console import wide_console
 from analysis.records.names import Tag
 from analysis.records.printable import printable
+from pipeline.checks.addresses import require_cluster
 from pipeline.cli.plan_entries import Entry, entry_of, seeds_needed, totals
 from pipeline.cli.shorter_plan import shorter_plans
 from pipeline.cluster.fleet import joined_fleet
@@ -47,7 +48,9 @@ def plan(name: str, overrides: list[str], *, as_json: bool, verbose: bool = Fals
     """Print every trial and what is done already; train nothing."""
     _, overrides = notify_channel(overrides)
     retry_failed, overrides = retries_failed(overrides)
-    planned = plan_sweep(load_sweep(name), overrides, without_data=True)
+    loaded = load_sweep(name)
+    require_cluster([*loaded.base, *overrides])
+    planned = plan_sweep(loaded, overrides, without_data=True)
     if planned.cluster:
         planned, nodes = _with_nodes(planned)
     else:

@@ -29,6 +29,7 @@ from ray._private.state import available_resources_per_node
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pipeline.checks.ray_address import port_fault
 from pipeline.cluster.code_bundle import CodeBundle
 from pipeline.cluster.node_check import Answers, Questions, examine
 from pipeline.environment import ray_sessions
@@ -61,14 +62,11 @@ def joined_cluster(setting: str, code: CodeBundle) -> Iterator[str]:
 
     Yields the address of its control service, HOST:PORT. Raises UserError if it does not let this process in.
     """
-    from pipeline.checks.ray_address import check_ray  # torch, which Ray's workers do not need to import
-
-    # A sweep has asked before, but its plan may have taken minutes.
-    found = check_ray(setting)
-    if found.status == "fault":
-        raise UserError(str(found))
-    fault = f"{setting}: this machine is no node of the cluster, or cannot join it"
-    with _connected(fault, runtime_env={"working_dir": str(code.folder)}) as address:
+    # The command has asked the cluster itself, but its plan may have taken minutes.
+    if fault := port_fault(setting):
+        raise UserError(str(fault))
+    not_in = f"{setting}: this machine is no node of the cluster, or cannot join it"
+    with _connected(not_in, runtime_env={"working_dir": str(code.folder)}) as address:
         yield address
 
 

@@ -11,8 +11,8 @@ import torch
 
 from models.objective import Batch
 from pipeline.checks import machine
+from pipeline.checks.check import Check, within
 from pipeline.checks.machine import (
-    Check,
     check_compiler,
     check_cores,
     check_disks,
@@ -20,7 +20,6 @@ from pipeline.checks.machine import (
     check_writable,
     checkpoint_gb,
     sweep_folders,
-    within,
 )
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
