@@ -3,6 +3,8 @@
 import statistics
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,8 @@ HOURS = (0.1, 1.0, 10.0)
 TRIALS_A_GPU = 4
 # Counted on an MLflow server: of a trial at its start and its end, and to create its run (`Tracker.begin_trial`).
 TRIAL_CALLS, RUN_CALLS = 20, 5
-CALLS, VALUES = 100, 10
+# To time the store: rounds of calls by each client, values in each call.
+ROUNDS, CALLS, CLIENTS, VALUES = 5, 20, 4, 10
 
 
 def bench_scale(trials: int, store: str | None) -> Report:
@@ -32,9 +35,10 @@ def bench_scale(trials: int, store: str | None) -> Report:
     store: the address of the store to measure; None for a SQLite file. A run is written into it and deleted.
     """
     with tempfile.TemporaryDirectory() as folder:
-        uri = store or f"sqlite:///{folder}/mlflow.db"
-        call_seconds = time_calls(uri, Path(folder))
-    costs = costs_of(time_sweep(trials), trials, call_seconds, leases=uses_leases(uri))
+        file = f"sqlite:///{folder}/mlflow.db"
+        of_file = time_calls(file, Path(folder))
+        of_store = time_calls(store, Path(folder)) if store else of_file
+    costs = costs_of(time_sweep(trials), trials, of_store, leases=uses_leases(store or file))
     rows = [
         {
             "gpus": gpus,
@@ -46,7 +50,9 @@ def bench_scale(trials: int, store: str | None) -> Report:
         for gpus in GPUS
     ]
     settings = {"trials": trials, "store": without_password(store) if store else "SQLite", **vars(costs)}
-    return make_report("scale", rows, settings, notes=[checked(time_sweep(2 * trials), 2 * trials, costs)])
+    # The sweep that checks the simulation has a SQLite file.
+    check = checked(time_sweep(2 * trials), 2 * trials, replace(costs, call_seconds=of_file))
+    return make_report("scale", rows, settings, notes=[check])
 
 
 def costs_of(measured: Mapping[str, Any], trials: int, call_seconds: float, *, leases: bool) -> Costs:
@@ -71,19 +77,29 @@ def checked(measured: Mapping[str, Any], trials: int, costs: Costs) -> str:
     seconds = measured["all_trials_seconds"]
     said = simulate([0.0] * trials, measured["slots"], costs).seconds
     return (
-        f"Check: {trials} empty trials, {measured['slots']} at once, took {seconds:.1f} s; simulated {said:.1f} s "
-        f"({100 * (said / seconds - 1):+.0f} %)."
+        f"Check with a SQLite file: {trials} empty trials, {measured['slots']} at once, took {seconds:.1f} s; simulated "
+        f"{said:.1f} s ({100 * (said / seconds - 1):+.0f} %)."
     )
 
 
 def time_calls(uri: str, folder: Path) -> float:
-    """Return the median seconds of a call that writes a batch of values, one call after another."""
+    """Return the seconds of a store for each call that writes a batch of values; the median of some rounds.
+
+    A server gets them from several clients at once, and a SQLite file one after another.
+    """
     tracker = Tracker(uri, "bench-scale", folder.as_uri(), store_lock(uri, folder))
     with tracker.lock:
         run_id = tracker.create_trial("bench", "bench")
-    client = StoreClient(uri)
+    clients = [StoreClient(uri) for _ in range(CLIENTS if uses_leases(uri) else 1)]
     values = {f"train/{number}": float(number) for number in range(VALUES)}
+
+    def write(client: StoreClient) -> None:
+        for _ in range(CALLS):
+            client.log(run_id, metrics=values)
+
     try:
-        return statistics.median(seconds_of(lambda: client.log(run_id, metrics=values)) for _ in range(CALLS))
+        with ThreadPoolExecutor(len(clients)) as at_once:
+            rounds = [seconds_of(lambda: list(at_once.map(write, clients))) for _ in range(ROUNDS)]
+        return statistics.median(rounds) / (CALLS * len(clients))
     finally:
         tracker.delete_trial(run_id)
