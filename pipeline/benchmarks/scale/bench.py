@@ -76,10 +76,8 @@ def checked(measured: Mapping[str, Any], trials: int, costs: Costs) -> str:
     """Return how far the simulation of a sweep is from its measured time. The costs are of another one."""
     seconds = measured["all_trials_seconds"]
     said = simulate([0.0] * trials, measured["slots"], costs).seconds
-    return (
-        f"Check with a SQLite file: {trials} empty trials, {measured['slots']} at once, took {seconds:.1f} s; simulated "
-        f"{said:.1f} s ({100 * (said / seconds - 1):+.0f} %)."
-    )
+    took = f"{trials} empty trials, {measured['slots']} at once, took {seconds:.1f} s"
+    return f"Check with a SQLite file: {took}; simulated {said:.1f} s ({100 * (said / seconds - 1):+.0f} %)."
 
 
 def time_calls(uri: str, folder: Path) -> float:
