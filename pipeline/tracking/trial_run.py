@@ -20,8 +20,10 @@ from pipeline.tracking.outage import ask_through_outage, is_outage
 from pipeline.tracking.store import cut_tags
 from pipeline.tracking.store_client import StoreClient
 
-# Values are sent in batches, since each batch takes the store milliseconds.
-SECONDS_BETWEEN_BATCHES = 2.0
+# Values are sent in batches, since each batch takes the store milliseconds. A store that has too much to do gets them
+# less often, so that a trial waits for it for a twentieth of its time.
+SECONDS_BETWEEN_BATCHES, MOST_SECONDS_BETWEEN_BATCHES = 2.0, 60.0
+MOST_WAITING = 1 / 20
 SECONDS_BETWEEN_RETRIES = 30.0
 # A trial cannot start without the store: it must know whether another process has ended it.
 MOST_SECONDS_AT_START = 3600.0
@@ -50,6 +52,7 @@ class TrialRun:
         repeated = [entry.content["value"] for entry in self._unsent if entry.content.get("key") == STEPS_REPEATED]
         self._repeated = max([run.data.metrics.get(STEPS_REPEATED, 0.0), *repeated])
         self._tried = time.monotonic()
+        self._pause = SECONDS_BETWEEN_BATCHES
         self._silent_since: float | None = None
         self._retry: threading.Thread | None = None
         self._refused: Exception | None = None
@@ -90,13 +93,14 @@ class TrialRun:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Log values of a step, and that it is done, with the next batch.
 
-        A batch is sent at most every `SECONDS_BETWEEN_BATCHES`. `flush` sends it at once.
+        A batch is sent at most every `SECONDS_BETWEEN_BATCHES`, and less often if the store is slow. `flush` sends it
+        at once.
         """
         if step <= self.last_step:
             return
         self._unsent += metrics(step, {**values, PROGRESS_STEP: float(step)})
         self.last_step = step
-        if time.monotonic() - self._tried >= SECONDS_BETWEEN_BATCHES:
+        if time.monotonic() - self._tried >= self._pause:
             self.flush()
 
     def flush(self) -> None:
@@ -159,6 +163,9 @@ class TrialRun:
                 print(f"The tracking store does not answer: {error}. Records wait in {self._file}.", file=sys.stderr)
         else:
             self._silent_since = None
+            began, self._tried = self._tried, time.monotonic()
+            pause = (self._tried - began) / MOST_WAITING
+            self._pause = min(max(SECONDS_BETWEEN_BATCHES, pause), MOST_SECONDS_BETWEEN_BATCHES)
 
     def _retrying(self) -> bool:
         return self._retry is not None and self._retry.is_alive()

@@ -17,7 +17,7 @@ from pipeline.orchestration.runner import RUNS_AHEAD
 from pipeline.tracking.lease import RENEWAL_SECONDS, uses_leases
 from pipeline.tracking.store import Tracker, store_lock
 from pipeline.tracking.store_client import StoreClient
-from pipeline.tracking.trial_run import SECONDS_BETWEEN_BATCHES
+from pipeline.tracking.trial_run import MOST_WAITING, SECONDS_BETWEEN_BATCHES
 
 GPUS = (1, 8, 32, 100, 300, 1000)
 HOURS = (0.1, 1.0, 10.0)
@@ -68,6 +68,7 @@ def costs_of(measured: Mapping[str, Any], trials: int, call_seconds: float, *, l
         run_calls=RUN_CALLS,
         trial_calls=TRIAL_CALLS,
         calls_a_second=1 / SECONDS_BETWEEN_BATCHES + heartbeats,
+        most_waiting=MOST_WAITING,
         runs_ahead=RUNS_AHEAD,
     )
 

@@ -11,8 +11,9 @@ class Costs:
 
     driver_seconds: of the driver, for one trial after another. start_seconds: of a trial's process on its GPU.
     call_seconds: of the store for one call, one after another. run_calls: to create a trial's run. trial_calls: by a
-    trial at its start and its end. calls_a_second: by a trial while it trains. runs_ahead: how many waiting trials get
-    their run before there is room for them.
+    trial at its start and its end. calls_a_second: by a trial while it trains. most_waiting: the share of its time that
+    it waits for the store at most; it calls less often then. runs_ahead: how many waiting trials get their run before
+    there is room for them.
     """
 
     driver_seconds: float
@@ -21,6 +22,7 @@ class Costs:
     run_calls: float
     trial_calls: float
     calls_a_second: float
+    most_waiting: float
     runs_ahead: int
 
 
@@ -44,10 +46,10 @@ def simulate(lengths: Sequence[float], gpus: int, costs: Costs) -> Simulated:
     """Return how a sweep of trials of these lengths (seconds) goes, each on one GPU, in their order.
 
     A trial waits for each batch of values that it sends. So trials slow down together if they ask for more than the
-    store can do. All GPUs that can be used count as training then.
+    store can do, up to `most_waiting`. All GPUs that can be used count as training then.
     """
     asked = min(gpus, len(lengths)) * costs.calls_a_second * costs.call_seconds
-    slower = max(1.0, asked)
+    slower = min(max(1.0, asked), 1 + costs.most_waiting)
     free = [0.0] * gpus
     driver = created = 0.0
     handed_out: list[float] = []
@@ -60,6 +62,8 @@ def simulate(lengths: Sequence[float], gpus: int, costs: Costs) -> Simulated:
         heapq.heappush(free, driver + costs.start_seconds + length * slower)
     seconds, trials, training = max(free), len(lengths), sum(lengths)
     calls = trials * (costs.run_calls + costs.trial_calls) + training * costs.calls_a_second
+    if costs.call_seconds:
+        calls = min(calls, seconds / costs.call_seconds)
     return Simulated(
         seconds=seconds,
         idle=1 - training / (gpus * seconds),

@@ -1,12 +1,13 @@
 """The simulation of sweeps on many GPUs, against cases that can be counted by hand."""
 
+import math
 from dataclasses import replace
 
 import pytest
 
 from pipeline.benchmarks.scale.model import Costs, simulate
 
-FREE = Costs(0.0, 0.0, 0.0, run_calls=0, trial_calls=0, calls_a_second=0.0, runs_ahead=8)
+FREE = Costs(0.0, 0.0, 0.0, run_calls=0, trial_calls=0, calls_a_second=0.0, most_waiting=math.inf, runs_ahead=8)
 
 
 def test_trials_that_cost_nothing_beside_training_leave_no_gpu_idle() -> None:
@@ -43,8 +44,15 @@ def test_trials_that_ask_for_more_than_the_store_can_do_slow_down_together() -> 
     assert went.idle == pytest.approx(0.8)
 
 
+def test_trials_that_call_less_often_wait_no_longer_than_they_may() -> None:
+    costs = replace(FREE, call_seconds=0.1, calls_a_second=0.5, most_waiting=0.05)
+    went = simulate([10.0] * 100, 100, costs)
+    assert went.seconds == pytest.approx(10.5) and went.store_asked == pytest.approx(5.0)
+    assert went.calls_a_second == pytest.approx(10.0) and went.store_busy == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("gpus", [1, 7, 60])
 def test_more_gpus_are_never_slower_while_the_store_keeps_up(gpus: int) -> None:
-    costs = Costs(0.1, 2.0, 0.01, run_calls=5, trial_calls=20, calls_a_second=0.5, runs_ahead=8)
+    costs = Costs(0.1, 2.0, 0.01, run_calls=5, trial_calls=20, calls_a_second=0.5, most_waiting=0.05, runs_ahead=8)
     lengths = [float(10 + number % 7) for number in range(200)]
     assert simulate(lengths, gpus, costs).seconds >= simulate(lengths, gpus + 1, costs).seconds

@@ -1,5 +1,6 @@
 """The record of one trial: what a resumed trial adds to it, and what it never takes or shows."""
 
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from mlflow import MlflowClient
 from test_outage import GRID, away, folder, history, run_id, uri
 
 from pipeline.tracking import outage, trial_run
-from pipeline.tracking.journal import BATCH_METRICS, JOURNAL, metrics, write_journal
+from pipeline.tracking.journal import BATCH_METRICS, JOURNAL, Entry, metrics, write_journal
 from pipeline.tracking.trial_run import SECONDS_BETWEEN_BATCHES, TrialRun
 
 __all__ = ["folder", "run_id", "uri"]
@@ -91,6 +92,26 @@ def test_values_are_sent_in_batches_by_time(
     now[0] += SECONDS_BETWEEN_BATCHES
     run.log(2, {"train/gan": 2.0})
     assert history(uri, run_id, "train/gan") == [(1, 1.0), (2, 2.0)]
+
+
+@pytest.mark.parametrize(("seconds", "pause"), [(0.01, 2.0), (0.5, 10.0), (100.0, 60.0)])
+def test_a_slow_store_gets_batches_less_often(
+    seconds: float, pause: float, uri: str, run_id: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, sent = [1000.0], list[float]()
+
+    def send(client: object, run: str, entries: deque[Entry]) -> None:
+        sent.append(now[0])
+        now[0] += seconds
+        entries.clear()
+
+    monkeypatch.setattr(trial_run.time, "monotonic", lambda: now[0])
+    run = TrialRun(uri, run_id, folder)
+    monkeypatch.setattr(trial_run, "send", send)
+    for step in range(1, 400):
+        now[0] += 1.0
+        run.log(step, {"train/gan": 1.0})
+    assert sent[2] - sent[1] == pytest.approx(seconds + pause, abs=1.01)
 
 
 def test_a_store_that_is_away_is_tried_again_only_from_time_to_time(
