@@ -91,6 +91,11 @@ def test_a_sweep_at_an_address_has_the_scores_of_one_in_folders(
 
     assert main(["translate", key[:6], str(ROOT / "docs/pictures/mlflow-rows.png"), "translated", places[0]]) == 0
     assert main(["status", "mini", *places]) == 0 and main(["plan", "mini", "compute.device=cpu", *places]) == 0
+    assert main(["evaluate", key[:6], places[0]]) == 0 and main(["export", key[:6], "exported", places[0]]) == 0
+    assert list(Path("exported").rglob("*net_G.pth"))
+    assert main(["stop", "mini", "CUT", *places]) == 0
+    main(["doctor", "compute.device=cpu", *places])
+    assert "paths.trials: the address answers" in capsys.readouterr().out
     assert main(["clean", *places]) == 0
     assert f"paths.trials={s3}/trials is not shown and stays" in capsys.readouterr().out
     assert main(["drop", "mini", "CUT", "--yes", "compute.device=cpu", *places]) == 0
