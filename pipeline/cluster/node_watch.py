@@ -67,7 +67,8 @@ class NodeWatch:
             address, _ = self._known.pop(id)
             self._lost.add(id)
             self._places.remove(id)
-            self._say(f"node {address} has left the cluster. Its trials go on elsewhere.")
+            elsewhere = "Its trials go on elsewhere." if self._places.nodes else "The sweep waits for another node."
+            self._say(f"node {address} has left the cluster. {elsewhere}")
         if self._asking and self._asking.done():
             self._admit(*self._asking.result())
             self._asking = None
