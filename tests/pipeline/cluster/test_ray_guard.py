@@ -86,9 +86,9 @@ def test_a_sweep_starts_anew_when_its_own_ray_ends_but_not_for_ever(tmp_path: Pa
     assert "run the same command to resume" in errors.splitlines()[-1]
 
 
-def test_a_cluster_that_is_away_is_named_before_ray_looks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-    with pytest.raises(UserError, match=r"127\.0\.0\.1:9 does not answer"), joined_cluster(CodeBundle(Path(), "")):
+def test_a_cluster_that_is_away_is_named_before_ray_looks_for_it() -> None:
+    joining = joined_cluster("RAY_ADDRESS=127.0.0.1:9", CodeBundle(Path(), ""))
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:9 does not answer"), joining:
         pass
 
 
