@@ -94,9 +94,11 @@ def _write_sweep(folder: Path) -> None:
 
 
 def _surroundings() -> dict[str, str]:
-    """What an activated environment has. Nodes with addresses of their own are many machines for Ray."""
+    """What an activated environment has."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    # Other tests import Ray, which keeps a cluster of one machine on loopback by this variable.
+    several = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
+    return {**os.environ, **several, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 def test_a_sweep_in_slurm_trains_on_both_nodes_and_its_table_is_that_of_one_machine(
