@@ -101,6 +101,7 @@ def _surroundings() -> dict[str, str]:
     return {**os.environ, **several, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_sweep_in_slurm_trains_on_both_nodes_and_its_table_is_that_of_one_machine(
     project: Project, on_one_machine: Results
 ) -> None:
