@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +21,14 @@ from pipeline.processes import this_host
 class Fleet:
     """The cluster of a sweep.
 
-    address: of its control service, HOST:PORT. nodes: those that can run trials when the sweep starts. questions: for
-    nodes that join later. code: the hash of the code that runs there.
+    address: of its control service, HOST:PORT. nodes: those that can run trials when the sweep starts. asked: the
+    addresses of all that were there then, by their ids. questions: for nodes that join later. code: the hash of the
+    code that runs there.
     """
 
     address: str
     nodes: tuple[Node, ...]
+    asked: Mapping[str, str]
     questions: Questions
     code: str
 
@@ -56,10 +58,10 @@ def joined_fleet(config: Config, data: Path, store: str, say: Callable[[str], No
             store=without_password(store),
             host=this_host(),
         )
-        nodes = find_nodes(questions, say)
+        nodes, asked = find_nodes(questions, say)
         for node in nodes:
             say(node.words)
-        yield Fleet(address, tuple(nodes), questions, code.digest)
+        yield Fleet(address, tuple(nodes), asked, questions, code.digest)
 
 
 @contextmanager

@@ -20,13 +20,14 @@ Say = Callable[[str], None]
 Resources = Mapping[str, float]
 
 
-def find_nodes(questions: Questions, say: Say) -> list[Node]:
-    """Ask all nodes, say in a line each what was found, and return those that can run trials.
+def find_nodes(questions: Questions, say: Say) -> tuple[list[Node], Mapping[str, str]]:
+    """Ask all nodes and say why some cannot run trials. Return those that can, and the addresses of all by their ids.
 
     Raises UserError if there is none, or if `compute.unfit_nodes=stop` and one cannot.
     """
     compute = questions.compute
-    alive = {id: found for id, found in live_nodes().items() if _can_train(found[1], compute)}
+    all_nodes = live_nodes()
+    alive = {id: found for id, found in all_nodes.items() if _can_train(found[1], compute)}
     if not alive:
         raise UserError(_nothing_there(compute))
     nodes, unfit = _judged(alive, questions)
@@ -36,15 +37,20 @@ def find_nodes(questions: Questions, say: Say) -> list[Node]:
         mend = ". Set compute.unfit_nodes=leave_out to go on without it" if nodes else ""
         raise UserError(*(f"node {address} cannot run trials: {reason}{mend}" for address, reason in unfit.items()))
     _say_unfit(unfit, say)
-    return nodes
+    return nodes, _addresses(all_nodes)
 
 
 class NodeWatch:
-    """Tells the places which nodes have left, and which have joined and can run trials."""
+    """Tells the places which nodes have left, and which have joined and can run trials.
 
-    def __init__(self, places: Places, questions: Questions, lost: set[str], say: Say) -> None:
+    known: the addresses of the nodes that were asked before, by their ids.
+    """
+
+    def __init__(
+        self, places: Places, questions: Questions, known: Mapping[str, str], lost: set[str], say: Say
+    ) -> None:
         self._places, self._questions, self._lost, self._say = places, questions, lost, say
-        self._known = dict(live_nodes())
+        self._known = dict(known)
         self._looked = time.monotonic()
         self._asking: Future[tuple[list[Node], dict[str, str]]] | None = None
         self._background = ThreadPoolExecutor(max_workers=1)
@@ -64,7 +70,7 @@ class NodeWatch:
         self._looked = time.monotonic()
         alive = live_nodes()
         for id in self._known.keys() - alive.keys():
-            address, _ = self._known.pop(id)
+            address = self._known.pop(id)
             self._lost.add(id)
             self._places.remove(id)
             elsewhere = "Its trials go on elsewhere." if self._places.nodes else "The sweep waits for another node."
@@ -74,7 +80,7 @@ class NodeWatch:
             self._asking = None
         joined = {id: found for id, found in alive.items() if id not in self._known}
         if joined and not self._asking:
-            self._known |= joined
+            self._known |= _addresses(joined)
             able = {id: found for id, found in joined.items() if _can_train(found[1], self._questions.compute)}
             self._asking = self._background.submit(_judged, able, self._questions)
         for node in self._places.newly_set_aside():
@@ -109,6 +115,10 @@ def _judged(alive: Mapping[str, tuple[str, Resources]], questions: Questions) ->
             machine = offered(answers.machine, resources)
             nodes.append(Node(id, address, machine, describe(address, machine, answers.disk_gb)))
     return nodes, unfit
+
+
+def _addresses(nodes: Mapping[str, tuple[str, Resources]]) -> dict[str, str]:
+    return {id: address for id, (address, _) in nodes.items()}
 
 
 def _say_unfit(unfit: Mapping[str, str], say: Say) -> None:

@@ -129,7 +129,8 @@ class SweepJobs:
     def watch_nodes(self) -> NodeWatch:
         """Return what follows the nodes of the cluster."""
         assert self.fleet and self.places, "only on a cluster"
-        return NodeWatch(self.places, self.fleet.questions, self.queue.lost_nodes, self.view.say)
+        fleet = self.fleet
+        return NodeWatch(self.places, fleet.questions, fleet.asked, self.queue.lost_nodes, self.view.say)
 
     def start(self, key: str) -> None:
         """A trial starts, or starts again."""
