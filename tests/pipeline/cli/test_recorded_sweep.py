@@ -54,6 +54,7 @@ def test_commands_find_the_record_by_name_and_by_file(given: str, capsys: pytest
     assert "No trial is finished yet." in Path("results/mine/stripes/index.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("trained")
 def test_the_saved_view_shows_the_trials_of_the_table(tiny_overrides: tuple[str, ...]) -> None:
     """A trial of a row's earlier value leaves both, and comes back with the value."""
@@ -71,6 +72,7 @@ def test_the_saved_view_shows_the_trials_of_the_table(tiny_overrides: tuple[str,
         assert shown[0].data.params["model.temperature"] == ("0.5" if override else "0.07")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("trained")
 def test_a_report_is_written_again_only_if_a_record_or_a_file_has_changed(
     tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str]
@@ -103,6 +105,7 @@ def test_a_report_is_written_again_only_if_a_record_or_a_file_has_changed(
     assert "edited" not in (folder / "index.html").read_text() and (folder / "figures/course.svg").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("trained")
 def test_a_trained_seed_that_is_not_asked_for_is_named_until_it_is_dropped(
     tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str]

@@ -107,6 +107,7 @@ def guide(project: Path) -> list[Trial]:
     return [trial for trial in expand(load_sweep("mine/hard.yaml"), []) if trial.seed == 0]
 
 
+@pytest.mark.slow
 def test_the_sweep_of_the_guide_can_be_planned(guide: list[Trial]) -> None:
     shared, *own = guide
     assert key(shared.config) == key(expand(load_sweep("ablation_negatives"), [])[0].config)

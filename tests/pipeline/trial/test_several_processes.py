@@ -65,6 +65,7 @@ def stop_after(job: TrialJob, steps: int) -> None:
         list(run_trial(job, enough))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_in_two_processes_equals_an_uninterrupted_one(job: Callable[..., TrialJob]) -> None:
     whole, parts = job(2, "whole"), job(2, "parts")
     list(run_trial(whole))
