@@ -220,10 +220,10 @@ def test_ten_processes_that_ask_at_once_compute_once(pictures: Draw, tmp_path: P
 def test_fid_and_kid_are_those_of_torch_fidelitys_command(
     pictures: Draw, random_inception: Path, tmp_path: Path
 ) -> None:
-    """64 PNGs a side; the files hold the images in memory, and an image alone has the features it has in a batch."""
+    """200 PNGs a side; the files hold the images in memory, and an image alone has the features it has in a batch."""
     drawn = {
-        "one": pictures(0, striped=False, count=64, side=64),
-        "two": pictures(1, striped=True, count=64, side=64),
+        "one": pictures(0, striped=False, count=200, side=64),
+        "two": pictures(1, striped=True, count=200, side=64),
     }
     for name, images in drawn.items():
         (tmp_path / name).mkdir()
