@@ -21,7 +21,7 @@ from pipeline.tracking.store import cut_tags
 from pipeline.tracking.store_client import StoreClient
 
 # Values are sent in batches, since each batch takes the store milliseconds. A store that has too much to do gets them
-# less often, so that a trial waits for it for a twentieth of its time.
+# less often, so that a trial waits for a twentieth of its time, or longer if a batch takes more than three seconds.
 SECONDS_BETWEEN_BATCHES, MOST_SECONDS_BETWEEN_BATCHES = 2.0, 60.0
 MOST_WAITING = 1 / 20
 SECONDS_BETWEEN_RETRIES = 30.0
