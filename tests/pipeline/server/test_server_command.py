@@ -138,27 +138,19 @@ def test_only_who_signs_in_is_served_and_the_password_is_in_no_command_line(tmp_
         assert "has no sweep" in command(tmp_path / "client", "status", "smoke", MLFLOW_TRACKING_URI=address).stderr
 
 
-def test_files_may_be_in_s3_and_clients_need_no_key_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    moto = pytest.importorskip("moto.server", reason="moto[server] is not installed")
-    boto3 = pytest.importorskip("boto3", reason="boto3 is not installed")
-    s3 = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
-    s3.start()
-    try:
-        address = "http://{}:{}".format(*s3.get_host_and_port())
-        keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
-        with monkeypatch.context() as patch:
-            for name, value in keys.items():
-                patch.setenv(name, value)
-            boto3.client("s3", endpoint_url=address).create_bucket(Bucket="files")
-        with served(tmp_path / "here", "--artifacts=s3://files/ml", MLFLOW_S3_ENDPOINT_URL=address, **keys) as server:
+def test_files_may_be_in_s3_and_clients_need_no_key_of_it(tmp_path: Path) -> None:
+    from s3_server import BUCKET, LOGIN, s3_server
+
+    pytest.importorskip("boto3", reason="boto3 is not installed")
+    with s3_server(tmp_path / "s3") as s3:
+        variables = {**LOGIN, "MLFLOW_S3_ENDPOINT_URL": f"http://127.0.0.1:{s3.port}"}
+        with served(tmp_path / "here", f"--artifacts=s3://{BUCKET}/ml", **variables) as server:
             client = MlflowClient(server.uri)
             run = client.create_run("0").info.run_id
             client.log_text(run, "what a trial says", "said.txt")
             path = client.download_artifacts(run, "said.txt", str(tmp_path))
             assert Path(path).read_text() == "what a trial says"
-        assert not list((tmp_path / "here/server").rglob("said.txt"))
-    finally:
-        s3.stop()
+    assert list((tmp_path / "s3").rglob("said.txt")) and not list((tmp_path / "here/server").rglob("said.txt"))
 
 
 def test_a_server_behind_tls_is_used_and_one_with_an_unknown_certificate_is_named(tmp_path: Path) -> None:

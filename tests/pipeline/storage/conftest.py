@@ -7,12 +7,11 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def s3_port() -> Iterator[int]:
-    from s3_server import make_bucket, s3_server
+def s3_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    from s3_server import s3_server
 
-    with s3_server() as port:
-        make_bucket(port)
-        yield port
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server.port
 
 
 @pytest.fixture

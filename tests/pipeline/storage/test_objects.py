@@ -56,6 +56,7 @@ def test_what_is_put_is_fetched_listed_copied_and_deleted(store: Store, tmp_path
     store.fetch("key/last.pt", tmp_path / "there/fetched")
     assert (tmp_path / "there/fetched").read_bytes() == b"0123456789"
     assert store.end_of("key/last.pt", 3) == b"789"
+    assert store.end_of("key/last.pt", 30) == b"0123456789" and store.end_of("key/empty", 3) == b""
     sizes = {name: found.size for name, found in store.objects().items()}
     assert sizes == {"key/last.pt": 10, "key/previous.pt": 10, "key/empty": 0}
     assert store.folders() == ["key"]
@@ -151,6 +152,21 @@ def test_a_server_that_takes_connections_and_says_nothing_is_left_in_time(
         with pytest.raises(StoreError, match="does not answer"):
             Store(s3, call_seconds=1.0).write("one", b"1")
         assert time.monotonic() - started < 5
+
+
+def test_a_transfer_that_breaks_off_is_a_store_that_is_away(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from s3_server import use
+    from servers import breaking_off
+
+    with breaking_off() as port:
+        use(monkeypatch, port)
+        for transfer in (lambda: Store(s3).read("one"), lambda: Store(s3).fetch("one", tmp_path / "one")):
+            with pytest.raises(StoreError) as raised:
+                transfer()
+            assert raised.value.kind == "away"
+    assert not list(tmp_path.iterdir()), "no part of it stays"
 
 
 def test_a_working_address_passes_and_keeps_nothing(s3: str, tmp_path: Path) -> None:
