@@ -54,7 +54,7 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def drawn(request: pytest.FixtureRequest, seed: int) -> None:
-    """Skip a case by chance, unless many moments are asked for: each case takes most of a minute."""
+    """Skip a case by chance, unless many moments are asked for: each case takes a minute or more."""
     if request.config.getoption("--moments") <= 3 and random.Random(f"{seed} {request.node.name}").random() < 3 / 4:
         pytest.skip("not drawn this time; --moments=20 runs all")
 

@@ -73,6 +73,7 @@ def test_a_daemon_that_does_not_start_leaves_the_plain_measurement(
     assert len(notes) == 1 and notes[0].startswith("MPS was not measured: ")
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.slow
 def test_the_bench_of_packing_counts_steps_of_all_trials() -> None:
     with ExitStack() as daemons:

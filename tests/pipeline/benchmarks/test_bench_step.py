@@ -145,6 +145,7 @@ def test_operations_of_fastcut_are_the_mean_over_both_kinds_of_steps(folder: Pat
     assert row["operations"] == (flipped_operations + unflipped_operations) / 2
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.slow
 def test_the_bench_of_steps_measures_every_way_and_compares_it_to_the_plain_one(
     folder: Path, capsys: pytest.CaptureFixture[str]

@@ -216,6 +216,7 @@ def test_ten_processes_that_ask_at_once_compute_once(pictures: Draw, tmp_path: P
         assert sum(pool.starmap(ask, [(tmp_path, images)] * 10)) == 1
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.slow
 def test_fid_and_kid_are_those_of_torch_fidelitys_command(
     pictures: Draw, random_inception: Path, tmp_path: Path

@@ -98,6 +98,7 @@ def test_pytorch_fid_is_near_to_ours_and_not_equal(weights, pictures, tmp_path, 
     assert 0.01 < abs(theirs / torch_fidelitys_fid(inception, one, two, tmp_path) - 1) < 0.1
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.slow
 def test_without_a_resize_pytorch_fid_differs_by_the_scale_of_pixels_alone(weights, pictures, tmp_path) -> None:
     """x / 127.5 - 1 is (256 z + 1) / 255 of z = x / 128 - 1: taken back in the first layer, it gives our number."""
@@ -113,6 +114,7 @@ def test_without_a_resize_pytorch_fid_differs_by_the_scale_of_pixels_alone(weigh
     assert their_fid("pytorch-fid", one, two, 5, CPU) == pytest.approx(ours, rel=1e-4)
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.slow
 def test_clean_fid_of_equal_sets_is_zero_and_of_others_more(weights, pictures, capfd) -> None:
     torch.manual_seed(0)

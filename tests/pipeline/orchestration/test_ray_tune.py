@@ -177,6 +177,7 @@ search:
 """
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("sampler", ["random", "optuna"])
 def test_a_search_stops_what_looks_worse_and_a_stopped_trial_is_over(project: Path, sampler: str) -> None:
     (project / "sweeps/hunt.yaml").write_text(SEARCH.replace("samples: 4", f"samples: 4\n  sampler: {sampler}"))
@@ -199,6 +200,7 @@ def test_a_search_stops_what_looks_worse_and_a_stopped_trial_is_over(project: Pa
     assert {trial.info.run_id: trial.info.end_time for trial in trials()} == before
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_search_that_was_killed_goes_on_and_compares_with_what_is_over(project: Path) -> None:
     (project / "sweeps/hunt.yaml").write_text(SEARCH)
     killed = subprocess.Popen(command("sweep", "hunt"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

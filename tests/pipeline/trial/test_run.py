@@ -67,17 +67,25 @@ def test_progress_is_told_from_the_first_step_on_and_changes_no_record(
 
 
 @pytest.mark.slow
-def test_what_one_trial_has_compiled_the_next_one_finds(project: Path, tiny: Callable[..., Config]) -> None:
-    kernels: list[set[Path]] = []
+def test_compiled_networks_have_the_losses_of_others_and_the_next_trial_finds_them(
+    project: Path, tiny: Callable[..., Config]
+) -> None:
     # Compiling takes as long as the networks are deep.
-    compiled = ("train.compile=true", "train.decay_epochs=0", "model.generator.blocks=1", "model.places=[down1,down2]")
-    for seed in (0, 1):
-        job = job_of(tiny(*compiled, f"seed={seed}"), str(seed))
+    small = ["train.decay_epochs=0", "model.generator.blocks=1", "model.places=[down1,down2]"]
+    plain = job_of(tiny(*small), "plain")
+    compiled = [job_of(tiny(*small, "train.compile=true", f"seed={seed}"), f"compiled {seed}") for seed in (0, 1)]
+    list(run_trial(plain))
+    kernels: list[set[Path]] = []
+    for job in compiled:
         list(run_trial(job))
         assert read(job).info.status == "FINISHED"
         assert "compiled" in read(job).data.tags["timed"]
         kernels.append(set(Path(".cache/compiled").rglob("*.so")))
     assert kernels[0] and kernels[1] == kernels[0]
+    found = history(compiled[0])
+    for name, values in history(plain).items():
+        if name.startswith("train/"):
+            assert dict(found[name]) == pytest.approx(dict(values), rel=1e-3), name
 
 
 def test_live_peaks_are_the_same_in_every_run(project: Path, tiny: Callable[..., Config]) -> None:
