@@ -166,6 +166,7 @@ def test_a_sweep_that_is_given_again_withdraws_requests_and_one_that_starts_ray_
     assert asked(plan) == set()
 
 
+@pytest.mark.slow
 def test_just_train_withdraws_a_request_and_obeys_a_later_one(project: Path, tiny_overrides: tuple[str, ...]) -> None:
     overrides = (*tiny_overrides, "train.constant_epochs=1000")
     trial = Path("trials") / plan_sweep(load_sweep("smoke"), overrides).trials[0].key

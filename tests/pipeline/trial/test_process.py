@@ -227,6 +227,7 @@ with trial_server(0.5) as server:
     assert is_gone(pid)
 
 
+@pytest.mark.slow
 def test_ctrl_c_reaches_neither_the_imports_nor_a_trial() -> None:
     code = """
 import os, signal
