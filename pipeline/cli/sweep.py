@@ -153,6 +153,7 @@ def _train(plan: Plan, console: Console, server: str, news: News, *, retry_faile
 def _train_on_cluster(plan: Plan, console: Console, server: str, news: News, *, retry_failed: bool) -> Plan:
     """Train all that is left on the nodes of an existing Ray cluster; return the plan as it is then."""
     from pipeline.cluster.ray_guard import guarded
+    from pipeline.orchestration.fleet_places import places_of
     from pipeline.orchestration.runner import run_trials
 
     def say(text: str) -> None:
@@ -167,6 +168,7 @@ def _train_on_cluster(plan: Plan, console: Console, server: str, news: News, *, 
         at_first_signal(partial(_save_and_end, server)),
     ):
         plan = replace(plan, machine=largest(fleet.nodes))
+        places_of(lambda: plan, fleet)  # refuses what no node can run
         requirements = estimate_requirements(plan)
         return run_trials(plan, requirements, console, server, news, retry_failed=retry_failed, fleet=fleet)
 

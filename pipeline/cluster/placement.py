@@ -92,15 +92,17 @@ class Places:
         compute = replace(job.config.compute, cpus_per_trial=share.cpus, device=use.node.machine.device)
         return replace(job, share=share, node=id, host=use.node.address, config=replace(job.config, compute=compute))
 
-    def unplaceable(self, key: str) -> str:
-        """Return why no node can ever run a trial, or ''."""
-        wanted, asked = self._wanted.get(key, ""), self._asked_for(key)
-        if wanted and not asked:
-            names = sorted({node.machine.name for node in self.nodes})
-            return f"compute.gpu={wanted}: no node has such a GPU; the nodes have {', '.join(names)}"
-        if not any(self._share_on(key, node.machine, 0.0) for node in asked):
-            return "no node has enough memory for it"
-        return ""
+    def missing_gpu(self, key: str) -> str:
+        """Return that no node has the GPU that a trial asks for, or ''."""
+        if self._asked_for(key):
+            return ""
+        names = sorted({node.machine.name for node in self.nodes})
+        return f"compute.gpu={self._wanted[key]}: no node has such a GPU; the nodes have {', '.join(names)}"
+
+    def missing_memory(self, key: str) -> str:
+        """Return that no node with the GPU that a trial asks for has enough memory for it, or ''."""
+        fits = any(self._share_on(key, node.machine, 0.0) for node in self._asked_for(key))
+        return "" if fits else "no node has enough memory for it"
 
     def leave(self, key: str) -> Node | None:
         """A trial has ended. Return where it ran."""

@@ -39,13 +39,15 @@ def places_of(plan: Callable[[], Plan], fleet: Fleet) -> Places:
     wanted = {planned.key: planned.trial.config.compute.gpu for planned in plan().trials}
     spread = plan().config.compute.placement == "spread"
     places = Places(fleet.nodes, share_on, _seldom(free_resources), wanted, spread=spread)
-    faults = [
-        f"{plan().sweep.place}, row {planned.trial.row!r}: {fault}"
-        for planned in plan().trials
-        if (fault := places.unplaceable(planned.key))
-    ]
-    if faults:
-        raise UserError(*dict.fromkeys(faults))
+    # Memory is looked at last, since the cost of a step takes seconds to count.
+    for fault_of in (places.missing_gpu, places.missing_memory):
+        faults = [
+            f"{plan().sweep.place}, row {planned.trial.row!r}: {fault}"
+            for planned in plan().trials
+            if (fault := fault_of(planned.key))
+        ]
+        if faults:
+            raise UserError(*dict.fromkeys(faults))
     return places
 
 

@@ -60,8 +60,6 @@ def run_trials(
 
     fleet: the cluster that runs the trials; None for this machine alone.
     """
-    if fleet:
-        places_of(lambda: plan, fleet)  # refuses what no node can run, before anything is recorded
     registration = Registration(plan, requirements, retry_failed=retry_failed, code=fleet.code if fleet else "")
     jobs = registration.jobs
     withdraw_requests(jobs)

@@ -76,8 +76,19 @@ def test_a_row_gets_the_gpu_that_it_asks_for_or_is_refused_before_anything_runs(
     nodes = Node("a", "", A100), Node("t", "", T4)
     found = places(*nodes, wanted={"trial 0": "t4", "trial 1": "H100"})
     assert where(found, 1) == ["t"]
-    assert found.unplaceable("trial 0") == "" and found.place(named(1)) is None
-    assert "H100" in found.unplaceable("trial 1") and "Tesla T4" in found.unplaceable("trial 1")
+    assert found.missing_gpu("trial 0") == found.missing_memory("trial 0") == ""
+    assert found.place(named(1)) is None
+    assert "H100" in found.missing_gpu("trial 1") and "Tesla T4" in found.missing_gpu("trial 1")
+
+
+def test_memory_is_missing_if_only_other_gpus_than_the_wanted_have_enough() -> None:
+    def large(key: str, machine: Machine, least_gb: float) -> Share | None:
+        return SHARES[A100] if machine is A100 else None
+
+    nodes = Node("a", "", A100), Node("t", "", T4)
+    found = Places(nodes, large, lambda: offers(*nodes), {"trial 0": "T4"}, spread=True)
+    assert "memory" in found.missing_memory("trial 0")
+    assert found.missing_gpu("trial 0") == found.missing_memory("trial 1") == ""
 
 
 def test_what_others_use_is_not_given_away() -> None:
