@@ -8,6 +8,8 @@ from pipeline.errors import UserError, brief
 
 # A sweep of a thousand rows takes about 60 kB. The parser of YAML reads 100 kB in a second.
 MOST_BYTES = 250_000
+# Longer paths are shortened in errors.
+LONGEST_SHOWN = 250
 # Control characters except tab and line break; characters that turn the direction of writing; half characters, which
 # also stand for bytes that are no UTF-8. A terminal, a page or a file name would take them for something else.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
@@ -24,7 +26,8 @@ def read_text(path: Path) -> str:
     try:
         found = path.stat()
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
+        shown = path if len(str(path)) <= LONGEST_SHOWN else brief(str(path))
+        raise UserError(f"{shown}: {error.strerror}") from None
     if not stat.S_ISREG(found.st_mode):
         raise UserError(f"{path}: a {'folder' if path.is_dir() else 'device or pipe'}. Give the path of a file")
     if found.st_size > MOST_BYTES:

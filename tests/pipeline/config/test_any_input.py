@@ -146,6 +146,8 @@ def test_any_sweep_file_is_taken_or_refused(tmp_path_factory: pytest.TempPathFac
 @given(texts=OVERRIDES)
 @example(texts=[f"seed={'9' * 5000}"])
 @example(texts=[f"{'x' * 5000}=1"])
+@example(texts=[f"model.code='{'9' * 5000}'"])
+@example(texts=[f"model.code={'no/' * 1000}"])
 def test_any_override_is_taken_or_refused(texts: list[str]) -> None:
     take_overrides(texts)
 
