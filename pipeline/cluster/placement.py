@@ -94,10 +94,11 @@ class Places:
 
     def missing_gpu(self, key: str) -> str:
         """Return that no node has the GPU that a trial asks for, or ''."""
-        if self._asked_for(key):
+        wanted = self._wanted.get(key, "")
+        if not wanted or self._asked_for(key):
             return ""
         names = sorted({node.machine.name for node in self.nodes})
-        return f"compute.gpu={self._wanted[key]}: no node has such a GPU; the nodes have {', '.join(names)}"
+        return f"compute.gpu={wanted}: no node has such a GPU; the nodes have {', '.join(names)}"
 
     def missing_memory(self, key: str) -> str:
         """Return that no node with the GPU that a trial asks for has enough memory for it, or ''."""
