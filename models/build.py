@@ -2,7 +2,10 @@
 
 import torch
 
-from models.configs import CUTConfig, CycleGANConfig, ImageShape, ModelConfig
+from models.configs.cut import CUTConfig
+from models.configs.cyclegan import CycleGANConfig
+from models.configs.images import ImageShape
+from models.configs.model import ModelConfig
 from models.cut import CUTObjective
 from models.cyclegan import CycleGANObjective
 

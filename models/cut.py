@@ -8,11 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import register_dataclass
 
-from models.configs import CUTConfig, ImageShape, domain_weights
-from models.fit import map_positions
+from models.configs.cut import CUTConfig, domain_weights
+from models.configs.fit import map_positions
+from models.configs.images import ImageShape
+from models.contrast.patch_nce import patch_nce
+from models.contrast.queue import ExternalNegatives, QueueSlots
 from models.images import with_channels
-from models.losses import ExtraLoss, lsgan, own_loss, patch_nce
-from models.negatives import ExternalNegatives, Negatives, Patches, QueueSlots, chosen_sources
+from models.losses import ExtraLoss, lsgan, own_loss
+from models.negatives import Negatives, Patches, chosen_sources
 from models.networks.discriminator import Discriminator, score
 from models.networks.generator import Generator
 from models.networks.layers import initialise

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._pytree import register_dataclass
 
-from models.configs import CycleGANConfig, ImageShape
+from models.configs.cyclegan import CycleGANConfig
+from models.configs.images import ImageShape
 from models.image_pool import ImagePool, PoolChoices
 from models.images import with_channels
 from models.losses import lsgan

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from models.configs import Execution
+from models.configs.execution import Execution
 from models.networks.discriminator import Discriminator
 from models.networks.generator import Generator, ResidualBlock
 from models.networks.projector import Projector

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from models.configs import LUMA
+from models.configs.images import LUMA
 
 # Smaller images are too small for the reflection padding inside a generator.
 MIN_SIDE = 8

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import register_dataclass, tree_map_only
 
-from models.configs import ImageShape
+from models.configs.images import ImageShape
 from models.images import check_finite, check_shape
 from models.networks.generator import Generator
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from models.configs import DiscriminatorConfig
+from models.configs.networks import DiscriminatorConfig
 from models.networks.layers import BlurDown, InstanceNorm, run_layers
 
 

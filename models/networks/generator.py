@@ -5,7 +5,7 @@ from collections.abc import Iterable, Set
 import torch
 from torch import Tensor, nn
 
-from models.configs import GeneratorConfig
+from models.configs.networks import GeneratorConfig
 from models.images import check_images, check_shape
 from models.networks.layers import BlurDown, BlurUp, InstanceNorm, float32_or_wider, run_layers
 

@@ -15,7 +15,7 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from models.configs import DiscriminatorConfig, GeneratorConfig
+from models.configs.networks import DiscriminatorConfig, GeneratorConfig
 from models.cut import CUTObjective
 from models.cyclegan import CycleGANObjective
 from models.networks.discriminator import Discriminator

@@ -10,7 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.configs import CUTConfig, CycleGANConfig, ImageShape, ModelConfig
+from models.configs.cut import CUTConfig
+from models.configs.cyclegan import CycleGANConfig
+from models.configs.images import ImageShape
+from models.configs.model import ModelConfig
 from models.cut import Contrast, CUTFakes, CUTObjective, CUTRandomness
 from models.cyclegan import CycleGANFakes, CycleGANObjective
 from models.image_pool import ImagePool, PoolChoices

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from models.configs import REFERENCE, CUTConfig
+from models.configs.cut import CUTConfig
+from models.configs.execution import REFERENCE
 from pipeline.benchmarks.process import Failed, run_at_once, worker_pool
 from pipeline.benchmarks.report import Report, make_report
 from pipeline.benchmarks.trial_steps import steps_of_each_kind, take_steps

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.configs import CUTConfig
+from models.configs.cut import CUTConfig
 from models.objective import Batch, sample_step
 from models.reference.step import build_reference, reference_optimizers, reference_step
 from pipeline.config.schema import Config, FolderConfig

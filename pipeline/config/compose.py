@@ -21,9 +21,10 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from analysis.store.database import absolute_store
-from models.configs import CUT, CYCLEGAN, FASTCUT
-from models.fit import misfits
-from models.own_code import OwnCode, OwnCodeError
+from models.configs.cut import CUT, FASTCUT
+from models.configs.cyclegan import CYCLEGAN
+from models.configs.fit import misfits
+from models.configs.own_code import OwnCode, OwnCodeError
 from pipeline.config.parallel import parallel_misfits
 from pipeline.config.schema import (
     PATH_FIELDS,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from models.configs import require
+from models.configs.limits import require
 from pipeline.config.fields import LONGEST_NAME, Auto, Count, Positive
 
 # Ray counts GPUs in steps of 1/10000.

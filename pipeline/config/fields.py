@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from analysis.records.address import without_password
-from models.configs import require
+from models.configs.limits import require
 from pipeline.errors import brief
 from pipeline.storage.address import address_fault, is_address
 

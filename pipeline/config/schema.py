@@ -11,7 +11,10 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from models.configs import CUTConfig, CycleGANConfig, ImageShape, require
+from models.configs.cut import CUTConfig
+from models.configs.cyclegan import CycleGANConfig
+from models.configs.images import ImageShape
+from models.configs.limits import require
 from pipeline.config.compute import ComputeConfig
 from pipeline.config.fields import (
     Auto,

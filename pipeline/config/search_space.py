@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from models.configs import require
+from models.configs.limits import require
 from pipeline.config.fields import MOST_SETTINGS, Seed
 
 

@@ -5,8 +5,8 @@ from dataclasses import asdict, fields, replace
 from functools import cache
 from typing import Any
 
-from models.configs import CUTConfig
-from models.own_code import OwnCode
+from models.configs.cut import CUTConfig
+from models.configs.own_code import OwnCode
 from pipeline.cache import content_key
 from pipeline.config.schema import Config
 

@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT, TiffImageFile
 
 from analysis.records.printable import printable
-from models.configs import LUMA
+from models.configs.images import LUMA
 from pipeline.errors import UserError, first_line
 from pipeline.files import replacing
 

@@ -6,7 +6,7 @@ Trials record these conditions as tags, and forecasts read the tags. Both use th
 from collections.abc import Mapping
 
 from analysis.records.names import Tag
-from models.configs import Execution
+from models.configs.execution import Execution
 
 
 def precision_name(execution: Execution, device: str) -> str:

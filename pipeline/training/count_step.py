@@ -15,12 +15,12 @@ from torch._subclasses.fake_tensor import (
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.build import build_objective
+from models.configs.own_code import OwnCode, OwnCodeError
+from models.contrast.queue import PatchQueue
 from models.cut import CUTObjective
 from models.cyclegan import CycleGANObjective
 from models.execution import apply_execution
-from models.negatives import PatchQueue
 from models.objective import ALONE, Batch, Ranks, sample_step
-from models.own_code import OwnCode, OwnCodeError
 from models.reference.step import build_reference, reference_optimizers, reference_step
 from pipeline.config.parallel import processes_of
 from pipeline.config.schema import Config

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock
 
-from models.configs import REFERENCE, Execution
+from models.configs.execution import REFERENCE, Execution
 from pipeline.config.schema import Config, TrainConfig
 from pipeline.errors import UserError
 from pipeline.hardware.device import device_kind

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.configs import REFERENCE, Execution
+from models.configs.execution import REFERENCE, Execution
 from models.execution import autocast_for
 from models.objective import ALONE, Batch, Objective, Ranks
 from pipeline.config.schema import TrainConfig

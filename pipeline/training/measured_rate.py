@@ -6,7 +6,8 @@ from dataclasses import replace
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.configs import GeneratorConfig, ImageShape
+from models.configs.images import ImageShape
+from models.configs.networks import GeneratorConfig
 from models.networks.generator import Generator
 from pipeline.hardware.device import resolve_device
 

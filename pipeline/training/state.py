@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from models.build import build_objective
-from models.configs import REFERENCE, Execution
+from models.configs.execution import REFERENCE, Execution
 from models.execution import apply_execution
 from models.objective import ALONE, Objective, Ranks
 from pipeline.config.schema import Config, TrainConfig

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import models
 import pipeline
-from models.configs import CUTConfig, ModelConfig
+from models.configs.cut import CUTConfig
+from models.configs.model import ModelConfig
 from pipeline.cache import DamagedEntryError, content_key, remembered
 from pipeline.config.parallel import processes_of
 from pipeline.config.schema import Config

@@ -8,7 +8,7 @@ import torch
 from golden_cases import CASES, CUT_CASES, cut_of, cyclegan_of, follows, randomness_of
 from torch.utils._pytree import tree_map_only
 
-from models.configs import Execution
+from models.configs.execution import Execution
 from models.objective import Batch, on_device, sample_step
 from models.reference.checkpoint import reference_networks, reference_weights
 from pipeline.training.loop import train_step

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models import configs
-from models.configs import ImageShape
+from models.configs.cut import CUT
+from models.configs.cyclegan import CycleGANConfig
+from models.configs.images import ImageShape
 from models.cut import CUTObjective, CUTRandomness
 from models.cyclegan import CycleGANObjective
 from models.networks.layers import InstanceNorm
@@ -38,7 +39,7 @@ CYCLEGAN_CASES = [name for name, case in CASES.items() if "G_A" in case]
 def cut_of(case: dict[str, Any]) -> CUTObjective:
     generator, discriminator = read_generator(case["G"], "G"), read_discriminator(case["D"], "D")
     config = replace(
-        configs.CUT,
+        CUT,
         generator=generator.config,
         discriminator=discriminator.config,
         temperature=case["temperature"],
@@ -56,7 +57,7 @@ def cut_of(case: dict[str, Any]) -> CUTObjective:
 
 
 def cyclegan_of(case: dict[str, Any]) -> CycleGANObjective:
-    config = configs.CycleGANConfig(
+    config = CycleGANConfig(
         generator=read_generator(case["G_A"], "G_A").config,
         discriminator=read_discriminator(case["D_A"], "D_A").config,
         cycle_weight=case["lambda_A"],

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 from models.build import build_objective
-from models.configs import CUT, CYCLEGAN, FASTCUT, CUTConfig, DiscriminatorConfig, GeneratorConfig, ImageShape
-from models.negatives import PatchQueue
+from models.configs.cut import CUT, FASTCUT, CUTConfig
+from models.configs.cyclegan import CYCLEGAN
+from models.configs.images import ImageShape
+from models.configs.networks import DiscriminatorConfig, GeneratorConfig
+from models.contrast.queue import PatchQueue
 from models.networks.projector import normalise
 from models.objective import ALONE, Batch, Ranks
 from pipeline.parallel.group import join_group

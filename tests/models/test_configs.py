@@ -6,17 +6,12 @@ import pytest
 import torch
 
 from models.build import build_objective
-from models.configs import (
-    CUT,
-    CYCLEGAN,
-    FASTCUT,
-    CUTConfig,
-    DiscriminatorConfig,
-    GeneratorConfig,
-    ImageShape,
-    ModelConfig,
-)
-from models.fit import misfits, score_map_size, stored_numbers
+from models.configs.cut import CUT, FASTCUT, CUTConfig
+from models.configs.cyclegan import CYCLEGAN
+from models.configs.fit import misfits, score_map_size, stored_numbers
+from models.configs.images import ImageShape
+from models.configs.model import ModelConfig
+from models.configs.networks import DiscriminatorConfig, GeneratorConfig
 from models.networks.discriminator import Discriminator
 
 

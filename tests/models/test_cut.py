@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from models.build import build_objective
-from models.configs import CUT, FASTCUT, CUTConfig, DiscriminatorConfig, GeneratorConfig, ImageShape
+from models.configs.cut import CUT, FASTCUT, CUTConfig
+from models.configs.images import ImageShape
+from models.configs.networks import DiscriminatorConfig, GeneratorConfig
 from models.cut import CUTFakes, CUTObjective
 from models.objective import Batch, sample_step
 

@@ -3,7 +3,9 @@ from dataclasses import replace
 import torch
 
 from models.build import build_objective
-from models.configs import CYCLEGAN, CycleGANConfig, DiscriminatorConfig, GeneratorConfig, ImageShape
+from models.configs.cyclegan import CYCLEGAN, CycleGANConfig
+from models.configs.images import ImageShape
+from models.configs.networks import DiscriminatorConfig, GeneratorConfig
 from models.image_pool import ImagePool
 from models.objective import Batch, sample_step
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from golden_cases import CASES, CUT_CASES, cut_of, cyclegan_of, follows, randomness_of
 
-from models.configs import Execution
+from models.configs.execution import Execution
 from models.execution import apply_execution
 from models.networks.layers import BlurDown, BlurUp, InstanceNorm, is_channels_last
 from models.objective import Batch, sample_step

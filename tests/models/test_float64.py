@@ -8,16 +8,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.build import build_objective
-from models.configs import (
-    CUT,
-    CYCLEGAN,
-    FASTCUT,
-    CUTConfig,
-    DiscriminatorConfig,
-    Execution,
-    GeneratorConfig,
-    ImageShape,
-)
+from models.configs.cut import CUT, FASTCUT, CUTConfig
+from models.configs.cyclegan import CYCLEGAN
+from models.configs.execution import Execution
+from models.configs.images import ImageShape
+from models.configs.networks import DiscriminatorConfig, GeneratorConfig
 from models.execution import apply_execution
 from models.objective import Batch, sample_step
 from pipeline.hardware.memory import tensors_in

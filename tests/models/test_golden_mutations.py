@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # Name: file, old text, new text.
 CHANGES = {
-    "temperature": ("models/losses.py", "/ temperature", "/ (1.1 * temperature)"),
+    "temperature": ("models/contrast/patch_nce.py", "/ temperature", "/ (1.1 * temperature)"),
     "detached keys": (
         "models/cut.py",
         "with torch.no_grad():\n                keys =",
@@ -34,7 +34,7 @@ CHANGES = {
     "images that pools hand out": ("models/image_pool.py", "torch.where(hands_out, earlier, fake)", "fake"),
     "images that pools keep": ("models/image_pool.py", "torch.where(keeps, fake, earlier)", "earlier"),
     "float64 of the GAN's loss": ("models/losses.py", "scores.to(float32_or_wider(scores.dtype))", "scores.float()"),
-    "weight of the identity": ("models/configs.py", '"a": weight / (1 + identity)', '"a": weight'),
+    "weight of the identity": ("models/configs/cut.py", '"a": weight / (1 + identity)', '"a": weight'),
 }
 
 

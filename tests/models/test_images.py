@@ -6,7 +6,11 @@ import torch
 from torch import Tensor
 
 from models.build import build_objective
-from models.configs import CUT, CYCLEGAN, DiscriminatorConfig, GeneratorConfig, ImageShape, ModelConfig
+from models.configs.cut import CUT
+from models.configs.cyclegan import CYCLEGAN
+from models.configs.images import ImageShape
+from models.configs.model import ModelConfig
+from models.configs.networks import DiscriminatorConfig, GeneratorConfig
 from models.images import to_bits, with_channels
 from models.networks.generator import Generator
 from models.objective import Batch, check_batch, sample_step

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.losses import patch_nce
+from models.contrast.patch_nce import patch_nce
 from models.negatives import Patches, external, internal, minibatch
 from models.networks.projector import normalise
 

@@ -5,8 +5,11 @@ import torch
 from torch import Tensor
 
 from models.build import build_objective
-from models.configs import CUT, CUTConfig, DiscriminatorConfig, ExternalConfig, GeneratorConfig, ImageShape
-from models.negatives import ExternalNegatives, PatchQueue
+from models.configs.contrast import ExternalConfig
+from models.configs.cut import CUT, CUTConfig
+from models.configs.images import ImageShape
+from models.configs.networks import DiscriminatorConfig, GeneratorConfig
+from models.contrast.queue import ExternalNegatives, PatchQueue
 from models.networks.generator import encoder_stages
 from models.objective import Batch, sample_step
 

@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from models.build import build_objective
-from models.configs import CUT, CUTConfig, DiscriminatorConfig, ExternalConfig, GeneratorConfig, ImageShape
+from models.configs.contrast import ExternalConfig
+from models.configs.cut import CUT, CUTConfig
+from models.configs.images import ImageShape
+from models.configs.networks import DiscriminatorConfig, GeneratorConfig
+from models.configs.own_code import OwnCode, OwnCodeError
 from models.cut import CUTObjective
 from models.objective import Batch, Objective, sample_step
-from models.own_code import OwnCode, OwnCodeError
 
 TINY = replace(
     CUT,

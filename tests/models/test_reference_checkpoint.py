@@ -7,7 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from models.build import build_objective
-from models.configs import CUT, CYCLEGAN, DiscriminatorConfig, GeneratorConfig, ImageShape
+from models.configs.cut import CUT
+from models.configs.cyclegan import CYCLEGAN
+from models.configs.images import ImageShape
+from models.configs.networks import DiscriminatorConfig, GeneratorConfig
 from models.networks.discriminator import Discriminator
 from models.networks.generator import Generator
 from models.networks.layers import BlurDown, BlurUp, initialise

@@ -12,16 +12,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.build import build_objective
-from models.configs import (
-    CUT,
-    CYCLEGAN,
-    FASTCUT,
-    CUTConfig,
-    DiscriminatorConfig,
-    GeneratorConfig,
-    ImageShape,
-    ModelConfig,
-)
+from models.configs.cut import CUT, FASTCUT, CUTConfig
+from models.configs.cyclegan import CYCLEGAN
+from models.configs.images import ImageShape
+from models.configs.model import ModelConfig
+from models.configs.networks import DiscriminatorConfig, GeneratorConfig
 from models.image_pool import ImagePool
 from models.objective import Batch, sample_step
 from models.reference.checkpoint import reference_networks, reference_weights

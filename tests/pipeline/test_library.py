@@ -11,7 +11,7 @@ import torch
 from filled_store import fill
 from PIL import Image
 
-from models.configs import GeneratorConfig
+from models.configs.networks import GeneratorConfig
 from models.networks.generator import Generator
 from models.reference.checkpoint import reference_weights
 from pipeline import api

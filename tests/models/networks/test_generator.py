@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from models.configs import DiscriminatorConfig, GeneratorConfig, ImageShape
-from models.fit import map_positions
+from models.configs.fit import map_positions
+from models.configs.images import ImageShape
+from models.configs.networks import DiscriminatorConfig, GeneratorConfig
 from models.networks.discriminator import Discriminator
 from models.networks.generator import Generator
 

@@ -10,7 +10,7 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from models.configs import GeneratorConfig
+from models.configs.networks import GeneratorConfig
 from models.networks.generator import Generator
 from models.reference.checkpoint import reference_weights
 from pipeline.__main__ import main

@@ -3,7 +3,7 @@ from dataclasses import asdict, replace
 import pytest
 from pydantic import TypeAdapter
 
-from models.configs import CUT, FASTCUT
+from models.configs.cut import CUT, FASTCUT
 from pipeline.config import trial_key as identity
 from pipeline.config.compose import TASKS, Setting, compose_config, compose_settings
 from pipeline.config.schema import PATH_FIELDS, TEXT_FIELDS, Config, from_json, to_json

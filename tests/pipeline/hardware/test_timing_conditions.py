@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 import torch
 
-from models.configs import Execution
+from models.configs.execution import Execution
 from pipeline.config.schema import Config
 from pipeline.hardware.share import Share
 from pipeline.hardware.timing_conditions import execution_in, execution_name, ran_under_mps, timed_name

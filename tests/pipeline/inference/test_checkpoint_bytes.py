@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mutations import FEW, MANY, damaged
 
-from models.configs import GeneratorConfig
+from models.configs.networks import GeneratorConfig
 from models.networks.generator import Generator
 from models.reference.checkpoint import reference_weights
 from pipeline.errors import UserError

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from models.configs import DiscriminatorConfig, GeneratorConfig
+from models.configs.networks import DiscriminatorConfig, GeneratorConfig
 from models.networks.discriminator import Discriminator
 from models.networks.generator import Generator
 from models.reference.checkpoint import reference_weights

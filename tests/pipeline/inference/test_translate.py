@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.configs import GeneratorConfig
+from models.configs.networks import GeneratorConfig
 from models.images import to_bits, to_model_range
 from models.networks.generator import Generator
 from pipeline.data.image_io import read_image, write_png

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from models.configs import GeneratorConfig, ImageShape
+from models.configs.images import ImageShape
+from models.configs.networks import GeneratorConfig
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config, FolderConfig, TrainConfig
 from pipeline.hardware.allocation import needed_gb

@@ -10,7 +10,7 @@ import pytest
 import torch
 from parallel_steps import CPU, METHODS, Taken, help_taking_all, state_of, take_all, take_step, take_steps
 
-from models.configs import CUTConfig
+from models.configs.cut import CUTConfig
 from models.objective import Ranks
 from pipeline.parallel.group import join_group, leave_group
 from pipeline.parallel.processes import further_processes

@@ -9,7 +9,7 @@ from tape import TapeRecorder
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
-from models.configs import Execution
+from models.configs.execution import Execution
 from models.objective import Batch
 from pipeline.config.schema import Config, TrainConfig
 from pipeline.errors import UserError

@@ -2,15 +2,11 @@
 
 from itertools import pairwise
 
-from models.configs import (
-    CUTConfig,
-    CycleGANConfig,
-    DiscriminatorConfig,
-    GeneratorConfig,
-    ImageShape,
-    ModelConfig,
-    domain_weights,
-)
+from models.configs.cut import CUTConfig, domain_weights
+from models.configs.cyclegan import CycleGANConfig
+from models.configs.images import ImageShape
+from models.configs.model import ModelConfig
+from models.configs.networks import DiscriminatorConfig, GeneratorConfig
 
 # Of all weights, queues and pools together: 2 GB in float32. CUT stores 15 million, 64 million with external negatives.
 MOST_STORED = 500_000_000

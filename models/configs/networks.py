@@ -1,0 +1,42 @@
+"""Settings of the ResNet generator and of the PatchGAN."""
+
+from dataclasses import dataclass
+
+from models.configs.limits import MOST_BLOCKS, MOST_CHANNELS, MOST_DISCRIMINATOR_LAYERS, require_between
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """The ResNet generator. The defaults are the paper's 'resnet_9blocks'."""
+
+    channels: int = 64
+    blocks: int = 9
+    antialias: bool = True
+
+    def __post_init__(self) -> None:
+        require_between("generator.channels", self.channels, 1, MOST_CHANNELS)
+        require_between("generator.blocks", self.blocks, 1, MOST_BLOCKS)
+
+    def layer_channels(self, image_channels: int = 3) -> dict[str, int]:
+        """Return the channels of each encoder layer that PatchNCE can use, in running order."""
+        deep = 4 * self.channels
+        return {
+            "pixels": image_channels,
+            "stem": self.channels,
+            "down1": 2 * self.channels,
+            "down2": deep,
+            **{f"res{number}": deep for number in range(1, self.blocks + 1)},
+        }
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """The PatchGAN. With the defaults, a score sees 70 x 70 pixels."""
+
+    channels: int = 64
+    layers: int = 3
+    antialias: bool = True
+
+    def __post_init__(self) -> None:
+        require_between("discriminator.channels", self.channels, 1, MOST_CHANNELS)
+        require_between("discriminator.layers", self.layers, 1, MOST_DISCRIMINATOR_LAYERS)
