@@ -100,15 +100,13 @@ class ExternalNegatives(nn.Module):
         for domain, layer, queue in self._each_queue():
             queue.pushed.fill_(counts[f"{domain}/{layer}"])
 
-    def sample(
-        self, size: int, patch_ids: Mapping[str, PatchIds], rng: torch.Generator, counts: Counts
-    ) -> tuple[dict[str, QueueSlots], Counts]:
-        """Choose a step's slots of each queue, by 'domain/layer', for `size` images a domain. Return them and the
-        counts after the step."""
+    def sample(self, new: int, rng: torch.Generator, counts: Counts) -> tuple[dict[str, QueueSlots], Counts]:
+        """Choose a step's slots of each queue, by 'domain/layer', for `new` patches. Return them and the counts after
+        the step."""
         slots: dict[str, QueueSlots] = {}
         after: dict[str, int] = {}
         for domain, layer, queue in self._each_queue():
-            name, new = f"{domain}/{layer}", size * len(patch_ids[domain][layer])
+            name = f"{domain}/{layer}"
             slots[name], after[name] = queue.sample(new, rng, counts[name])
         return slots, after
 
