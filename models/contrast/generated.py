@@ -60,7 +60,8 @@ class GeneratedNegatives(nn.Module):
         It has a gradient into the features if `through_encoder` is set. Embeddings are not kept for it.
         """
         with torch.set_grad_enabled(self.config.through_encoder and torch.is_grad_enabled()):
-            return {layer: _mean_embedding(head, features[layer]) for layer, head in self.projector.heads.items()}
+            kept = features if torch.is_grad_enabled() else {layer: map_.detach() for layer, map_ in features.items()}
+            return {layer: _mean_embedding(head, kept[layer]) for layer, head in self.projector.heads.items()}
 
     def forward(self, means: Mapping[str, Tensor], noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Make negatives (B, M, D) of length 1 for each layer."""
