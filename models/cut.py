@@ -17,10 +17,8 @@ from models.contrast.contrast import (
     CUTRandomness,
     by_domain,
     own_parts,
-    with_keys_from_elsewhere,
-    with_keys_of_other_domain,
+    with_given,
     with_noise,
-    with_queued,
 )
 from models.contrast.generated import GeneratedNegatives, diversity
 from models.contrast.patch_nce import contrast_loss
@@ -34,7 +32,7 @@ from models.negatives import Negatives, Patches, chosen_sources
 from models.networks.discriminator import Discriminator, score
 from models.networks.generator import Generator
 from models.networks.layers import initialise
-from models.networks.projector import PatchIds, Projector, ids_of_images, sample_patch_ids
+from models.networks.projector import PatchIds, Projector, ids_of_images
 from models.objective import ALONE, Batch, Counts, Ranks, frozen
 
 
@@ -64,12 +62,10 @@ class CUTObjective(nn.Module):
             else None
         )
         self.generated: GeneratedNegatives | None = None
-        if "generated" in config.negatives and self.domain_weights:
+        if config.generates_negatives and self.domain_weights:
             channels = {layer: layer_channels[layer] for layer in self.positions}
             self.generated = GeneratedNegatives(config.generated, channels, config.projection_units)
             self.generated.initialise(rng)
-        # B gives keys without an output of its own if it is only a source of negatives.
-        self.only_keys_of_b = "other_domain" in config.negatives and list(self.domain_weights) == ["a"]
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -116,8 +112,6 @@ class CUTObjective(nn.Module):
         config = self.config
         flipped = config.flip_equivariance and bool(torch.rand((), generator=rng) < 0.5)
         ids = {domain: sample_draws(config, self.positions, rng) for domain in self.domain_weights}
-        if self.only_keys_of_b:
-            ids["b"] = sample_patch_ids(self.positions, config.num_patches, rng)
         randomness = CUTRandomness(flipped, ids)
         if self.generated:
             noise = {domain: self.generated.sample(size, rng) for domain in self.domain_weights}
@@ -136,12 +130,16 @@ class CUTObjective(nn.Module):
             randomness = replace(randomness, noise=own_parts(randomness.noise, ranks))
         fakes = self.forward(batch, randomness)
         if ranks.size > 1 and "minibatch" in self.config.negatives:
-            fakes = replace(fakes, contrasts=with_keys_from_elsewhere(fakes.contrasts, ranks))
+            elsewhere = {
+                domain: {layer: ranks.others(key).flatten(0, 1) for layer, key in contrast.keys.items()}
+                for domain, contrast in fakes.contrasts.items()
+            }
+            fakes = replace(fakes, contrasts=with_given(fakes.contrasts, "elsewhere_ND", elsewhere))
         if self.external is None:
             return fakes
         sources, ids = self._sources(batch), {domain: contrast.ids for domain, contrast in fakes.contrasts.items()}
         queued = self.external.update(self.generator, self.projector, sources, ids, randomness.slots, ranks)
-        return replace(fakes, contrasts=with_queued(fakes.contrasts, queued))
+        return replace(fakes, contrasts=with_given(fakes.contrasts, "queued_ND", queued))
 
     def forward(self, batch: Batch, randomness: CUTRandomness) -> CUTFakes:
         """Translate, and take the keys from the features that the translation computes on its way."""
@@ -164,19 +162,10 @@ class CUTObjective(nn.Module):
             domain: Contrast(image, ids[domain], keys[domain])
             for domain, image in zip(domains, output.chunk(len(domains)), strict=True)
         }
-        if "other_domain" in self.config.negatives:
-            if self.only_keys_of_b:
-                keys["b"] = self._keys_of_b(batch, randomness.patch_ids["b"])
-            contrasts = with_keys_of_other_domain(contrasts, keys)
         if self.generated:
             means = by_domain(self.generated.means(features), domains)
             contrasts = with_noise(contrasts, means, randomness.noise)
         return CUTFakes(output[:size], randomness.flipped, contrasts, gamma=randomness.gamma)
-
-    @torch.no_grad()
-    def _keys_of_b(self, batch: Batch, ids: PatchIds) -> dict[str, Tensor]:
-        source = with_channels(batch.b, self.shape.channels_a)
-        return self.projector(self.generator.encode(source, self.positions), ids)
 
     @property
     def _trains_source(self) -> bool:
@@ -264,11 +253,10 @@ class CUTObjective(nn.Module):
         self, contrasts: Mapping[str, Contrast], queries: Mapping[str, Mapping[str, Tensor]]
     ) -> dict[str, dict[str, Patches]]:
         """Return what PatchNCE compares, by domain and layer."""
-        terms: dict[str, dict[str, Patches]] = {}
-        for domain, contrast in contrasts.items():
-            made = self.generated(contrast.means, contrast.noise) if self.generated else dict[str, Tensor]()
-            terms[domain] = contrast.terms(queries[domain], made)
-        return terms
+        if self.generated:
+            made = {domain: self.generated(contrast.means, contrast.noise) for domain, contrast in contrasts.items()}
+            contrasts = with_given(contrasts, "generated_BND", made)
+        return {domain: contrast.terms(queries[domain]) for domain, contrast in contrasts.items()}
 
     def _nce_losses(self, terms: Mapping[str, Mapping[str, Patches]], fakes: CUTFakes) -> dict[str, Tensor]:
         """Return each domain's weight times the mean of PatchNCE over its layers."""

@@ -1,7 +1,7 @@
 """Sources of negatives for PatchNCE.
 
 A source is a function of `Patches`. To add one, write it here, enter it in `SOURCES`, and add its name to
-`models.configs.contrast.NEGATIVE_SOURCES`. A user's source is a function of the user's own file.
+`models.configs.cut.NEGATIVE_SOURCES`. A user's source is a function of the user's own file.
 
 B batch, P patches, N negatives, D embedding units.
 """
@@ -26,7 +26,7 @@ class Patches:
     A query's positive is the key of the same image and patch. queued_ND: embeddings of earlier images; None without
     external negatives, and while their queue is too short. elsewhere_ND: with minibatch negatives, the keys of the
     batch's images that other processes have; None with one process. generated_BND: embeddings that a network made for
-    each image; other_BND: keys of real images of the other domain. Both are None unless `negatives` names their source.
+    each image; None unless they are asked for.
     """
 
     query_BPD: Tensor
@@ -34,7 +34,6 @@ class Patches:
     queued_ND: Tensor | None = None
     elsewhere_ND: Tensor | None = None
     generated_BND: Tensor | None = None
-    other_BND: Tensor | None = None
 
 
 Negatives = Callable[[Patches], Tensor]
@@ -67,11 +66,6 @@ def generated(patches: Patches) -> Tensor:
     return _to_others(patches, patches.generated_BND)
 
 
-def other_domain(patches: Patches) -> Tensor:
-    """Return similarities (B, P, N) to the patches of a real image of the other domain."""
-    return _to_others(patches, patches.other_BND)
-
-
 def _to_others(patches: Patches, others: Tensor | None) -> Tensor:
     if others is None:
         return patches.query_BPD.new_empty(*patches.query_BPD.shape[:2], 0)
@@ -84,7 +78,6 @@ SOURCES: dict[str, Negatives] = {
     "minibatch": minibatch,
     "external": external,
     "generated": generated,
-    "other_domain": other_domain,
 }
 
 

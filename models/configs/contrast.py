@@ -5,9 +5,6 @@ from typing import Literal
 
 from models.configs.limits import HIGHEST, MOST_PATCHES, MOST_QUEUED, MOST_UNITS, require, require_between
 
-# The sources of negatives in `models.negatives`. Others are functions of the user's file.
-NEGATIVE_SOURCES = ("internal", "external", "minibatch", "generated", "other_domain")
-
 Weighting = Literal["uniform", "hard", "optimal_transport", "top_k"]
 Queries = Literal["random", "attention", "discriminator"]
 Relation = Literal["none", "semantic"]

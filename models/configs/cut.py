@@ -4,7 +4,6 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from models.configs.contrast import (
-    NEGATIVE_SOURCES,
     AttentionConfig,
     ExternalConfig,
     GeneratedConfig,
@@ -18,6 +17,9 @@ from models.configs.contrast import (
 from models.configs.limits import HIGHEST, MOST_PATCHES, MOST_UNITS, require, require_between
 from models.configs.networks import DiscriminatorConfig, GeneratorConfig
 from models.configs.own_code import OwnCode
+
+# The sources of negatives in `models.negatives`. Others are functions of the user's file.
+NEGATIVE_SOURCES = ("internal", "external", "minibatch", "generated")
 
 # The groups of settings of each choice below: unless it is chosen, they change nothing.
 CHOICES = {
@@ -136,7 +138,7 @@ class CUTConfig:
                 len(self.negatives) == 1 and self.negatives[0] in NEGATIVE_SOURCES and self.negatives[0] != "minibatch"
             ),
             "weighting=optimal_transport divides each negative among the queries of one image, so it needs one source "
-            f"of negatives: internal, external, generated or other_domain; found {', '.join(self.negatives)[:100]}",
+            f"of negatives, other than minibatch and own functions; found {', '.join(self.negatives)[:100]}",
         )
         require(
             not self.decoupled or self.negatives != ("external",),
@@ -167,6 +169,8 @@ class CUTConfig:
     def used(self) -> "CUTConfig":
         """The same model, in which all that changes nothing has its default: the user's file, settings of choices."""
         chosen = {*self.negatives, self.weighting, self.queries, self.relation}
+        if self.generates_negatives:
+            chosen.add("generated")
         defaults = {
             part.name: part.default_factory() if callable(part.default_factory) else part.default
             for part in fields(self)
@@ -179,15 +183,37 @@ class CUTConfig:
     @property
     def plain(self) -> "CUTConfig":
         """The same model with CUT's choices in place of those of later papers."""
-        negatives = tuple(name for name in self.negatives if name not in ("generated", "other_domain"))
+        negatives = tuple(name for name in self.negatives if name != "generated")
         chosen = replace(self, negatives=negatives or ("internal",), weighting="uniform", queries="random")
         return replace(chosen, decoupled=False, relation="none").used
 
     @property
     def keeps_queues(self) -> bool:
-        """Whether queues of earlier images are kept: for external negatives, or because the user's file reads them."""
-        own = self.code is not None and self.code.use(self.own_functions, "queued_ND", "external")
-        return "external" in self.negatives or own
+        """Whether queues of earlier images are kept."""
+        return self._reads("external", "queued_ND")
+
+    @property
+    def generates_negatives(self) -> bool:
+        """Whether a network generates negatives."""
+        return self._reads("generated", "generated_BND")
+
+    def _reads(self, source: str, name: str) -> bool:
+        """Return whether negatives come from that source, or the user's file uses it or that field of `Patches`."""
+        return source in self.negatives or (self.code is not None and self.code.use(self.own_functions, name, source))
+
+    def count_negatives(self, source: str, batch_size: int) -> int:
+        """Return how many negatives a query has from one of this project's sources."""
+        match source:
+            case "internal":
+                return self.num_patches - 1
+            case "minibatch":
+                return batch_size * self.num_patches - 1
+            case "external":
+                return self.external.num_negatives
+            case "generated":
+                return self.generated.num_negatives
+            case _:
+                raise ValueError(f"negatives of {source} are not counted")
 
 
 CUT = CUTConfig()

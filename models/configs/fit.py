@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from models.configs.cut import CUTConfig, domain_weights
+from models.configs.cut import NEGATIVE_SOURCES, CUTConfig, domain_weights
 from models.configs.cyclegan import CycleGANConfig
 from models.configs.images import ImageShape
 from models.configs.model import ModelConfig
@@ -54,7 +54,7 @@ def stored_numbers(config: ModelConfig, shape: ImageShape) -> dict[str, int]:
             # Momentum copies of encoder and heads, and a queue for each domain and layer.
             external = config.keeps_queues
             queues = len(domain_weights(config)) * len(config.places) * config.external.queue_size
-            generating = "generated" in config.negatives
+            generating = config.generates_negatives
             makers = len(config.places) * units * (2 * units + config.generated.noise_size)
             return {
                 "generator.channels or generator.blocks": generator * (1 + external),
@@ -108,19 +108,11 @@ def _unfit_negatives(config: CUTConfig, batch_size: int) -> list[str]:
     """Return why there are too few negatives."""
     if "minibatch" in config.negatives and batch_size == 1:
         return ["minibatch negatives need train.batch_size > 1 (with 1 they equal internal ones); use external"]
-    patches = config.num_patches
-    if config.negatives == ("internal",) and patches == 1:
+    if config.negatives == ("internal",) and config.num_patches == 1:
         return ["num_patches is 1, so no patch has another one of its image as a negative; set it to 2 or more"]
-    counts = {
-        "internal": patches - 1,
-        "minibatch": batch_size * patches - 1,
-        "external": config.external.num_negatives,
-        "generated": config.generated.num_negatives,
-        "other_domain": patches,
-    }
-    if config.weighting != "top_k" or not all(name in counts for name in config.negatives):
+    if config.weighting != "top_k" or not set(config.negatives) <= set(NEGATIVE_SOURCES):
         return []
-    count = sum(counts[name] for name in config.negatives)
+    count = sum(config.count_negatives(source, batch_size) for source in config.negatives)
     if config.top_k > count:
         return [f"top_k is {config.top_k}, but a query has {count} negatives; set model.top_k={count} or less"]
     return []

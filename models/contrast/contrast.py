@@ -39,31 +39,21 @@ class Contrast:
     """One domain's part of PatchNCE: the output image, which gives the queries, where its patches are, and the keys
     (B, P, D) of each layer.
 
-    By layer: queued: negatives (N, D) from the queue. elsewhere: the keys (N, D) of images that other processes have.
-    others: the keys (B, P, D) of the other domain. means, noise: what generated negatives are made from.
+    By layer: given: what `Patches` has beside queries and keys, by the name of its field. means, noise: what generated
+    negatives are made from.
     """
 
     output: Tensor
     ids: PatchIds
     keys: Mapping[str, Tensor]
-    queued: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
-    elsewhere: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
-    others: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    given: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict[str, Mapping[str, Tensor]])
     means: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     noise: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
 
-    def terms(self, queries: Mapping[str, Tensor], made: Mapping[str, Tensor]) -> dict[str, Patches]:
-        """Return what PatchNCE compares at each layer. made: generated negatives (B, N, D)."""
+    def terms(self, queries: Mapping[str, Tensor]) -> dict[str, Patches]:
+        """Return what PatchNCE compares at each layer."""
         return {
-            layer: Patches(
-                query,
-                self.keys[layer],
-                self.queued.get(layer),
-                self.elsewhere.get(layer),
-                made.get(layer),
-                self.others.get(layer),
-            )
-            for layer, query in queries.items()
+            layer: Patches(query, self.keys[layer], **self.given.get(layer, {})) for layer, query in queries.items()
         }
 
     @property
@@ -103,33 +93,12 @@ def with_noise(contrasts: Mapping[str, Contrast], means: ByDomain, noise: ByDoma
     }
 
 
-def with_queued(contrasts: Mapping[str, Contrast], queued: Mapping[str, Tensor]) -> dict[str, Contrast]:
-    """Return the contrasts with the negatives (N, D) that were read from queues, by 'domain/layer'."""
-    parts = {domain: f"{domain}/" for domain in contrasts}
-    return {
-        domain: replace(
-            contrast,
-            queued={
-                name.removeprefix(parts[domain]): read_ND
-                for name, read_ND in queued.items()
-                if name.startswith(parts[domain])
-            },
-        )
-        for domain, contrast in contrasts.items()
-    }
-
-
-def with_keys_from_elsewhere(contrasts: Mapping[str, Contrast], ranks: Ranks) -> dict[str, Contrast]:
-    """Return the contrasts with the keys (N, D) of the images that other processes have."""
-    return {
-        domain: replace(
-            contrast, elsewhere={layer: ranks.others(key).flatten(0, 1) for layer, key in contrast.keys.items()}
-        )
-        for domain, contrast in contrasts.items()
-    }
-
-
-def with_keys_of_other_domain(contrasts: Mapping[str, Contrast], keys: ByDomain) -> dict[str, Contrast]:
-    """Return the contrasts with the keys (B, P, D) of the other domain's images, of those by domain and layer."""
-    other = {"a": "b", "b": "a"}
-    return {domain: replace(contrast, others=keys[other[domain]]) for domain, contrast in contrasts.items()}
+def with_given(contrasts: Mapping[str, Contrast], name: str, tensors: ByDomain) -> dict[str, Contrast]:
+    """Return the contrasts with more that `Patches` holds: the field of that name, of those domains and layers."""
+    found: dict[str, Contrast] = {}
+    for domain, contrast in contrasts.items():
+        more = {layer: {name: tensor} for layer, tensor in tensors.get(domain, {}).items()}
+        layers = {**contrast.given, **more}
+        given = {layer: {**contrast.given.get(layer, {}), **more.get(layer, {})} for layer in layers}
+        found[domain] = replace(contrast, given=given)
+    return found

@@ -105,7 +105,7 @@ class ReferenceCUT(CUTObjective):
         keys = self.projector(source_features, contrast.ids)
         queries = self.projector(features, contrast.ids)
         detached = replace(contrast, keys={layer: key.detach() for layer, key in keys.items()})
-        return self._nce_losses({domain: detached.terms(queries, {})}, fakes)[f"nce_{domain}"]
+        return self._nce_losses({domain: detached.terms(queries)}, fakes)[f"nce_{domain}"]
 
 
 class ReferenceCycleGAN(CycleGANObjective):
