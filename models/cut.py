@@ -32,7 +32,7 @@ from models.negatives import Negatives, Patches, chosen_sources
 from models.networks.discriminator import Discriminator, score
 from models.networks.generator import Generator
 from models.networks.layers import initialise
-from models.networks.projector import PatchIds, Projector, ids_of_images
+from models.networks.projector import PatchIds, Projector, ids_of_images, sample_patch_ids
 from models.objective import ALONE, Batch, Counts, Ranks, frozen
 
 
@@ -112,6 +112,8 @@ class CUTObjective(nn.Module):
         config = self.config
         flipped = config.flip_equivariance and bool(torch.rand((), generator=rng) < 0.5)
         ids = {domain: sample_draws(config, self.positions, rng) for domain in self.domain_weights}
+        if config.compares_domains and "b" not in ids:
+            ids["b"] = sample_patch_ids(self.positions, config.num_patches, rng)
         randomness = CUTRandomness(flipped, ids)
         if self.generated:
             noise = {domain: self.generated.sample(size, rng) for domain in self.domain_weights}
@@ -165,6 +167,12 @@ class CUTObjective(nn.Module):
         if self.generated:
             means = by_domain(self.generated.means(features), domains)
             contrasts = with_noise(contrasts, means, randomness.noise)
+        if self.config.compares_domains:
+            if "b" not in keys:
+                source = with_channels(batch.b, self.shape.channels_a)
+                with torch.no_grad():
+                    keys["b"] = self.projector(self.generator.encode(source, self.positions), randomness.patch_ids["b"])
+            contrasts = with_given(contrasts, "other_BND", {"a": keys["b"], "b": keys["a"]})
         return CUTFakes(output[:size], randomness.flipped, contrasts, gamma=randomness.gamma)
 
     @property

@@ -26,7 +26,7 @@ class Patches:
     A query's positive is the key of the same image and patch. queued_ND: embeddings of earlier images; None without
     external negatives, and while their queue is too short. elsewhere_ND: with minibatch negatives, the keys of the
     batch's images that other processes have; None with one process. generated_BND: embeddings that a network made for
-    each image; None unless they are asked for.
+    each image. other_BND: keys of the other domain's images. Both are None unless they are asked for.
     """
 
     query_BPD: Tensor
@@ -34,6 +34,7 @@ class Patches:
     queued_ND: Tensor | None = None
     elsewhere_ND: Tensor | None = None
     generated_BND: Tensor | None = None
+    other_BND: Tensor | None = None
 
 
 Negatives = Callable[[Patches], Tensor]
@@ -66,6 +67,14 @@ def generated(patches: Patches) -> Tensor:
     return _to_others(patches, patches.generated_BND)
 
 
+def other_domain(patches: Patches) -> Tensor:
+    """Return similarities (B, P, N) to the patches of a real image of the other domain, embedded by the same encoder.
+
+    A reading of the ablation of Han et al. (CVPR Workshops 2021), whose released code has no such negatives.
+    """
+    return _to_others(patches, patches.other_BND)
+
+
 def _to_others(patches: Patches, others: Tensor | None) -> Tensor:
     if others is None:
         return patches.query_BPD.new_empty(*patches.query_BPD.shape[:2], 0)
@@ -78,6 +87,7 @@ SOURCES: dict[str, Negatives] = {
     "minibatch": minibatch,
     "external": external,
     "generated": generated,
+    "other_domain": other_domain,
 }
 
 

@@ -19,7 +19,7 @@ from models.configs.networks import DiscriminatorConfig, GeneratorConfig
 from models.configs.own_code import OwnCode
 
 # The sources of negatives in `models.negatives`. Others are functions of the user's file.
-NEGATIVE_SOURCES = ("internal", "external", "minibatch", "generated")
+NEGATIVE_SOURCES = ("internal", "external", "minibatch", "generated", "other_domain")
 
 # The groups of settings of each choice below: unless it is chosen, they change nothing.
 CHOICES = {
@@ -183,7 +183,7 @@ class CUTConfig:
     @property
     def plain(self) -> "CUTConfig":
         """The same model with CUT's choices in place of those of later papers."""
-        negatives = tuple(name for name in self.negatives if name != "generated")
+        negatives = tuple(name for name in self.negatives if name not in ("generated", "other_domain"))
         chosen = replace(self, negatives=negatives or ("internal",), weighting="uniform", queries="random")
         return replace(chosen, decoupled=False, relation="none").used
 
@@ -196,6 +196,11 @@ class CUTConfig:
     def generates_negatives(self) -> bool:
         """Whether a network generates negatives."""
         return self._reads("generated", "generated_BND")
+
+    @property
+    def compares_domains(self) -> bool:
+        """Whether patches of one domain are negatives of the other one's."""
+        return self._reads("other_domain", "other_BND")
 
     def _reads(self, source: str, name: str) -> bool:
         """Return whether negatives come from that source, or the user's file uses it or that field of `Patches`."""
@@ -212,6 +217,8 @@ class CUTConfig:
                 return self.external.num_negatives
             case "generated":
                 return self.generated.num_negatives
+            case "other_domain":
+                return self.num_patches
             case _:
                 raise ValueError(f"negatives of {source} are not counted")
 

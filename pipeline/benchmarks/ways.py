@@ -44,6 +44,7 @@ CHOICES = {
     "external": ("model.negatives=[external]",),
     "generated": ("model.negatives=[generated]",),
     "generated, not through the encoder": ("model.negatives=[generated]", "model.generated.through_encoder=false"),
+    "internal and other domain": ("model.negatives=[internal,other_domain]",),
     "hard and decoupled": ("model.weighting=hard", "model.decoupled=true"),
     "optimal transport": ("model.weighting=optimal_transport",),
     "optimal transport, not through queries": (

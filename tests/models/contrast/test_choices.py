@@ -32,6 +32,7 @@ TINY = replace(
 )
 CHOICES: dict[str, dict[str, Any]] = {
     "generated": {"negatives": ("generated",)},
+    "other domain": {"negatives": ("internal", "other_domain")},
     "hard": {"weighting": "hard"},
     "decoupled": {"decoupled": True},
     "transport": {"weighting": "optimal_transport"},
@@ -41,7 +42,7 @@ CHOICES: dict[str, dict[str, Any]] = {
     "discriminator": {"queries": "discriminator"},
     "relation": {"relation": "semantic"},
     "all that compose": {
-        "negatives": ("internal", "external", "generated"),
+        "negatives": ("internal", "external", "generated", "other_domain"),
         "weighting": "hard",
         "decoupled": True,
         "queries": "attention",
@@ -175,7 +176,8 @@ def source_gradient(config: CUTConfig) -> Tensor | None:
 
 @pytest.mark.parametrize(
     ("choice", "reaches"),
-    [("generated", True), ("attention", True), ("hard", False), ("transport", False), ("discriminator", False),],
+    [("generated", True), ("attention", True), ("hard", False), ("transport", False), ("discriminator", False),
+     ("other domain", False)],
 )  # fmt: skip
 def test_only_generated_negatives_and_attention_have_a_gradient_into_the_source(choice: str, reaches: bool) -> None:
     gradient = source_gradient(replace(TINY, **CHOICES[choice]))

@@ -14,7 +14,7 @@ from models.configs.contrast import OptimalTransportConfig
 from models.contrast.patch_nce import contrast_loss, patch_nce
 from models.contrast.relation import semantic_relation
 from models.contrast.weighting import Weighting, hard, optimal_transport, top_k, uniform
-from models.negatives import Negatives, Patches, external, generated, internal, minibatch
+from models.negatives import Negatives, Patches, external, generated, internal, minibatch, other_domain
 from models.networks.projector import normalise
 
 TEMPERATURE = 0.3
@@ -29,7 +29,7 @@ def patches(batch: int = 2, count: int = 5, seed: int = 0) -> Patches:
     def unit(*shape: int) -> Tensor:
         return normalise(torch.randn(*shape, 4, generator=rng, dtype=torch.float64))
 
-    return Patches(unit(batch, count), unit(batch, count), unit(3), None, unit(batch, 3))
+    return Patches(unit(batch, count), unit(batch, count), unit(3), None, unit(batch, 3), unit(batch, 3))
 
 
 def loss_of(terms: Patches, sources: list[Negatives], weigh: Weighting, *, decoupled: bool = False) -> Tensor:
@@ -97,11 +97,11 @@ def test_a_loss_and_its_gradient_equal_the_statement_of_its_equation(
 @pytest.mark.parametrize("weigh", [uniform, partial(hard, gamma=GAMMA), partial(top_k, count=4)], ids=str)
 def test_weights_compare_a_query_with_the_negatives_of_all_sources(weigh: Weighting) -> None:
     given = patches()
-    assert given.queued_ND is not None and given.generated_BND is not None
+    assert given.queued_ND is not None and given.generated_BND is not None and given.other_BND is not None
     expected: list[Tensor] = []
     for image in range(2):
         q, k = given.query_BPD[image], given.key_BPD[image]
-        others = [*given.queued_ND, *given.generated_BND[image]]
+        others = [*given.queued_ND, *given.generated_BND[image], *given.other_BND[image]]
         negatives = [[*of_query, *others] for of_query in slow.internal_negatives(k)]
         match weigh:
             case partial(keywords={"gamma": _}):
@@ -110,7 +110,7 @@ def test_weights_compare_a_query_with_the_negatives_of_all_sources(weigh: Weight
                 expected.append(slow.top_k_nce(q, k, negatives, TEMPERATURE, count))
             case _:
                 expected.append(slow.nce(q, k, negatives, TEMPERATURE))
-    found = loss_of(given, [internal, external, generated], weigh)
+    found = loss_of(given, [internal, external, generated, other_domain], weigh)
     torch.testing.assert_close(found, slow.mean(expected), rtol=0, atol=1e-10)
 
 
