@@ -1,7 +1,7 @@
 """Sources of negatives for PatchNCE.
 
-A source is a function of `Patches`. To add one, write it here, enter it in `SOURCES`, and add its name to
-`models.configs.cut.NEGATIVE_SOURCES`. A user's source is a function of the user's own file.
+A source is a function of `Patches`. docs/architecture.md says how to add one. A user's source is a function of the
+user's own file.
 
 B batch, P patches, N negatives, D embedding units.
 """

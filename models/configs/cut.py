@@ -166,19 +166,22 @@ class CUTConfig:
         return (*sources, *([self.extra_loss] if self.extra_loss and self.extra_weight else []))
 
     @property
-    def used(self) -> "CUTConfig":
-        """The same model, in which all that changes nothing has its default: the user's file, settings of choices."""
+    def unchosen(self) -> set[str]:
+        """The settings of choices that this model does not make."""
         chosen = {*self.negatives, self.weighting, self.queries, self.relation}
         if self.generates_negatives:
             chosen.add("generated")
+        return {name for name, choice in CHOICES.items() if choice not in chosen}
+
+    @property
+    def used(self) -> "CUTConfig":
+        """The same model, in which all that changes nothing has its default: the user's file, settings of choices."""
+        own = set[str]() if self.own_functions else {"code", "extra_loss", "extra_weight"}
         defaults = {
             part.name: part.default_factory() if callable(part.default_factory) else part.default
             for part in fields(self)
         }
-        unused = {name for name, choice in CHOICES.items() if choice not in chosen}
-        if not self.own_functions:
-            unused |= {"code", "extra_loss", "extra_weight"}
-        return replace(self, **{name: defaults[name] for name in unused})
+        return replace(self, **{name: defaults[name] for name in self.unchosen | own})
 
     @property
     def plain(self) -> "CUTConfig":
