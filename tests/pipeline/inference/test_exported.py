@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ WITH_ONNXRUNTIME, WITH_TORCH = re.findall(r"^```python\n(.*?)^```", PAGE, re.MUL
 # A generator of one block has no more.
 LAYERS = "model.places=[pixels,res1]"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+needs_onnx = pytest.mark.skipif(
+    not all(map(find_spec, PACKAGES)), reason="THE EXTRA IS NOT INSTALLED: pip install -e '.[export]'"
+)
 
 
 def save_generator(path: str, weight: float | None = None) -> None:
@@ -41,6 +45,7 @@ def save_generator(path: str, weight: float | None = None) -> None:
     torch.save(weights, path)
 
 
+@needs_onnx
 def test_the_example_of_the_page_gives_what_translate_gives(
     project: Path, pictures: Callable[..., np.ndarray], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,6 +84,7 @@ def test_the_example_for_torch_gives_what_the_trials_generator_gives(trained_pro
     assert str(ROOT).encode() not in Path("generator.pt2").read_bytes()
 
 
+@needs_onnx
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
@@ -122,7 +128,7 @@ def test_an_onnx_file_gives_what_its_generator_gives_at_every_size(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("option", ["--onnx", "--torch-export"])
+@pytest.mark.parametrize("option", [pytest.param("--onnx", marks=needs_onnx), "--torch-export"])
 def test_a_file_that_differs_from_its_checkpoint_is_not_kept(
     project: Path, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
