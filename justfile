@@ -118,7 +118,7 @@ evaluate *arguments: _setup
 translate *arguments: _setup
     @{{ python }} -m pipeline translate "$@"
 
-# write networks as files of the reference code
+# write networks for the reference code or as ONNX
 [group: 'one model']
 [no-exit-message]
 export *arguments: _setup

@@ -189,7 +189,7 @@ def run(given: argparse.Namespace) -> int:
         case "export":
             from pipeline.cli.export import export
 
-            return export(given.run, given.folder, given.overrides)
+            return export(given.run, given.folder, given.overrides, onnx=given.onnx, torch_export=given.torch_export)
         case "doctor":
             from pipeline.cli.doctor import doctor
 

@@ -35,7 +35,7 @@ COMMANDS = {
     "train": "Train one trial in this process, without Ray.",
     "evaluate": "Compute and record FID and KID.",
     "translate": "Translate an image or a folder of images.",
-    "export": "Write the networks of a trial as files of the reference code.",
+    "export": "Write networks as files of the reference code, or the generator as ONNX.",
     "doctor": "Check GPUs, folders, locks, disk, MLflow store, weights and Ray.",
     "bench": "Measure what a part of the work costs on this machine.",
     "docs": "Write the generated tables of README.md and docs/performance.md from docs/results/.",
@@ -192,8 +192,11 @@ def build_parser() -> _Parser:
     translate.add_argument("input", metavar="INPUT", type=_path, help="an image, or a folder of images")
     translate.add_argument("output", metavar="OUTPUT", type=_path, help="a folder, or the name of a PNG file")
 
-    added["export"].add_argument("run", metavar="RUN", help=RUN)
-    added["export"].add_argument("folder", metavar="FOLDER", type=_path, help="where to write")
+    export = added["export"]
+    export.add_argument("run", metavar="RUN", help=f"{RUN} (with an option also one of the reference code)")
+    export.add_argument("folder", metavar="FOLDER", type=_path, help="where to write")
+    export.add_argument("--onnx", action="store_true", help="write the generator from A to B as generator.onnx")
+    export.add_argument("--torch-export", action="store_true", help="write it as generator.pt2, for torch.export.load")
 
     _add_benchmarks(added["bench"])
     # Last, since argparse takes positional arguments in the order in which they were added.
