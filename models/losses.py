@@ -15,14 +15,13 @@ ExtraLoss = Callable[[Tensor, Tensor], Tensor]
 
 def lsgan(scores: Tensor, *, real: bool) -> Tensor:
     """Return the mean squared distance of the scores to 1 (real) or 0 (fake) (Mao et al., ICCV 2017)."""
-    wide = scores.to(float32_or_wider(scores.dtype))
+    wide = _wide(scores)
     return F.mse_loss(wide, wide.new_full((), float(real)).expand_as(wide))
 
 
 def non_saturating(scores: Tensor, *, real: bool) -> Tensor:
     """Return the mean -log of the probability that the scores are real, or fake (Goodfellow et al., NIPS 2014)."""
-    wide = scores.to(float32_or_wider(scores.dtype))
-    return F.softplus(-wide if real else wide).mean()
+    return F.softplus(-_wide(scores) if real else _wide(scores)).mean()
 
 
 def r1_penalty(scores: Tensor, images: Tensor) -> Tensor:
@@ -46,3 +45,7 @@ def own_loss(code: OwnCode, name: str) -> ExtraLoss:
         return value
 
     return loss
+
+
+def _wide(scores: Tensor) -> Tensor:
+    return scores.to(float32_or_wider(scores.dtype))

@@ -93,8 +93,9 @@ class SinCUTObjective(nn.Module):
     def sample_randomness(self, size: int, rng: torch.Generator, counts: Counts) -> tuple[SinCUTRandomness, Counts]:
         ids = {domain: sample_patch_ids(self.positions, self.config.num_patches, rng) for domain in self.domain_weights}
         domains = ("a", "b") if self.config.translates_b else ("a",)
-        noise_shape = (size, 1, self.shape.height, self.shape.width)
-        return SinCUTRandomness(ids, {domain: torch.randn(noise_shape, generator=rng) for domain in domains}), {}
+        noise_shape, dtype = (size, 1, self.shape.height, self.shape.width), self.parameters_of("generator")[0].dtype
+        noise = {domain: torch.randn(noise_shape, generator=rng, dtype=dtype) for domain in domains}
+        return SinCUTRandomness(ids, noise), {}
 
     def generate(self, batch: Batch, randomness: SinCUTRandomness, ranks: Ranks = ALONE) -> SinCUTFakes:
         noise = {domain: ranks.own(whole) for domain, whole in randomness.noise.items()}
@@ -111,7 +112,7 @@ class SinCUTObjective(nn.Module):
         """Translate, and take the keys from the features that the translation computes on its way."""
         sources = {"a": batch.a, "b": with_channels(batch.b, self.shape.channels_a)}
         source = torch.cat([sources[domain] for domain in randomness.noise])
-        noise = torch.cat(list(randomness.noise.values())).to(source.dtype)
+        noise = torch.cat(list(randomness.noise.values()))
         output, features = self.generator(source, self.positions if self.domain_weights else (), noise)
         outputs = dict(zip(randomness.noise, output.split(len(batch.a)), strict=True))
         if not self.domain_weights:
@@ -147,7 +148,8 @@ class SinCUTObjective(nn.Module):
         """
         penalised = self.config.r1_weight > 0
         real = real.detach().requires_grad_(penalised)
-        scores = self.discriminator(real)
+        # A view, because torch's counter of operations refuses gradients at a leaf (`pipeline.training.count_step`).
+        scores = self.discriminator(real.view_as(real))
         return {
             "real": 0.5 * non_saturating(scores, real=True),
             "fake": 0.5 * non_saturating(self.discriminator(fake.detach()), real=False),
