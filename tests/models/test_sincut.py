@@ -1,4 +1,6 @@
+import copy
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from models.configs.images import ImageShape
 from models.configs.sincut import SINCUT, SinCUTConfig, StyleDiscriminatorConfig, StyleGeneratorConfig
 from models.execution import apply_execution
 from models.losses import non_saturating, r1_penalty
+from models.networks.projector import Projector
 from models.networks.stylegan2 import StyleDiscriminator
 from models.networks.stylegan2_layers import initialise_scaled
 from models.objective import Batch, sample_step
@@ -38,19 +41,20 @@ def batch(count: int = 4, channels: tuple[int, int] = (3, 3), dtype: torch.dtype
     return Batch(a, b)
 
 
+@cache
 def stepped(execution: Execution, dtype: torch.dtype) -> tuple[SinCUTObjective, dict[str, float]]:
     """A model after two steps, and its losses in the second."""
     objective = built().to(dtype)
     apply_execution(objective, execution)
     optimizers, rng = make_optimizers(objective, 0.002, BETAS), torch.Generator().manual_seed(2)
     for _ in range(2):
-        found = train_step(objective, optimizers, batch(dtype=dtype), sample_step(objective, 4, rng), execution)
+        found = train_step(objective, optimizers, batch(2, dtype=dtype), sample_step(objective, 2, rng), execution)
     return objective, {name: float(loss) for name, loss in found.items()}
 
 
 def test_the_heads_have_the_weights_of_the_released_ones() -> None:
-    with torch.device("meta"):
-        projector = SinCUTObjective(SINCUT, ImageShape(64, 64), torch.Generator("meta")).projector
+    channels = SINCUT.generator.layer_channels()
+    projector = Projector({place: channels[place] for place in SINCUT.places}, SINCUT.projection_units)
     assert sum(weight.numel() for weight in projector.parameters()) == 280_832
 
 
@@ -78,7 +82,7 @@ def test_r1_is_the_squared_length_of_the_scores_slope() -> None:
         for one in images:
             slopes = (network(one + shifts) - network(one - shifts)) / 2e-6
             total += float(slopes.square().sum())
-    assert float(found) == pytest.approx(0.5 * total / 2, rel=1e-6)
+    assert float(found.detach()) == pytest.approx(0.5 * total / 2, rel=1e-6)
 
 
 def test_non_saturating_losses_are_minus_the_log_of_the_probability() -> None:
@@ -91,9 +95,8 @@ def test_crops_share_their_places_and_have_their_own_noise() -> None:
     objective = built(replace(TINY, num_patches=2))
     first, _ = objective.sample_randomness(3, torch.Generator().manual_seed(0), {})
     again, _ = objective.sample_randomness(3, torch.Generator().manual_seed(0), {})
-    assert {
-        domain: {layer: ids.shape for layer, ids in layers.items()} for domain, layers in first.patch_ids.items()
-    } == {domain: {"pixels": (2,), "down": (2,), "res2": (2,)} for domain in ("a", "b")}
+    for layers in first.patch_ids.values():
+        assert {layer: len(ids) for layer, ids in layers.items()} == {"pixels": 2, "down": 2, "res2": 2}
     assert not torch.equal(first.patch_ids["a"]["pixels"], first.patch_ids["b"]["pixels"])
     assert first.noise["a"].shape == (3, 1, 16, 16)
     assert len({float(noise[0, 0, 0]) for domain in ("a", "b") for noise in first.noise[domain]}) == 6
@@ -166,9 +169,8 @@ def test_a_resumed_step_equals_the_uninterrupted_one() -> None:
 
     first, resumed = state(0), state(1)
     step(first, 0)
-    resumed.load_state_dict(first.state_dict())
-    assert all(
-        torch.equal(loss, other) for loss, other in zip(*(step(x, 1).values() for x in (first, resumed)), strict=True)
-    )
-    saved = first.objective.state_dict(), resumed.objective.state_dict()
-    assert all(torch.equal(saved[0][name], tensor) for name, tensor in saved[1].items())
+    resumed.load_state_dict(copy.deepcopy(first.state_dict()))
+    expected, found = step(first, 1), step(resumed, 1)
+    assert all(torch.equal(found[name], loss) for name, loss in expected.items())
+    after, before = resumed.objective.state_dict(), first.objective.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
