@@ -1,4 +1,5 @@
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
@@ -15,7 +16,7 @@ from models.losses import non_saturating, r1_penalty
 from models.networks.projector import Projector
 from models.networks.stylegan2 import StyleDiscriminator
 from models.networks.stylegan2_layers import initialise_scaled
-from models.objective import Batch, sample_step
+from models.objective import ALONE, Batch, Ranks, sample_step
 from models.sincut import SinCUTObjective
 from pipeline.training.loop import train_step
 from pipeline.training.state import TrainState, make_optimizers
@@ -156,6 +157,41 @@ def test_bf16_loses_as_much_as_float32_within_its_rounding() -> None:
     _, found = stepped(Execution("bf16", channels_last=True), torch.float32)
     assert found == pytest.approx(losses, rel=0.1)
     assert found != losses
+
+
+def in_order(tensors: list[Tensor]) -> Callable[[Tensor], Tensor]:
+    """A function that returns the next tensor with each call."""
+    left = iter(tensors)
+    return lambda _: next(left)
+
+
+def test_two_processes_have_the_losses_and_gradients_of_one() -> None:
+    objective = built().double()
+    whole, draws = batch(dtype=torch.float64), sample_step(objective, 4, torch.Generator().manual_seed(0))
+    parts = [Batch(a, b) for a, b in zip(whole.a.chunk(2), whole.b.chunk(2), strict=True)]
+    sent: list[list[Tensor]] = [[], []]
+    for rank, part in enumerate(parts):
+
+        def note(tensor: Tensor, rank: int = rank) -> Tensor:
+            sent[rank].append(tensor)
+            return torch.cat([tensor, tensor])
+
+        objective.generate(part, draws, Ranks(rank, 2, note))
+    gathered = [torch.cat(pair) for pair in zip(*sent, strict=True)]
+
+    def computed(given: Batch, ranks: Ranks) -> dict[str, Tensor]:
+        """The losses of all phases and their gradients, by name."""
+        fakes, found = objective.generate(given, draws, ranks), dict[str, Tensor]()
+        for phase in objective.phases:
+            losses = objective.losses(phase, given, fakes)
+            gradients = torch.autograd.grad(torch.stack(list(losses.values())).sum(), objective.parameters_of(phase))
+            found |= {**losses, **{f"{phase} {number}": gradient for number, gradient in enumerate(gradients)}}
+        return found
+
+    expected = computed(whole, ALONE)
+    both = [computed(part, Ranks(rank, 2, in_order(gathered))) for rank, part in enumerate(parts)]
+    for name, value in expected.items():
+        torch.testing.assert_close((both[0][name] + both[1][name]) / 2, value, rtol=1e-9, atol=1e-12)
 
 
 def test_a_resumed_step_equals_the_uninterrupted_one() -> None:
