@@ -49,8 +49,8 @@ def built(config: SinCUTConfig, size: int) -> tuple[SinCUTObjective, Statement]:
     weights = ({key: value.clone() for key, value in reference_weights(networks[name]).items()} for name in "GDF")
     layers = tuple(numbers[place] for place in objective.positions)
     weighed = (c.temperature, c.nce_weight, c.identity_weight, c.pixel_identity_weight, c.r1_weight)
-    betas = (TRAIN.beta1, TRAIN.beta2)
-    return objective, Statement(*weights, layers, *weighed, TRAIN.learning_rate, betas)
+    # Rate and betas are the statement's own.
+    return objective, Statement(*weights, layers, *weighed)
 
 
 def gradients_of(network: Any) -> dict[str, Tensor]:

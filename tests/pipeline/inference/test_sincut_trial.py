@@ -1,13 +1,22 @@
-"""A trial of SinCUT through the commands: trained, stopped and resumed, exported, scored and applied."""
+"""SinCUT through the commands: a file of the released code applied; a trial trained, exported and applied."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mlflow import MlflowClient
 
+from models.configs.sincut import StyleGeneratorConfig
+from models.networks.stylegan2 import StyleGenerator
+from models.networks.stylegan2_layers import initialise_scaled
+from models.reference.checkpoint import reference_weights
 from pipeline.__main__ import main
 from pipeline.data.image_io import read_image, write_png
+from pipeline.inference.translate import translate_picture
+from pipeline.training.checkpoint import save_checkpoint
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -25,6 +34,21 @@ def crops(project: Path) -> tuple[str, ...]:
     )
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_file_of_the_released_code_translates_an_image_of_any_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    generator = StyleGenerator(StyleGeneratorConfig(1), channels, channels)
+    initialise_scaled(generator, torch.Generator().manual_seed(0))
+    save_checkpoint(Path("latest_net_G.pth"), reference_weights(generator))
+    levels = np.random.default_rng(1).integers(0, 256, (50, 71, channels), np.uint8)
+    write_png(Path("large.png"), levels)
+    assert main(["translate", "latest_net_G.pth", "large.png", "out", "compute.device=cpu"]) == 0
+    assert np.array_equal(read_image(Path("out/large.png")), translate_picture(generator, levels, CPU))
+
+
+@pytest.mark.slow
 def test_a_trial_is_trained_exported_and_applied(
     project: Path, crops: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
