@@ -64,7 +64,7 @@ def test_networks_have_the_released_names_and_shapes() -> None:
     assert found["convs.4.conv2.1.weight"] == (64, 32, 3, 3) and found["convs.0.1.bias"] == (1, 4, 1, 1)
 
 
-@pytest.mark.parametrize(("channels", "start_size"), [(1, 64), (3, 256), (1, 16), (20, 32)])
+@pytest.mark.parametrize(("channels", "start_size"), [(1, 64), (3, 256), (1, 16), (2, 32)])
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_a_file_gives_the_generator_that_wrote_it(channels: int, start_size: int, prefix: str) -> None:
     config, image = StyleGeneratorConfig(channels, start_size), torch.rand(1, 3, 8, 12)

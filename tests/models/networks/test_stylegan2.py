@@ -43,7 +43,8 @@ def test_widths_follow_the_size_of_the_crops() -> None:
 
 def test_weights_start_normal_and_biases_and_noise_at_nothing() -> None:
     generator = initialised(StyleGenerator(StyleGeneratorConfig(4)))
-    weights = torch.cat([module.weight.flatten() for module in generator.modules() if hasattr(module, "weight")])
+    matrices = [module.weight.detach().flatten() for module in generator.modules() if hasattr(module, "weight")]
+    weights = torch.cat(matrices)
     assert float(weights.mean()) == pytest.approx(0, abs=0.01) and float(weights.std()) == pytest.approx(1, abs=0.01)
     others = [value for name, value in generator.named_parameters() if not name.endswith(".weight")]
     assert len(others) == 18 and not any(bool(value.any()) for value in others)
