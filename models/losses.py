@@ -1,7 +1,8 @@
-"""The least-squares adversarial loss, and the loss of the user's file."""
+"""The adversarial losses, the penalty of the discriminator's gradient, and the loss of the user's file."""
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -14,8 +15,22 @@ ExtraLoss = Callable[[Tensor, Tensor], Tensor]
 
 def lsgan(scores: Tensor, *, real: bool) -> Tensor:
     """Return the mean squared distance of the scores to 1 (real) or 0 (fake) (Mao et al., ICCV 2017)."""
-    wide = scores.to(float32_or_wider(scores.dtype))
+    wide = _wide(scores)
     return F.mse_loss(wide, wide.new_full((), float(real)).expand_as(wide))
+
+
+def non_saturating(scores: Tensor, *, real: bool) -> Tensor:
+    """Return the mean -log of the probability that the scores are real, or fake (Goodfellow et al., NIPS 2014)."""
+    return F.softplus(-_wide(scores) if real else _wide(scores)).mean()
+
+
+def r1_penalty(scores: Tensor, images: Tensor) -> Tensor:
+    """Return the mean over images of the squared length of the gradient of their scores, times 0.5.
+
+    The images (B, C, H, W) must require a gradient. Source: Mescheder et al. (ICML 2018), R1.
+    """
+    (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
+    return 0.5 * gradient.square().flatten(1).sum(1).mean()
 
 
 def own_loss(code: OwnCode, name: str) -> ExtraLoss:
@@ -30,3 +45,7 @@ def own_loss(code: OwnCode, name: str) -> ExtraLoss:
         return value
 
     return loss
+
+
+def _wide(scores: Tensor) -> Tensor:
+    return scores.to(float32_or_wider(scores.dtype))

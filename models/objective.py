@@ -12,7 +12,7 @@ from torch.utils._pytree import register_dataclass, tree_map_only
 
 from models.configs.images import ImageShape
 from models.images import check_finite, check_shape
-from models.networks.generator import Generator
+from models.networks.any_generator import AnyGenerator
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Objective(Protocol):
         ...
 
     @property
-    def translator(self) -> Generator:
+    def translator(self) -> AnyGenerator:
         """The generator from A to B."""
         ...
 

@@ -1,5 +1,6 @@
 """Whether a model of some settings can train on images of some shape, and what it stores. Nothing here needs torch."""
 
+from collections.abc import Mapping
 from itertools import pairwise
 
 from models.configs.cut import NEGATIVE_SOURCES, CUTConfig, domain_weights
@@ -7,6 +8,7 @@ from models.configs.cyclegan import CycleGANConfig
 from models.configs.images import ImageShape
 from models.configs.model import ModelConfig
 from models.configs.networks import DiscriminatorConfig, GeneratorConfig
+from models.configs.sincut import STYLE_BLOCKS, SinCUTConfig, StyleGeneratorConfig
 
 # Of all weights, queues and pools together: 2 GB in float32. CUT stores 15 million, 64 million with external negatives.
 MOST_STORED = 500_000_000
@@ -26,6 +28,12 @@ def map_positions(config: GeneratorConfig, shape: ImageShape) -> dict[str, int]:
     return {layer: shallow.get(layer, quarter) for layer in config.layer_channels()}
 
 
+def style_positions(config: StyleGeneratorConfig, shape: ImageShape) -> dict[str, int]:
+    """Return the same for SinCUT's generator, which halves the size once."""
+    full = shape.height * shape.width
+    return {layer: full if layer in ("pixels", "stem") else full // 4 for layer in config.layer_channels()}
+
+
 def score_map_size(config: DiscriminatorConfig, size: int) -> int:
     """Return the rows of the discriminator's scores for an image of `size` rows; below 1 if the image is too small."""
     for _ in range(config.layers):
@@ -42,6 +50,8 @@ def stored_numbers(config: ModelConfig, shape: ImageShape) -> dict[str, int]:
 
     Biases are left out.
     """
+    if isinstance(config, SinCUTConfig):
+        return _sincut_numbers(config)
     thin, layers = config.generator.channels, config.discriminator.layers
     # Two convolutions of 7 x 7, two that halve and two that double the size, and two of 3 x 3 in each block.
     generator = 2 * 49 * 3 * thin + 9 * 20 * thin**2 + 2 * 9 * (4 * thin) ** 2 * config.generator.blocks
@@ -70,6 +80,23 @@ def stored_numbers(config: ModelConfig, shape: ImageShape) -> dict[str, int]:
             }
 
 
+def _sincut_numbers(config: SinCUTConfig) -> dict[str, int]:
+    """Return SinCUT's parts for `stored_numbers`."""
+    thin, deep = config.generator.widths
+    # Of each block that halves: two convolutions of 3 x 3, and one of 1 x 1.
+    halving = 9 * thin**2 + 10 * thin * deep
+    generator = 2 * 3 * thin + halving + 2 * 9 * STYLE_BLOCKS * deep**2 + 9 * deep * thin
+    widths = config.discriminator.widths(config.generator.start_size)
+    halvings = sum(9 * inputs**2 + 10 * inputs * outputs for inputs, outputs in pairwise(widths))
+    discriminator = 3 * widths[0] + halvings + (9 + 16) * widths[-1] ** 2 + widths[-1]
+    channels, units = config.generator.layer_channels(), config.projection_units
+    return {
+        "generator.channels": generator,
+        "discriminator.channels": discriminator,
+        "projection_units": sum(units * (channels[place] + units) for place in config.places),
+    }
+
+
 def misfits(config: ModelConfig, shape: ImageShape, batch_size: int) -> list[str]:
     """Return why this model cannot train on batches of images of this shape, and what to change; nothing if it can."""
     height, width = shape.height, shape.width
@@ -82,6 +109,8 @@ def misfits(config: ModelConfig, shape: ImageShape, batch_size: int) -> list[str
             f"the model would store {total:,} numbers ({4 * total / 1e9:.1f} GB), and at most {MOST_STORED:,} are "
             f"allowed; lower {max(stored, key=lambda part: stored[part])}"
         )
+    if isinstance(config, SinCUTConfig):
+        return found + _sincut_misfits(config, shape, batch_size)
     if score_map_size(config.discriminator, min(height, width)) < 1:
         found.append(
             f"images of {height} x {width} are too small for discriminator.layers={config.discriminator.layers}; "
@@ -92,13 +121,7 @@ def misfits(config: ModelConfig, shape: ImageShape, batch_size: int) -> list[str
             positions = map_positions(config.generator, shape)
             found += _unfit_negatives(config, batch_size)
             found += _unfit_attention(config, positions)
-            few = {layer: positions[layer] for layer in config.places if positions[layer] < config.num_patches}
-            if few:
-                each = " and ".join(f"{layer} has {count} positions" for layer, count in few.items())
-                found.append(
-                    f"num_patches is {config.num_patches}, but {each} in an image of {height} x {width}; "
-                    f"set model.num_patches={min(few.values())} or less, or drop the layer"
-                )
+            found += _few_positions(config, positions, shape)
         case _:
             pass
     return found
@@ -128,4 +151,32 @@ def _unfit_attention(config: CUTConfig, positions: dict[str, int]) -> list[str]:
         f"{4 * count**2 / 1e9:.1f} GB for each image; at most {MOST_ATTENDING:,} positions are allowed. Name deeper "
         "layers or use smaller images"
         for layer, count in large.items()
+    ]
+
+
+def _sincut_misfits(config: SinCUTConfig, shape: ImageShape, batch_size: int) -> list[str]:
+    """Return SinCUT's own reasons for `misfits`."""
+    height, width, start_size = shape.height, shape.width, config.generator.start_size
+    found: list[str] = []
+    if height != start_size or width != start_size:
+        found.append(
+            f"images are {height} x {width}, but SinCUT's networks are for crops of {start_size} x {start_size}; set "
+            f"data.size={start_size}, or model.generator.start_size to the crops' size"
+        )
+    if config.domain_weights:
+        if batch_size == 1:
+            found.append("SinCUT's negatives are those of the batch, so it needs train.batch_size > 1")
+        found += _few_positions(config, style_positions(config.generator, shape), shape)
+    return found
+
+
+def _few_positions(config: CUTConfig | SinCUTConfig, positions: Mapping[str, int], shape: ImageShape) -> list[str]:
+    """Return which layers have fewer positions than patches."""
+    few = {layer: positions[layer] for layer in config.places if positions[layer] < config.num_patches}
+    if not few:
+        return []
+    each = " and ".join(f"{layer} has {count} positions" for layer, count in few.items())
+    return [
+        f"num_patches is {config.num_patches}, but {each} in an image of {shape.height} x {shape.width}; "
+        f"set model.num_patches={min(few.values())} or less, or drop the layer"
     ]

@@ -2,5 +2,6 @@
 
 from models.configs.cut import CUTConfig
 from models.configs.cyclegan import CycleGANConfig
+from models.configs.sincut import SinCUTConfig
 
-ModelConfig = CUTConfig | CycleGANConfig
+ModelConfig = CUTConfig | CycleGANConfig | SinCUTConfig

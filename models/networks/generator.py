@@ -75,7 +75,7 @@ class Generator(nn.Module):
         Raises ValueError for an image of a wrong shape.
         """
         check_shape("image", image, self.in_channels)
-        translation, features = _run_stages(self.stages.items(), image, set(layers), recompute=self.recompute)
+        translation, features = run_stages(self.stages.items(), image, set(layers), recompute=self.recompute)
         return translation.to(float32_or_wider(translation.dtype)), features
 
     def encode(self, image: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
@@ -95,7 +95,7 @@ def encode(
 ) -> dict[str, Tensor]:
     """Return the features of the given layers, in running order. Stops after the last one."""
     wanted = set(layers)
-    return _run_stages(_up_to_last(stages, wanted), image, wanted, recompute=recompute)[1]
+    return run_stages(_up_to_last(stages, wanted), image, wanted, recompute=recompute)[1]
 
 
 def encoder_stages(generator: Generator, layers: Iterable[str]) -> nn.ModuleDict:
@@ -108,7 +108,7 @@ def _up_to_last(stages: nn.ModuleDict, layers: Iterable[str]) -> list[tuple[str,
     return list(stages.items())[: last + 1]
 
 
-def _run_stages(
+def run_stages(
     stages: Iterable[tuple[str, nn.Module]], x: Tensor, wanted: Set[str], *, recompute: bool
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the last stage's output, and the outputs of the wanted stages. Those are never recomputed."""

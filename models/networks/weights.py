@@ -37,6 +37,13 @@ def load_weights(
     network.load_state_dict(fitting)
 
 
+def matrix_in(weights: Mapping[str, Tensor], name: str, path: str) -> Tensor:
+    """Return the named tensor. Raise ValueError, with `path`, if it is missing or no weight of a layer."""
+    if name not in weights or weights[name].dim() < 2 or weights[name].numel() == 0:
+        raise ValueError(f"{path}: {name} is missing or no matrix; expected the weight of a layer")
+    return weights[name]
+
+
 def _fitting(weights: Mapping[str, Tensor], name: str, expected: Tensor, path: str) -> Tensor:
     """Return the named tensor in the type of the expected one."""
     if name not in weights:

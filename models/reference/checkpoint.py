@@ -1,8 +1,9 @@
 """Read and write the reference code's checkpoints. All settings are inferred from the weights.
 
-CUT saves G, D and F. CycleGAN saves G_A, G_B, D_A and D_B. Each network has its file (latest_net_G.pth): a dict of
-tensors such as 'model.4.weight', numbered by position in a Sequential. Our networks run the same modules in the same
-order, so counting the modules gives the names. `path` is the file's name in errors.
+CUT and SinCUT save G, D and F. CycleGAN saves G_A, G_B, D_A and D_B. Each network has its file (latest_net_G.pth): a
+dict of tensors such as 'model.4.weight', numbered by position in a Sequential. Our networks run the same modules in the
+same order, so counting the modules gives the names. SinCUT's G and D have other names, which `sincut_checkpoint`
+knows. `path` is the file's name in errors.
 
 Others save the same networks with a prefix before every name (DataParallel's 'module.', the compiler's '_orig_mod.'),
 or as one entry of a dict ('state_dict', 'netG'). `reference_tensors` takes both away.
@@ -15,31 +16,36 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from models.build import AnyObjective
 from models.configs.networks import DiscriminatorConfig, GeneratorConfig
 from models.cut import CUTObjective
 from models.cyclegan import CycleGANObjective
+from models.networks.any_generator import AnyGenerator
 from models.networks.discriminator import Discriminator
 from models.networks.generator import Generator, ResidualBlock
 from models.networks.projector import Projector
-from models.networks.weights import load_weights, named_tensors
+from models.networks.stylegan2 import StyleDiscriminator, StyleGenerator
+from models.networks.weights import load_weights, matrix_in, named_tensors
+from models.reference.sincut_checkpoint import DISCRIMINATOR, ENCODER, read_sincut_generator, sincut_names
+from models.sincut import SinCUTObjective
 
 Sizes = TypeVar("Sizes")
 Weights = Mapping[str, Tensor]
-Network = Generator | Discriminator | Projector
+Network = Generator | Discriminator | Projector | StyleGenerator | StyleDiscriminator
 # Its --netG is resnet_4blocks, resnet_6blocks or resnet_9blocks.
 REFERENCE_BLOCKS = (4, 6, 9)
 RESIDUAL_BLOCK = r"model\.(\d+)\.conv_block\."
 # Where the reference code's name begins in a name with a prefix.
-NAME = re.compile(r"(?:^|\.)(model\.\d|mlp_\d)")
+NAME = re.compile(r"(?:^|\.)(model\.\d|mlp_\d|(?:encoder\.|decoder\.|)convs\.\d|final_(?:conv|linear)\.\d)")
 
 # Files of torch 0.3 hold these for instance norms, which never used them. The reference code drops them too.
 UNUSED_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-def reference_networks(objective: CUTObjective | CycleGANObjective) -> dict[str, Network]:
+def reference_networks(objective: AnyObjective) -> dict[str, Network]:
     """Return an objective's networks by the reference code's names. As there, D_A scores images of B."""
     match objective:
-        case CUTObjective():
+        case CUTObjective() | SinCUTObjective():
             return {"G": objective.generator, "D": objective.discriminator, "F": objective.projector}
         case CycleGANObjective():
             return {
@@ -71,11 +77,17 @@ def reference_tensors(content: object, path: str) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if not name.endswith(UNUSED_STATISTICS)}
 
 
-def read_generator(weights: Weights, path: str) -> Generator:
-    """Build the generator of the weights. They give its channels, blocks and anti-aliasing."""
+def read_generator(weights: Weights, path: str) -> AnyGenerator:
+    """Build the generator of the weights. They give its kind, channels, blocks and anti-aliasing."""
     _require_kind("a generator", weights, path)
-    stem = _tensor(weights, "model.1.weight", path)
-    image = _tensor(weights, f"model.{_last_number(weights)}.weight", path)
+    if _holds_sincut_generator(weights):
+        return read_sincut_generator(weights, path)
+    return _read_resnet(weights, path)
+
+
+def _read_resnet(weights: Weights, path: str) -> Generator:
+    stem = matrix_in(weights, "model.1.weight", path)
+    image = matrix_in(weights, f"model.{_last_number(weights)}.weight", path)
     blocks = {int(found[1]) for name in weights if (found := re.match(RESIDUAL_BLOCK, name))}
     filters = [int(name.split(".")[1]) for name in weights if re.fullmatch(r"model\.\d+\.filt", name)]
     down, up = any(number < min(blocks) for number in filters), any(number > max(blocks) for number in filters)
@@ -90,7 +102,7 @@ def read_generator(weights: Weights, path: str) -> Generator:
 def read_discriminator(weights: Weights, path: str) -> Discriminator:
     """Build the PatchGAN of the weights. They give its channels, layers and anti-aliasing."""
     _require_kind("a discriminator", weights, path)
-    first = _tensor(weights, "model.0.weight", path)
+    first = matrix_in(weights, "model.0.weight", path)
     convolutions = sum(name.endswith(".weight") for name in weights)
     layers, antialias = max(1, convolutions - 2), _is_antialiased(weights)
     config = _sized(lambda: DiscriminatorConfig(first.shape[0], layers, antialias), path)
@@ -105,7 +117,7 @@ def read_projector(weights: Weights, layers: Sequence[str], path: str) -> Projec
     count = len({name.split(".")[0] for name in weights})
     if count != len(layers):
         raise ValueError(f"{path}: holds {count} heads; expected {len(layers)}, for {', '.join(layers)}")
-    firsts = {name: _tensor(weights, f"mlp_{number}.0.weight", path) for number, name in enumerate(layers)}
+    firsts = {name: matrix_in(weights, f"mlp_{number}.0.weight", path) for number, name in enumerate(layers)}
     units = {first.shape[0] for first in firsts.values()}
     projector = Projector({name: first.shape[1] for name, first in firsts.items()}, max(units))
     load_reference_weights(projector, weights, path)
@@ -148,7 +160,11 @@ def _is_network(entry: object) -> bool:
 
 
 def _holds_generator(tensors: Weights) -> bool:
-    return any(re.search(RESIDUAL_BLOCK, name) for name in tensors)
+    return _holds_sincut_generator(tensors) or any(re.search(RESIDUAL_BLOCK, name) for name in tensors)
+
+
+def _holds_sincut_generator(tensors: Weights) -> bool:
+    return any(ENCODER in name for name in tensors)
 
 
 def _without_shared_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -175,6 +191,8 @@ def _is_norms_weight(name: str, tensor: Tensor) -> bool:
 
 def _names(network: Network) -> dict[str, str]:
     """Return the reference code's name of each tensor of the network's state."""
+    if isinstance(network, StyleGenerator | StyleDiscriminator):
+        return sincut_names(network)
     prefixes = _prefixes(network)
     names: dict[str, str] = {}
     for ours in network.state_dict():
@@ -183,7 +201,7 @@ def _names(network: Network) -> dict[str, str]:
     return names
 
 
-def _prefixes(network: Network) -> dict[str, str]:
+def _prefixes(network: Generator | Discriminator | Projector) -> dict[str, str]:
     """Return the reference code's name of each of our modules."""
     match network:
         case Generator():
@@ -231,7 +249,7 @@ def _require_kind(wanted: str, weights: Weights, path: str) -> None:
         found = "a generator"
     elif any(name.startswith("mlp_") for name in weights):
         found = "heads"
-    elif "model.0.weight" in weights:
+    elif "model.0.weight" in weights or f"{DISCRIMINATOR}0.weight" in weights:
         found = "a discriminator"
     else:
         found = f"tensors that the reference code's networks have not ({next(iter(weights))}, …)"
@@ -242,12 +260,6 @@ def _require_kind(wanted: str, weights: Weights, path: str) -> None:
             "heads": "latest_net_F.pth",
         }
         raise ValueError(f"{path}: holds {found}; expected {wanted}, as in {example[wanted]}")
-
-
-def _tensor(weights: Weights, name: str, path: str) -> Tensor:
-    if name not in weights or weights[name].dim() < 2 or weights[name].numel() == 0:
-        raise ValueError(f"{path}: {name} is missing or no matrix; expected the weight of a layer")
-    return weights[name]
 
 
 def _last_number(weights: Weights) -> int:

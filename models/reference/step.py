@@ -14,6 +14,7 @@ from models.configs.cut import CUTConfig
 from models.configs.cyclegan import CycleGANConfig
 from models.configs.images import ImageShape
 from models.configs.model import ModelConfig
+from models.configs.sincut import SinCUTConfig
 from models.contrast.contrast import Contrast, CUTFakes, CUTRandomness
 from models.cut import CUTObjective
 from models.cyclegan import CycleGANFakes, CycleGANObjective
@@ -25,12 +26,17 @@ from models.objective import ALONE, Batch, Objective, Ranks, frozen, on_device
 
 
 def build_reference(config: ModelConfig, shape: ImageShape, rng: torch.Generator) -> "ReferenceCUT | ReferenceCycleGAN":
-    """Build the model of `build_objective`, with the same weights, that works as the reference code does."""
+    """Build the model of `build_objective`, with the same weights, that works as the reference code does.
+
+    Raises ValueError for SinCUT, of which there is no such model.
+    """
     match config:
         case CUTConfig():
             return ReferenceCUT(config, shape, rng)
         case CycleGANConfig():
             return ReferenceCycleGAN(config, shape, rng)
+        case SinCUTConfig():
+            raise ValueError("SinCUT has no plain step as the reference code takes it")
 
 
 def reference_optimizers(

@@ -6,6 +6,7 @@ from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.errors import UserError, nearest
 from pipeline.training.execution import resolve_execution
+from pipeline.training.step_cost import has_plain_step
 
 PLAIN = "plain"
 CPU_WAYS = {
@@ -65,18 +66,20 @@ def ways_on(
     """Return the configuration of each way. Ways that are the same on this kind of device share a row.
 
     only: names of the wanted ways, empty for all. compiling: on CUDA also ways that compile, which take minutes.
-    choices: CUT's choices in place of the ways. Raises UserError for an unknown name.
+    choices: CUT's choices in place of the ways. SinCUT has no plain way. Raises UserError for an unknown name.
     """
+    given_config = compose_config(given)
+    plain = (PLAIN,) if has_plain_step(given_config.model) else ()
     known: dict[str, tuple[str, ...]] = CPU_WAYS if device == "cpu" else CUDA_WAYS
     if compiling and device != "cpu":
         known = known | COMPILED_CUDA_WAYS
     if choices:
         known = CHOICES
     for name in only:
-        if name not in (PLAIN, *known):
-            raise UserError(f"--ways: no way is called {name!r} on {device}; {nearest(name, (PLAIN, *known))}")
-    configs = {PLAIN: compose_config(given)}
-    same: dict[object, list[str]] = {PLAIN: [PLAIN]}
+        if name not in (*plain, *known):
+            raise UserError(f"--ways: no way is called {name!r} on {device}; {nearest(name, (*plain, *known))}")
+    configs: dict[str, Config] = dict.fromkeys(plain, given_config)
+    same: dict[object, list[str]] = {way: [way] for way in plain}
     for way, switches in known.items():
         configs[way] = compose_config([*given, *switches])
         try:

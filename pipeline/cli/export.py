@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from models.networks.stylegan2 import StyleGenerator
 from models.reference.checkpoint import REFERENCE_BLOCKS, reference_networks, reference_weights
 from pipeline.config.compose import refuse_other_parts
 from pipeline.errors import UserError
@@ -45,6 +46,8 @@ def _write_reference_files(trained: Trained, folder: Path) -> None:
         path = folder / f"latest_net_{name}.pth"
         save_checkpoint(path, reference_weights(network))
         print(path)
+    if isinstance(trained.generator, StyleGenerator):
+        return
     blocks = trained.generator.config.blocks
     if blocks not in REFERENCE_BLOCKS:
         allowed = ", ".join(map(str, REFERENCE_BLOCKS))

@@ -132,7 +132,7 @@ def _table(plan: Plan, entries: list[Entry], *, verbose: bool) -> Table:
             _device(requirement.share, plan.machine),
             f"{requirement.memory.value:.2f} {MARKS[requirement.memory.source]}",
             f"{requirement.cost.live_gb:.2f}",
-            *([f"{entry.reference.live_gb:.2f}"] if entry.reference else []),
+            *([f"{entry.reference.live_gb:.2f}" if entry.reference else "–"] if verbose else []),
             f"{_duration(seconds.value)} {MARKS[seconds.source]}" if seconds else "",
         )
     return table
@@ -175,7 +175,7 @@ def _notes(plan: Plan, entries: list[Entry], nodes: Sequence[Node] = (), *, verb
     for count in sorted({entry.requirement.share.processes for entry in entries} - {1}):
         notes.append(f"A trial has {count} processes, which divide its batches. GB and live are of one process.")
     if verbose:
-        notes.append("ref.: the same for the reference code's step.")
+        notes.append("ref.: the same for the reference code's step. –: not known.")
     data, metric = plan.config.data, plan.config.metric
     if has_weights(metric.extractor):
         from pipeline.checks.services import check_weights  # torch, which takes seconds to import

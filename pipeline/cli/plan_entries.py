@@ -13,13 +13,13 @@ from pipeline.orchestration.planner import Plan, PlannedTrial
 from pipeline.orchestration.registration import recorded_so_far
 from pipeline.orchestration.requirements import Requirement, slots_on
 from pipeline.training.execution import StepCost
-from pipeline.training.step_cost import step_cost
+from pipeline.training.step_cost import has_plain_step, step_cost
 
 
 @dataclass(frozen=True)
 class Entry:
     """A trial of the plan. seconds: the remaining time, None if the trial will not be trained. reference: the cost of
-    the same step in the reference code, None if nobody asks for it."""
+    the same step in the reference code, None if nobody asks for it or if it is not known."""
 
     planned: PlannedTrial
     requirement: Requirement
@@ -32,7 +32,8 @@ def entry_of(
 ) -> Entry:
     """Return the entry of a trial. trained: whether the sweep would train it. with_reference: count that cost too."""
     config = planned.trial.config
-    reference = step_cost(config, Path(plan.config.paths.cache), plain=True) if with_reference else None
+    counted = with_reference and has_plain_step(config.model)
+    reference = step_cost(config, Path(plan.config.paths.cache), plain=True) if counted else None
     if not trained:
         return Entry(planned, requirement, None, reference)
     seconds = predict_seconds(

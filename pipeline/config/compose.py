@@ -25,6 +25,7 @@ from models.configs.cut import CUT, FASTCUT
 from models.configs.cyclegan import CYCLEGAN
 from models.configs.fit import misfits
 from models.configs.own_code import OwnCode, OwnCodeError
+from models.configs.sincut import SINCUT
 from pipeline.config.parallel import parallel_misfits
 from pipeline.config.schema import (
     PATH_FIELDS,
@@ -40,7 +41,7 @@ from pipeline.config.trial_key import leaves
 from pipeline.errors import UserError, brief, collected, first_line, nearest
 
 # Options of the groups. Each is a preset or a file of pipeline/config/groups.
-MODELS = {"cut": CUT, "fastcut": FASTCUT, "cyclegan": CYCLEGAN}
+MODELS = {"cut": CUT, "fastcut": FASTCUT, "cyclegan": CYCLEGAN, "sincut": SINCUT}
 TASKS = tuple(sorted(file.stem for file in Path(__file__).parent.glob("groups/task/*.yaml")))
 GROUPS: dict[str, tuple[str, ...]] = {"model": tuple(MODELS), "schedule": tuple(MODELS), "task": TASKS}
 # These fields choose the class of the fields beside them, so they change only together with their group.

@@ -15,6 +15,7 @@ from models.configs.cut import CUTConfig
 from models.configs.cyclegan import CycleGANConfig
 from models.configs.images import ImageShape
 from models.configs.limits import require
+from models.configs.sincut import SinCUTConfig
 from pipeline.config.compute import ComputeConfig
 from pipeline.config.fields import (
     Auto,
@@ -190,7 +191,7 @@ class Config:
 
     seed: Seed
     data: Annotated[StripesConfig | FolderConfig, Field(discriminator="kind")]
-    model: Annotated[CUTConfig | CycleGANConfig, Field(discriminator="method")]
+    model: Annotated[CUTConfig | CycleGANConfig | SinCUTConfig, Field(discriminator="method")]
     train: TrainConfig = field(default_factory=TrainConfig)
     metric: MetricConfig = field(default_factory=MetricConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
@@ -235,6 +236,9 @@ def _sentence(path: str, found: list[ErrorDetails]) -> str:
             return f"{path}: {message}" if path else message
         case "missing":
             return f"{path} must be given"
+        case "unexpected_keyword_argument":
+            # Nobody can set an unknown field, but a task sets sizes of networks.
+            return f"{path} is set by the task, and this model has no such field. Choose another task or model"
         case "too_long" | "string_too_long":
             return f"{path} is longer than {found[0].get('ctx', {})['max_length']}. Shorten it"
     messages = [details["msg"] for details in found]
@@ -258,7 +262,7 @@ _SHORTER = {
     "less than or equal to": "at most",
     "less than": "below",
 }
-_UNION_MEMBER = re.compile(r"stripes|folder|cut|cyclegan|int|float|bool|constrained-\w+|literal\[.*\]")
+_UNION_MEMBER = re.compile(r"stripes|folder|cut|cyclegan|sincut|int|float|bool|constrained-\w+|literal\[.*\]")
 
 
 _CONFIG = TypeAdapter(Config)

@@ -9,7 +9,7 @@ from pipeline.errors import UserError
 from pipeline.inference.load import Trained
 from pipeline.tracking.store import Tracker, store_lock
 
-METHODS = {"cut": "CUT", "cyclegan": "CycleGAN"}
+METHODS = {"cut": "CUT", "cyclegan": "CycleGAN", "sincut": "SinCUT"}
 
 
 def describe(trained: Trained, store: Config) -> str:

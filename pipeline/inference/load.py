@@ -7,10 +7,8 @@ from pathlib import Path
 import torch
 
 from analysis.records.printable import printable
-from models.build import build_objective
-from models.cut import CUTObjective
-from models.cyclegan import CycleGANObjective
-from models.networks.generator import Generator
+from models.build import AnyObjective, build_objective
+from models.networks.any_generator import AnyGenerator
 from models.networks.weights import load_weights, named_tensors
 from models.reference.checkpoint import read_generator, reference_tensors
 from pipeline.config.schema import Config
@@ -25,9 +23,9 @@ GIVE_ANOTHER = "Give another file."
 class Trained:
     """A generator from A to B and its file. A trial's checkpoint also has all networks, settings and a step."""
 
-    generator: Generator
+    generator: AnyGenerator
     file: Path
-    objective: CUTObjective | CycleGANObjective | None = None
+    objective: AnyObjective | None = None
     config: Config | None = None
     step: int | None = None
 

@@ -12,7 +12,8 @@ from torch.export import Dim, ExportedProgram
 
 from analysis.records.printable import printable
 from models.images import MIN_SIDE
-from models.networks.generator import Generator
+from models.networks.any_generator import AnyGenerator
+from models.networks.stylegan2 import StyleGenerator
 from pipeline.errors import UserError
 from pipeline.files import replacing
 from pipeline.inference.describe import METHODS
@@ -25,12 +26,13 @@ CHECKED_SIZES = ((1, 256, 256), (2, 64, 96))
 LARGEST_DIFFERENCE = 1e-4
 
 
-def input_channels(generator: Generator) -> dict[str, int]:
+def input_channels(generator: AnyGenerator) -> dict[str, int]:
     """Return the channels of each input (B, channels, H, W) of the program, by the name that `forward` has for it."""
-    return {"image": generator.in_channels}
+    noise = {"noise": 1} if isinstance(generator, StyleGenerator) else {}
+    return {"image": generator.in_channels, **noise}
 
 
-def input_sizes(generator: Generator) -> dict[str, Any]:
+def input_sizes(generator: AnyGenerator) -> dict[str, Any]:
     """Return the names of the sizes that may vary, as torch.export takes them."""
     sizes = {
         0: Dim("batch"),
@@ -40,7 +42,7 @@ def input_sizes(generator: Generator) -> dict[str, Any]:
     return {"inputs": (sizes,) * len(input_channels(generator))}
 
 
-def traced(generator: Generator) -> ExportedProgram:
+def traced(generator: AnyGenerator) -> ExportedProgram:
     """Return the program. It gives the translation alone, without features."""
     program = torch.export.export(
         _Translation(generator).eval(),
@@ -83,7 +85,7 @@ def write_program(trained: Trained, path: Path) -> float:
         return checked(path, trained.generator, torch.export.load(stream).module())
 
 
-def checked(path: Path, generator: Generator, run: Callable[..., Tensor]) -> float:
+def checked(path: Path, generator: AnyGenerator, run: Callable[..., Tensor]) -> float:
     """Return the largest difference between what the file's program and the generator give for random images.
 
     run: calls the program with its inputs. Raises UserError if it is too large.
@@ -108,7 +110,7 @@ def checked(path: Path, generator: Generator, run: Callable[..., Tensor]) -> flo
 class _Translation(nn.Module):
     """The generator without its features. Its inputs are those of `input_channels`, in that order."""
 
-    def __init__(self, generator: Generator) -> None:
+    def __init__(self, generator: AnyGenerator) -> None:
         super().__init__()
         self.generator, self.names = generator, tuple(input_channels(generator))
 
@@ -117,7 +119,7 @@ class _Translation(nn.Module):
         return self.generator(**dict(zip(self.names, inputs, strict=True)))[0]
 
 
-def _random_inputs(generator: Generator, size: tuple[int, int, int], rng: torch.Generator) -> tuple[Tensor, ...]:
+def _random_inputs(generator: AnyGenerator, size: tuple[int, int, int], rng: torch.Generator) -> tuple[Tensor, ...]:
     """Return images of (batch, height, width) with values in [-1, 1]."""
     batch, height, width = size
     return tuple(

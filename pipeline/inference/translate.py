@@ -10,7 +10,7 @@ from torch import Tensor
 
 from analysis.records.printable import printable
 from models.images import MIN_SIDE, to_bits, to_model_range
-from models.networks.generator import Generator
+from models.networks.any_generator import AnyGenerator
 from pipeline.data.image_io import SUFFIXES, Picture, file_status, image_files, read_image, with_channels, write_png
 from pipeline.errors import UserError
 
@@ -49,7 +49,7 @@ def plan_files(source: Path, target: Path) -> dict[Path, Path]:
     return files
 
 
-def translate_files(generator: Generator, files: dict[Path, Path], device: torch.device) -> Iterator[Path]:
+def translate_files(generator: AnyGenerator, files: dict[Path, Path], device: torch.device) -> Iterator[Path]:
     """Translate each file, write it and yield its path. Raises UserError for a file that cannot be read."""
     for source, target in files.items():
         picture = read_image(source)
@@ -65,14 +65,14 @@ def translate_files(generator: Generator, files: dict[Path, Path], device: torch
         yield target
 
 
-def translate_picture(generator: Generator, picture: Picture, device: torch.device) -> Picture:
+def translate_picture(generator: AnyGenerator, picture: Picture, device: torch.device) -> Picture:
     """Translate (H, W, 1 or 3) into (H, W, the generator's channels) with the same number of bits."""
     levels = torch.from_numpy(np.array(with_channels(picture, generator.in_channels).transpose(2, 0, 1)))
     output = translate_tensor(generator, to_model_range(levels.to(device)))
     return to_bits(output, levels.dtype).cpu().numpy().transpose(1, 2, 0)
 
 
-def translate_tensor(generator: Generator, image: Tensor) -> Tensor:
+def translate_tensor(generator: AnyGenerator, image: Tensor) -> Tensor:
     """Translate (C, H, W) in [-1, 1], float32 on the generator's device, into the same height and width.
 
     Sides must be multiples of 4, so the image is padded by reflection and the output is cropped.

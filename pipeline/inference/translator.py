@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from models.images import MIN_SIDE
-from models.networks.generator import Generator
+from models.networks.any_generator import AnyGenerator
 from pipeline.config.schema import Config
 from pipeline.errors import UserError
 from pipeline.inference.translate import translate_picture, translate_tensor
@@ -31,7 +31,7 @@ class Translator:
     network: a `torch.nn.Module`. config: the trial's settings; None for a file of the reference code.
     """
 
-    network: Generator
+    network: AnyGenerator
     device: torch.device
     file: Path
     config: Config | None = None

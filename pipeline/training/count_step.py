@@ -14,11 +14,9 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.build import build_objective
+from models.build import AnyObjective, build_objective
 from models.configs.own_code import OwnCode, OwnCodeError
 from models.contrast.queue import PatchQueue
-from models.cut import CUTObjective
-from models.cyclegan import CycleGANObjective
 from models.execution import apply_execution
 from models.objective import ALONE, Batch, Ranks, sample_step
 from models.reference.step import build_reference, reference_optimizers, reference_step
@@ -87,7 +85,7 @@ def _plain_errors(code: OwnCode | None) -> Iterator[None]:
         raise UserError(f"{code.name}, line {lines[-1]}: {why}") from None
 
 
-def _build(config: Config, fake: FakeTensorMode, *, plain: bool) -> CUTObjective | CycleGANObjective:
+def _build(config: Config, fake: FakeTensorMode, *, plain: bool) -> AnyObjective:
     """Build an objective whose tensors have no values, except the counters that Python reads."""
     build = build_reference if plain else build_objective
     with fake, warnings.catch_warnings():

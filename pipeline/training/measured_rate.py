@@ -6,9 +6,10 @@ from dataclasses import replace
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from models.build import build_generator
 from models.configs.images import ImageShape
 from models.configs.networks import GeneratorConfig
-from models.networks.generator import Generator
+from models.configs.sincut import StyleGeneratorConfig
 from pipeline.hardware.device import resolve_device
 
 # Measure at least this long, without the first pass, in which torch chooses kernels.
@@ -17,14 +18,17 @@ MEASURED_SECONDS = 1.0
 MEASURED_SIDE, MEASURED_BLOCKS = 256, 9
 
 
-def measured_rate(config: GeneratorConfig, shape: ImageShape, device_kind: str, threads: int) -> float:
+def measured_rate(
+    config: GeneratorConfig | StyleGeneratorConfig, shape: ImageShape, device_kind: str, threads: int
+) -> float:
     """Return this machine's operations per second on the generator, forward and backward.
 
     A deep generator is measured with fewer blocks, and on a part of a large image.
     """
     device = resolve_device(device_kind)
-    config = replace(config, blocks=min(config.blocks, MEASURED_BLOCKS))
-    generator = Generator(config, shape.channels_a, shape.channels_b).to(device)
+    if isinstance(config, GeneratorConfig):
+        config = replace(config, blocks=min(config.blocks, MEASURED_BLOCKS))
+    generator = build_generator(config, shape.channels_a, shape.channels_b).to(device)
     sides = min(shape.height, MEASURED_SIDE), min(shape.width, MEASURED_SIDE)
     image = torch.zeros(1, shape.channels_a, *sides, device=device)
 

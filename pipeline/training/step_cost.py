@@ -10,6 +10,7 @@ import models
 import pipeline
 from models.configs.cut import CUTConfig
 from models.configs.model import ModelConfig
+from models.configs.sincut import SinCUTConfig
 from pipeline.cache import DamagedEntryError, content_key, remembered
 from pipeline.config.parallel import processes_of
 from pipeline.config.schema import Config
@@ -18,6 +19,11 @@ from pipeline.training.execution import StepCost, counted_execution
 
 # The files of a step beside those of `models`.
 COUNTED_CODE = ("training/count_step.py", "training/loop.py", "training/state.py", "hardware/memory.py")
+
+
+def has_plain_step(model: ModelConfig) -> bool:
+    """Return whether `models.reference.step` has the reference code's step of this model."""
+    return not isinstance(model, SinCUTConfig)
 
 
 def step_cost(config: Config, cache: Path, *, plain: bool = False) -> StepCost:
@@ -51,7 +57,8 @@ def _what_costs(model: ModelConfig) -> ModelConfig:
 
     The cost depends on whether a weight is 0, not on its value.
     """
-    weights = {"nce_weight", "cycle_weight", "identity_weight", "extra_weight"} & asdict(model).keys()
+    names = {"nce_weight", "cycle_weight", "identity_weight", "extra_weight", "pixel_identity_weight", "r1_weight"}
+    weights = names & asdict(model).keys()
     model = replace(model, **{name: float(getattr(model, name) > 0) for name in weights})
     if isinstance(model, CUTConfig):
         used, same = model.used, CUTConfig()
@@ -60,6 +67,8 @@ def _what_costs(model: ModelConfig) -> ModelConfig:
         transport = replace(used.optimal_transport, epsilon=1.0)
         used = replace(used, temperature=1.0, external=external, generated=generated, optimal_transport=transport)
         return replace(used, hard=same.hard, relation_weight=same.relation_weight)
+    if isinstance(model, SinCUTConfig):
+        return replace(model, temperature=1.0)
     return model
 
 

@@ -13,6 +13,7 @@ from models.configs.fit import misfits, score_map_size, stored_numbers
 from models.configs.images import ImageShape
 from models.configs.model import ModelConfig
 from models.configs.networks import DiscriminatorConfig, GeneratorConfig
+from models.configs.sincut import SINCUT, StyleDiscriminatorConfig, StyleGeneratorConfig
 from models.networks.discriminator import Discriminator
 
 
@@ -22,6 +23,42 @@ def test_presets_are_the_papers() -> None:
     assert CUT.temperature == 0.07
     assert (CYCLEGAN.cycle_weight, CYCLEGAN.identity_weight, CYCLEGAN.pool_size) == (10, 0.5, 50)
     assert CUT.places == ("pixels", "down1", "down2", "res1", "res5")
+
+
+def test_sincuts_defaults_are_the_released_codes() -> None:
+    assert (SINCUT.temperature, SINCUT.num_patches, SINCUT.projection_units) == (0.07, 1, 256)
+    assert SINCUT.places == ("pixels", "down", "res2")
+    assert (SINCUT.nce_weight, SINCUT.identity_weight) == (4, 1)
+    assert (SINCUT.pixel_identity_weight, SINCUT.r1_weight) == (1, 1)
+    assert SINCUT.domain_weights == {"a": 2, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"temperature": 0.0}, "temperature"),
+        ({"places": ()}, "places is empty"),
+        ({"places": ("res2", "res2")}, "twice"),
+        ({"places": ("down1",)}, "down1; this generator has pixels, stem, down and res1 to res6"),
+        ({"places": ("up",)}, "names up"),
+        ({"r1_weight": -1.0}, "r1_weight is -1.0; it must be 0 to 1000000"),
+        ({"pixel_identity_weight": 1e9}, "pixel_identity_weight"),
+        ({"num_patches": 0}, "num_patches"),
+        ({"generator": StyleGeneratorConfig(10, 1024), "discriminator": StyleDiscriminatorConfig(3)}, "to 4 or more"),
+    ],
+)
+def test_settings_with_which_sincut_cannot_work_are_refused(change: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        replace(SINCUT, **change)
+
+
+@pytest.mark.parametrize(
+    ("channels", "start_size", "said"),
+    [(10, 48, "48; it must be a power of two"), (10, 4, "8 to 1024"), (0, 64, "channels"), (1, 1024, "to 2 or more")],
+)
+def test_generators_that_cannot_be_are_refused(channels: int, start_size: int, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        StyleGeneratorConfig(channels, start_size)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +116,10 @@ def test_settings_that_cannot_work_are_refused(change: dict[str, object], said: 
             "down1, whose 65,536 positions make an attention matrix of 17.2 GB",
         ),
         (replace(CUT, queries="attention"), 1024, 1, "res5, whose 65,536 positions"),
+        (SINCUT, 128, 16, "128 x 128, but.*crops of 64 x 64; set data.size=64, or model.generator.start_size"),
+        (SINCUT, 64, 1, "SinCUT.*batch_size > 1"),
+        (replace(SINCUT, num_patches=2000), 64, 16, "down has 1024 positions and res2 has 1024 positions"),
+        (replace(SINCUT, generator=StyleGeneratorConfig(1024)), 64, 16, "GB.*lower generator.channels"),
     ],
 )
 def test_models_that_do_not_fit_the_images_are_refused(config: CUTConfig, size: int, batch: int, said: str) -> None:
@@ -100,8 +141,9 @@ def test_all_misfits_are_said_at_once() -> None:
         replace(FASTCUT, negatives=("external",)),
         replace(CUT, negatives=("generated",)),
         CYCLEGAN,
+        SINCUT,
     ],
-    ids=["CUT", "external", "FastCUT", "generated", "CycleGAN"],
+    ids=["CUT", "external", "FastCUT", "generated", "CycleGAN", "SinCUT"],
 )
 def test_the_numbers_that_a_model_stores_are_counted_before_it_is_built(config: ModelConfig) -> None:
     shape = ImageShape(64, 64)
@@ -126,3 +168,4 @@ def test_size_of_the_scores_is_that_of_the_discriminators_output(layers: int, an
 
 def test_a_plain_gan_is_not_held_to_the_patches_it_does_not_look_at() -> None:
     assert not misfits(replace(CUT, nce_weight=0.0), ImageShape(32, 32), 1)
+    assert not misfits(replace(SINCUT, nce_weight=0.0), ImageShape(64, 64), 1)

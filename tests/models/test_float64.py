@@ -12,7 +12,9 @@ from models.configs.cut import CUT, FASTCUT, CUTConfig
 from models.configs.cyclegan import CYCLEGAN
 from models.configs.execution import Execution
 from models.configs.images import ImageShape
+from models.configs.model import ModelConfig
 from models.configs.networks import DiscriminatorConfig, GeneratorConfig
+from models.configs.sincut import SINCUT, SinCUTConfig, StyleDiscriminatorConfig, StyleGeneratorConfig
 from models.execution import apply_execution
 from models.objective import Batch, sample_step
 from pipeline.hardware.memory import tensors_in
@@ -28,6 +30,7 @@ MODELS = {
     ),
     "fastcut": FASTCUT,
     "cyclegan": replace(CYCLEGAN, pool_size=2),
+    "sincut": SINCUT,
 }
 EXECUTIONS = {
     "channels first": Execution(),
@@ -52,12 +55,19 @@ class FloatTypes(TorchDispatchMode):
         return made
 
 
+def small(config: ModelConfig) -> ModelConfig:
+    """The model with small networks."""
+    if isinstance(config, SinCUTConfig):
+        networks = {"generator": StyleGeneratorConfig(1, start_size=32), "discriminator": StyleDiscriminatorConfig(1)}
+        return replace(config, **networks, projection_units=8)
+    config = replace(config, generator=GeneratorConfig(4, 5), discriminator=DiscriminatorConfig(4, 3))
+    return replace(config, num_patches=8, projection_units=8) if isinstance(config, CUTConfig) else config
+
+
 @pytest.mark.parametrize("execution", EXECUTIONS.values(), ids=EXECUTIONS.keys())
 @pytest.mark.parametrize("model", MODELS)
 def test_steps_in_float64_make_no_narrower_tensor(model: str, execution: Execution) -> None:
-    config = replace(MODELS[model], generator=GeneratorConfig(4, 5), discriminator=DiscriminatorConfig(4, 3))
-    if isinstance(config, CUTConfig):
-        config = replace(config, num_patches=8, projection_units=8)
+    config = small(MODELS[model])
     rng = torch.Generator().manual_seed(0)
     objective = build_objective(config, ImageShape(32, 32), rng).double()
     apply_execution(objective, execution)

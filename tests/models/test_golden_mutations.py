@@ -3,11 +3,14 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+GOLDEN_TESTS = ("tests/models/test_golden.py", "tests/models/test_ten_steps.py")
+SINCUT_TESTS = ("tests/models/test_sincut_statement.py",)
 # Name: file, old text, new text.
 CHANGES = {
     "temperature": ("models/contrast/patch_nce.py", "/ temperature", "/ (1.1 * temperature)"),
@@ -38,6 +41,29 @@ CHANGES = {
 }
 
 
+# What the test of SinCUT's statement sees.
+SINCUT_CHANGES = {
+    "detached keys": (
+        "models/sincut.py",
+        "with torch.no_grad():\n            keys =",
+        "with torch.enable_grad():\n            keys =",
+    ),
+    "update order": ("models/sincut.py", '("discriminator", "generator")', '("generator", "discriminator")'),
+    "mean over layers": ("models/sincut.py", "torch.stack(terms).mean()", "torch.stack(terms).sum()"),
+    "negatives of the batch": (
+        "models/sincut.py",
+        "import Patches, minibatch",
+        "import Patches, internal as minibatch",
+    ),
+    "half of R1": ("models/losses.py", "0.5 * gradient.square()", "gradient.square()"),
+    "filter of the blur": ("models/networks/stylegan2_layers.py", "[1.0, 3.0, 3.0, 1.0]", "[1.0, 2.0, 2.0, 1.0]"),
+    "length of the filters": ("models/networks/stylegan2_layers.py", "torch.rsqrt(scaled", "torch.ones_like(scaled"),
+    "gain of the activation": ("models/networks/stylegan2_layers.py", "math.sqrt(2), 0.2", "1.0, 0.2"),
+    "noise": ("models/networks/stylegan2_layers.py", "self.noise_weight * noise", "0 * noise"),
+    "Adam's beta 1": ("pipeline/config/groups/schedule/sincut.yaml", "beta1: 0.0", "beta1: 0.5"),
+}
+
+
 def copy_of_the_code(folder: Path) -> Path:
     shutil.copy(ROOT / "pyproject.toml", folder)
     for package in ("models", "pipeline", "tests/models", "tests/helpers", "tests/golden"):
@@ -45,26 +71,35 @@ def copy_of_the_code(folder: Path) -> Path:
     return folder
 
 
-def golden_test(folder: Path) -> subprocess.CompletedProcess[str]:
-    tests = ["tests/models/test_golden.py", "tests/models/test_ten_steps.py"]
+def golden_test(folder: Path, tests: Sequence[str] = GOLDEN_TESTS) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
 def test_the_unchanged_copy_passes(tmp_path: Path) -> None:
-    result = golden_test(copy_of_the_code(tmp_path))
+    result = golden_test(copy_of_the_code(tmp_path), (*GOLDEN_TESTS, *SINCUT_TESTS))
     assert result.returncode == 0, result.stdout
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_the_golden_test_fails_for_every_change(tmp_path: Path, change: tuple[str, str, str]) -> None:
+    fails_for(change, GOLDEN_TESTS, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", SINCUT_CHANGES.values(), ids=SINCUT_CHANGES.keys())
+def test_the_test_of_sincuts_statement_fails_for_every_change(tmp_path: Path, change: tuple[str, str, str]) -> None:
+    fails_for(change, SINCUT_TESTS, tmp_path)
+
+
+def fails_for(change: tuple[str, str, str], tests: Sequence[str], folder: Path) -> None:
     name, old, new = change
-    file = copy_of_the_code(tmp_path) / name
+    file = copy_of_the_code(folder) / name
     text = file.read_text(encoding="utf-8")
     assert text.count(old) == 1, f"{name} must hold {old!r} once"
     file.write_text(text.replace(old, new), encoding="utf-8")
-    result = golden_test(tmp_path)
+    result = golden_test(folder, tests)
     # 1: tests ran and failed; a copy that cannot be imported gives 2.
     assert result.returncode == 1, result.stdout

@@ -4,6 +4,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from models.configs.cut import CUT, FASTCUT
+from models.configs.sincut import SINCUT
 from pipeline.config import trial_key as identity
 from pipeline.config.compose import TASKS, Setting, compose_config, compose_settings
 from pipeline.config.schema import PATH_FIELDS, TEXT_FIELDS, Config, from_json, to_json
@@ -11,6 +12,7 @@ from pipeline.config.trial_key import leaves, trial_key
 from pipeline.errors import UserError
 
 PAPER = ("task=folder", "data.root=somewhere")
+CROPS = (*PAPER, "model=sincut", "data.load_size=64", "data.size=64")
 
 
 def test_defaults_are_the_papers_cut() -> None:
@@ -24,6 +26,19 @@ def test_schedule_follows_the_model() -> None:
     config = compose_config([*PAPER, "model=fastcut"])
     assert config.model == FASTCUT
     assert (config.train.constant_epochs, config.train.decay_epochs) == (150, 50)
+
+
+def test_sincuts_schedule_and_optimiser_are_the_released_codes() -> None:
+    config = compose_config(CROPS)
+    assert config.model == SINCUT
+    train = config.train
+    assert (train.constant_epochs, train.decay_epochs, train.batch_size) == (8, 8, 16)
+    assert (train.learning_rate, train.beta1, train.beta2) == (0.002, 0, 0.99)
+
+
+def test_a_task_that_sizes_other_networks_is_refused_in_one_line() -> None:
+    with pytest.raises(UserError, match=r"model.generator.blocks is set by the task, and this model has no such field"):
+        compose_config(["model=sincut", "task=stripes"])
 
 
 @pytest.mark.parametrize("task", [task for task in TASKS if task not in ("folder", "photos")])
@@ -115,7 +130,7 @@ def test_faulty_overrides_are_refused_in_one_line(override: str, said: str) -> N
 
 EVERY_FIELD = [
     (options, name)
-    for options in ((), PAPER, ("model=cyclegan",))
+    for options in ((), PAPER, ("model=cyclegan",), CROPS)
     for name, _ in leaves(asdict(compose_config(options)))
     if name not in TEXT_FIELDS
 ]
@@ -131,7 +146,7 @@ def test_every_number_has_an_upper_bound(options: tuple[str, ...], name: str) ->
 def test_the_lists_of_text_fields_and_paths_are_complete() -> None:
     schema = TypeAdapter(Config).json_schema()
     found: set[str] = set()
-    parts = {"data": ("StripesConfig", "FolderConfig"), "model": ("CUTConfig", "CycleGANConfig")}
+    parts = {"data": ("StripesConfig", "FolderConfig"), "model": ("CUTConfig", "CycleGANConfig", "SinCUTConfig")}
     for part in schema["properties"]:
         for definition in parts.get(part, (f"{part.capitalize()}Config",)):
             for name, field in schema["$defs"].get(definition, {}).get("properties", {}).items():

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_flatten
 
 from models.configs.execution import Execution
 from models.objective import Batch
+from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config, TrainConfig
 from pipeline.errors import UserError
 from pipeline.hardware.memory import LiveTensors
@@ -50,6 +51,12 @@ TRIALS = {
     "channels last": (("train.channels_last=true",), 1),
 }
 
+CROPS = (
+    *("task=folder", "data.root=none", "data.load_size=16", "data.size=16", "train.batch_size=2", "model=sincut"),
+    *("model.generator.channels=1", "model.generator.start_size=16", "model.discriminator.channels=1"),
+    "train.channels_last=false",
+)
+
 
 def state_of(config: Config) -> TrainState:
     """A trial's state that is to be recorded, with the learning rate where a recording finds it."""
@@ -79,8 +86,15 @@ def trained(state: TrainState, config: Config, recorder: Recorder | None = None)
 def test_recorded_steps_train_as_steps_that_are_taken(
     tiny: Callable[..., Config], overrides: tuple[str, ...], kinds: int
 ) -> None:
+    trains_alike_when_recorded(tiny("train.channels_last=false", *overrides), kinds)  # as on CUDA
+
+
+def test_recorded_steps_of_sincut_train_as_steps_that_are_taken() -> None:
+    trains_alike_when_recorded(compose_config(CROPS), kinds=1)
+
+
+def trains_alike_when_recorded(config: Config, kinds: int) -> None:
     """Bit for bit, with the same optimisers: losses, weights, queues, pools and moments."""
-    config = tiny("train.channels_last=false", *overrides)  # as on CUDA
     taken, recorded, recorder = state_of(config), state_of(config), TapeRecorder()
     taken.execution = replace(taken.execution, cuda_graphs=False)
     expected = trained(taken, config)

@@ -12,7 +12,7 @@ from pipeline.config.schema import Config
 from pipeline.training.count_step import _build, count_step
 from pipeline.training.loop import train_step
 from pipeline.training.state import build_state
-from pipeline.training.step_cost import step_cost
+from pipeline.training.step_cost import has_plain_step, step_cost
 
 # Measured from the reference code at 256 x 256, batch 1, float32: 10^12 operations, and the peak of live tensors in GB.
 REFERENCE = {"cut": (1.423, 2.397), "fastcut": (0.763, 1.502), "cyclegan": (2.507, 3.922)}
@@ -85,6 +85,19 @@ def test_counting_is_kept_for_the_next_plan_and_made_anew_for_another_model(
 def test_settings_that_cost_nothing_leave_the_work_the_same(tiny: Callable[..., Config]) -> None:
     others = ("model.temperature=0.5", "model.nce_weight=3.0", "model.identity_weight=0.25", "seed=3")
     assert count_step(tiny(*SHALLOW, *others)).work == count_step(tiny(*SHALLOW)).work
+
+
+def test_a_step_of_sincut_costs_more_with_r1_whatever_its_weight(tmp_path: Path) -> None:
+    crops = (
+        *("task=folder", "data.root=none", "data.load_size=16", "data.size=16", "train.batch_size=2", "model=sincut"),
+        *("model.generator.channels=1", "model.generator.start_size=16", "model.discriminator.channels=1"),
+    )
+    config = compose_config(crops)
+    assert not has_plain_step(config.model)
+    cost = step_cost(config, tmp_path)
+    assert step_cost(compose_config([*crops, "model.r1_weight=0"]), tmp_path).operations < cost.operations
+    assert step_cost(compose_config([*crops, "model.r1_weight=3", "model.temperature=1"]), tmp_path) == cost
+    assert len(list((tmp_path / "costs").glob("*.json"))) == 2
 
 
 @pytest.mark.parametrize("plain", [False, True])
