@@ -15,8 +15,11 @@ from PIL import ExifTags, Image
 
 from models.build import build_objective
 from models.configs.networks import GeneratorConfig
+from models.configs.sincut import StyleGeneratorConfig
 from models.networks.generator import Generator
 from models.networks.layers import initialise
+from models.networks.stylegan2 import StyleGenerator
+from models.networks.stylegan2_layers import initialise_scaled
 from models.reference.checkpoint import reference_weights
 from pipeline.__main__ import main
 from pipeline.config.schema import Config
@@ -148,3 +151,19 @@ def test_a_package_that_onnx_files_need_is_named_before_anything_is_read(
     assert main(["export", "nothing.pth", "out", "--onnx"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"error: --onnx: {name} is not installed. Run: pip install 'cut-ablation[export]'"
+
+
+@needs_onnx
+@pytest.mark.slow
+def test_an_onnx_file_of_sincut_takes_the_noise_as_its_second_input(tmp_path: Path) -> None:
+    import onnxruntime
+
+    generator, path = StyleGenerator(StyleGeneratorConfig(1)), tmp_path / "generator.onnx"
+    rng = torch.Generator().manual_seed(0)
+    initialise_scaled(generator, rng)
+    torch.nn.init.ones_(generator.stages["up"].noise_weight)
+    assert write_onnx(Trained(generator, Path("G.pth"), None, None, 0), path) < 1e-4
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    image, noise = torch.rand(3, 3, 12, 100, generator=rng), torch.randn(3, 1, 12, 100, generator=rng)
+    (found,) = session.run([OUTPUT], {"image": image.numpy(), "noise": noise.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), generator.translate(image, noise), rtol=0, atol=1e-4)
