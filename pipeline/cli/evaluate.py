@@ -12,6 +12,7 @@ from analysis.records.names import Tag, deviation_name, score_label
 from analysis.records.printable import printable
 from analysis.records.progress import progress
 from analysis.tables.caption import bias_sentence
+from models.networks.tiles import translation_of
 from pipeline.config.compose import TASKS, change_config, compose_surroundings, take_options, tracking_uri
 from pipeline.config.parallel import processes_of
 from pipeline.config.places import trials_folder
@@ -78,7 +79,7 @@ def _evaluate_trained(trained: Trained, config: Config, other: str) -> int:
             f"compare={other} compares sets of images, and {printable(config.data.name)} has one. Remove it."
         )
     tracker, evaluator = _tracker(config), _evaluator(config)
-    translate, count = trained.generator.to(evaluator.device).translate, len(evaluator.test_a)
+    translate, count = translation_of(trained.generator.to(evaluator.device)), len(evaluator.test_a)
     with progress("translating and scoring", count) as report:
         done = 0
 

@@ -36,7 +36,7 @@ from pipeline.config.schema import (
     from_json,
     violations,
 )
-from pipeline.config.single_image.fit import single_image_misfits
+from pipeline.config.single_image.fit import single_image_misfits, wrong_task
 from pipeline.config.single_image.settings import PicturesConfig, SingleConfig
 from pipeline.config.text_file import read_text, refuse_control_characters
 from pipeline.config.trial_key import leaves
@@ -177,6 +177,9 @@ def _with_fields(values: dict[str, Any], settings: Sequence[Setting]) -> Config:
             faults.append(f"{_last_source(settings)}: {name} must be given, as in {name}=…")
         if isinstance(value, float) and not math.isfinite(value):
             faults.append(f"{sources.get(name, _last_source(settings))}: {name} is {value}. It must be finite")
+    # Before the model's own fields are looked at: a task sets some that SinCUT does not have.
+    if fault := wrong_task(changed["model"]["method"], changed["data"]["kind"]):
+        faults.append(f"{_last_source(settings)}: {fault}")
     if faults:
         raise UserError(*faults)
     try:

@@ -12,6 +12,7 @@ from filelock import BaseFileLock
 from torch import Tensor
 
 from analysis.records.names import Tag
+from models.networks.tiles import translation_of
 from pipeline.config.trial_key import own_code
 from pipeline.errors import UserError
 from pipeline.hardware.memory import is_out_of_memory
@@ -195,7 +196,7 @@ class _Training:
         if not self._epoch_ends(step) or (epoch % self.config.metric.every_epochs and step != self.total):
             return {}
         with self.meter.evaluation(self.state, self.evaluator.resident_tensors()):
-            evaluation = self.evaluator.evaluate(self.state.objective.translator.translate)
+            evaluation = self.evaluator.evaluate(translation_of(self.state.objective.translator))
         self.evaluations[step] = evaluation.scores
         if evaluation.collapsed:
             # A result and no failure: some generators recover.

@@ -3,18 +3,23 @@
 from pipeline.config.schema import Config
 from pipeline.config.single_image.settings import MAP_EXTRACTORS, CropsConfig
 
-TASKS = "task=single or task=pictures"
+KINDS, TASKS = ("single", "pictures"), "task=single or task=pictures"
 # The scores of `metric.also` that compare one translation with its input.
 PAIR_SCORES = ("lpips", "dino_structure", "edges")
 
 
+def wrong_task(method: str, kind: str) -> str:
+    """Return why a model cannot train on this kind of data, and what to change; '' if it can."""
+    if method != "sincut" or kind in KINDS:
+        return ""
+    return f"model=sincut trains on one image for each domain; set {TASKS}, or another model"
+
+
 def single_image_misfits(config: Config) -> list[str]:
-    """Return why the data, the model and the metric do not fit together, and what to change; nothing if they do."""
+    """Return why the data and the metric do not fit together, and what to change; nothing if they do."""
     metric, found = config.metric, list[str]()
     of_maps, extractors = metric.extractor in MAP_EXTRACTORS, " or ".join(MAP_EXTRACTORS)
     if not isinstance(config.data, CropsConfig):
-        if config.model.method == "sincut":
-            found.append(f"model=sincut trains on one image for each domain; set {TASKS}, or another model")
         if of_maps:
             found.append(f"metric.extractor={metric.extractor} compares two images; set {TASKS}, or another extractor")
         return found

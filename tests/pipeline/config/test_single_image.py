@@ -12,6 +12,8 @@ from pipeline.metrics.names import OF_PAIRS, main_metric
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
+        (["model=sincut"], "model=sincut trains on one image for each domain; set task=single or task=pictures"),
+        (["model=sincut", "task=horse2zebra"], "command line: model=sincut trains on one image for each domain"),
         (["metric.extractor=small-conv-map"], "small-conv-map compares two images; set task=single or task=pictures"),
         (["task=pictures", "metric.extractor=small-conv"], "small-conv compares sets of images; one image needs"),
         (["task=pictures", "metric.also=[edges,extrapolated]"], r"metric.also=\['extrapolated'\] compares sets"),
