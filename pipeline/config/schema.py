@@ -242,9 +242,6 @@ def _sentence(path: str, found: list[ErrorDetails]) -> str:
             return f"{path}: {message}" if path else message
         case "missing":
             return f"{path} must be given"
-        case "unexpected_keyword_argument":
-            # Nobody can set an unknown field, but a task sets sizes of networks.
-            return f"{path} is set by the task, and this model has no such field. Choose another task or model"
         case "too_long" | "string_too_long":
             return f"{path} is longer than {found[0].get('ctx', {})['max_length']}. Shorten it"
     messages = [details["msg"] for details in found]
