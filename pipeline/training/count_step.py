@@ -3,8 +3,7 @@
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import Any
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -56,28 +55,14 @@ def count_step(config: Config, *, plain: bool = False) -> StepCost:
             else:
                 train_step(objective, optimizers, batch, draws, execution, ranks)
 
-    with _Operations(display=False) as operations:
+    with FlopCounterMode(display=False) as operations:
         run()
     # Not inside the counter of operations, because that keeps tensors alive.
     with LiveTensors(held_tensors(TrainState(objective, optimizers))) as live:
         run()
-    with _Operations(display=False) as translation, torch.no_grad():
+    with FlopCounterMode(display=False) as translation, torch.no_grad():
         objective.translator(_batch(config, fake, 1).a)
     return StepCost(operations.get_total_flops(), live.peak_bytes / GB, translation.get_total_flops())
-
-
-class _NoModules(nullcontext[None]):
-    """In the place of a tracker of modules."""
-
-    parents = frozenset({"Global"})
-
-
-class _Operations(FlopCounterMode):
-    """Counts floating-point operations, and not by module: the hooks for that refuse a gradient within a step (R1)."""
-
-    def __init__(self, *, display: bool) -> None:
-        super().__init__(display=display)
-        self.mod_tracker: Any = _NoModules()
 
 
 @contextmanager
