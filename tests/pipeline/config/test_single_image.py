@@ -16,6 +16,7 @@ from pipeline.metrics.names import OF_PAIRS, main_metric
         (["model=sincut", "task=horse2zebra"], "command line: model=sincut trains on one image for each domain"),
         (["metric.extractor=small-conv-map"], "small-conv-map compares two images; set task=single or task=pictures"),
         (["task=pictures", "metric.extractor=small-conv"], "small-conv compares sets of images; one image needs"),
+        (["task=pictures", "metric.extractor=inception-v3-imagenet"], "needs metric.weights=FILE"),
         (["task=pictures", "metric.also=[edges,extrapolated]"], r"metric.also=\['extrapolated'\] compares sets"),
         (["task=pictures", "metric.segmentation=net.pt"], "metric.segmentation scores many photographs"),
         (["task=single", "data.root=s3://bucket/mine"], "is an address. Write a local path"),

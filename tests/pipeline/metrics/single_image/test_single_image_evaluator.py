@@ -14,6 +14,7 @@ from pipeline.data.dataset_cache import Dataset, open_dataset, prepare
 from pipeline.errors import UserError
 from pipeline.metrics.evaluator import Evaluator
 from pipeline.metrics.single_image.evaluator import SingleImageEvaluator, evaluator_of
+from pipeline.metrics.single_image.feature_maps import ImageNetInceptionMap
 
 CPU = torch.device("cpu")
 CONFIG = compose_config(["task=pictures", "data.image_size=[64,80]"])
@@ -90,6 +91,19 @@ def test_gray_domains_are_scored(tmp_path: Path) -> None:
 
     assert evaluator(tmp_path, config).evaluate(translate).scores[IDENTITY] == 0
     assert seen == [3, 3]  # also B, which gets the channels of A
+
+
+def test_with_torchvisions_inception_the_distance_is_called_sifid(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(ImageNetInceptionMap().layers.state_dict(), tmp_path / "drawn.pth")
+    weights = f"metric.weights={tmp_path / 'drawn.pth'}"
+    config = compose_config(
+        ["task=pictures", "data.image_size=[64,80]", "metric.extractor=inception-v3-imagenet", weights]
+    )
+    evaluation = evaluator(tmp_path, config).evaluate(lambda image: image)
+    assert set(evaluation.scores) == {"sifid", "sifid_to_input", "identity_error"}
+    assert evaluation.scores["sifid"] > 0
+    assert evaluation.provenance[Tag.DIMENSIONS] == "192"
 
 
 def test_scores_of_pairs_are_added(tmp_path: Path) -> None:
