@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.config.compose import compose_config
 from pipeline.config.single_image.fit import PAIR_SCORES
-from pipeline.config.single_image.settings import MAP_EXTRACTORS
+from pipeline.config.single_image.settings import MAP_EXTRACTORS, PicturesConfig
 from pipeline.errors import UserError
 from pipeline.metrics.names import OF_PAIRS, main_metric
 
@@ -37,7 +37,8 @@ def test_only_torchvisions_inception_gives_sifid() -> None:
     assert [main_metric(extractor) for extractor in MAP_EXTRACTORS] == ["sifd_small_conv", "sifid"]
 
 
-def test_the_embedded_task_has_some_1500_steps_of_16_crops() -> None:
+def test_the_embedded_task_has_750_steps_of_16_crops() -> None:
     config = compose_config(["task=pictures"])
-    assert config.data.crops_per_epoch // 16 * config.train.epochs == 1500  # pyright: ignore
+    assert isinstance(config.data, PicturesConfig)
+    assert config.data.crops_per_epoch // 16 * config.train.epochs == 750
     assert config.train.batch_size == 16

@@ -106,7 +106,9 @@ def test_an_epoch_has_each_cell_number_once_and_no_incomplete_batch(make: Make) 
 
 def test_a_batch_depends_only_on_seed_and_step(make: Make) -> None:
     def crops(seed: int, number: int) -> torch.Tensor:
-        batch = make(seed=seed).batch(*divmod(number, 250), rng_for(seed, "step", number), decaying=False)
+        batch = make(seed=seed).batch(
+            *divmod(number, make().steps_per_epoch), rng_for(seed, "step", number), decaying=False
+        )
         return torch.cat([batch.a.flatten(), batch.b.flatten()])
 
     assert torch.equal(crops(0, 251), crops(0, 251))
