@@ -72,6 +72,7 @@ def test_a_plan_counts_crops_and_the_area_of_both_images(project: Path) -> None:
         plan_sweep(load_sweep("mine"), [*TINY, "train.batch_size=10"])
 
 
+@pytest.mark.slow
 def test_the_commands_work_on_two_images_of_the_user(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     for part, size in (("trainA", (38, 50, 3)), ("trainB", (60, 34, 3))):
