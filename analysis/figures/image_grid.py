@@ -99,9 +99,12 @@ def show_progress(record: SweepRecord, grids: Mapping[str, Mapping[int, Picture]
 
 
 def _lines(grid: Picture, image_size: str) -> list[tuple[Picture, ...]]:
-    """Return inputs, outputs and neighbours, the three lines of a grid; square images where no size is recorded."""
+    """Return inputs, outputs and neighbours, the three lines of a grid; square images where no size is recorded.
+
+    A grid of one large image is smaller than the image.
+    """
     height = len(grid) // 3
-    width = int(image_size.partition(" x ")[2] or height)
+    width = min(int(image_size.partition(" x ")[2] or height), grid.shape[1])
     count = grid.shape[1] // width
     tiles = grid[: 3 * height, : count * width].reshape(3, height, count, width, 3).swapaxes(1, 2)
     return [tuple(line) for line in tiles]

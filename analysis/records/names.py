@@ -144,17 +144,22 @@ _SECONDS = "Seconds per iteration: median after warm-up, one pair of images, wit
 _MEMORY = "Peak memory: the most bytes of live tensors in a training step."
 _EFFICIENTNET = "EfficientNet-Lite0: 1280 features of a small ImageNet network. Its FD is no FID."
 _INFINITY = "∞: extrapolated to infinitely many images; still too high where images are fewer than dimensions."
+_SIFID = "SIFID, SIFD: distance between the features at all positions of two images, here a translation and B's image."
+_IDENTITY = "Identity error: mean absolute change of B's image by the generator."
 _OVERLAP = "Overlap: of the objects that are not lost."
 _SIZE = "Size kept: correlation of sizes over the images that lost no object."
 _REPEATED = "Steps trained again: after a loss, those since the last checkpoint. Mean over trials."
 
-# Pairs of a Fréchet distance and the kernel distance of the same features. Rows are compared by the first Fréchet
-# distance that is recorded.
+# Pairs of a Fréchet distance and the kernel distance of the same features.
 DISTANCES = (
     ("fid", "kid"),
     ("fd_small_conv", "kd_small_conv"),
     ("fd_efficientnet_lite0", "kd_efficientnet_lite0"),
 )
+# Of one translation, by the same features: pairs of its Fréchet distance to the image of B, and to its input.
+SINGLE_IMAGE_DISTANCES = (("sifid", "sifid_to_input"), ("sifd_small_conv", "sifd_small_conv_to_input"))
+# Rows are compared by the first of these that is recorded.
+MAIN_SCORES = tuple(frechet for frechet, _ in (*DISTANCES, *SINGLE_IMAGE_DISTANCES))
 # In the order of a table's columns.
 SCORES: tuple[Metric, ...] = (
     Metric("fid", "FID", "lower", 1, _LAST_AND_BEST, compared=True),
@@ -168,6 +173,8 @@ SCORES: tuple[Metric, ...] = (
         note=_EFFICIENTNET,
         compared=True,
     ),
+    Metric("sifid", "SIFID", "lower", 4, _LAST_AND_BEST, note=_SIFID, compared=True),
+    Metric("sifd_small_conv", "SIFD (small-conv)", "lower", 2, _LAST_AND_BEST, note=_SIFID, compared=True),
     Metric("fid_infinity", "FID∞", "lower", 1, _LAST, note=_INFINITY),
     Metric("fd_small_conv_infinity", "FD∞ (small-conv)", "lower", 2, _LAST, note=_INFINITY),
     Metric("fd_efficientnet_lite0_infinity", "FD∞ (EfficientNet-Lite0)", "lower", 2, _LAST, note=_INFINITY),
@@ -181,6 +188,9 @@ SCORES: tuple[Metric, ...] = (
     Metric("recall_small_conv", "recall (small-conv)", "higher", 3, _LAST),
     Metric("lpips", "LPIPS to the input", "lower", 3, _LAST),
     Metric("dino_structure", "structure distance (DINO)", "lower", 4, _LAST, compared=True),
+    Metric("sifid_to_input", "SIFID to the input", "lower", 4, _LAST),
+    Metric("sifd_small_conv_to_input", "SIFD (small-conv) to the input", "lower", 2, _LAST),
+    Metric("identity_error", "identity error (0–255)", "lower", 2, _LAST, note=_IDENTITY, compared=True),
     Metric("edges", "edges kept (0–1)", "higher", 3, _LAST, compared=True),
     Metric("fd_dinov2", "FD (DINOv2)", "lower", 1, _LAST),
     Metric("mAP", "mAP", "higher", 1, _LAST),

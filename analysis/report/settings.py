@@ -54,6 +54,9 @@ def _main_settings(of_row: Mapping[str, str], tags: Mapping[Any, Any]) -> dict[s
     constant, decay = of_row.get("train.constant_epochs", ""), of_row.get("train.decay_epochs", "")
     betas = [of_row.get(f"train.beta{number}", "") for number in (1, 2)]
     crop = f"random crops of {size} from {load_size}; from the first decay epoch on, resized to {size}"
+    shrink = of_row.get("data.largest_shrink", "")
+    if shrink:
+        crop = f"cells of {size}, after a random zoom from 1/{float(shrink):g} to 1"
     texts = {
         "learning rate": of_row.get("train.learning_rate", ""),
         "epochs": _if_all("{} constant + {} decay", constant, decay),
@@ -63,7 +66,7 @@ def _main_settings(of_row: Mapping[str, str], tags: Mapping[Any, Any]) -> dict[s
         "test images (A, B)": _if_all("{}, {}", tags.get(Tag.IMAGES_A, ""), tags.get(Tag.IMAGES_B, "")),
         "image size": size,
         # Every version of the code so far flips, and crops what it loads larger.
-        "crop": (crop if load_size and load_size != size else "none") if size else "",
+        "crop": (crop if shrink or (load_size and load_size != size) else "none") if size else "",
         "flip": "horizontal, with probability 0.5" if size else "",
     }
     return {name: text for name, text in texts.items() if text}

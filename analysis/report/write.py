@@ -8,7 +8,7 @@ from analysis.figures.draw import draw
 from analysis.figures.image_grid import compare_outputs, pictured, show_progress
 from analysis.figures.style import to_pdf, to_png
 from analysis.records.csv_files import to_csv
-from analysis.records.names import DISTANCES, SECONDS_PER_ITERATION, score_label
+from analysis.records.names import MAIN_SCORES, SECONDS_PER_ITERATION, score_label
 from analysis.records.schema import SweepRecord
 from analysis.report.content import report
 from analysis.report.overview import write_overview
@@ -45,7 +45,7 @@ def write_results(
     record = read_sweep(uri, sweep, task)
     record = replace(record, price_per_hour=price_per_hour or record.price_per_hour)
     paper = load_paper()
-    score = main_score(values_of(record)) or DISTANCES[0][0]
+    score = main_score(values_of(record)) or MAIN_SCORES[0]
     course = read_course(uri, record, score)
     made, summary = table(record, paper), summary_sentences(record, course, paper)
     grids = read_grids(uri, pictured(record, MOST_PICTURED), MOST_EPOCHS)

@@ -12,8 +12,8 @@ from scipy.special import stdtrit
 
 from analysis.records.names import (
     CONTENT_SCORES,
-    DISTANCES,
     FINAL_GROUPS,
+    MAIN_SCORES,
     SCORE_TAGS,
     Tag,
     best_metric,
@@ -78,7 +78,7 @@ def timing_conditions(record: SweepRecord) -> tuple[str, int]:
 
 def main_score(values: pd.DataFrame) -> str | None:
     """Return the distance by which rows are compared, such as 'fid'; None if no trial has one."""
-    return next((frechet for frechet, _ in DISTANCES if last_metric(frechet) in values), None)
+    return next((score for score in MAIN_SCORES if last_metric(score) in values), None)
 
 
 def best_row(record: SweepRecord) -> tuple[str, str, Estimate] | None:

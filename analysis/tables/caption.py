@@ -38,8 +38,9 @@ def caption(record: SweepRecord, cells: pd.DataFrame) -> str:
         sentences.append("Negs: internal + external negatives.")
     sentences += dict.fromkeys(note for metric in shown if (note := metric_of(metric).note))
     # The recorded number of dimensions is that of the distance by which rows are compared.
-    if frechet := main_score(values):
-        sentences += _bias_sentences(record, frechet, dict(DISTANCES)[frechet])
+    frechet, kernels = main_score(values), dict(DISTANCES)
+    if frechet in kernels:
+        sentences += _bias_sentences(record, frechet, kernels[frechet])
     sentences += [f"{DASH}: no value."] if (cells == DASH).any(axis=None) else []
     return " ".join(sentences)
 

@@ -114,8 +114,11 @@ def _negatives(settings: Mapping[str, Setting]) -> str:
     """Return the number of negatives per query from each source.
 
     Internal negatives are the other patches of the same image, minibatch negatives those of all images of the batch.
-    External negatives are drawn from other images.
+    External negatives are drawn from other images. SinCUT has no such choice: all patches of a batch are negatives of
+    each other, and a sweep does not record how many crops a batch has.
     """
+    if "model.negatives" not in settings:
+        return f"{settings['model.num_patches']} x batch − 1"
     others = f"{int(settings['model.num_patches'] or 0) - 1}"
     external = setting_text(settings["model.external.num_negatives"])
     counts = {"internal": others, "external": external, "minibatch": f"{others} or more"}

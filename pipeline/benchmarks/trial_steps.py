@@ -12,8 +12,9 @@ import torch
 from models.configs.cut import CUTConfig
 from models.objective import Batch, sample_step
 from models.reference.step import build_reference, reference_optimizers, reference_step
-from pipeline.config.schema import Config, FolderConfig
-from pipeline.data.batches import UnpairedBatches
+from pipeline.config.schema import Config, FolderConfig, StripesConfig
+from pipeline.config.single_image.settings import PicturesConfig, SingleConfig
+from pipeline.data.batches import Batches, batches_of
 from pipeline.data.dataset_cache import Dataset
 from pipeline.hardware.memory import keep_freed_memory
 from pipeline.rng import rng_for
@@ -24,6 +25,8 @@ from pipeline.training.state import build_state
 
 # Images of each domain. An epoch uses each once.
 IMAGES = 64
+# Height and width of the user's image, where there is one for each domain.
+SINGLE_IMAGE = (768, 1024)
 
 
 def steps_of_each_kind(config: Config, each: int) -> list[int]:
@@ -72,19 +75,27 @@ def take_steps(
         yield
 
 
-def _batch(config: Config, batches: UnpairedBatches, number: int) -> tuple[Batch, torch.Generator]:
+def _batch(config: Config, batches: Batches, number: int) -> tuple[Batch, torch.Generator]:
     """Return the batch of a step, and the step's random numbers after it."""
     rng = rng_for(config.seed, "step", number)
     return batches.batch(*divmod(number, batches.steps_per_epoch), rng, decaying=False), rng
 
 
-def _batches(config: Config) -> UnpairedBatches:
+def _batches(config: Config) -> Batches:
     """Make batches of random images, as large as images are before cropping."""
-    data, batch_size = config.data, config.train.batch_size
-    size = data.load_size if isinstance(data, FolderConfig) else data.size
-    images = max(IMAGES, batch_size)
-    dataset = random_dataset((images, data.channels_a, *size), (images, data.channels_b, *size))
-    return UnpairedBatches(dataset, data.size, batch_size, config.seed)
+    data, images = config.data, max(IMAGES, config.train.batch_size)
+    match data:
+        case FolderConfig():
+            height, width = data.load_size
+        case PicturesConfig():
+            (height, width), images = data.image_size, 1
+        case SingleConfig():
+            (height, width), images = SINGLE_IMAGE, 1
+        case StripesConfig():
+            height, width = data.size
+    a, b = ((images, channels, height, width) for channels in (data.channels_a, data.channels_b))
+    dataset = random_dataset(a, b)
+    return batches_of(dataset, config)
 
 
 def random_dataset(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> Dataset:

@@ -10,12 +10,12 @@ from pipeline.config.compute import cluster_setting
 from pipeline.config.schema import Config, MetricConfig
 from pipeline.errors import UserError, first_line
 from pipeline.files import file_digest
-from pipeline.metrics.names import EFFICIENTNET, PUBLISHED_WEIGHTS, has_weights
+from pipeline.metrics.names import EFFICIENTNET, INCEPTION_IMAGENET, PUBLISHED_WEIGHTS, has_weights
 
 # Importing MLflow takes seconds on a busy machine.
 STORE_SECONDS = 30.0
 WEIGHTS_SECONDS = 20.0
-WEIGHTS = "Inception's weights"
+WEIGHTS, IMAGENET_WEIGHTS = "Inception's weights", "weights of torchvision's Inception"
 
 
 def service_checks(uri: str, config: Config) -> list[Check]:
@@ -39,6 +39,8 @@ def check_weights(metric: MetricConfig) -> Check:
     """Check that the extractor's weights are here and complete, or can be downloaded."""
     if metric.extractor == EFFICIENTNET:
         return _check_efficientnet()
+    if metric.extractor == INCEPTION_IMAGENET:
+        return _check_imagenet(metric)
     from pipeline.metrics.extractors import URL_INCEPTION_V3, inception_weights  # torch-fidelity, which takes a second
 
     try:
@@ -70,6 +72,17 @@ def _check_efficientnet() -> Check:
         return Check("EfficientNet's weights", "ok", f"{weights_file()}, SHA-256 {SHA256[:8]}…")
     except UserError as error:
         return Check("EfficientNet's weights", "fault", str(error))
+
+
+def _check_imagenet(metric: MetricConfig) -> Check:
+    from pipeline.metrics.extractors import load_extractor, weights_fingerprint  # torch, which takes a second
+
+    try:
+        load_extractor(metric.extractor, metric.weights)
+        digits = weights_fingerprint(metric.extractor, metric.weights)
+        return Check(IMAGENET_WEIGHTS, "ok", f"{metric.weights}, SHA-256 {digits}…")
+    except UserError as error:
+        return Check(IMAGENET_WEIGHTS, "fault", str(error))
 
 
 def _check_hash(path: Path, url: str) -> Check:

@@ -12,10 +12,13 @@ from analysis.records.names import Tag, deviation_name, score_label
 from analysis.records.printable import printable
 from analysis.records.progress import progress
 from analysis.tables.caption import bias_sentence
+from models.networks.tiles import translation_of
 from pipeline.config.compose import TASKS, change_config, compose_surroundings, take_options, tracking_uri
 from pipeline.config.parallel import processes_of
 from pipeline.config.places import trials_folder
 from pipeline.config.schema import Config
+from pipeline.config.single_image.fit import single_image_misfits
+from pipeline.config.single_image.settings import CropsConfig
 from pipeline.data.dataset_cache import list_images, open_dataset, prepare
 from pipeline.data.decoding import decode
 from pipeline.errors import UserError
@@ -29,6 +32,7 @@ from pipeline.metrics.evaluator import Evaluation, Evaluator
 from pipeline.metrics.extra.few_images import RESAMPLES, bootstrap_error
 from pipeline.metrics.names import OF_PAIRS, metric_names
 from pipeline.metrics.other_fid import DIFFERENCES, require_installed, their_fid
+from pipeline.metrics.single_image.evaluator import SingleImageEvaluator, evaluator_of
 from pipeline.tracking.store import Tracker, store_lock
 from pipeline.training.checkpoint import LAST, two_newest
 
@@ -70,15 +74,19 @@ def _named_data(what: str, overrides: list[str]) -> Config:
 
 def _evaluate_trained(trained: Trained, config: Config, other: str) -> int:
     _require_fit(trained, config)
+    if other and isinstance(config.data, CropsConfig):
+        raise UserError(
+            f"compare={other} compares sets of images, and {printable(config.data.name)} has one. Remove it."
+        )
     tracker, evaluator = _tracker(config), _evaluator(config)
-    translate, count = trained.generator.to(evaluator.device).translate, len(evaluator.test_a)
+    translate, count = translation_of(trained.generator.to(evaluator.device)), len(evaluator.test_a)
     with progress("translating and scoring", count) as report:
         done = 0
 
         def counted(batch: torch.Tensor) -> torch.Tensor:
             nonlocal done
             done += len(batch)
-            report(done, count)
+            report(min(done, count), count)
             return translate(batch)
 
         evaluation = evaluator.evaluate(counted)
@@ -99,6 +107,8 @@ def _require_fit(trained: Trained, config: Config) -> None:
 
 
 def _evaluate_folder(folder: Path, config: Config, other: str, *, resizing: bool) -> int:
+    if isinstance(config.data, CropsConfig):
+        raise UserError(f"{printable(folder)}: a folder cannot be scored with one image of B. Give a trial.")
     if config.metric.segmentation or set(OF_PAIRS) & set(config.metric.also):
         raise UserError(
             f"{folder}: lpips and segmentation need the input of each image, which is unknown for a folder, and so do "
@@ -106,6 +116,7 @@ def _evaluate_folder(folder: Path, config: Config, other: str, *, resizing: bool
         )
     images = decode(list_images(folder), config.data.size, config.data.channels_b, resizing=resizing)
     tracker, evaluator = _tracker(config), _evaluator(config)
+    assert isinstance(evaluator, Evaluator)
     size, of_b = (" x ".join(map(str, shown.shape[-2:])) for shown in (images, evaluator.test_b))
     resized = f", resized to {size}" if resizing else ""
     print(
@@ -121,13 +132,15 @@ def _evaluate_folder(folder: Path, config: Config, other: str, *, resizing: bool
     return _report(evaluation, evaluator, tracker, made_with, other, calibrates=True)
 
 
-def _evaluator(config: Config) -> Evaluator:
+def _evaluator(config: Config) -> Evaluator | SingleImageEvaluator:
+    if faults := single_image_misfits(config):
+        raise UserError(*faults)
     # The same number of threads as in training. Another number changes the order of sums, and so the rounding.
     if config.compute.cpus_per_trial != "auto":
         use_threads(threads_of(config.compute.cpus_per_trial, processes_of(config.compute)))
     cache = Path(config.paths.cache)
     dataset = open_dataset(prepare(config.data, cache).folder)
-    return Evaluator(dataset, config.metric, resolve_device(config.compute.device), cache)
+    return evaluator_of(dataset, config.metric, resolve_device(config.compute.device), cache)
 
 
 def _tracker(config: Config) -> Tracker:
@@ -141,7 +154,7 @@ def _tracker(config: Config) -> Tracker:
 
 def _report(
     evaluation: Evaluation,
-    evaluator: Evaluator,
+    evaluator: Evaluator | SingleImageEvaluator,
     tracker: Tracker,
     made_with: Mapping[str, object],
     other: str,
@@ -152,7 +165,7 @@ def _report(
 
     other: another implementation of FID to compare with, or ''.
     """
-    scores, provenance, config = evaluation.scores, evaluation.provenance, evaluator.config
+    scores, provenance = evaluation.scores, evaluation.provenance
     source = evaluator.score_source()
     table = Table("", Column("score", justify="right"), Column("A untranslated", justify="right"))
     for name, score in scores.items():
@@ -160,29 +173,18 @@ def _report(
     Console().print(table)
     for name, value in provenance.items():
         print(f"  {name.replace('_', ' ')}: {value}")
-    frechet, kernel = metric_names(config.extractor)
-    error = bootstrap_error(evaluation.features, evaluator.statistics_b)
-    count, dimensions = evaluation.features.shape
-    too_large = "; too large, since images are fewer than dimensions" if count < dimensions else ""
-    scores = scores | {deviation_name(frechet): error}
-    remarks = [
-        f"{score_label(frechet)} has a standard error of {error:.3g}, by {RESAMPLES} resamples of the images"
-        f"{too_large}.",
-        bias_sentence(frechet, kernel, provenance, scores[deviation_name(kernel)]),
-    ]
-    if provenance[Tag.TO_8_BITS] == "truncate":
-        remarks.append(
-            "Translations were truncated to 8 bits, as the reference code does; metric.to_8_bits=round rounds them."
-        )
-    if calibrates and has_published_scores(tracker.experiment, config.extractor):
-        remarks.append(calibration(tracker.experiment, provenance, scores[frechet]))
+    remarks: list[str] = []
+    if isinstance(evaluator, Evaluator):
+        errors, remarks = _limits(evaluation, evaluator, tracker.experiment, calibrates=calibrates)
+        scores = scores | errors
     remarks += ["All images are alike: the generator has collapsed."] if evaluation.collapsed else []
-    remarks = [sentence for sentence in remarks if sentence]
     for sentence in remarks:
         print(sentence)
     try:
         if other:
-            theirs = their_fid(other, evaluation.outputs, evaluator.test_b, config.batch_size, evaluator.device)
+            theirs = their_fid(
+                other, evaluation.outputs, evaluator.test_b, evaluator.config.batch_size, evaluator.device
+            )
             remarks.append(f"{other}: {theirs:.6g} on the same images. {DIFFERENCES[other]}")
             print(remarks[-1])
             scores = scores | {f"fid_{other}": theirs}
@@ -192,3 +194,27 @@ def _report(
         run_id = tracker.record_evaluation(f"evaluation of {made_with['evaluated']}", scores, record, evaluation.grid)
         print(f"Recorded as run {run_id} of experiment {tracker.experiment}.")
     return 0
+
+
+def _limits(
+    evaluation: Evaluation, evaluator: Evaluator, experiment: str, *, calibrates: bool
+) -> tuple[dict[str, float], list[str]]:
+    """Return the standard error of the distance, by its recorded name, and sentences on the limits of the scores."""
+    scores, provenance, extractor = evaluation.scores, evaluation.provenance, evaluator.config.extractor
+    frechet, kernel = metric_names(extractor)
+    error = bootstrap_error(evaluation.features, evaluator.statistics_b)
+    count, dimensions = evaluation.features.shape
+    too_large = "; too large, since images are fewer than dimensions" if count < dimensions else ""
+    errors = {deviation_name(frechet): error}
+    remarks = [
+        f"{score_label(frechet)} has a standard error of {error:.3g}, by {RESAMPLES} resamples of the images"
+        f"{too_large}.",
+        bias_sentence(frechet, kernel, provenance, scores[deviation_name(kernel)]),
+    ]
+    if provenance[Tag.TO_8_BITS] == "truncate":
+        remarks.append(
+            "Translations were truncated to 8 bits, as the reference code does; metric.to_8_bits=round rounds them."
+        )
+    if calibrates and has_published_scores(experiment, extractor):
+        remarks.append(calibration(experiment, provenance, scores[frechet]))
+    return errors, [sentence for sentence in remarks if sentence]

@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from analysis.records.console import wide_console
-from analysis.records.names import DISTANCES, Tag, eval_metric, metric_of, sweep_name
+from analysis.records.names import MAIN_SCORES, Tag, eval_metric, metric_of, sweep_name
 from analysis.store.overview import recorded_tasks
 from analysis.store.reader import RecordedTrials, read_paces, read_trials
 from analysis.store.stored_runs import StoredRun
@@ -117,7 +117,7 @@ def _status(
     stopped: bool,
 ) -> TrialStatus:
     metrics, tags = (run.metrics, run.tags) if run else ({}, {})
-    score = next((name for name, _ in DISTANCES if eval_metric(name) in metrics), "")
+    score = next((name for name in MAIN_SCORES if eval_metric(name) in metrics), "")
     steps = int(tags[Tag.STEPS]) if Tag.STEPS in tags else None
     left = pace[0] * (steps - line["step"]) if pace and steps else None
     return TrialStatus(

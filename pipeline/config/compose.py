@@ -36,6 +36,8 @@ from pipeline.config.schema import (
     from_json,
     violations,
 )
+from pipeline.config.single_image.fit import single_image_misfits, wrong_task
+from pipeline.config.single_image.settings import PicturesConfig, SingleConfig
 from pipeline.config.text_file import read_text, refuse_control_characters
 from pipeline.config.trial_key import leaves
 from pipeline.errors import UserError, brief, collected, first_line, nearest
@@ -47,7 +49,8 @@ GROUPS: dict[str, tuple[str, ...]] = {"model": tuple(MODELS), "schedule": tuple(
 # These fields choose the class of the fields beside them, so they change only together with their group.
 CHOSEN_BY_GROUP = {"model.method": "model", "data.kind": "task"}
 # All fields of data and models, though no task or model has all of them.
-OF_SOME_OPTIONS = {f"data.{part.name}" for kind in (StripesConfig, FolderConfig) for part in fields(kind)}
+KINDS = (StripesConfig, FolderConfig, SingleConfig, PicturesConfig)
+OF_SOME_OPTIONS = {f"data.{part.name}" for kind in KINDS for part in fields(kind)}
 OF_SOME_OPTIONS |= {f"model.{name}" for preset in MODELS.values() for name, _ in leaves(asdict(preset))}
 COMMAND_LINE = "command line"
 # Of an override in characters. Hydra reads a thousand in 0.03 s.
@@ -78,7 +81,7 @@ def compose_settings(settings: Sequence[Setting]) -> Config:
     """
     config = _composed(settings)
     found = misfits(config.model, config.data.shape, config.train.batch_size)
-    if found := found + parallel_misfits(config):
+    if found := [*found, *parallel_misfits(config), *single_image_misfits(config)]:
         raise UserError(*(f"{_last_source(settings)}: {fault}" for fault in found))
     return config
 
@@ -174,6 +177,9 @@ def _with_fields(values: dict[str, Any], settings: Sequence[Setting]) -> Config:
             faults.append(f"{_last_source(settings)}: {name} must be given, as in {name}=…")
         if isinstance(value, float) and not math.isfinite(value):
             faults.append(f"{sources.get(name, _last_source(settings))}: {name} is {value}. It must be finite")
+    # Before the model's own fields are looked at: a task sets some that SinCUT does not have.
+    if fault := wrong_task(changed["model"]["method"], changed["data"]["kind"]):
+        faults.append(f"{_last_source(settings)}: {fault}")
     if faults:
         raise UserError(*faults)
     try:

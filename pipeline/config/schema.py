@@ -32,6 +32,7 @@ from pipeline.config.fields import (
     Seed,
     Size,
 )
+from pipeline.config.single_image.settings import PicturesConfig, SingleConfig
 from pipeline.errors import brief
 
 # Drawn images are kept in memory (10^9 bytes).
@@ -134,6 +135,9 @@ class TrainConfig:
         return self.constant_epochs + self.decay_epochs
 
 
+Extractor = Literal[
+    "inception-v3-compat", "small-conv", "efficientnet-lite0", "small-conv-map", "inception-v3-imagenet"
+]
 ExtraScore = Literal[
     "precision_recall", "lpips", "fd_dinov2", "fd_efficientnet_lite0", "dino_structure", "edges", "extrapolated"
 ]
@@ -144,13 +148,15 @@ class MetricConfig:
     """How the test images are scored.
 
     extractor: 'inception-v3-compat' gives FID and KID. 'small-conv' gives the embedded task's distances, and
-    'efficientnet-lite0' those of a small ImageNet network, under other names. weights: the file of Inception's weights;
-    by default torch-fidelity's file, which it downloads. also: extra metrics. segmentation: the file of a segmentation
-    network that scores photographs of Cityscapes (`pipeline.metrics.segmentation.load_segmenter`). to_8_bits: how
-    translations get 8 bits; 'truncate' is the reference code's way.
+    'efficientnet-lite0' those of a small ImageNet network, under other names. With one image for each domain,
+    'inception-v3-imagenet' gives SIFID, and 'small-conv-map' the embedded task's distance. weights: the file of
+    Inception's weights; by default torch-fidelity's file, which it downloads. SIFID needs the path of torchvision's
+    file. also: extra metrics. segmentation: the file of a segmentation network that scores photographs of Cityscapes
+    (`pipeline.metrics.segmentation.load_segmenter`). to_8_bits: how translations get 8 bits; 'truncate' is the
+    reference code's way.
     """
 
-    extractor: Literal["inception-v3-compat", "small-conv", "efficientnet-lite0"] = "inception-v3-compat"
+    extractor: Extractor = "inception-v3-compat"
     weights: LocalPath | None = None
     also: tuple[ExtraScore, ...] = ()
     segmentation: LocalPath | None = None
@@ -190,7 +196,7 @@ class Config:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     seed: Seed
-    data: Annotated[StripesConfig | FolderConfig, Field(discriminator="kind")]
+    data: Annotated[StripesConfig | FolderConfig | SingleConfig | PicturesConfig, Field(discriminator="kind")]
     model: Annotated[CUTConfig | CycleGANConfig | SinCUTConfig, Field(discriminator="method")]
     train: TrainConfig = field(default_factory=TrainConfig)
     metric: MetricConfig = field(default_factory=MetricConfig)
@@ -236,9 +242,6 @@ def _sentence(path: str, found: list[ErrorDetails]) -> str:
             return f"{path}: {message}" if path else message
         case "missing":
             return f"{path} must be given"
-        case "unexpected_keyword_argument":
-            # Nobody can set an unknown field, but a task sets sizes of networks.
-            return f"{path} is set by the task, and this model has no such field. Choose another task or model"
         case "too_long" | "string_too_long":
             return f"{path} is longer than {found[0].get('ctx', {})['max_length']}. Shorten it"
     messages = [details["msg"] for details in found]
@@ -262,7 +265,9 @@ _SHORTER = {
     "less than or equal to": "at most",
     "less than": "below",
 }
-_UNION_MEMBER = re.compile(r"stripes|folder|cut|cyclegan|sincut|int|float|bool|constrained-\w+|literal\[.*\]")
+_UNION_MEMBER = re.compile(
+    r"stripes|folder|single|pictures|cut|cyclegan|sincut|int|float|bool|constrained-\w+|literal\[.*\]"
+)
 
 
 _CONFIG = TypeAdapter(Config)

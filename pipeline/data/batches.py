@@ -1,15 +1,37 @@
 """Unpaired batches of a data set. Each is a function of seed, epoch and index."""
 
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from models.objective import Batch
+from pipeline.config.schema import Config
+from pipeline.config.single_image.settings import CropsConfig
 from pipeline.data.dataset_cache import Dataset
 from pipeline.data.image_io import Picture
+from pipeline.data.single_image.crops import CropBatches
 from pipeline.rng import rng_for
+
+
+class Batches(Protocol):
+    """Batches of both domains. Epochs and the steps in them are counted from 0."""
+
+    steps_per_epoch: int
+
+    def batch(self, epoch: int, index: int, rng: torch.Generator, *, decaying: bool) -> Batch:
+        """Return a batch of 8 or 16 bits, on the host. It depends only on these arguments. rng: of the step."""
+        ...
+
+
+def batches_of(dataset: Dataset, config: Config) -> Batches:
+    """Return the batches on which a trial trains."""
+    data, batch_size, seed = config.data, config.train.batch_size, config.seed
+    if isinstance(data, CropsConfig):
+        return CropBatches(dataset, data, batch_size, seed)
+    return UnpairedBatches(dataset, data.size, batch_size, seed)
 
 
 class UnpairedBatches:

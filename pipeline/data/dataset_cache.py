@@ -8,7 +8,7 @@ import hashlib
 import inspect
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,23 @@ from numpy.typing import NDArray
 from analysis.records.printable import printable
 from pipeline.cache import DamagedEntryError, cached, content_key
 from pipeline.config.schema import FolderConfig, StripesConfig
+from pipeline.config.single_image.settings import PicturesConfig, SingleConfig
 from pipeline.config.trial_key import RESULT_VERSION
 from pipeline.data import stripes
 from pipeline.data.decoding import write_arrays
 from pipeline.data.fingerprints import combined_digest, file_digests
 from pipeline.data.image_io import SUFFIXES, Picture, image_files, read_image, with_channels
 from pipeline.data.in_threads import in_threads
+from pipeline.data.single_image import drawing
+from pipeline.data.single_image.pair import decode_pair, draw_pair, find_pair
 from pipeline.data.staging import SPLITS, mirror_images
 from pipeline.errors import UserError, collected, first_line
 from pipeline.storage.address import is_address
 
-DataConfig = StripesConfig | FolderConfig
+DrawnConfig = StripesConfig | PicturesConfig
+DataConfig = FolderConfig | SingleConfig | DrawnConfig
+# Settings of a data set that its cache entry does not depend on.
+NOT_IN_ENTRY = ("name", "root", "expected_images", "on_bad", "crops_per_epoch", "largest_shrink", "zoom")
 # Of the files that are left out, so many are named.
 SHOWN_NAMES = 5
 
@@ -66,10 +72,12 @@ class PreparedData:
 
 
 def prepare(config: DataConfig, cache: Path) -> PreparedData:
-    """Put the data set into the cache unless it is there. Raises UserError for a folder that cannot be used."""
+    """Put the data set into the cache unless it is there. Raises UserError for images that cannot be used."""
     match config:
-        case StripesConfig():
-            return _prepare_stripes(config, cache)
+        case StripesConfig() | PicturesConfig():
+            return _prepare_drawn(config, cache)
+        case SingleConfig():
+            return _prepare_pair(config, cache)
         case FolderConfig() if is_address(config.root):
             return _prepare_at_address(config, cache)
         case FolderConfig():
@@ -151,6 +159,16 @@ def _prepare_folder(config: FolderConfig, cache: Path) -> PreparedData:
     return replace(stored, left_out=tuple(sorted(bad)))
 
 
+def _prepare_pair(config: SingleConfig, cache: Path) -> PreparedData:
+    files, digests = find_pair(config), dict[str, str]()
+    memory = cache / "data" / f"{content_key(str(Path(config.root).absolute()))}.files"
+    for name, found in file_digests(files, memory).items():
+        if not isinstance(found, str):
+            raise found
+        digests[name] = found
+    return _store(cache, combined_digest(digests), config, lambda folder: _save(folder, decode_pair(config, files)))
+
+
 def _undecodable(files: dict[str, Path], fingerprint: str, cache: Path) -> list[str]:
     """Return the names of the files that are no images, from the cache if their contents were looked at before."""
 
@@ -200,36 +218,38 @@ def _decode_folder(folder: Path, files: dict[str, list[Path]], config: FolderCon
         write_arrays(folder, files[f"test{domain}"], {test: config.size}, channels, f"test{domain}")
 
 
-def are_drawn(config: StripesConfig, cache: Path) -> bool:
+def are_drawn(config: DrawnConfig, cache: Path) -> bool:
     """Return whether the same code has drawn these images before."""
     return _note_of_drawing(config, cache).exists()
 
 
-def _note_of_drawing(config: StripesConfig, cache: Path) -> Path:
-    drawn_from = [_settings_of_entry(config), inspect.getsource(stripes), np.__version__]
+def _note_of_drawing(config: DrawnConfig, cache: Path) -> Path:
+    code = stripes if isinstance(config, StripesConfig) else drawing
+    drawn_from = [_settings_of_entry(config), inspect.getsource(code), np.__version__]
     return cache / "data" / f"{content_key(drawn_from)}.drawn"
 
 
-def _prepare_stripes(config: StripesConfig, cache: Path) -> PreparedData:
+def _prepare_drawn(config: DrawnConfig, cache: Path) -> PreparedData:
     """Draw the images, unless the same code has drawn them from the same settings before."""
 
     def make(note: Path) -> None:
-        arrays = _draw_stripes(config)
+        arrays = _draw_stripes(config) if isinstance(config, StripesConfig) else draw_pair(config)
         fingerprint = combined_digest(
             {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in arrays.items()}
         )
-
-        def save(folder: Path) -> None:
-            for name, array in arrays.items():
-                np.save(folder / f"{name}.npy", array)
-
-        note.write_text(_store(cache, fingerprint, config, save).fingerprint, encoding="ascii")
+        stored = _store(cache, fingerprint, config, lambda folder: _save(folder, arrays))
+        note.write_text(stored.fingerprint, encoding="ascii")
 
     def read(note: Path) -> PreparedData:
         fingerprint = note.read_text(encoding="ascii")
         return _read_entry(_entry(cache, fingerprint, config), fingerprint)
 
     return cached(_note_of_drawing(config, cache), make, read)
+
+
+def _save(folder: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
 
 
 def _store(cache: Path, fingerprint: str, config: DataConfig, fill: Callable[[Path], None]) -> PreparedData:
@@ -257,5 +277,4 @@ def _entry(cache: Path, fingerprint: str, config: DataConfig) -> Path:
 
 def _settings_of_entry(config: DataConfig) -> dict[str, Any]:
     """The settings that a cache entry depends on."""
-    elsewhere = ("name", "root", "expected_images", "on_bad")
-    return {name: value for name, value in asdict(config).items() if name not in elsewhere}
+    return {name: value for name, value in asdict(config).items() if name not in NOT_IN_ENTRY}

@@ -11,6 +11,7 @@ from torch import Tensor
 from analysis.records.printable import printable
 from models.images import MIN_SIDE, to_bits, to_model_range
 from models.networks.any_generator import AnyGenerator
+from models.networks.tiles import translation_of
 from pipeline.data.image_io import SUFFIXES, Picture, file_status, image_files, read_image, with_channels, write_png
 from pipeline.errors import UserError
 
@@ -79,4 +80,4 @@ def translate_tensor(generator: AnyGenerator, image: Tensor) -> Tensor:
     """
     height, width = image.shape[1:]
     padded = F.pad(image[None], (0, -width % 4, 0, -height % 4), mode="reflect")
-    return generator.translate(padded)[0, :, :height, :width]
+    return translation_of(generator)(padded)[0, :, :height, :width]

@@ -27,13 +27,16 @@ from pipeline.metrics.names import (
     DINOV2,
     EFFICIENTNET,
     INCEPTION,
+    INCEPTION_IMAGENET,
     LPIPS,
     PUBLISHED_WEIGHTS,
     SMALL_CONV,
+    SMALL_CONV_MAP,
     VGG,
     has_weights,
 )
 from pipeline.metrics.published_files import published_file, require_own
+from pipeline.metrics.single_image.feature_maps import SmallConvMap, imagenet_file, load_imagenet_inception
 
 LIBRARY = f"torch-fidelity {torch_fidelity.__version__}"
 TENSORFLOW_RESIZE = "bilinearly as TensorFlow 1 does, not antialiased"
@@ -44,6 +47,8 @@ LAYERS = {
     VGG: ("fc2_relu", 4096, f"to 224 x 224, {TENSORFLOW_RESIZE}"),
     DINOV2: ("dinov2", 1024, f"to 224 x 224, {TENSORFLOW_RESIZE}"),
     EFFICIENTNET: ("pooled", 1280, "to 224 x 224, bilinearly, antialiased"),
+    SMALL_CONV_MAP: ("second of three, at each position", 24, "none"),
+    INCEPTION_IMAGENET: ("Conv2d_4a_3x3, at each position", 192, "none"),
 }
 # The last change of DINOv2's code in the years after its paper. torch-fidelity runs whatever its branch main holds.
 DINOV2_COMMIT = "e1277af2ba9496fbadf7aec6eba56e8d882d1e35"
@@ -60,7 +65,7 @@ HUB_FILES = {
 
 @dataclass(frozen=True)
 class Extractor:
-    """A network from 8-bit images (B, 3, H, W) to features (B, dimensions) in float32.
+    """A network from 8-bit images (B, 3, H, W) to features (B, dimensions), or a map of them, in float32.
 
     weights: the first 8 digits of the SHA-256 of Inception's or EfficientNet's file, else of the tensors. resize: how
     it resizes images.
@@ -114,9 +119,13 @@ def load_extractor(name: str, weights: str | None) -> Extractor:
         network = _load_inception(inception_weights(weights))
     elif name == EFFICIENTNET:
         network = load_efficientnet()
+    elif name == SMALL_CONV_MAP:
+        network = SmallConvMap(list(SmallConv().buffers()))
+    elif name == INCEPTION_IMAGENET:
+        network = load_imagenet_inception(weights)
     else:
         network = _from_hub(name, _create_dinov2 if name == DINOV2 else lambda: _create(name))
-    by_file = name in (INCEPTION, EFFICIENTNET)
+    by_file = name in (INCEPTION, EFFICIENTNET, INCEPTION_IMAGENET)
     found = weights_fingerprint(name, weights) if by_file else weights_digest(network)
     return Extractor(name, layer, dimensions, found, resize, network)
 
@@ -177,6 +186,8 @@ def weights_fingerprint(name: str, weights: str | None) -> str:
         return ""
     if name == EFFICIENTNET:
         return EFFICIENTNET_SHA256[:8]
+    if name == INCEPTION_IMAGENET:
+        return file_digest(imagenet_file(weights))[:8]
     return PUBLISHED_WEIGHTS if weights is None else file_digest(inception_weights(weights))[:8]
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import ceil, prod
 from pathlib import Path
 from typing import Literal
 
@@ -13,12 +14,13 @@ from pipeline.config.compose import compose_surroundings, tracking_uri
 from pipeline.config.compute import cluster_address
 from pipeline.config.places import trials_folder
 from pipeline.config.schema import Config, FolderConfig, MetricConfig, StripesConfig
+from pipeline.config.single_image.settings import CropsConfig
 from pipeline.config.sweep_file import SAMPLE, Row, Sweep, Trial, expand, sampled_row, with_seeds
 from pipeline.config.trial_key import trial_key
 from pipeline.data.dataset_cache import PreparedData, are_drawn, list_splits, open_dataset, prepare
 from pipeline.errors import UserError, collected
 from pipeline.hardware.device import Machine, find_machine
-from pipeline.metrics.names import OPERATIONS_PER_IMAGE, has_weights, metric_names
+from pipeline.metrics.names import OPERATIONS_PER_IMAGE, has_weights, main_metric
 from pipeline.orchestration.forecast import Work, remaining_work
 from pipeline.storage.address import is_address
 from pipeline.tracking.lease import is_leased
@@ -50,7 +52,8 @@ class Plan:
 
     `config` is the first trial's; all trials have the same data, metric, compute, tracking and paths. data: None if the
     images are not here. train_images: of the larger domain. test_images: of A. Both are of the published set if the
-    images are not here. former: the trials that earlier runs of the sweep had and this one has not.
+    images are not here. With one image for each domain, these are the crops of an epoch, and how many crops both images
+    are large. former: the trials that earlier runs of the sweep had and this one has not.
     """
 
     sweep: Sweep
@@ -82,7 +85,7 @@ class Plan:
     @property
     def metric(self) -> str:
         """The distance by which rows are compared, such as 'fid'."""
-        return metric_names(self.config.metric.extractor)[0]
+        return main_metric(self.config.metric.extractor)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -206,11 +209,12 @@ def checkpoint_path(config: Config, key: str) -> Path:
 
 def _look_up(plan: Plan, trials: Sequence[Trial], records: Records) -> Plan:
     """Return the plan with these trials, their keys and what is recorded of them."""
+    images = "crops in an epoch" if isinstance(plan.config.data, CropsConfig) else "images"
     for trial in trials:
         if trial.config.train.batch_size > plan.train_images:
             raise UserError(
                 f"{plan.sweep.place}, row {trial.row!r}: train.batch_size is {trial.config.train.batch_size}, but "
-                f"there are only {plan.train_images} images. Lower it."
+                f"there are only {plan.train_images} {images}. Lower it."
             )
     keys = _keys(trials, plan.data)
     planned = [_planned_trial(plan, trial, key, records) for trial, key in zip(trials, keys, strict=True)]
@@ -244,7 +248,7 @@ def _recorded_samples(sweep: str, records: Records) -> list[Row]:
 
 
 def _open_data(config: Config, *, without_data: bool) -> tuple[PreparedData | None, int, int]:
-    """Prepare the data. Return it, the number of training images of the larger domain, and of test images of A."""
+    """Prepare the data. Return it, and the numbers of training and of test images as in a plan."""
     data = config.data
     if without_data and isinstance(data, FolderConfig) and data.expected_images and not Path(data.root).exists():
         train_a, train_b, test_a, _ = data.expected_images
@@ -255,6 +259,9 @@ def _open_data(config: Config, *, without_data: bool) -> tuple[PreparedData | No
             return None, data.train_count, data.test_count
     prepared = prepare(data, Path(config.paths.cache))
     found = open_dataset(prepared.folder)
+    if isinstance(data, CropsConfig):
+        pixels = sum(images[0, 0].size for images in (found.test_a, found.test_b))
+        return prepared, data.crops_per_epoch, ceil(pixels / prod(data.size))
     return prepared, max(len(found.train_a), len(found.train_b)), len(found.test_a)
 
 

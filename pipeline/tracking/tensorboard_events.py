@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from analysis.records.names import DISTANCES, eval_metric
+from analysis.records.names import MAIN_SCORES, eval_metric
 
 
 class TensorBoardEvents:
@@ -23,7 +23,7 @@ class TensorBoardEvents:
         # Errors of its thread come with a later call. With 0 it would drop what has no step.
         self._writer = SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
         shown = {field: str(value) if value is None else value for field, value in settings.items()}
-        scores = {eval_metric(frechet): 0.0 for frechet, _ in DISTANCES}
+        scores = {eval_metric(score): 0.0 for score in MAIN_SCORES}
         for summary in hparams({"trial": name, **shown}, scores):
             self._writer.file_writer.add_summary(summary)  # pyright: ignore[reportOptionalMemberAccess]
 

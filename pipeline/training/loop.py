@@ -14,7 +14,7 @@ from models.configs.execution import REFERENCE, Execution
 from models.execution import autocast_for
 from models.objective import ALONE, Batch, Objective, Ranks
 from pipeline.config.schema import TrainConfig
-from pipeline.data.batches import UnpairedBatches
+from pipeline.data.batches import Batches
 from pipeline.hardware.timers import Timer, start_timer
 from pipeline.hardware.transfer import Packed, unpack
 from pipeline.training.cuda_graphs import CUDARecorder, Recorded, Recorder
@@ -41,7 +41,7 @@ class StepReport:
 
 
 def fit(
-    state: TrainState, batches: UnpairedBatches, train: TrainConfig, seed: int, recorder: Recorder | None = None
+    state: TrainState, batches: Batches, train: TrainConfig, seed: int, recorder: Recorder | None = None
 ) -> Iterator[StepReport]:
     """Train from the state's step to the end of the schedule. Yield after each step.
 

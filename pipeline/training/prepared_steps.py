@@ -11,7 +11,7 @@ import torch
 from models.images import to_model_range
 from models.objective import Batch, Counts, check_batch
 from pipeline.config.schema import TrainConfig
-from pipeline.data.batches import UnpairedBatches
+from pipeline.data.batches import Batches
 from pipeline.hardware.transfer import Packed, pack
 from pipeline.rng import rng_for
 from pipeline.training.state import TrainState
@@ -35,7 +35,7 @@ class PreparedStep:
 
 
 def prepared_steps(
-    state: TrainState, batches: UnpairedBatches, train: TrainConfig, seed: int, numbers: Iterable[int]
+    state: TrainState, batches: Batches, train: TrainConfig, seed: int, numbers: Iterable[int]
 ) -> Generator[PreparedStep]:
     """Yield the steps with these numbers, in order. For a GPU a thread prepares the next ones during a step."""
     steps = prepare_steps(state, batches, train, seed, numbers)
@@ -44,7 +44,7 @@ def prepared_steps(
 
 
 def prepare_steps(
-    state: TrainState, batches: UnpairedBatches, train: TrainConfig, seed: int, numbers: Iterable[int]
+    state: TrainState, batches: Batches, train: TrainConfig, seed: int, numbers: Iterable[int]
 ) -> Generator[PreparedStep]:
     """Prepare the steps with these numbers. The result does not depend on how far ahead this runs."""
     counts = state.objective.counts

@@ -12,11 +12,12 @@ from filelock import BaseFileLock
 from torch import Tensor
 
 from analysis.records.names import Tag
+from models.networks.tiles import translation_of
 from pipeline.config.trial_key import own_code
 from pipeline.errors import UserError
 from pipeline.hardware.memory import is_out_of_memory
-from pipeline.metrics.evaluator import Evaluator
-from pipeline.metrics.names import metric_names
+from pipeline.metrics.names import main_metric
+from pipeline.metrics.single_image.evaluator import evaluator_of
 from pipeline.parallel.processes import LostProcessError
 from pipeline.signals import never
 from pipeline.tracking.also import Also, Start
@@ -162,8 +163,8 @@ class _Training:
         self.evaluations: dict[int, dict[str, float]] = saved.get("evaluations", {})
         self.meter = CostMeter(self.device, job.share, train.batch_size, self.tags[Tag.TIMED], saved.get("meter"))
         with self.meter.evaluation(self.state):
-            self.evaluator = Evaluator(dataset, self.config.metric, self.device, Path(job.cache))
-        self.metric, _ = metric_names(self.config.metric.extractor)
+            self.evaluator = evaluator_of(dataset, self.config.metric, self.device, Path(job.cache))
+        self.metric = main_metric(self.config.metric.extractor)
         self.writer = Writer(background=self.device.type == "cuda")
         self.checkpoints = Checkpoints(Path(job.checkpoint), train, self.writer)
         # Since the last call of `log`.
@@ -195,7 +196,7 @@ class _Training:
         if not self._epoch_ends(step) or (epoch % self.config.metric.every_epochs and step != self.total):
             return {}
         with self.meter.evaluation(self.state, self.evaluator.resident_tensors()):
-            evaluation = self.evaluator.evaluate(self.state.objective.translator.translate)
+            evaluation = self.evaluator.evaluate(translation_of(self.state.objective.translator))
         self.evaluations[step] = evaluation.scores
         if evaluation.collapsed:
             # A result and no failure: some generators recover.

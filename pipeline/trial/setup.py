@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from models.objective import ALONE, Ranks
-from pipeline.data.batches import UnpairedBatches
+from pipeline.data.batches import Batches, batches_of
 from pipeline.data.dataset_cache import Dataset, open_dataset
 from pipeline.environment import process_folder
 from pipeline.hardware.allocation import tensors_gb
@@ -35,7 +35,7 @@ class Setup:
 
     device: torch.device
     dataset: Dataset
-    batches: UnpairedBatches
+    batches: Batches
     state: TrainState
 
 
@@ -48,8 +48,7 @@ def set_up(job: TrialJob) -> Setup:
     use_threads(job.share.threads)
     stage_data(job)
     dataset = open_dataset(Path(job.data_folder))
-    batches = UnpairedBatches(dataset, config.data.size, config.train.batch_size, config.seed)
-    return Setup(device, dataset, batches, build_state(config, device))
+    return Setup(device, dataset, batches_of(dataset, config), build_state(config, device))
 
 
 @contextmanager

@@ -32,6 +32,12 @@ def recorded(**of_second: str) -> SweepRecord:
     return replace(record, details=details)
 
 
+def test_crops_of_one_image_are_described_by_their_zoom() -> None:
+    assert main_settings(recorded())["crop"] == "none"
+    zoomed = main_settings(recorded(**{"data.size": "64, 64", "data.largest_shrink": "3.0"}))
+    assert zoomed["crop"] == "none / cells of 64 x 64, after a random zoom from 1/3 to 1"
+
+
 def test_the_moment_is_the_end_of_the_last_trial_and_counts_all_states() -> None:
     assert moment(recorded()) == "5 trials: 4 done, 1 failed. The last ended 2027-01-15 12:01 UTC."
     assert dict(times(recorded())) == {

@@ -90,6 +90,13 @@ def test_a_method_without_negatives_has_dashes_for_them() -> None:
     assert cells.loc["b"].to_list() == ["–", "–", "–"]
 
 
+def test_sincuts_negatives_are_those_of_its_batch() -> None:
+    rows: dict[str, dict[str, Setting]] = {"a": {"model.num_patches": 1}, "b": {"model.num_patches": 4}}
+    found = make([finished(row, 0) for row in rows], settings=rows)
+    cells = setting_columns(SweepRecord(**{**vars(found), "axes": ("model.num_patches",)}))
+    assert cells["Negs"].to_list() == ["1 x batch − 1", "4 x batch − 1"]
+
+
 def test_settings_keep_their_digits() -> None:
     rows = {"a": {"train.learning_rate": 0.00012345678}, "b": {"train.learning_rate": 1234567}, "c": {}}
     found = make([finished(row, 0) for row in rows], settings=rows)

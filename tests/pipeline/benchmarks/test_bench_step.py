@@ -63,7 +63,7 @@ def test_only_the_ways_that_are_asked_for_are_measured() -> None:
 
 
 def test_sincut_has_every_way_but_the_plain_one() -> None:
-    crops = ["task=folder", "data.root=none", "data.load_size=64", "data.size=64", "model=sincut"]
+    crops = ["task=single", "data.root=none", "model=sincut"]
     assert parts(set(ways_on("cpu", crops))) == set(CPU_WAYS)
     with pytest.raises(UserError, match="no way is called 'plain' on cpu"):
         ways_on("cpu", crops, only=[PLAIN])

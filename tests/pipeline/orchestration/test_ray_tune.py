@@ -228,7 +228,7 @@ def test_every_row_of_every_committed_sweep_trains(project: Path, tiny_overrides
 
     Only the search is run as a command. Ray's start would take most of the time of the others.
     """
-    for name in sorted({path.stem for path in Path("sweeps").glob("*.yaml")} - {"photos"}):
+    for name in sorted({path.stem for path in Path("sweeps").glob("*.yaml")} - {"photos", "sincut"}):
         if name == "explore":
             done = run("sweep", name, *tiny_overrides, "--quiet")
             assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"

@@ -60,7 +60,7 @@ def test_a_new_metric_is_recorded_and_shown_by_its_entry(
     assert "Sharpness: mean gradient." in markdown(record, made)
     assert "last/sharpness" in to_csv(record, read_course(tracker.uri, record, "sharpness"))["table.csv"]
     # A distance by which rows are compared is in every figure.
-    monkeypatch.setattr(estimates, "DISTANCES", (("sharpness", "kd_small_conv"),))
+    monkeypatch.setattr(estimates, "MAIN_SCORES", ("sharpness",))
     course = read_course(tracker.uri, record, "sharpness")
     labels = {axes.get_ylabel() for drawing in draw(record, course, {}, None) for axes in drawing.figure.axes}
     assert any(label.startswith("sharpness") for label in labels)

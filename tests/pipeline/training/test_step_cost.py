@@ -89,7 +89,7 @@ def test_settings_that_cost_nothing_leave_the_work_the_same(tiny: Callable[..., 
 
 def test_a_step_of_sincut_costs_more_with_r1_whatever_its_weight(tmp_path: Path) -> None:
     crops = (
-        *("task=folder", "data.root=none", "data.load_size=16", "data.size=16", "train.batch_size=2", "model=sincut"),
+        *("task=single", "data.root=none", "data.size=16", "train.batch_size=2", "model=sincut"),
         *("model.generator.channels=1", "model.generator.start_size=16", "model.discriminator.channels=1"),
     )
     config = compose_config(crops)
