@@ -1,18 +1,31 @@
 """CUT and FastCUT: one GAN, and PatchNCE between the generator's input and its output."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import register_dataclass
 
 from models.configs.cut import CUTConfig, domain_weights
 from models.configs.fit import map_positions
 from models.configs.images import ImageShape
-from models.contrast.patch_nce import patch_nce
-from models.contrast.queue import ExternalNegatives, QueueSlots
+from models.contrast.contrast import (
+    Contrast,
+    CUTFakes,
+    CUTRandomness,
+    by_domain,
+    own_parts,
+    with_given,
+    with_noise,
+)
+from models.contrast.generated import GeneratedNegatives, diversity
+from models.contrast.patch_nce import contrast_loss
+from models.contrast.queries import choose_patches, sample_draws
+from models.contrast.queue import ExternalNegatives
+from models.contrast.relation import semantic_relation
+from models.contrast.weighting import chosen_weighting
 from models.images import with_channels
 from models.losses import ExtraLoss, lsgan, own_loss
 from models.negatives import Negatives, Patches, chosen_sources
@@ -23,44 +36,11 @@ from models.networks.projector import PatchIds, Projector, ids_of_images, sample
 from models.objective import ALONE, Batch, Counts, Ranks, frozen
 
 
-@dataclass(frozen=True)
-class CUTRandomness:
-    """Whether a step flips its sources, the patches of each domain, and the slots of each queue ('domain/layer')."""
-
-    flipped: bool
-    patch_ids: Mapping[str, PatchIds]
-    slots: Mapping[str, QueueSlots] = field(default_factory=dict[str, QueueSlots])
-
-
-register_dataclass(CUTRandomness)
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """One domain's part of PatchNCE: the output image, which gives the queries, its patch ids, and the keys (B, P, D)
-    of each layer. elsewhere: the keys of images that other processes have, for minibatch negatives."""
-
-    output: Tensor
-    ids: PatchIds
-    keys: Mapping[str, Tensor]
-    elsewhere: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
-
-
-@dataclass(frozen=True)
-class CUTFakes:
-    """What a step generates: the translation of a, a contrast for each domain that has one, and the negatives (N, D)
-    that were read from queues, by 'domain/layer'."""
-
-    b: Tensor
-    flipped: bool
-    contrasts: Mapping[str, Contrast]
-    queued: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
-
-
 class CUTObjective(nn.Module):
-    """Contrastive unpaired translation. Updates the discriminator, then the generator with its heads."""
+    """Contrastive unpaired translation. Updates the discriminator, then the generator with its heads.
 
-    phases = ("discriminator", "generator")
+    Between the two it updates the network that generates negatives, if there is one.
+    """
 
     def __init__(self, config: CUTConfig, shape: ImageShape, rng: torch.Generator) -> None:
         super().__init__()
@@ -81,6 +61,15 @@ class CUTObjective(nn.Module):
             if config.keeps_queues and self.domain_weights
             else None
         )
+        self.generated: GeneratedNegatives | None = None
+        if config.generates_negatives and self.domain_weights:
+            channels = {layer: layer_channels[layer] for layer in self.positions}
+            self.generated = GeneratedNegatives(config.generated, channels, config.projection_units)
+            self.generated.initialise(rng)
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        return ("discriminator", *(["negatives"] if self.generated else []), "generator")
 
     # Not in `__init__`: whoever loads a generator runs no code that came with its checkpoint.
     @cached_property
@@ -100,6 +89,8 @@ class CUTObjective(nn.Module):
                 return list(self.discriminator.parameters())
             case "generator":
                 return [*self.generator.parameters(), *self.projector.parameters()]
+            case "negatives" if self.generated:
+                return list(self.generated.networks.parameters())
             case _:
                 raise ValueError(f"CUT has no phase {phase!r}; it has {', '.join(self.phases)}")
 
@@ -115,50 +106,106 @@ class CUTObjective(nn.Module):
         if self.external:
             self.external.set_counts(counts)
 
-    def sample_randomness(self, size: int, rng: torch.Generator, counts: Counts) -> tuple[CUTRandomness, Counts]:
-        flipped = self.config.flip_equivariance and bool(torch.rand((), generator=rng) < 0.5)
-        ids = {domain: sample_patch_ids(self.positions, self.config.num_patches, rng) for domain in self.domain_weights}
+    def sample_randomness(
+        self, size: int, rng: torch.Generator, counts: Counts, progress: float = 0.0
+    ) -> tuple[CUTRandomness, Counts]:
+        config = self.config
+        flipped = config.flip_equivariance and bool(torch.rand((), generator=rng) < 0.5)
+        ids = {domain: sample_draws(config, self.positions, rng) for domain in self.domain_weights}
+        if config.compares_domains and "b" not in ids:
+            ids["b"] = sample_patch_ids(self.positions, config.num_patches, rng)
+        randomness = CUTRandomness(flipped, ids)
+        if self.generated:
+            noise = {domain: self.generated.sample(size, rng) for domain in self.domain_weights}
+            randomness = replace(randomness, noise=noise)
+        if config.weighting == "hard":
+            # A tensor, because a recorded step reads it from the same memory each time.
+            randomness = replace(randomness, gamma=torch.tensor(config.hard.gamma(progress), dtype=torch.float64))
         if self.external is None:
-            return CUTRandomness(flipped, ids), {}
-        slots, after = self.external.sample(size, ids, rng, counts)
-        return CUTRandomness(flipped, ids, slots), after
+            return randomness, {}
+        slots, after = self.external.sample(size * config.num_patches, rng, counts)
+        return replace(randomness, slots=slots), after
 
     def generate(self, batch: Batch, randomness: CUTRandomness, ranks: Ranks = ALONE) -> CUTFakes:
+        if self.generated:
+            self.generated.follow(self.projector)
+            randomness = replace(randomness, noise=own_parts(randomness.noise, ranks))
         fakes = self.forward(batch, randomness)
         if ranks.size > 1 and "minibatch" in self.config.negatives:
-            fakes = replace(fakes, contrasts=_with_keys_from_elsewhere(fakes.contrasts, ranks))
+            elsewhere = {
+                domain: {layer: ranks.others(key).flatten(0, 1) for layer, key in contrast.keys.items()}
+                for domain, contrast in fakes.contrasts.items()
+            }
+            fakes = replace(fakes, contrasts=with_given(fakes.contrasts, "elsewhere_ND", elsewhere))
         if self.external is None:
             return fakes
-        sources, ids = self._sources(batch), randomness.patch_ids
+        sources, ids = self._sources(batch), {domain: contrast.ids for domain, contrast in fakes.contrasts.items()}
         queued = self.external.update(self.generator, self.projector, sources, ids, randomness.slots, ranks)
-        return replace(fakes, queued=queued)
+        return replace(fakes, contrasts=with_given(fakes.contrasts, "queued_ND", queued))
 
     def forward(self, batch: Batch, randomness: CUTRandomness) -> CUTFakes:
         """Translate, and take the keys from the features that the translation computes on its way."""
         source = torch.cat(list(self._sources(batch).values()))
         output, features = self.generator(source.flip(-1) if randomness.flipped else source, self.positions)
-        if randomness.flipped and self.domain_weights:
+        size = len(batch.a)
+        if not self.domain_weights:
+            return CUTFakes(output[:size], randomness.flipped, {})
+        if randomness.flipped:
             # The keys belong to the unflipped source, which the forward pass has not seen.
-            with torch.no_grad():
+            with torch.set_grad_enabled(self._trains_source and torch.is_grad_enabled()):
                 features = self.generator.encode(source, self.positions)
 
-        size, keys = len(batch.a), dict[str, Tensor]()
-        if self.domain_weights:
-            ids = ids_of_images(randomness.patch_ids, size)
+        domains = list(self.domain_weights)
+        ids = self._choose_patches(output, features, randomness)
+        with torch.no_grad():
+            detached = {layer: feature.detach() for layer, feature in features.items()}
+            keys = by_domain(self.projector(detached, ids_of_images(ids, size)), domains)
+        contrasts = {
+            domain: Contrast(image, ids[domain], keys[domain])
+            for domain, image in zip(domains, output.chunk(len(domains)), strict=True)
+        }
+        if self.generated:
+            means = by_domain(self.generated.means(features), domains)
+            contrasts = with_noise(contrasts, means, randomness.noise)
+        if self.config.compares_domains:
+            if "b" not in keys:
+                source = with_channels(batch.b, self.shape.channels_a)
+                with torch.no_grad():
+                    keys["b"] = self.projector(self.generator.encode(source, self.positions), randomness.patch_ids["b"])
+            contrasts = with_given(contrasts, "other_BND", {"a": keys["b"], "b": keys["a"]})
+        return CUTFakes(output[:size], randomness.flipped, contrasts, gamma=randomness.gamma)
+
+    @property
+    def _trains_source(self) -> bool:
+        """Whether the contrast has a gradient into the features of the sources, beside that into the outputs'."""
+        config = self.config
+        return config.queries == "attention" or (self.generated is not None and config.generated.through_encoder)
+
+    def _choose_patches(
+        self, output: Tensor, features: Mapping[str, Tensor], randomness: CUTRandomness
+    ) -> dict[str, PatchIds]:
+        """Return where each domain's patches are, at each layer."""
+        config, domains = self.config, list(self.domain_weights)
+        if config.queries == "random":
+            return {domain: randomness.patch_ids[domain] for domain in domains}
+        scores: list[Tensor | None] = [None] * len(domains)
+        if config.queries == "discriminator":
             with torch.no_grad():
-                keys = self.projector({layer: feature.detach() for layer, feature in features.items()}, ids)
-        contrasts: dict[str, Contrast] = {}
-        for number, domain in enumerate(self.domain_weights):
-            rows = slice(number * size, (number + 1) * size)
-            keys_of_domain = {layer: key[rows] for layer, key in keys.items()}
-            contrasts[domain] = Contrast(output[rows], randomness.patch_ids[domain], keys_of_domain)
-        return CUTFakes(output[:size], randomness.flipped, contrasts)
+                scored = self.discriminator(output.detach())
+            scores = [*(scored.flip(-1) if randomness.flipped else scored).chunk(len(domains))]
+        of_domains = by_domain(features, domains)
+        return {
+            domain: choose_patches(config, randomness.patch_ids[domain], of_domains[domain], score_B1HW)
+            for domain, score_B1HW in zip(domains, scores, strict=True)
+        }
 
     def losses(self, phase: str, batch: Batch, fakes: CUTFakes) -> dict[str, Tensor]:
         match phase:
             case "discriminator":
                 real, fake = score(self.discriminator, batch.b, fakes.b)
                 return {"real": 0.5 * lsgan(real, real=True), "fake": 0.5 * lsgan(fake, real=False)}
+            case "negatives" if self.generated:
+                return self._losses_of_negatives(fakes)
             case "generator":
                 with frozen(self.discriminator):
                     adversarial = lsgan(self.discriminator(fakes.b), real=True)
@@ -176,20 +223,63 @@ class CUTObjective(nn.Module):
         return {"a": batch.a, **identity}
 
     def _contrastive_losses(self, fakes: CUTFakes) -> dict[str, Tensor]:
-        """Return PatchNCE of every domain, from one pass of the encoder over all outputs."""
+        """Return PatchNCE of every domain, and the relation's loss."""
         if not fakes.contrasts:
             return {}
+        queries = self._queries(fakes)
+        with frozen(*([self.generated] if self.generated else [])):
+            terms = self._terms(fakes.contrasts, queries)
+        losses = self._nce_losses(terms, fakes)
+        if self.config.relation == "semantic":
+            relations = [semantic_relation(patches) for patches in terms["a"].values()]
+            losses["relation"] = self.config.relation_weight * torch.stack(relations).mean()
+        return losses
+
+    def _losses_of_negatives(self, fakes: CUTFakes) -> dict[str, Tensor]:
+        """Return what the network that generates negatives minimises: the negative of what the generator does, and of
+        the diversity of its negatives."""
+        assert self.generated is not None
+        with torch.no_grad():
+            queries = self._queries(fakes)
+        detached = {domain: contrast.detached for domain, contrast in fakes.contrasts.items()}
+        terms = self._terms(detached, queries)
+        losses = {name: -loss for name, loss in self._nce_losses(terms, fakes).items()}
+        made = [patches.generated_BND for of_layers in terms.values() for patches in of_layers.values()]
+        spread = torch.stack([diversity(negatives) for negatives in made if negatives is not None]).mean()
+        return {**losses, "diversity": -self.config.generated.diversity_weight * spread}
+
+    def _queries(self, fakes: CUTFakes) -> dict[str, dict[str, Tensor]]:
+        """Return the queries (B, P, D) of every domain and layer, from one pass of the encoder over all outputs."""
         outputs = torch.cat([contrast.output for contrast in fakes.contrasts.values()])
         features = self.generator.encode(with_channels(outputs, self.shape.channels_a), self.positions)
         if fakes.flipped:
             features = {layer: feature.flip(-1) for layer, feature in features.items()}
         ids, size = {domain: contrast.ids for domain, contrast in fakes.contrasts.items()}, len(fakes.b)
-        queries = self.projector(features, ids_of_images(ids, size))
-        losses: dict[str, Tensor] = {}
-        for number, domain in enumerate(fakes.contrasts):
-            of_domain = {layer: query[number * size : (number + 1) * size] for layer, query in queries.items()}
-            losses[f"nce_{domain}"] = self._mean_nce(domain, of_domain, fakes.contrasts[domain], fakes.queued)
-        return losses
+        return by_domain(self.projector(features, ids_of_images(ids, size)), list(ids))
+
+    def _terms(
+        self, contrasts: Mapping[str, Contrast], queries: Mapping[str, Mapping[str, Tensor]]
+    ) -> dict[str, dict[str, Patches]]:
+        """Return what PatchNCE compares, by domain and layer."""
+        if self.generated:
+            made = {domain: self.generated(contrast.means, contrast.noise) for domain, contrast in contrasts.items()}
+            contrasts = with_given(contrasts, "generated_BND", made)
+        return {domain: contrast.terms(queries[domain]) for domain, contrast in contrasts.items()}
+
+    def _nce_losses(self, terms: Mapping[str, Mapping[str, Patches]], fakes: CUTFakes) -> dict[str, Tensor]:
+        """Return each domain's weight times the mean of PatchNCE over its layers."""
+        config, weigh = self.config, chosen_weighting(self.config, fakes.gamma)
+        each = [patches for of_layers in terms.values() for patches in of_layers.values()]
+        with torch.autocast(fakes.b.device.type, enabled=False):
+            found = [
+                contrast_loss(patches, negative_BPN, config.temperature, decoupled=config.decoupled)
+                for patches, negative_BPN in zip(each, weigh(each, self.negatives), strict=True)
+            ]
+        left = iter(found)
+        return {
+            f"nce_{domain}": self.domain_weights[domain] * torch.stack(list(islice(left, len(of_layers)))).mean()
+            for domain, of_layers in terms.items()
+        }
 
     def _extra_losses(self, batch: Batch, fakes: CUTFakes) -> dict[str, Tensor]:
         """Return the loss of the user's file, weighted."""
@@ -197,24 +287,3 @@ class CUTObjective(nn.Module):
             return {}
         source = batch.a.flip(-1) if fakes.flipped else batch.a
         return {"extra": self.config.extra_weight * self.extra_loss(source, fakes.b)}
-
-    def _mean_nce(
-        self, domain: str, queries: Mapping[str, Tensor], contrast: Contrast, queued: Mapping[str, Tensor]
-    ) -> Tensor:
-        """Return a domain's weight times the mean of PatchNCE over the layers, whose queries are (B, P, D)."""
-        terms: list[Tensor] = []
-        for layer, query in queries.items():
-            key, elsewhere = contrast.keys[layer], contrast.elsewhere.get(layer)
-            patches = Patches(query, key, queued.get(f"{domain}/{layer}"), elsewhere)
-            terms.append(patch_nce(patches, self.negatives, self.config.temperature))
-        return self.domain_weights[domain] * torch.stack(terms).mean()
-
-
-def _with_keys_from_elsewhere(contrasts: Mapping[str, Contrast], ranks: Ranks) -> dict[str, Contrast]:
-    """Return the contrasts with the keys (N, D) of the images that other processes have."""
-    return {
-        domain: replace(
-            contrast, elsewhere={layer: ranks.others(key).flatten(0, 1) for layer, key in contrast.keys.items()}
-        )
-        for domain, contrast in contrasts.items()
-    }

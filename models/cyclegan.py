@@ -79,7 +79,9 @@ class CycleGANObjective(nn.Module):
         self.pool_b.filled.fill_(counts["pool_b"])
         self.pool_a.filled.fill_(counts["pool_a"])
 
-    def sample_randomness(self, size: int, rng: torch.Generator, counts: Counts) -> tuple[CycleGANRandomness, Counts]:
+    def sample_randomness(
+        self, size: int, rng: torch.Generator, counts: Counts, progress: float = 0.0
+    ) -> tuple[CycleGANRandomness, Counts]:
         pool_b, filled_b = self.pool_b.sample(size, rng, counts["pool_b"])
         pool_a, filled_a = self.pool_a.sample(size, rng, counts["pool_a"])
         return CycleGANRandomness(pool_b, pool_a), {"pool_b": filled_b, "pool_a": filled_a}

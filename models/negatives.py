@@ -1,12 +1,12 @@
 """Sources of negatives for PatchNCE.
 
-A source is a function of `Patches`. To add one, write it here, enter it in `SOURCES`, and add its name to
-`models.configs.cut.NEGATIVE_SOURCES`. A user's source is a function of the user's own file.
+A source is a function of `Patches`. docs/architecture.md says how to add one. A user's source is a function of the
+user's own file.
 
 B batch, P patches, N negatives, D embedding units.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,13 +25,16 @@ class Patches:
 
     A query's positive is the key of the same image and patch. queued_ND: embeddings of earlier images; None without
     external negatives, and while their queue is too short. elsewhere_ND: with minibatch negatives, the keys of the
-    batch's images that other processes have; None with one process.
+    batch's images that other processes have; None with one process. generated_BND: embeddings that a network made for
+    each image. other_BND: keys of the other domain's images. Both are None unless they are asked for.
     """
 
     query_BPD: Tensor
     key_BPD: Tensor
     queued_ND: Tensor | None = None
     elsewhere_ND: Tensor | None = None
+    generated_BND: Tensor | None = None
+    other_BND: Tensor | None = None
 
 
 Negatives = Callable[[Patches], Tensor]
@@ -56,13 +59,47 @@ def minibatch(patches: Patches) -> Tensor:
 
 def external(patches: Patches) -> Tensor:
     """Return similarities (B, P, N) to the embeddings from the queue: the same N for every query, or none."""
-    if patches.queued_ND is None:
+    return _to_others(patches, patches.queued_ND)
+
+
+def generated(patches: Patches) -> Tensor:
+    """Return similarities (B, P, N) to the embeddings that a network made for the image."""
+    return _to_others(patches, patches.generated_BND)
+
+
+def other_domain(patches: Patches) -> Tensor:
+    """Return similarities (B, P, N) to the patches of a real image of the other domain, embedded by the same encoder.
+
+    A reading of the ablation of Han et al. (CVPR Workshops 2021), whose released code has no such negatives.
+    """
+    return _to_others(patches, patches.other_BND)
+
+
+def _to_others(patches: Patches, others: Tensor | None) -> Tensor:
+    if others is None:
         return patches.query_BPD.new_empty(*patches.query_BPD.shape[:2], 0)
-    return patches.query_BPD @ patches.queued_ND.mT
+    return patches.query_BPD @ others.mT
 
 
 # In the order in which their similarities stand in the softmax.
-SOURCES: dict[str, Negatives] = {"internal": internal, "minibatch": minibatch, "external": external}
+SOURCES: dict[str, Negatives] = {
+    "internal": internal,
+    "minibatch": minibatch,
+    "external": external,
+    "generated": generated,
+    "other_domain": other_domain,
+}
+
+
+def similarities(patches: Patches, sources: Sequence[Negatives]) -> Tensor:
+    """Return the similarities (B, P, N) of the queries to all negatives, one source after the other."""
+    match [source(patches) for source in sources]:
+        case []:
+            return _to_others(patches, None)
+        case [only]:
+            return only
+        case several:
+            return torch.cat(several, -1)
 
 
 def chosen_sources(config: CUTConfig) -> list[Negatives]:

@@ -115,11 +115,13 @@ class Objective(Protocol):
         """What pools and queues were given in the steps so far."""
         ...
 
-    def sample_randomness(self, size: int, rng: torch.Generator, counts: Counts) -> tuple[Any, Counts]:
+    def sample_randomness(
+        self, size: int, rng: torch.Generator, counts: Counts, progress: float = 0.0
+    ) -> tuple[Any, Counts]:
         """Sample all that is random in a step over `size` images of each domain. Return it, and the counts after it.
 
-        counts: those before the step. Sampling runs on the CPU, so a seed means the same on every device. It includes
-        the slots of pools and queues that the step will fill.
+        counts: those before the step. progress: 0 in the first epoch, 1 in the last one. Sampling runs on the CPU, so a
+        seed means the same on every device. It includes the slots of pools and queues that the step will fill.
         """
         ...
 

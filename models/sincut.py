@@ -90,7 +90,9 @@ class SinCUTObjective(nn.Module):
     def set_counts(self, counts: Counts) -> None:
         pass
 
-    def sample_randomness(self, size: int, rng: torch.Generator, counts: Counts) -> tuple[SinCUTRandomness, Counts]:
+    def sample_randomness(
+        self, size: int, rng: torch.Generator, counts: Counts, progress: float = 0.0
+    ) -> tuple[SinCUTRandomness, Counts]:
         ids = {domain: sample_patch_ids(self.positions, self.config.num_patches, rng) for domain in self.domain_weights}
         domains = ("a", "b") if self.config.translates_b else ("a",)
         noise_shape, dtype = (size, 1, self.shape.height, self.shape.width), self.parameters_of("generator")[0].dtype

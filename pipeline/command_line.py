@@ -214,6 +214,7 @@ def _add_benchmarks(bench: argparse.ArgumentParser) -> None:
     step = part("step", "A training step, in each way.")
     step.add_argument("--ways", metavar="NAME,NAME", type=_names, default=[], help="only these")
     step.add_argument("--compile", action="store_true", help="on CUDA also ways with torch.compile, minutes each")
+    step.add_argument("--choices", action="store_true", help="CUT with each choice of negatives, weights and queries")
     pack = part("pack", "Several trials at once on one device.")
     fid = part("fid", "An evaluation with Inception.")
     fid.add_argument("--images", metavar="N", type=_positive_int, help="images of each domain (those of horse2zebra)")

@@ -43,6 +43,16 @@ def paper_fids(record: SweepRecord, paper: Mapping[str, Any]) -> PaperFids | Non
     return PaperFids(data_set, fids, _differences(record, paper["protocol"][data_set]) if here else "another data set")
 
 
+def reported_elsewhere(record: SweepRecord, paper: Mapping[str, Any]) -> dict[str, str]:
+    """Return what other papers report for the record's rows, in words, by row."""
+    found: dict[str, str] = {}
+    for row in record.rows:
+        if reported := paper.get("reported", {}).get(row.paper):
+            fids = ", ".join(f"{fid} on {data_set}" for data_set, fid in reported["fid"].items())
+            found[row.row] = f"{row.paper} reports FID {fids} ({reported['how']})"
+    return found
+
+
 def _differences(record: SweepRecord, protocol: Mapping[str, str]) -> str:
     """Return how the trials' training and scores differ from what was published."""
     changed = [*(text for text in record.base if not text.startswith("model=")), *record.overrides]

@@ -34,7 +34,11 @@ METHODS = {"cut": "CUT", "fastcut": "FastCUT", "cyclegan": "CycleGAN", "sincut":
 # Names of the paper's Fig. 4 for the layers that PatchNCE uses.
 LAYERS = {"pixels, down1, down2, res1, res5": "all", "res5": "last"}
 # Sources of negatives, under the names of Fig. 4 where they stand there.
-SOURCES = {"internal": "Int", "external": "Ext", "minibatch": "Batch"}
+SOURCES = {
+    "internal": "Int", "external": "Ext", "minibatch": "Batch", "generated": "Gen", "other_domain": "Other"
+}  # fmt: skip
+# They have a column in every table of negatives.
+ALWAYS_SHOWN = ("Int", "Ext")
 SYMBOLS = {"model.temperature": "τ", "model.nce_weight": "w"}
 # Settings that have columns of their own.
 FIG_4 = (
@@ -94,7 +98,7 @@ def setting_columns(record: SweepRecord) -> pd.DataFrame:
     if "model.negatives" in record.axes:
         sources = [of_row.split(", ") if isinstance(of_row, str) else None for of_row in settings["model.negatives"]]
         for source, title in SOURCES.items():
-            if title != "Batch" or any(source in of_row for of_row in sources if of_row):
+            if title in ALWAYS_SHOWN or any(source in of_row for of_row in sources if of_row):
                 shown[title] = [DASH if of_row is None else _yes(source in of_row) for of_row in sources]
         own = [", ".join(source for source in of_row or () if source not in SOURCES) for of_row in sources]
         if any(own):

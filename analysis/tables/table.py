@@ -21,7 +21,7 @@ from analysis.statistics.estimates import (
     timing_conditions,
     values_of,
 )
-from analysis.statistics.paper_values import paper_fids
+from analysis.statistics.paper_values import paper_fids, reported_elsewhere
 from analysis.tables.columns import DASH, Column, column_of, columns_of, setting_columns
 
 SOURCE_ROW = "source, untranslated"
@@ -97,6 +97,7 @@ def table(record: SweepRecord, paper: Mapping[str, Any]) -> Table:
         if not greyed and last_metric("fid") in values:
             ours, theirs = summary(values, last_metric("fid")), papers.fids
             cells["Δ to the paper's FID"] = [signed(ours[row].mean - theirs.get(row, math.nan), 1) for row in shown]
+    notes += [f"{row}: {what}" for row, what in reported_elsewhere(record, paper).items() if row in shown]
     if any(name.startswith(source_metric("")) for name in values):
         # A row of the sweep may have the same name.
         name = SOURCE_ROW if SOURCE_ROW not in shown else f"{SOURCE_ROW} (images of A)"

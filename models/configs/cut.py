@@ -1,21 +1,49 @@
 """Settings of CUT and FastCUT. A variant is a `replace`."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
-from models.configs.contrast import ExternalConfig
+from models.configs.contrast import (
+    AttentionConfig,
+    ExternalConfig,
+    GeneratedConfig,
+    GuidedConfig,
+    HardConfig,
+    OptimalTransportConfig,
+    Queries,
+    Relation,
+    Weighting,
+)
 from models.configs.limits import HIGHEST, MOST_PATCHES, MOST_UNITS, require, require_between
 from models.configs.networks import DiscriminatorConfig, GeneratorConfig
 from models.configs.own_code import OwnCode
 
 # The sources of negatives in `models.negatives`. Others are functions of the user's file.
-NEGATIVE_SOURCES = ("internal", "external", "minibatch")
+NEGATIVE_SOURCES = ("internal", "external", "minibatch", "generated", "other_domain")
+
+# The groups of settings of each choice below: unless it is chosen, they change nothing.
+CHOICES = {
+    "generated": "generated",
+    "hard": "hard",
+    "optimal_transport": "optimal_transport",
+    "top_k": "top_k",
+    "attention": "attention",
+    "guided": "discriminator",
+    "relation_weight": "semantic",
+}
 
 
 @dataclass(frozen=True)
 class CUTConfig:
     """Contrastive unpaired translation (Park et al., ECCV 2020). The defaults are the full variant.
 
+    negatives, weighting, decoupled, queries and relation are the parts that later papers changed. A group of settings
+    with the name of a choice belongs to it; `guided` belongs to queries=discriminator.
+
+    decoupled: the positive is left out of the softmax's sum (Yeh et al., ECCV 2022).
+    top_k: how many of the most similar negatives of each query count (Lin et al., ACM MM 2022).
+    relation: 'semantic' also keeps the distribution of similarities among the patches of A, with `relation_weight`
+        (Jung et al., CVPR 2022).
     code: a file of the user with sources of negatives, which `negatives` can name, and with a loss, which `extra_loss`
     can name. extra_weight: the weight of that loss. docs/own_code.md is the guide.
     """
@@ -29,6 +57,17 @@ class CUTConfig:
     projection_units: int = 256
     negatives: tuple[str, ...] = ("internal",)
     external: ExternalConfig = field(default_factory=ExternalConfig)
+    generated: GeneratedConfig = field(default_factory=GeneratedConfig)
+    weighting: Weighting = "uniform"
+    hard: HardConfig = field(default_factory=HardConfig)
+    optimal_transport: OptimalTransportConfig = field(default_factory=OptimalTransportConfig)
+    top_k: int = 5
+    decoupled: bool = False
+    queries: Queries = "random"
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
+    guided: GuidedConfig = field(default_factory=GuidedConfig)
+    relation: Relation = "none"
+    relation_weight: float = 0.05
     nce_weight: float = 1.0
     identity_weight: float = 1.0
     flip_equivariance: bool = False
@@ -65,6 +104,7 @@ class CUTConfig:
             "minibatch negatives contain the internal ones; name one of the two",
         )
         self._check_names()
+        self._check_choices()
         require_between("extra_weight", self.extra_weight, 0, HIGHEST)
         require(
             self.extra_loss is not None or self.extra_weight == 1,
@@ -88,6 +128,37 @@ class CUTConfig:
         twice = [name for name in self.negatives if name in NEGATIVE_SOURCES and name in functions]
         require(not twice, f"code has a function {', '.join(twice)}, as this project has; give yours another name")
 
+    def _check_choices(self) -> None:
+        """Raise ValueError for choices that do not go together."""
+        require_between("top_k", self.top_k, 1, MOST_PATCHES)
+        require_between("relation_weight", self.relation_weight, 0, HIGHEST)
+        require(
+            self.weighting != "optimal_transport"
+            or (
+                len(self.negatives) == 1 and self.negatives[0] in NEGATIVE_SOURCES and self.negatives[0] != "minibatch"
+            ),
+            "weighting=optimal_transport divides each negative among the queries of one image, so it needs one source "
+            f"of negatives, other than minibatch and own functions; found {', '.join(self.negatives)[:100]}",
+        )
+        require(
+            not self.decoupled or self.negatives != ("external",),
+            "decoupled=true needs negatives from the first step, and external has none while its queue fills; name a "
+            "second source, as in negatives=[internal,external]",
+        )
+        absent = [layer for layer in self.attention.layers if layer not in self.places]
+        require(
+            self.queries != "attention" or not absent,
+            f"attention.layers names {', '.join(absent)[:100]}, and places does not; name layers of places",
+        )
+        require(
+            self.queries != "attention" or len(self.attention.layers) > 0,
+            "attention.layers is empty; name layers of places, or set queries=random",
+        )
+        require(
+            self.relation == "none" or self.nce_weight > 0,
+            "relation=semantic compares the patches of PatchNCE, and nce_weight is 0; set relation=none",
+        )
+
     @property
     def own_functions(self) -> tuple[str, ...]:
         """The functions of the user's file that this model uses."""
@@ -95,15 +166,64 @@ class CUTConfig:
         return (*sources, *([self.extra_loss] if self.extra_loss and self.extra_weight else []))
 
     @property
+    def unchosen(self) -> set[str]:
+        """The settings of choices that this model does not make."""
+        chosen = {*self.negatives, self.weighting, self.queries, self.relation}
+        if self.generates_negatives:
+            chosen.add("generated")
+        return {name for name, choice in CHOICES.items() if choice not in chosen}
+
+    @property
     def used(self) -> "CUTConfig":
-        """The same model without the user's file if it uses none of its functions."""
-        return self if self.own_functions else replace(self, code=None, extra_loss=None, extra_weight=1.0)
+        """The same model, in which all that changes nothing has its default: the user's file, settings of choices."""
+        own = set[str]() if self.own_functions else {"code", "extra_loss", "extra_weight"}
+        defaults = {
+            part.name: part.default_factory() if callable(part.default_factory) else part.default
+            for part in fields(self)
+        }
+        return replace(self, **{name: defaults[name] for name in self.unchosen | own})
+
+    @property
+    def plain(self) -> "CUTConfig":
+        """The same model with CUT's choices in place of those of later papers."""
+        negatives = tuple(name for name in self.negatives if name not in ("generated", "other_domain"))
+        chosen = replace(self, negatives=negatives or ("internal",), weighting="uniform", queries="random")
+        return replace(chosen, decoupled=False, relation="none").used
 
     @property
     def keeps_queues(self) -> bool:
-        """Whether queues of earlier images are kept: for external negatives, or because the user's file reads them."""
-        own = self.code is not None and self.code.use(self.own_functions, "queued_ND", "external")
-        return "external" in self.negatives or own
+        """Whether queues of earlier images are kept."""
+        return self._reads("external", "queued_ND")
+
+    @property
+    def generates_negatives(self) -> bool:
+        """Whether a network generates negatives."""
+        return self._reads("generated", "generated_BND")
+
+    @property
+    def compares_domains(self) -> bool:
+        """Whether patches of one domain are negatives of the other one's."""
+        return self._reads("other_domain", "other_BND")
+
+    def _reads(self, source: str, name: str) -> bool:
+        """Return whether negatives come from that source, or the user's file uses it or that field of `Patches`."""
+        return source in self.negatives or (self.code is not None and self.code.use(self.own_functions, name, source))
+
+    def count_negatives(self, source: str, batch_size: int) -> int:
+        """Return how many negatives a query has from one of this project's sources."""
+        match source:
+            case "internal":
+                return self.num_patches - 1
+            case "minibatch":
+                return batch_size * self.num_patches - 1
+            case "external":
+                return self.external.num_negatives
+            case "generated":
+                return self.generated.num_negatives
+            case "other_domain":
+                return self.num_patches
+            case _:
+                raise ValueError(f"negatives of {source} are not counted")
 
 
 CUT = CUTConfig()

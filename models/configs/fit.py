@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from itertools import pairwise
 
-from models.configs.cut import CUTConfig, domain_weights
+from models.configs.cut import NEGATIVE_SOURCES, CUTConfig, domain_weights
 from models.configs.cyclegan import CycleGANConfig
 from models.configs.images import ImageShape
 from models.configs.model import ModelConfig
@@ -12,6 +12,8 @@ from models.configs.sincut import STYLE_BLOCKS, SinCUTConfig, StyleGeneratorConf
 
 # Of all weights, queues and pools together: 2 GB in float32. CUT stores 15 million, 64 million with external negatives.
 MOST_STORED = 500_000_000
+# Positions of a layer with attention: the residual blocks of an image of 512 x 512.
+MOST_ATTENDING = 16_384
 
 
 def map_positions(config: GeneratorConfig, shape: ImageShape) -> dict[str, int]:
@@ -62,10 +64,12 @@ def stored_numbers(config: ModelConfig, shape: ImageShape) -> dict[str, int]:
             # Momentum copies of encoder and heads, and a queue for each domain and layer.
             external = config.keeps_queues
             queues = len(domain_weights(config)) * len(config.places) * config.external.queue_size
+            generating = config.generates_negatives
+            makers = len(config.places) * units * (2 * units + config.generated.noise_size)
             return {
                 "generator.channels or generator.blocks": generator * (1 + external),
                 "discriminator.channels or discriminator.layers": discriminator,
-                "projection_units": heads * (1 + external),
+                "projection_units": heads * (1 + external + generating) + makers * generating,
                 "external.queue_size or projection_units": queues * units * external,
             }
         case CycleGANConfig():
@@ -114,11 +118,10 @@ def misfits(config: ModelConfig, shape: ImageShape, batch_size: int) -> list[str
         )
     match config:
         case CUTConfig() if domain_weights(config):
-            if "minibatch" in config.negatives and batch_size == 1:
-                found.append(
-                    "minibatch negatives need train.batch_size > 1 (with 1 they equal internal ones); use external"
-                )
-            found += _few_positions(config, map_positions(config.generator, shape), shape)
+            positions = map_positions(config.generator, shape)
+            found += _unfit_negatives(config, batch_size)
+            found += _unfit_attention(config, positions)
+            found += _few_positions(config, positions, shape)
         case _:
             pass
     return found
@@ -149,4 +152,31 @@ def _few_positions(config: CUTConfig | SinCUTConfig, positions: Mapping[str, int
     return [
         f"num_patches is {config.num_patches}, but {each} in an image of {shape.height} x {shape.width}; "
         f"set model.num_patches={min(few.values())} or less, or drop the layer"
+    ]
+
+
+def _unfit_negatives(config: CUTConfig, batch_size: int) -> list[str]:
+    """Return why there are too few negatives."""
+    if "minibatch" in config.negatives and batch_size == 1:
+        return ["minibatch negatives need train.batch_size > 1 (with 1 they equal internal ones); use external"]
+    if config.negatives == ("internal",) and config.num_patches == 1:
+        return ["num_patches is 1, so no patch has another one of its image as a negative; set it to 2 or more"]
+    if config.weighting != "top_k" or not set(config.negatives) <= set(NEGATIVE_SOURCES):
+        return []
+    count = sum(config.count_negatives(source, batch_size) for source in config.negatives)
+    if config.top_k > count:
+        return [f"top_k is {config.top_k}, but a query has {count} negatives; set model.top_k={count} or less"]
+    return []
+
+
+def _unfit_attention(config: CUTConfig, positions: dict[str, int]) -> list[str]:
+    """Return which layers are too large for attention. Its entropies take operations by the square of the positions."""
+    if config.queries != "attention":
+        return []
+    large = {layer: positions[layer] for layer in config.attention.layers if positions[layer] > MOST_ATTENDING}
+    return [
+        f"attention.layers names {layer}, whose {count:,} positions make an attention matrix of "
+        f"{4 * count**2 / 1e9:.1f} GB for each image; at most {MOST_ATTENDING:,} positions are allowed. Name deeper "
+        "layers or use smaller images"
+        for layer, count in large.items()
     ]

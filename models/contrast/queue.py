@@ -100,15 +100,13 @@ class ExternalNegatives(nn.Module):
         for domain, layer, queue in self._each_queue():
             queue.pushed.fill_(counts[f"{domain}/{layer}"])
 
-    def sample(
-        self, size: int, patch_ids: Mapping[str, PatchIds], rng: torch.Generator, counts: Counts
-    ) -> tuple[dict[str, QueueSlots], Counts]:
-        """Choose a step's slots of each queue, by 'domain/layer', for `size` images a domain. Return them and the
-        counts after the step."""
+    def sample(self, new: int, rng: torch.Generator, counts: Counts) -> tuple[dict[str, QueueSlots], Counts]:
+        """Choose a step's slots of each queue, by 'domain/layer', for `new` patches. Return them and the counts after
+        the step."""
         slots: dict[str, QueueSlots] = {}
         after: dict[str, int] = {}
         for domain, layer, queue in self._each_queue():
-            name, new = f"{domain}/{layer}", size * len(patch_ids[domain][layer])
+            name = f"{domain}/{layer}"
             slots[name], after[name] = queue.sample(new, rng, counts[name])
         return slots, after
 
@@ -121,8 +119,8 @@ class ExternalNegatives(nn.Module):
         patch_ids: Mapping[str, PatchIds],
         slots: Mapping[str, QueueSlots],
         ranks: Ranks = ALONE,
-    ) -> dict[str, Tensor]:
-        """Return the step's negatives (N, D), by 'domain/layer'; a queue that is too short has none.
+    ) -> dict[str, dict[str, Tensor]]:
+        """Return the step's negatives (N, D) by domain and layer; a queue that is too short has none.
 
         Then replace them: move the momentum copies towards `generator` and `projector`, embed the patches of each
         domain's source images in one pass, and write those of all processes to the slots.
@@ -130,13 +128,13 @@ class ExternalNegatives(nn.Module):
         self._follow(generator, projector)
         images, size = torch.cat(list(sources.values())), len(next(iter(sources.values())))
         embeddings = self.projector(encode(self.stages, images, self.layers), ids_of_images(patch_ids, size))
-        negatives: dict[str, Tensor] = {}
+        negatives: dict[str, dict[str, Tensor]] = {domain: {} for domain in sources}
         first = {domain: number * size for number, domain in enumerate(sources)}
         for domain, layer, queue in self._each_queue():
             keys_BPD = embeddings[layer][first[domain] : first[domain] + size]
             read_ND = queue.exchange(ranks.gather(keys_BPD), slots[f"{domain}/{layer}"])
             if read_ND is not None:
-                negatives[f"{domain}/{layer}"] = read_ND
+                negatives[domain][layer] = read_ND
         return negatives
 
     def _follow(self, generator: Generator, projector: Projector) -> None:

@@ -1,5 +1,8 @@
 """Patches of feature maps, and the two-layer MLP heads that embed them.
 
+Where the patches of each layer lie is said by ids (P,) for all images or (B, P) for each of them, or by weights
+(B, P, S) that mix the features of all positions.
+
 B batch, C channels, S positions of a map, N of all maps, P patches, D embedding units.
 """
 
@@ -20,17 +23,20 @@ def sample_patch_ids(positions: Mapping[str, int], count: int, rng: torch.Genera
 
 
 def ids_of_images(patch_ids: Mapping[str, PatchIds], size: int) -> dict[str, Tensor]:
-    """Return each layer's ids (B, P) for all images, in which each domain has `size` images that share its ids."""
+    """Return each layer's ids (B, P) or weights (B, P, S) for all images, `size` images of each domain."""
     layers = next(iter(patch_ids.values()))
-    return {layer: torch.cat([ids[layer].expand(size, -1) for ids in patch_ids.values()]) for layer in layers}
+    return {layer: torch.cat([_of_each(ids[layer], size) for ids in patch_ids.values()]) for layer in layers}
+
+
+def _of_each(ids: Tensor, size: int) -> Tensor:
+    return ids.expand(size, -1) if ids.dim() == 1 else ids
 
 
 def gather_patches(features_BCHW: Tensor, ids: Tensor) -> Tensor:
-    """Return the feature vectors at positions of the flattened maps: (B, C, H, W) -> (B, P, C).
-
-    ids: (P,) for all images, or (B, P) with those of each image.
-    """
+    """Return the feature vectors of patches: (B, C, H, W) -> (B, P, C). ids: ids or weights, as above."""
     size, channels = features_BCHW.shape[:2]
+    if ids.is_floating_point():
+        return ids.to(features_BCHW.dtype) @ features_BCHW.flatten(2).mT
     ids_BP = ids.expand(size, -1)
     # Both ways give a gradient in the memory layout of the features.
     if is_channels_last(features_BCHW):
@@ -53,7 +59,7 @@ class Projector(nn.Module):
         )
 
     def forward(self, features: Mapping[str, Tensor], ids: PatchIds) -> dict[str, Tensor]:
-        """Embed patches: features (B, C, H, W) and ids (P,) or (B, P) of each layer -> (B, P, D) of each layer."""
+        """Embed patches: features (B, C, H, W) and ids or weights of each layer -> (B, P, D) of each layer."""
         return {
             layer: normalise(head(gather_patches(features[layer], ids[layer]))) for layer, head in self.heads.items()
         }

@@ -15,7 +15,8 @@ from models.configs.cyclegan import CycleGANConfig
 from models.configs.images import ImageShape
 from models.configs.model import ModelConfig
 from models.configs.sincut import SinCUTConfig
-from models.cut import Contrast, CUTFakes, CUTObjective, CUTRandomness
+from models.contrast.contrast import Contrast, CUTFakes, CUTRandomness
+from models.cut import CUTObjective
 from models.cyclegan import CycleGANFakes, CycleGANObjective
 from models.image_pool import ImagePool, PoolChoices
 from models.images import with_channels
@@ -67,7 +68,13 @@ def reference_step(
 
 
 class ReferenceCUT(CUTObjective):
-    """CUT that encodes its sources once more for the keys, one domain at a time, and scores images in two passes."""
+    """CUT that encodes its sources once more for the keys, one domain at a time, and scores images in two passes.
+
+    Later choices, which the reference code does not have, are replaced by CUT's.
+    """
+
+    def __init__(self, config: CUTConfig, shape: ImageShape, rng: torch.Generator) -> None:
+        super().__init__(config.plain, shape, rng)
 
     def generate(self, batch: Batch, randomness: CUTRandomness, ranks: Ranks = ALONE) -> CUTFakes:
         return super().generate(batch, on_device(randomness, batch.a.device), ranks)
@@ -104,7 +111,7 @@ class ReferenceCUT(CUTObjective):
         keys = self.projector(source_features, contrast.ids)
         queries = self.projector(features, contrast.ids)
         detached = replace(contrast, keys={layer: key.detach() for layer, key in keys.items()})
-        return self._mean_nce(domain, queries, detached, fakes.queued)
+        return self._nce_losses({domain: detached.terms(queries)}, fakes)[f"nce_{domain}"]
 
 
 class ReferenceCycleGAN(CycleGANObjective):

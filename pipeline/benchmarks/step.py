@@ -50,17 +50,21 @@ Row = dict[str, Any]
 Timings = Sequence[Mapping[str, float] | Failed]
 
 
-def bench_step(overrides: Sequence[str], repeats: int, *, only: Sequence[str], compiling: bool) -> Report:
+def bench_step(
+    overrides: Sequence[str], repeats: int, *, only: Sequence[str], compiling: bool, choices: bool = False
+) -> Report:
     """Time steps at 256 x 256 in every way. The rows have medians and their ratios to the plain way.
 
-    only: names of the wanted ways, empty for all. compiling: on CUDA also ways that compile.
+    only: names of the wanted ways, empty for all. compiling: on CUDA also ways that compile. choices: CUT with each of
+    its choices, in place of the models and ways.
     """
     given = compose_config([TASK, *overrides])
     device, threads = resolve_device(given.compute.device), torch.get_num_threads()
     models = [override.partition("=")[2] for override in overrides if override.startswith("model=")]
     rows: list[Row] = []
-    for model in models or MODELS:
-        configs = ways_on(device.type, [TASK, *overrides, f"model={model}"], only=only, compiling=compiling)
+    for model in models or (("cut",) if choices else MODELS):
+        given_model = [TASK, *overrides, f"model={model}"]
+        configs = ways_on(device.type, given_model, only=only, compiling=compiling, choices=choices)
         print(f"{model}:", file=sys.stderr)
         rows += rows_of(model, configs, time_ways(configs, repeats, threads, sharing=device.type == "cuda"), device)
     settings = {

@@ -1,4 +1,4 @@
-"""The ways to do a step that `just bench step` compares."""
+"""The ways to do a step, and the choices of CUT, that `just bench step` compares."""
 
 from collections.abc import Sequence
 
@@ -39,19 +39,42 @@ COMPILED_CUDA_WAYS = {
     "bf16 + channels last + compile": (_LAST, _EAGER, _BF16, _COMPILE),
     "bf16 + channels last + compile + CUDA graphs": (_LAST, _BF16, _COMPILE, _GRAPHS),
 }
+# CUT with other negatives, weights, queries, or the relation, each in the device's default way.
+CHOICES = {
+    "default": (),
+    "external": ("model.negatives=[external]",),
+    "generated": ("model.negatives=[generated]",),
+    "generated, not through the encoder": ("model.negatives=[generated]", "model.generated.through_encoder=false"),
+    "internal and other domain": ("model.negatives=[internal,other_domain]",),
+    "hard and decoupled": ("model.weighting=hard", "model.decoupled=true"),
+    "optimal transport": ("model.weighting=optimal_transport",),
+    "optimal transport, not through queries": (
+        "model.weighting=optimal_transport",
+        "model.optimal_transport.through_queries=false",
+    ),
+    "top k": ("model.weighting=top_k",),
+    "attention": ("model.queries=attention",),
+    "local attention": ("model.queries=attention", "model.attention.window=local"),
+    "discriminator": ("model.queries=discriminator",),
+    "semantic relation": ("model.relation=semantic",),
+}
 
 
 def ways_on(
-    device: str, given: Sequence[str], *, only: Sequence[str] = (), compiling: bool = False
+    device: str, given: Sequence[str], *, only: Sequence[str] = (), compiling: bool = False, choices: bool = False
 ) -> dict[str, Config]:
     """Return the configuration of each way. Ways that are the same on this kind of device share a row.
 
-    only: names of the wanted ways, empty for all. compiling: on CUDA also ways that compile, which take minutes. SinCUT
-    has no plain way. Raises UserError for an unknown name.
+    only: names of the wanted ways, empty for all. compiling: on CUDA also ways that compile, which take minutes.
+    choices: CUT's choices in place of the ways. SinCUT has no plain way. Raises UserError for an unknown name.
     """
     given_config = compose_config(given)
     plain = (PLAIN,) if has_plain_step(given_config.model) else ()
-    known = CPU_WAYS if device == "cpu" else CUDA_WAYS | (COMPILED_CUDA_WAYS if compiling else {})
+    known: dict[str, tuple[str, ...]] = CPU_WAYS if device == "cpu" else CUDA_WAYS
+    if compiling and device != "cpu":
+        known = known | COMPILED_CUDA_WAYS
+    if choices:
+        known = CHOICES
     for name in only:
         if name not in (*plain, *known):
             raise UserError(f"--ways: no way is called {name!r} on {device}; {nearest(name, (*plain, *known))}")
@@ -63,5 +86,5 @@ def ways_on(
             execution: object = resolve_execution(configs[way].train, device)
         except UserError:
             execution = way  # this machine cannot run it: its own row says why
-        same.setdefault(execution, []).append(way)
+        same.setdefault(way if choices else execution, []).append(way)
     return {" = ".join(names): configs[names[0]] for names in same.values() if not only or set(names) & set(only)}

@@ -11,7 +11,9 @@ def bench(given: Namespace) -> int:
         case "step":
             from pipeline.benchmarks.step import bench_step
 
-            report = bench_step(given.overrides, given.repeats, only=given.ways, compiling=given.compile)
+            report = bench_step(
+                given.overrides, given.repeats, only=given.ways, compiling=given.compile, choices=given.choices
+            )
         case "data":
             from pipeline.benchmarks.data import bench_data
 

@@ -13,6 +13,7 @@ from typing import Any
 from analysis.records.names import RUN_NAME, SINGLE, Tag, member_tag, row_tag, settings_tag
 from analysis.records.schema import Manifest, SweepRecord, SweepRow
 from analysis.store.reader import trial_line
+from models.configs.cut import CUTConfig
 from pipeline.config.places import stored_trial
 from pipeline.config.schema import Config
 from pipeline.config.sweep_file import SWEEPS, Row
@@ -218,7 +219,10 @@ def _settings(plan: Plan, row: Row, config: Config, axes: Sequence[str]) -> dict
     shared.setdefault("model", "cut")
     chosen = {name: row.set.get(name, shared.get(name)) for name in axes if name not in fields}
     asked = {name: value for name, value in fields.items() if name in axes or name.startswith("model.")}
-    return {**chosen, **asked}
+    unchosen = config.model.unchosen if isinstance(config.model, CUTConfig) else set[str]()
+    # Settings of choices that a row does not make are no settings of it.
+    kept = {name: value for name, value in asked.items() if name.removeprefix("model.").split(".")[0] not in unchosen}
+    return {**chosen, **kept}
 
 
 def _commit() -> str:

@@ -52,7 +52,7 @@ def prepare_steps(
         epoch, index = divmod(number, batches.steps_per_epoch)
         rng = rng_for(seed, "step", number)
         batch = batches.batch(epoch, index, rng, decaying=epoch >= train.constant_epochs)
-        step = prepare_step(state, batch, rng, counts)
+        step = prepare_step(state, batch, rng, counts, epoch / max(1, train.epochs - 1))
         counts = step.counts
         yield step
 
@@ -67,18 +67,21 @@ def prefetch(items: Iterator[Item]) -> Generator[Item]:
             yield item  # pyright: ignore[reportReturnType]
 
 
-def prepare_step(state: TrainState, batch: Batch, rng: torch.Generator, counts: Counts | None = None) -> PreparedStep:
+def prepare_step(
+    state: TrainState, batch: Batch, rng: torch.Generator, counts: Counts | None = None, progress: float = 0.0
+) -> PreparedStep:
     """Check the batch (on the host) and draw a step over it. This does not change the state.
 
     What is drawn is for the whole batch. The step gets the images of this process. counts: how full pools and queues
-    are before the step; the state's own if not given. Raises ValueError for a batch that the model cannot train on.
+    are before the step; the state's own if not given. progress: 0 in the first epoch, 1 in the last one. Raises
+    ValueError for a batch that the model cannot train on.
     """
     size, batch = len(batch.a), Batch(state.ranks.own(batch.a), state.ranks.own(batch.b))
     if state.device.type == "cpu":
         batch = in_model_range(batch)
         check_batch(batch, state.objective.shape)
     before = state.objective.counts if counts is None else counts
-    draws, counts = state.objective.sample_randomness(size, rng, before)
+    draws, counts = state.objective.sample_randomness(size, rng, before, progress)
     if state.device.type == "cuda" or state.execution.cuda_graphs:
         return PreparedStep(pack((batch, draws), pinned=state.device.type == "cuda"), counts)
     return PreparedStep((batch, draws), counts)

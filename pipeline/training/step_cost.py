@@ -61,7 +61,12 @@ def _what_costs(model: ModelConfig) -> ModelConfig:
     weights = names & asdict(model).keys()
     model = replace(model, **{name: float(getattr(model, name) > 0) for name in weights})
     if isinstance(model, CUTConfig):
-        return replace(model.used, temperature=1.0, external=replace(model.external, momentum=0.5))
+        used, same = model.used, CUTConfig()
+        external, generated = replace(used.external, momentum=0.5), replace(used.generated, momentum=0.5)
+        generated = replace(generated, diversity_weight=1.0)
+        transport = replace(used.optimal_transport, epsilon=1.0)
+        used = replace(used, temperature=1.0, external=external, generated=generated, optimal_transport=transport)
+        return replace(used, hard=same.hard, relation_weight=same.relation_weight)
     if isinstance(model, SinCUTConfig):
         return replace(model, temperature=1.0)
     return model

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from models.configs.cut import CUT
 from models.configs.cyclegan import CycleGANConfig
 from models.configs.images import ImageShape
-from models.cut import CUTObjective, CUTRandomness
+from models.contrast.contrast import CUTRandomness
+from models.cut import CUTObjective
 from models.cyclegan import CycleGANObjective
 from models.networks.layers import InstanceNorm
 from models.reference.checkpoint import (

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from models.build import build_objective
-from models.cut import CUTRandomness
+from models.contrast.contrast import CUTRandomness
 from models.cyclegan import CycleGANRandomness
 from models.image_pool import PoolChoices
 from models.objective import Batch
@@ -82,7 +82,9 @@ def sample_draws(name: str) -> list[dict[str, Any]]:
     for _ in range(STEPS):
         drawn, counts = model.sample_randomness(1, rng, counts)
         # Copies, because patch ids are a slice of a permutation, which the file would hold.
-        draws.append(tree_map_only(Tensor, torch.clone, asdict(drawn)))
+        # What only later choices than CUT's sample stays out of the files.
+        sampled = {name: value for name, value in asdict(drawn).items() if name not in ("noise", "gamma")}
+        draws.append(tree_map_only(Tensor, torch.clone, sampled))
     return draws
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from models.build import build_objective
+from models.configs.contrast import AttentionConfig
 from models.configs.cut import CUT, FASTCUT, CUTConfig
 from models.configs.cyclegan import CYCLEGAN
 from models.configs.fit import misfits, score_map_size, stored_numbers
@@ -104,6 +105,21 @@ def test_settings_that_cannot_work_are_refused(change: dict[str, object], said: 
         (SINCUT, 64, 1, "SinCUT.*batch_size > 1"),
         (replace(SINCUT, num_patches=2000), 64, 16, "down has 1024 positions and res2 has 1024 positions"),
         (replace(SINCUT, generator=StyleGeneratorConfig(1024)), 64, 16, "GB.*lower generator.channels"),
+        (replace(CUT, num_patches=1), 64, 1, "num_patches is 1"),
+        (replace(CUT, weighting="top_k", top_k=256), 256, 1, "a query has 255 negatives; set model.top_k=255"),
+        (
+            replace(CUT, weighting="top_k", top_k=999, negatives=("minibatch", "external")),
+            256,
+            2,
+            "a query has 766 negatives",
+        ),
+        (
+            replace(CUT, queries="attention", attention=AttentionConfig(("res1", "down1"))),
+            256,
+            1,
+            "down1, whose 65,536 positions make an attention matrix of 17.2 GB",
+        ),
+        (replace(CUT, queries="attention"), 1024, 1, "res5, whose 65,536 positions"),
     ],
 )
 def test_models_that_do_not_fit_the_images_are_refused(config: CUTConfig, size: int, batch: int, said: str) -> None:
@@ -123,10 +139,11 @@ def test_all_misfits_are_said_at_once() -> None:
         CUT,
         replace(CUT, negatives=("internal", "external")),
         replace(FASTCUT, negatives=("external",)),
+        replace(CUT, negatives=("generated",)),
         CYCLEGAN,
         SINCUT,
     ],
-    ids=["CUT", "external", "FastCUT", "CycleGAN", "SinCUT"],
+    ids=["CUT", "external", "FastCUT", "generated", "CycleGAN", "SinCUT"],
 )
 def test_the_numbers_that_a_model_stores_are_counted_before_it_is_built(config: ModelConfig) -> None:
     shape = ImageShape(64, 64)

@@ -8,7 +8,8 @@ from models.build import build_objective
 from models.configs.cut import CUT, FASTCUT, CUTConfig
 from models.configs.images import ImageShape
 from models.configs.networks import DiscriminatorConfig, GeneratorConfig
-from models.cut import CUTFakes, CUTObjective
+from models.contrast.contrast import CUTFakes
+from models.cut import CUTObjective
 from models.objective import Batch, sample_step
 
 TINY = replace(

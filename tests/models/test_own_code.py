@@ -39,6 +39,12 @@ def _helper(patches):
 CODE = OwnCode("twins.py", TWINS)
 QUEUE = OwnCode("queue.py", "from models.negatives import external\n\ndef queue(patches): return external(patches)")
 
+OTHER = OwnCode(
+    "other.py",
+    "def others(patches): return patches.query_BPD @ patches.other_BND.mT\n"
+    "def hostile(patches): return patches.query_BPD @ patches.generated_BND.mT\n",
+)
+
 
 def built(config: CUTConfig) -> CUTObjective:
     objective = build_objective(config, ImageShape(16, 16), torch.Generator().manual_seed(0))
@@ -62,6 +68,8 @@ def losses_of(objective: Objective, steps: int = 3) -> dict[str, float]:
         (CODE, ("same",), ("internal",)),
         (QUEUE, ("queue",), ("external",)),
         (QUEUE, ("internal", "queue"), ("internal", "external")),
+        (OTHER, ("internal", "others"), ("internal", "other_domain")),
+        (OTHER, ("hostile",), ("generated",)),
     ],
 )
 def test_a_users_source_that_does_what_one_of_ours_does_gives_the_same_losses(
@@ -70,6 +78,15 @@ def test_a_users_source_that_does_what_one_of_ours_does_gives_the_same_losses(
     losses = losses_of(built(replace(TINY, negatives=own, code=code)))
     assert losses == losses_of(built(replace(TINY, negatives=ours)))
     assert losses["nce_a"] > 0
+
+
+def test_a_users_most_similar_negatives_are_those_of_top_k() -> None:
+    code = OwnCode(
+        "hardest.py",
+        "from models.negatives import internal\n\ndef hardest(patches): return internal(patches).topk(3).values",
+    )
+    losses = losses_of(built(replace(TINY, negatives=("hardest",), code=code)))
+    assert losses == losses_of(built(replace(TINY, weighting="top_k", top_k=3)))
 
 
 def test_queues_are_kept_only_if_a_function_that_is_used_reads_them() -> None:

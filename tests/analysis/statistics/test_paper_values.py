@@ -106,3 +106,17 @@ def test_a_task_of_the_paper_is_scored_by_its_protocol_unless_told_otherwise(dat
 
 def test_a_sweep_without_a_like_in_the_paper_has_no_such_column() -> None:
     assert not any("paper" in title for title in table(make([finished("a", 0, last__fid=1.0)]), PAPER).cells)
+
+
+def test_what_later_papers_report_stands_below_the_table_with_its_source_and_is_no_value_of_the_paper() -> None:
+    runs = [finished(row, seed, last__fid=fid + seed, **PROTOCOL) for row, fid in ROWS.items() for seed in range(3)]
+    found = table(make(runs, papers={"CUT": "DCLGAN"}, task="horse2zebra"), PAPER)
+    (note,) = found.notes
+    assert note.startswith("CUT: DCLGAN reports FID 43.2 on horse2zebra, 60.7 on cat2dog") and "batch 1" in note
+    assert not any("paper" in title for title in found.cells)
+
+
+def test_each_reported_value_says_where_it_stands_and_how_it_was_got() -> None:
+    for name, reported in PAPER["reported"].items():
+        assert set(reported) == {"fid", "how"} and reported["fid"], name
+        assert "epoch" in reported["how"] and "batch" in reported["how"], name

@@ -45,6 +45,13 @@ def test_negatives_of_the_users_own_have_a_column_with_their_names() -> None:
     assert cells["own negatives"].to_list() == ["–", "hardest", "near, far"]
 
 
+def test_a_source_of_negatives_has_a_column_where_a_row_uses_it() -> None:
+    rows = {"a": {}, "b": {"model.negatives": "internal, other_domain"}, "c": {"model.negatives": "generated"}}
+    cells = setting_columns(sweep("model.negatives", **rows))
+    assert list(cells) == ["Int", "Ext", "Gen", "Other"]
+    assert cells["Gen"].to_list() == ["no", "no", "yes"]
+
+
 def test_identity_is_a_weight_where_it_is_more_than_on_and_off() -> None:
     cells = setting_columns(sweep("model.identity_weight", a={}, b={"model.identity_weight": 0.25}))
     assert cells["v"].to_list() == ["1", "0.25"]

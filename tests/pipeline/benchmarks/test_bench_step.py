@@ -7,7 +7,8 @@ import pytest
 import stub_ways
 import torch
 
-from models.cut import CUTFakes, CUTObjective, CUTRandomness
+from models.contrast.contrast import CUTFakes, CUTRandomness
+from models.cut import CUTObjective
 from models.objective import Batch
 from pipeline.__main__ import main
 from pipeline.benchmarks import step as bench

@@ -29,6 +29,18 @@ STEPS = 16
 TRIALS = {
     "cut": ((), 1),
     "external": (("model.negatives=[internal,external]", "model.external.warmup=255"), 2),
+    "all sources, hard": (
+        (
+            "model.negatives=[internal,external,generated,other_domain]",
+            "model.external.warmup=255",
+            "model.weighting=hard",
+            "model.decoupled=true",
+            "model.relation=semantic",
+        ),
+        2,
+    ),
+    "transport of attended": (("model.weighting=optimal_transport", "model.queries=attention"), 1),
+    "top k of guided": (("model.weighting=top_k", "model.queries=discriminator"), 1),
     "fastcut": (("model=fastcut",), 2),
     "cyclegan": (("model=cyclegan", "model.pool_size=2"), 1),
     "batch of two": (("model=cyclegan", "model.pool_size=3", "train.batch_size=2"), 1),
