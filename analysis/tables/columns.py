@@ -30,7 +30,7 @@ class Column:
         return self.title.rstrip(" ↓↑")
 
 
-METHODS = {"cut": "CUT", "fastcut": "FastCUT", "cyclegan": "CycleGAN", "sincut": "SinCUT"}
+METHODS = {"cut": "CUT", "fastcut": "FastCUT", "cyclegan": "CycleGAN", "sincut": "SinCUT", "dclgan": "DCLGAN"}
 # Names of the paper's Fig. 4 for the layers that PatchNCE uses.
 LAYERS = {"pixels, down1, down2, res1, res5": "all", "res5": "last"}
 # Sources of negatives, under the names of Fig. 4 where they stand there.

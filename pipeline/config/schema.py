@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from models.configs.cut import CUTConfig
 from models.configs.cyclegan import CycleGANConfig
+from models.configs.dclgan import DCLGANConfig
 from models.configs.images import ImageShape
 from models.configs.limits import require
 from models.configs.sincut import SinCUTConfig
@@ -191,7 +192,7 @@ class Config:
 
     seed: Seed
     data: Annotated[StripesConfig | FolderConfig, Field(discriminator="kind")]
-    model: Annotated[CUTConfig | CycleGANConfig | SinCUTConfig, Field(discriminator="method")]
+    model: Annotated[CUTConfig | CycleGANConfig | SinCUTConfig | DCLGANConfig, Field(discriminator="method")]
     train: TrainConfig = field(default_factory=TrainConfig)
     metric: MetricConfig = field(default_factory=MetricConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
@@ -262,7 +263,7 @@ _SHORTER = {
     "less than or equal to": "at most",
     "less than": "below",
 }
-_UNION_MEMBER = re.compile(r"stripes|folder|cut|cyclegan|sincut|int|float|bool|constrained-\w+|literal\[.*\]")
+_UNION_MEMBER = re.compile(r"stripes|folder|cut|cyclegan|sincut|dclgan|int|float|bool|constrained-\w+|literal\[.*\]")
 
 
 _CONFIG = TypeAdapter(Config)
