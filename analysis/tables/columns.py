@@ -117,9 +117,9 @@ def _negatives(settings: Mapping[str, Setting]) -> str:
     External negatives are drawn from other images.
     """
     others = f"{int(settings['model.num_patches'] or 0) - 1}"
-    external = setting_text(settings["model.external.num_negatives"])
+    external = setting_text(settings.get("model.external.num_negatives"))
     counts = {"internal": others, "external": external, "minibatch": f"{others} or more"}
-    return " + ".join(counts.get(source, DASH) for source in str(settings["model.negatives"]).split(", "))
+    return " + ".join(counts.get(source, DASH) for source in str(settings.get("model.negatives")).split(", "))
 
 
 def _yes(value: bool) -> str:

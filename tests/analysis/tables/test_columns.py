@@ -90,6 +90,14 @@ def test_a_method_without_negatives_has_dashes_for_them() -> None:
     assert cells.loc["b"].to_list() == ["–", "–", "–"]
 
 
+def test_a_method_without_external_negatives_has_the_number_of_its_others() -> None:
+    dclgan: dict[str, Setting] = {"model": "dclgan", "model.num_patches": 64, "model.negatives": "internal"}
+    rows = {"a": CUT, "b": dclgan, "c": {"model": "sincut", "model.num_patches": 1}}
+    found = make([finished(row, 0) for row in rows], settings=rows)
+    cells = setting_columns(SweepRecord(**{**vars(found), "axes": ("model.num_patches",)}))
+    assert cells["Negs"].to_list() == ["255", "63", "–"]
+
+
 def test_settings_keep_their_digits() -> None:
     rows = {"a": {"train.learning_rate": 0.00012345678}, "b": {"train.learning_rate": 1234567}, "c": {}}
     found = make([finished(row, 0) for row in rows], settings=rows)

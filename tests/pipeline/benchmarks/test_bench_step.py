@@ -62,8 +62,10 @@ def test_only_the_ways_that_are_asked_for_are_measured() -> None:
         ways_on("cpu", SMALL, only=["bf61"])
 
 
-def test_sincut_has_every_way_but_the_plain_one() -> None:
-    crops = ["task=folder", "data.root=none", "data.load_size=64", "data.size=64", "model=sincut"]
+@pytest.mark.parametrize("model", ["sincut", "dclgan"])
+def test_later_methods_have_every_way_but_the_plain_one(model: str) -> None:
+    crops = ["task=folder", "data.root=none", "data.load_size=64", "data.size=64", f"model={model}"]
+    crops += ["model.num_patches=16"]
     assert parts(set(ways_on("cpu", crops))) == set(CPU_WAYS)
     with pytest.raises(UserError, match="no way is called 'plain' on cpu"):
         ways_on("cpu", crops, only=[PLAIN])
