@@ -4,18 +4,20 @@ import torch
 
 from models.configs.cut import CUTConfig
 from models.configs.cyclegan import CycleGANConfig
+from models.configs.dclgan import DCLGANConfig
 from models.configs.images import ImageShape
 from models.configs.model import ModelConfig
 from models.configs.networks import GeneratorConfig
 from models.configs.sincut import SinCUTConfig, StyleGeneratorConfig
 from models.cut import CUTObjective
 from models.cyclegan import CycleGANObjective
+from models.dclgan import DCLGANObjective
 from models.networks.any_generator import AnyGenerator
 from models.networks.generator import Generator
 from models.networks.stylegan2 import StyleGenerator
 from models.sincut import SinCUTObjective
 
-AnyObjective = CUTObjective | CycleGANObjective | SinCUTObjective
+AnyObjective = CUTObjective | CycleGANObjective | SinCUTObjective | DCLGANObjective
 
 
 def build_objective(config: ModelConfig, shape: ImageShape, rng: torch.Generator) -> AnyObjective:
@@ -27,6 +29,8 @@ def build_objective(config: ModelConfig, shape: ImageShape, rng: torch.Generator
             return CycleGANObjective(config, shape, rng)
         case SinCUTConfig():
             return SinCUTObjective(config, shape, rng)
+        case DCLGANConfig():
+            return DCLGANObjective(config, shape, rng)
 
 
 def build_generator(

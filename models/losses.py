@@ -19,6 +19,11 @@ def lsgan(scores: Tensor, *, real: bool) -> Tensor:
     return F.mse_loss(wide, wide.new_full((), float(real)).expand_as(wide))
 
 
+def hinge(scores: Tensor, *, real: bool) -> Tensor:
+    """Return the mean distance of the scores to what is 1 or more (real), or -1 or less (fake) (Lim and Ye, 2017)."""
+    return F.relu(1 - _wide(scores) if real else 1 + _wide(scores)).mean()
+
+
 def non_saturating(scores: Tensor, *, real: bool) -> Tensor:
     """Return the mean -log of the probability that the scores are real, or fake (Goodfellow et al., NIPS 2014)."""
     return F.softplus(-_wide(scores) if real else _wide(scores)).mean()

@@ -30,7 +30,7 @@ class Column:
         return self.title.rstrip(" ↓↑")
 
 
-METHODS = {"cut": "CUT", "fastcut": "FastCUT", "cyclegan": "CycleGAN", "sincut": "SinCUT"}
+METHODS = {"cut": "CUT", "fastcut": "FastCUT", "cyclegan": "CycleGAN", "sincut": "SinCUT", "dclgan": "DCLGAN"}
 # Names of the paper's Fig. 4 for the layers that PatchNCE uses.
 LAYERS = {"pixels, down1, down2, res1, res5": "all", "res5": "last"}
 # Sources of negatives, under the names of Fig. 4 where they stand there.
@@ -120,9 +120,14 @@ def _negatives(settings: Mapping[str, Setting]) -> str:
     if "model.negatives" not in settings:
         return f"{settings['model.num_patches']} x batch − 1"
     others = f"{int(settings['model.num_patches'] or 0) - 1}"
-    external = setting_text(settings["model.external.num_negatives"])
-    counts = {"internal": others, "external": external, "minibatch": f"{others} or more"}
-    return " + ".join(counts.get(source, DASH) for source in str(settings["model.negatives"]).split(", "))
+    counts = {
+        "internal": others,
+        "external": setting_text(settings.get("model.external.num_negatives")),
+        "minibatch": f"{others} or more",
+        "generated": setting_text(settings.get("model.generated.num_negatives")),
+        "other_domain": setting_text(settings["model.num_patches"]),
+    }
+    return " + ".join(counts.get(source, DASH) for source in str(settings.get("model.negatives")).split(", "))
 
 
 def _yes(value: bool) -> str:

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from models.configs.cut import NEGATIVE_SOURCES, CUTConfig, domain_weights
 from models.configs.cyclegan import CycleGANConfig
+from models.configs.dclgan import DCLGANConfig
 from models.configs.images import ImageShape
 from models.configs.model import ModelConfig
 from models.configs.networks import DiscriminatorConfig, GeneratorConfig
@@ -78,6 +79,13 @@ def stored_numbers(config: ModelConfig, shape: ImageShape) -> dict[str, int]:
                 "discriminator.channels or discriminator.layers": 2 * discriminator,
                 "pool_size": config.pool_size * shape.height * shape.width * (shape.channels_a + shape.channels_b),
             }
+        case DCLGANConfig():
+            channels, units = config.generator.layer_channels(), config.projection_units
+            return {
+                "generator.channels or generator.blocks": 2 * generator,
+                "discriminator.channels or discriminator.layers": 2 * discriminator,
+                "projection_units": 2 * sum(units * (channels[place] + units) for place in config.places),
+            }
 
 
 def _sincut_numbers(config: SinCUTConfig) -> dict[str, int]:
@@ -122,6 +130,9 @@ def misfits(config: ModelConfig, shape: ImageShape, batch_size: int) -> list[str
             found += _unfit_negatives(config, batch_size)
             found += _unfit_attention(config, positions)
             found += _few_positions(config, positions, shape)
+        case DCLGANConfig() if config.nce_weight > 0:
+            found += _unfit_negatives(config.contrast, batch_size)
+            found += _few_positions(config.contrast, map_positions(config.generator, shape), shape)
         case _:
             pass
     return found

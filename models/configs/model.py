@@ -2,6 +2,7 @@
 
 from models.configs.cut import CUTConfig
 from models.configs.cyclegan import CycleGANConfig
+from models.configs.dclgan import DCLGANConfig
 from models.configs.sincut import SinCUTConfig
 
-ModelConfig = CUTConfig | CycleGANConfig | SinCUTConfig
+ModelConfig = CUTConfig | CycleGANConfig | SinCUTConfig | DCLGANConfig

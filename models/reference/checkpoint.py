@@ -1,9 +1,9 @@
 """Read and write the reference code's checkpoints. All settings are inferred from the weights.
 
-CUT and SinCUT save G, D and F. CycleGAN saves G_A, G_B, D_A and D_B. Each network has its file (latest_net_G.pth): a
-dict of tensors such as 'model.4.weight', numbered by position in a Sequential. Our networks run the same modules in the
-same order, so counting the modules gives the names. SinCUT's G and D have other names, which `sincut_checkpoint`
-knows. `path` is the file's name in errors.
+CUT and SinCUT save G, D and F. CycleGAN saves G_A, G_B, D_A and D_B, and DCLGAN F1 and F2 besides. Each network has its
+file (latest_net_G.pth): a dict of tensors such as 'model.4.weight', numbered by position in a Sequential. Our networks
+run the same modules in the same order, so counting the modules gives the names. SinCUT's G and D have other names,
+which `sincut_checkpoint` knows. `path` is the file's name in errors.
 
 Others save the same networks with a prefix before every name (DataParallel's 'module.', the compiler's '_orig_mod.'),
 or as one entry of a dict ('state_dict', 'netG'). `reference_tensors` takes both away.
@@ -20,6 +20,7 @@ from models.build import AnyObjective
 from models.configs.networks import DiscriminatorConfig, GeneratorConfig
 from models.cut import CUTObjective
 from models.cyclegan import CycleGANObjective
+from models.dclgan import DCLGANObjective
 from models.networks.any_generator import AnyGenerator
 from models.networks.discriminator import Discriminator
 from models.networks.generator import Generator, ResidualBlock
@@ -48,12 +49,18 @@ def reference_networks(objective: AnyObjective) -> dict[str, Network]:
         case CUTObjective() | SinCUTObjective():
             return {"G": objective.generator, "D": objective.discriminator, "F": objective.projector}
         case CycleGANObjective():
-            return {
-                "G_A": objective.a_to_b,
-                "G_B": objective.b_to_a,
-                "D_A": objective.judge_b,
-                "D_B": objective.judge_a,
-            }
+            return _of_two_directions(objective)
+        case DCLGANObjective():
+            return {**_of_two_directions(objective), "F1": objective.heads_a, "F2": objective.heads_b}
+
+
+def _of_two_directions(objective: CycleGANObjective | DCLGANObjective) -> dict[str, Network]:
+    return {
+        "G_A": objective.a_to_b,
+        "G_B": objective.b_to_a,
+        "D_A": objective.judge_b,
+        "D_B": objective.judge_a,
+    }
 
 
 def reference_weights(network: Network) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from models.configs.cut import CUTConfig
 from models.configs.cyclegan import CycleGANConfig
+from models.configs.dclgan import DCLGANConfig
 from models.configs.images import ImageShape
 from models.configs.model import ModelConfig
 from models.configs.sincut import SinCUTConfig
@@ -28,15 +29,15 @@ from models.objective import ALONE, Batch, Objective, Ranks, frozen, on_device
 def build_reference(config: ModelConfig, shape: ImageShape, rng: torch.Generator) -> "ReferenceCUT | ReferenceCycleGAN":
     """Build the model of `build_objective`, with the same weights, that works as the reference code does.
 
-    Raises ValueError for SinCUT, of which there is no such model.
+    Raises ValueError for SinCUT and DCLGAN, of which there is no such model.
     """
     match config:
         case CUTConfig():
             return ReferenceCUT(config, shape, rng)
         case CycleGANConfig():
             return ReferenceCycleGAN(config, shape, rng)
-        case SinCUTConfig():
-            raise ValueError("SinCUT has no plain step as the reference code takes it")
+        case SinCUTConfig() | DCLGANConfig():
+            raise ValueError(f"{config.method} has no plain step as the reference code takes it")
 
 
 def reference_optimizers(

@@ -66,7 +66,8 @@ def ways_on(
     """Return the configuration of each way. Ways that are the same on this kind of device share a row.
 
     only: names of the wanted ways, empty for all. compiling: on CUDA also ways that compile, which take minutes.
-    choices: CUT's choices in place of the ways. SinCUT has no plain way. Raises UserError for an unknown name.
+    choices: CUT's choices in place of the ways. SinCUT and DCLGAN have no plain way. Raises UserError for an unknown
+    name.
     """
     given_config = compose_config(given)
     plain = (PLAIN,) if has_plain_step(given_config.model) else ()

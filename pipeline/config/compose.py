@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from analysis.store.database import absolute_store
 from models.configs.cut import CUT, FASTCUT
 from models.configs.cyclegan import CYCLEGAN
+from models.configs.dclgan import DCLGAN
 from models.configs.fit import misfits
 from models.configs.own_code import OwnCode, OwnCodeError
 from models.configs.sincut import SINCUT
@@ -43,7 +44,7 @@ from pipeline.config.trial_key import leaves
 from pipeline.errors import UserError, brief, collected, first_line, nearest
 
 # Options of the groups. Each is a preset or a file of pipeline/config/groups.
-MODELS = {"cut": CUT, "fastcut": FASTCUT, "cyclegan": CYCLEGAN, "sincut": SINCUT}
+MODELS = {"cut": CUT, "fastcut": FASTCUT, "cyclegan": CYCLEGAN, "sincut": SINCUT, "dclgan": DCLGAN}
 TASKS = tuple(sorted(file.stem for file in Path(__file__).parent.glob("groups/task/*.yaml")))
 GROUPS: dict[str, tuple[str, ...]] = {"model": tuple(MODELS), "schedule": tuple(MODELS), "task": TASKS}
 # These fields choose the class of the fields beside them, so they change only together with their group.

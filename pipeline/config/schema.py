@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from models.configs.cut import CUTConfig
 from models.configs.cyclegan import CycleGANConfig
+from models.configs.dclgan import DCLGANConfig
 from models.configs.images import ImageShape
 from models.configs.limits import require
 from models.configs.sincut import SinCUTConfig
@@ -197,7 +198,7 @@ class Config:
 
     seed: Seed
     data: Annotated[StripesConfig | FolderConfig | SingleConfig | PicturesConfig, Field(discriminator="kind")]
-    model: Annotated[CUTConfig | CycleGANConfig | SinCUTConfig, Field(discriminator="method")]
+    model: Annotated[CUTConfig | CycleGANConfig | SinCUTConfig | DCLGANConfig, Field(discriminator="method")]
     train: TrainConfig = field(default_factory=TrainConfig)
     metric: MetricConfig = field(default_factory=MetricConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
@@ -266,7 +267,7 @@ _SHORTER = {
     "less than": "below",
 }
 _UNION_MEMBER = re.compile(
-    r"stripes|folder|single|pictures|cut|cyclegan|sincut|int|float|bool|constrained-\w+|literal\[.*\]"
+    r"stripes|folder|single|pictures|cut|cyclegan|sincut|dclgan|int|float|bool|constrained-\w+|literal\[.*\]"
 )
 
 

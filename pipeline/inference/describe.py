@@ -9,7 +9,7 @@ from pipeline.errors import UserError
 from pipeline.inference.load import Trained
 from pipeline.tracking.store import Tracker, store_lock
 
-METHODS = {"cut": "CUT", "cyclegan": "CycleGAN", "sincut": "SinCUT"}
+METHODS = {"cut": "CUT", "cyclegan": "CycleGAN", "sincut": "SinCUT", "dclgan": "DCLGAN"}
 
 
 def describe(trained: Trained, store: Config) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import models
 import pipeline
 from models.configs.cut import CUTConfig
+from models.configs.dclgan import DCLGANConfig
 from models.configs.model import ModelConfig
 from models.configs.sincut import SinCUTConfig
 from pipeline.cache import DamagedEntryError, content_key, remembered
@@ -23,7 +24,7 @@ COUNTED_CODE = ("training/count_step.py", "training/loop.py", "training/state.py
 
 def has_plain_step(model: ModelConfig) -> bool:
     """Return whether `models.reference.step` has the reference code's step of this model."""
-    return not isinstance(model, SinCUTConfig)
+    return not isinstance(model, SinCUTConfig | DCLGANConfig)
 
 
 def step_cost(config: Config, cache: Path, *, plain: bool = False) -> StepCost:
@@ -67,7 +68,7 @@ def _what_costs(model: ModelConfig) -> ModelConfig:
         transport = replace(used.optimal_transport, epsilon=1.0)
         used = replace(used, temperature=1.0, external=external, generated=generated, optimal_transport=transport)
         return replace(used, hard=same.hard, relation_weight=same.relation_weight)
-    if isinstance(model, SinCUTConfig):
+    if isinstance(model, SinCUTConfig | DCLGANConfig):
         return replace(model, temperature=1.0)
     return model
 

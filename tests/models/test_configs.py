@@ -9,6 +9,7 @@ from models.build import build_objective
 from models.configs.contrast import AttentionConfig
 from models.configs.cut import CUT, FASTCUT, CUTConfig
 from models.configs.cyclegan import CYCLEGAN
+from models.configs.dclgan import DCLGAN
 from models.configs.fit import misfits, score_map_size, stored_numbers
 from models.configs.images import ImageShape
 from models.configs.model import ModelConfig
@@ -102,6 +103,11 @@ def test_settings_that_cannot_work_are_refused(change: dict[str, object], said: 
         ),
         (replace(CYCLEGAN, pool_size=100_000), 256, 1, "lower pool_size"),
         (replace(CUT, num_patches=1), 64, 1, "num_patches is 1"),
+        (replace(DCLGAN, num_patches=1), 64, 1, "num_patches is 1"),
+        (replace(DCLGAN, negatives=("minibatch",)), 64, 1, "batch_size > 1"),
+        (DCLGAN, 32, 1, "res1 has 64 positions and res5 has 64 positions"),
+        (DCLGAN, 16, 1, "too small for discriminator.layers=3"),
+        (replace(DCLGAN, generator=GeneratorConfig(1024, 20)), 64, 1, "GB.*lower generator.channels"),
         (replace(CUT, weighting="top_k", top_k=256), 256, 1, "a query has 255 negatives; set model.top_k=255"),
         (
             replace(CUT, weighting="top_k", top_k=999, negatives=("minibatch", "external")),
@@ -142,8 +148,9 @@ def test_all_misfits_are_said_at_once() -> None:
         replace(CUT, negatives=("generated",)),
         CYCLEGAN,
         SINCUT,
+        DCLGAN,
     ],
-    ids=["CUT", "external", "FastCUT", "generated", "CycleGAN", "SinCUT"],
+    ids=["CUT", "external", "FastCUT", "generated", "CycleGAN", "SinCUT", "DCLGAN"],
 )
 def test_the_numbers_that_a_model_stores_are_counted_before_it_is_built(config: ModelConfig) -> None:
     shape = ImageShape(64, 64)
@@ -168,4 +175,26 @@ def test_size_of_the_scores_is_that_of_the_discriminators_output(layers: int, an
 
 def test_a_plain_gan_is_not_held_to_the_patches_it_does_not_look_at() -> None:
     assert not misfits(replace(CUT, nce_weight=0.0), ImageShape(32, 32), 1)
+    assert not misfits(replace(DCLGAN, nce_weight=0.0), ImageShape(32, 32), 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"negatives": ("internal", "external")},
+            "negatives is internal, external; DCLGAN has internal, minibatch",
+        ),
+        ({"negatives": ()}, "negatives is empty; DCLGAN has internal"),
+        ({"negatives": ("internal", "minibatch")}, "minibatch negatives contain the internal ones"),
+        ({"negatives": ("internal", "internal")}, "one source twice"),
+        ({"places": ("down3",)}, "places names down3"),
+        ({"temperature": 0.0}, "temperature is 0.0"),
+        ({"nce_weight": -1.0}, "nce_weight is -1.0"),
+        ({"pixel_identity_weight": 1e9}, "pixel_identity_weight is 1000000000.0"),
+    ],
+)
+def test_settings_of_dclgan_that_cannot_work_are_refused(change: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        replace(DCLGAN, **change)
     assert not misfits(replace(SINCUT, nce_weight=0.0), ImageShape(64, 64), 1)

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from models.build import build_objective
 from models.configs.cut import CUT, FASTCUT, CUTConfig
 from models.configs.cyclegan import CYCLEGAN
+from models.configs.dclgan import DCLGAN, DCLGANConfig
 from models.configs.execution import Execution
 from models.configs.images import ImageShape
 from models.configs.model import ModelConfig
@@ -31,6 +32,7 @@ MODELS = {
     "fastcut": FASTCUT,
     "cyclegan": replace(CYCLEGAN, pool_size=2),
     "sincut": SINCUT,
+    "dclgan": DCLGAN,
 }
 EXECUTIONS = {
     "channels first": Execution(),
@@ -61,7 +63,8 @@ def small(config: ModelConfig) -> ModelConfig:
         networks = {"generator": StyleGeneratorConfig(1, start_size=32), "discriminator": StyleDiscriminatorConfig(1)}
         return replace(config, **networks, projection_units=8)
     config = replace(config, generator=GeneratorConfig(4, 5), discriminator=DiscriminatorConfig(4, 3))
-    return replace(config, num_patches=8, projection_units=8) if isinstance(config, CUTConfig) else config
+    contrasts = isinstance(config, CUTConfig | DCLGANConfig)
+    return replace(config, num_patches=8, projection_units=8) if contrasts else config
 
 
 @pytest.mark.parametrize("execution", EXECUTIONS.values(), ids=EXECUTIONS.keys())

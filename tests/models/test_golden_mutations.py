@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 GOLDEN_TESTS = ("tests/models/test_golden.py", "tests/models/test_ten_steps.py")
 SINCUT_TESTS = ("tests/models/test_sincut_statement.py",)
+DCLGAN_TESTS = ("tests/models/test_dclgan.py",)
 # Name: file, old text, new text.
 CHANGES = {
     "temperature": ("models/contrast/patch_nce.py", "/ temperature", "/ (1.1 * temperature)"),
@@ -64,6 +65,26 @@ SINCUT_CHANGES = {
 }
 
 
+DCLGAN_CHANGES = {
+    "encoder of the queries": (
+        "models/dclgan.py",
+        '"a": (self.b_to_a, self.heads_b), "b": (self.a_to_b, self.heads_a)',
+        '"a": (self.a_to_b, self.heads_a), "b": (self.b_to_a, self.heads_b)',
+    ),
+    "heads of the queries": (
+        "models/dclgan.py",
+        '"a": (self.b_to_a, self.heads_b), "b": (self.a_to_b, self.heads_a)',
+        '"a": (self.b_to_a, self.heads_a), "b": (self.a_to_b, self.heads_b)',
+    ),
+    "other domain": ("models/dclgan.py", '{"a": keys_b, "b": keys_a}', '{"a": keys_a, "b": keys_b}'),
+    "detached keys": ("models/dclgan.py", "with torch.no_grad():", "with torch.enable_grad():"),
+    "update order": ("models/dclgan.py", '("discriminator", "generator")', '("generator", "discriminator")'),
+    "mean over layers": ("models/dclgan.py", "torch.stack(terms).mean()", "torch.stack(terms).sum()"),
+    "half of the identity": ("models/dclgan.py", "weight = 0.5 * self", "weight = self"),
+    "sign of the hinge": ("models/losses.py", "F.relu(1 - _wide(scores)", "F.relu(1 + _wide(scores)"),
+}
+
+
 def copy_of_the_code(folder: Path) -> Path:
     shutil.copy(ROOT / "pyproject.toml", folder)
     for package in ("models", "pipeline", "tests/models", "tests/helpers", "tests/golden"):
@@ -78,7 +99,7 @@ def golden_test(folder: Path, tests: Sequence[str] = GOLDEN_TESTS) -> subprocess
 
 @pytest.mark.slow
 def test_the_unchanged_copy_passes(tmp_path: Path) -> None:
-    result = golden_test(copy_of_the_code(tmp_path), (*GOLDEN_TESTS, *SINCUT_TESTS))
+    result = golden_test(copy_of_the_code(tmp_path), (*GOLDEN_TESTS, *SINCUT_TESTS, *DCLGAN_TESTS))
     assert result.returncode == 0, result.stdout
 
 
@@ -92,6 +113,12 @@ def test_the_golden_test_fails_for_every_change(tmp_path: Path, change: tuple[st
 @pytest.mark.parametrize("change", SINCUT_CHANGES.values(), ids=SINCUT_CHANGES.keys())
 def test_the_test_of_sincuts_statement_fails_for_every_change(tmp_path: Path, change: tuple[str, str, str]) -> None:
     fails_for(change, SINCUT_TESTS, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", DCLGAN_CHANGES.values(), ids=DCLGAN_CHANGES.keys())
+def test_the_test_of_dclgan_fails_for_every_change(tmp_path: Path, change: tuple[str, str, str]) -> None:
+    fails_for(change, DCLGAN_TESTS, tmp_path)
 
 
 def fails_for(change: tuple[str, str, str], tests: Sequence[str], folder: Path) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from models.build import build_objective
 from models.configs.cut import CUT
 from models.configs.cyclegan import CYCLEGAN
+from models.configs.dclgan import DCLGAN
 from models.configs.images import ImageShape
 from models.configs.model import ModelConfig
 from models.configs.networks import DiscriminatorConfig, GeneratorConfig
@@ -26,6 +27,7 @@ MODELS = {
     ),
     "fastcut": replace(CUT_TINY, identity_weight=0.0, flip_equivariance=True),
     "cyclegan": replace(CYCLEGAN, **NETWORKS),
+    "dclgan": replace(DCLGAN, num_patches=8, projection_units=8, **NETWORKS),
 }
 SHAPE = ImageShape(16, 24)
 

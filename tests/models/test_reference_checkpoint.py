@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from models.build import build_objective
 from models.configs.cut import CUT
 from models.configs.cyclegan import CYCLEGAN
+from models.configs.dclgan import DCLGAN
 from models.configs.images import ImageShape
 from models.configs.networks import DiscriminatorConfig, GeneratorConfig
 from models.networks.discriminator import Discriminator
@@ -148,6 +149,11 @@ def test_networks_bear_the_references_names() -> None:
     # A judge called after A judges what comes of A.
     assert reference_weights(found["D_A"])["model.0.weight"].shape[1] == 3
     assert reference_weights(found["D_B"])["model.0.weight"].shape[1] == 1
+    dclgan = reference_networks(build_objective(DCLGAN, shape, rng))
+    assert list(dclgan) == ["G_A", "G_B", "D_A", "D_B", "F1", "F2"]
+    assert reference_weights(dclgan["D_A"])["model.0.weight"].shape[1] == 3
+    # --nce_layers 4,8,12,16
+    assert [reference_weights(dclgan["F1"])[f"mlp_{head}.0.weight"].shape[1] for head in range(4)] == [128] + 3 * [256]
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ UNEVEN = replace(
     pixel_identity_weight=2.0,
     r1_weight=5.0,
 )
-TRAIN = compose_config(["model=sincut", "task=horse2zebra", "data.load_size=64", "data.size=64"]).train
+TRAIN = compose_config(["model=sincut", "task=single", "data.root=none"]).train
 
 
 def built(config: SinCUTConfig, size: int) -> tuple[SinCUTObjective, Statement]:

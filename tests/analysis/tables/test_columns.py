@@ -97,6 +97,14 @@ def test_sincuts_negatives_are_those_of_its_batch() -> None:
     assert cells["Negs"].to_list() == ["1 x batch − 1", "4 x batch − 1"]
 
 
+def test_a_method_without_external_negatives_has_the_number_of_its_others() -> None:
+    dclgan: dict[str, Setting] = {"model": "dclgan", "model.num_patches": 64, "model.negatives": "internal"}
+    rows = {"a": CUT, "b": dclgan}
+    found = make([finished(row, 0) for row in rows], settings=rows)
+    cells = setting_columns(SweepRecord(**{**vars(found), "axes": ("model.num_patches",)}))
+    assert cells["Negs"].to_list() == ["255", "63"]
+
+
 def test_settings_keep_their_digits() -> None:
     rows = {"a": {"train.learning_rate": 0.00012345678}, "b": {"train.learning_rate": 1234567}, "c": {}}
     found = make([finished(row, 0) for row in rows], settings=rows)

@@ -94,7 +94,9 @@ def test_a_loss_and_its_gradient_equal_the_statement_of_its_equation(
     torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("weigh", [uniform, partial(hard, gamma=GAMMA), partial(top_k, count=4)], ids=str)
+@pytest.mark.parametrize(
+    "weigh", [uniform, partial(hard, gamma=GAMMA), partial(top_k, count=4)], ids=["uniform", "hard", "top_k"]
+)
 def test_weights_compare_a_query_with_the_negatives_of_all_sources(weigh: Weighting) -> None:
     given = patches()
     assert given.queued_ND is not None and given.generated_BND is not None and given.other_BND is not None
@@ -214,7 +216,11 @@ def test_terms_of_one_batch_are_weighed_as_if_alone() -> None:
         torch.testing.assert_close(weighed, next(transport()([term], [internal])))
 
 
-@pytest.mark.parametrize("weigh", [uniform, partial(hard, gamma=GAMMA), partial(top_k, count=3), transport()], ids=str)
+@pytest.mark.parametrize(
+    "weigh",
+    [uniform, partial(hard, gamma=GAMMA), partial(top_k, count=3), transport()],
+    ids=["uniform", "hard", "top_k", "transport"],
+)
 def test_without_negatives_every_weighting_gives_a_loss_of_zero(weigh: Weighting) -> None:
     assert float(loss_of(replace(patches(), queued_ND=None), [external], weigh)) == 0
 

@@ -62,8 +62,9 @@ def test_only_the_ways_that_are_asked_for_are_measured() -> None:
         ways_on("cpu", SMALL, only=["bf61"])
 
 
-def test_sincut_has_every_way_but_the_plain_one() -> None:
-    crops = ["task=single", "data.root=none", "model=sincut"]
+@pytest.mark.parametrize("model", ["sincut", "dclgan"])
+def test_later_methods_have_every_way_but_the_plain_one(model: str) -> None:
+    crops = ["task=single", "data.root=none", f"model={model}", "model.num_patches=16"]
     assert parts(set(ways_on("cpu", crops))) == set(CPU_WAYS)
     with pytest.raises(UserError, match="no way is called 'plain' on cpu"):
         ways_on("cpu", crops, only=[PLAIN])

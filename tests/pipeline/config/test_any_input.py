@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from models.configs.dclgan import DCLGAN
 from models.configs.sincut import SINCUT
 from pipeline.config.compose import GROUPS, compose_config
 from pipeline.config.sweep_file import expand, load_sweep, with_seeds
@@ -34,7 +35,7 @@ MOST_MEMORY_GB = 1.0
 FIELDS = sorted(
     {name for task in ("stripes", "cat2dog") for name, _ in leaves(asdict(compose_config([f"task={task}"])))}
     | {name for name, _ in leaves(asdict(compose_config(["model=cyclegan"])))}
-    | {f"model.{name}" for name, _ in leaves(asdict(SINCUT))}
+    | {f"model.{name}" for preset in (SINCUT, DCLGAN) for name, _ in leaves(asdict(preset))}
 )
 NAMES = st.sampled_from([*FIELDS, *GROUPS, "model", "model.generator", "seeds", "x", "x" * 3000]) | st.text(max_size=20)
 # What a setting may be, and what programs like this one stumble over.

@@ -4,6 +4,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from models.configs.cut import CUT, FASTCUT
+from models.configs.dclgan import DCLGAN
 from models.configs.sincut import SINCUT
 from pipeline.config import trial_key as identity
 from pipeline.config.compose import TASKS, Setting, compose_config, compose_settings
@@ -28,6 +29,15 @@ def test_schedule_follows_the_model() -> None:
     assert (config.train.constant_epochs, config.train.decay_epochs) == (150, 50)
 
 
+def test_dclgan_has_the_released_codes_settings_and_cuts_optimiser() -> None:
+    config, cut = compose_config([*PAPER, "model=dclgan"]), compose_config(PAPER)
+    assert config.model == DCLGAN
+    assert (DCLGAN.nce_weight, DCLGAN.pixel_identity_weight) == (2, 1)
+    assert (DCLGAN.temperature, DCLGAN.num_patches, DCLGAN.negatives) == (0.07, 256, ("internal",))
+    assert config.train == cut.train
+    assert (config.train.constant_epochs, config.train.decay_epochs, config.train.batch_size) == (200, 200, 1)
+
+
 def test_sincuts_schedule_and_optimiser_are_the_released_codes() -> None:
     config = compose_config(CROPS)
     assert config.model == SINCUT
@@ -37,7 +47,7 @@ def test_sincuts_schedule_and_optimiser_are_the_released_codes() -> None:
 
 
 @pytest.mark.parametrize("task", [task for task in TASKS if task not in ("folder", "photos", "single")])
-@pytest.mark.parametrize("model", ["cut", "fastcut", "cyclegan"])
+@pytest.mark.parametrize("model", ["cut", "fastcut", "cyclegan", "dclgan"])
 def test_every_task_composes_with_every_model(task: str, model: str) -> None:
     assert compose_config([f"task={task}", f"model={model}"]).data.name == task
 
@@ -125,7 +135,7 @@ def test_faulty_overrides_are_refused_in_one_line(override: str, said: str) -> N
 
 EVERY_FIELD = [
     (options, name)
-    for options in ((), PAPER, ("model=cyclegan",), CROPS)
+    for options in ((), PAPER, ("model=cyclegan",), CROPS, ("model=dclgan",))
     for name, _ in leaves(asdict(compose_config(options)))
     if name not in TEXT_FIELDS
 ]
@@ -141,7 +151,8 @@ def test_every_number_has_an_upper_bound(options: tuple[str, ...], name: str) ->
 def test_the_lists_of_text_fields_and_paths_are_complete() -> None:
     schema = TypeAdapter(Config).json_schema()
     found: set[str] = set()
-    parts = {"data": ("StripesConfig", "FolderConfig"), "model": ("CUTConfig", "CycleGANConfig", "SinCUTConfig")}
+    models = ("CUTConfig", "CycleGANConfig", "SinCUTConfig", "DCLGANConfig")
+    parts = {"data": ("StripesConfig", "FolderConfig"), "model": models}
     for part in schema["properties"]:
         for definition in parts.get(part, (f"{part.capitalize()}Config",)):
             for name, field in schema["$defs"].get(definition, {}).get("properties", {}).items():

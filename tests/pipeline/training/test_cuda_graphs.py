@@ -44,6 +44,7 @@ TRIALS = {
     "top k of guided": (("model.weighting=top_k", "model.queries=discriminator"), 1),
     "fastcut": (("model=fastcut",), 2),
     "cyclegan": (("model=cyclegan", "model.pool_size=2"), 1),
+    "dclgan": (("model=dclgan", "model.negatives=[internal,other_domain]"), 1),
     "batch of two": (("model=cyclegan", "model.pool_size=3", "train.batch_size=2"), 1),
     "gray to colour": (("data.channels_a=1",), 1),
     "bf16": (("train.precision=bf16",), 1),
