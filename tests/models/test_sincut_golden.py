@@ -1,4 +1,4 @@
-"""SinCUT against values of the released networks (tests/golden/sincut.pt)."""
+"""SinCUT against values of the released networks (tests/golden/sincut/step.pt)."""
 
 from dataclasses import replace
 from functools import cache
@@ -17,7 +17,7 @@ from models.sincut import SinCUTObjective, SinCUTRandomness
 from pipeline.training.loop import train_step
 from pipeline.training.state import make_optimizers
 
-CASE: dict[str, Any] = torch.load(Path(__file__).parents[1] / "golden/sincut.pt", weights_only=True)
+CASE: dict[str, Any] = torch.load(Path(__file__).parents[1] / "golden/sincut/step.pt", weights_only=True)
 # Ours, and the factor of its weight, by the released names.
 LOSSES = {
     "D_real": ("discriminator/real", 0.5),

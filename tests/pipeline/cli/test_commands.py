@@ -56,9 +56,10 @@ NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
         (["sweep"], "the following arguments are required: NAME"),
         (["sweep", "smoke", "--loud"], "unrecognized arguments: --loud"),
         (["sweep", "smoke", *FEW, "compute.cpus_per_trial=1000"], "compute.cpus_per_trial=1000"),
-        (
+        pytest.param(
             ["plan", "smoke", *FEW, "compute.memory_gb=0.1"],
             "sweeps/smoke.yaml, row 'CUT': a trial needs",
+            marks=pytest.mark.slow,
         ),
         (["plan", "ablation_negatives", "task=folder", "data.root=nowhere"], "data.root=nowhere: no such folder"),
         (["data", "horse2zebras"], "did you mean horse2zebra"),

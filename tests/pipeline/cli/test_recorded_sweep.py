@@ -38,7 +38,7 @@ def trained(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.usefixtures("trained")
-@pytest.mark.parametrize("given", ["mine", "own/mine.yaml"])
+@pytest.mark.parametrize("given", ["mine", pytest.param("own/mine.yaml", marks=pytest.mark.slow)])
 def test_commands_find_the_record_by_name_and_by_file(given: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert pipeline(["status", given]) == 0
     assert "1 trial: 1 done" in capsys.readouterr().out

@@ -95,7 +95,7 @@ def test_a_folder_for_temporary_files_that_ray_cannot_use_is_named(tmp_path: Pat
     assert told.stderr.startswith(f"error: TMPDIR={short}: ") and len(told.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.slow)])
 def test_what_a_terminal_cannot_show_is_printed_as_a_code(
     project: Path, encoding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

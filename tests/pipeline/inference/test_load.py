@@ -38,7 +38,7 @@ def scores(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, str
     return {line[1].strip(): line[2].strip() for line in lines}
 
 
-@pytest.mark.parametrize("model", ["cut", "cyclegan"])
+@pytest.mark.parametrize("model", ["cut", pytest.param("cyclegan", marks=pytest.mark.slow)])
 def test_run_key_checkpoint_and_exported_file_all_score_as_the_trial_did(
     project: Path, tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str], model: str
 ) -> None:
@@ -123,7 +123,7 @@ def test_if_the_last_checkpoint_is_damaged_the_one_before_serves_and_a_line_says
     assert str(before) in line and "damaged" in line
 
 
-@pytest.mark.parametrize("blocks", [5, 6])
+@pytest.mark.parametrize("blocks", [5, pytest.param(6, marks=pytest.mark.slow)])
 def test_export_says_that_the_reference_code_cannot_build_a_generator_of_five_blocks(
     project: Path, tiny_overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str], blocks: int
 ) -> None:

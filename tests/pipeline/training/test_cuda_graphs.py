@@ -53,7 +53,7 @@ TRIALS = {
 }
 
 CROPS = (
-    *("task=folder", "data.root=none", "data.load_size=16", "data.size=16", "train.batch_size=2", "model=sincut"),
+    *("task=single", "data.root=none", "data.size=16", "train.batch_size=2", "model=sincut"),
     *("model.generator.channels=1", "model.generator.start_size=16", "model.discriminator.channels=1"),
     "train.channels_last=false",
 )
@@ -83,7 +83,14 @@ def trained(state: TrainState, config: Config, recorder: Recorder | None = None)
     return losses
 
 
-@pytest.mark.parametrize(("overrides", "kinds"), TRIALS.values(), ids=TRIALS.keys())
+# The others are tried in every run.
+SLOW = ("transport of attended", "top k of guided", "dclgan", "batch of two", "bf16", "recompute")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "kinds"),
+    [pytest.param(*trial, id=name, marks=[pytest.mark.slow] if name in SLOW else []) for name, trial in TRIALS.items()],
+)
 def test_recorded_steps_train_as_steps_that_are_taken(
     tiny: Callable[..., Config], overrides: tuple[str, ...], kinds: int
 ) -> None:

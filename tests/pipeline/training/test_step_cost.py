@@ -87,6 +87,7 @@ def test_settings_that_cost_nothing_leave_the_work_the_same(tiny: Callable[..., 
     assert count_step(tiny(*SHALLOW, *others)).work == count_step(tiny(*SHALLOW)).work
 
 
+@pytest.mark.slow
 def test_a_step_of_sincut_costs_more_with_r1_whatever_its_weight(tmp_path: Path) -> None:
     crops = (
         *("task=single", "data.root=none", "data.size=16", "train.batch_size=2", "model=sincut"),
