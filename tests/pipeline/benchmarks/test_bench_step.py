@@ -15,7 +15,7 @@ from pipeline.benchmarks import step as bench
 from pipeline.benchmarks.process import DIED
 from pipeline.benchmarks.step import rows_of, time_ways
 from pipeline.benchmarks.trial_steps import steps_of_each_kind, take_steps
-from pipeline.benchmarks.ways import COMPILED_CUDA_WAYS, CPU_WAYS, CUDA_WAYS, PLAIN, ways_on
+from pipeline.benchmarks.ways import CHOICES, COMPILED_CUDA_WAYS, CPU_WAYS, CUDA_WAYS, PLAIN, ways_on
 from pipeline.config.compose import compose_config
 from pipeline.config.schema import Config
 from pipeline.errors import UserError
@@ -49,6 +49,14 @@ def test_ways_that_are_one_on_a_device_are_measured_once() -> None:
     assert DEFAULT in on_cpu and {"default = no switch", "channels last"} <= on_cuda
     assert parts(on_cpu) == {PLAIN, *CPU_WAYS}
     assert parts(on_cuda) == {PLAIN, *CUDA_WAYS}
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_choices_of_cut_are_rows_beside_the_plain_step(device: str) -> None:
+    found = ways_on(device, [*SMALL, "model=cut"], choices=True)
+    assert list(found) == [PLAIN, *CHOICES]
+    models = [found[name].model for name in CHOICES]
+    assert len({repr(model) for model in models}) == len(models)
 
 
 def test_on_cuda_ways_that_compile_are_measured_when_asked_for() -> None:
