@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from models.contrast.contrast import (
     CUTRandomness,
     by_domain,
     own_parts,
-    with_given,
+    with_field,
     with_noise,
 )
 from models.contrast.generated import GeneratedNegatives, diversity
@@ -136,15 +135,18 @@ class CUTObjective(nn.Module):
                 domain: {layer: ranks.others(key).flatten(0, 1) for layer, key in contrast.keys.items()}
                 for domain, contrast in fakes.contrasts.items()
             }
-            fakes = replace(fakes, contrasts=with_given(fakes.contrasts, "elsewhere_ND", elsewhere))
+            fakes = replace(fakes, contrasts=with_field(fakes.contrasts, "elsewhere_ND", elsewhere))
         if self.external is None:
             return fakes
         sources, ids = self._sources(batch), {domain: contrast.ids for domain, contrast in fakes.contrasts.items()}
         queued = self.external.update(self.generator, self.projector, sources, ids, randomness.slots, ranks)
-        return replace(fakes, contrasts=with_given(fakes.contrasts, "queued_ND", queued))
+        return replace(fakes, contrasts=with_field(fakes.contrasts, "queued_ND", queued))
 
     def forward(self, batch: Batch, randomness: CUTRandomness) -> CUTFakes:
-        """Translate, and take the keys from the features that the translation computes on its way."""
+        """Translate, and take the keys from the features that the translation computes on its way.
+
+        This is `generate` without queues and without what other processes have.
+        """
         source = torch.cat(list(self._sources(batch).values()))
         output, features = self.generator(source.flip(-1) if randomness.flipped else source, self.positions)
         size = len(batch.a)
@@ -172,7 +174,7 @@ class CUTObjective(nn.Module):
                 source = with_channels(batch.b, self.shape.channels_a)
                 with torch.no_grad():
                     keys["b"] = self.projector(self.generator.encode(source, self.positions), randomness.patch_ids["b"])
-            contrasts = with_given(contrasts, "other_BND", {"a": keys["b"], "b": keys["a"]})
+            contrasts = with_field(contrasts, "other_BND", {"a": keys["b"], "b": keys["a"]})
         return CUTFakes(output[:size], randomness.flipped, contrasts, gamma=randomness.gamma)
 
     @property
@@ -239,6 +241,7 @@ class CUTObjective(nn.Module):
         """Return what the network that generates negatives minimises: the negative of what the generator does, and of
         the diversity of its negatives."""
         assert self.generated is not None
+        # The generator's phase encodes the outputs again, with a graph.
         with torch.no_grad():
             queries = self._queries(fakes)
         detached = {domain: contrast.detached for domain, contrast in fakes.contrasts.items()}
@@ -263,23 +266,24 @@ class CUTObjective(nn.Module):
         """Return what PatchNCE compares, by domain and layer."""
         if self.generated:
             made = {domain: self.generated(contrast.means, contrast.noise) for domain, contrast in contrasts.items()}
-            contrasts = with_given(contrasts, "generated_BND", made)
+            contrasts = with_field(contrasts, "generated_BND", made)
         return {domain: contrast.terms(queries[domain]) for domain, contrast in contrasts.items()}
 
     def _nce_losses(self, terms: Mapping[str, Mapping[str, Patches]], fakes: CUTFakes) -> dict[str, Tensor]:
         """Return each domain's weight times the mean of PatchNCE over its layers."""
         config, weigh = self.config, chosen_weighting(self.config, fakes.gamma)
         each = [patches for of_layers in terms.values() for patches in of_layers.values()]
+        found: dict[str, Tensor] = {}
         with torch.autocast(fakes.b.device.type, enabled=False):
-            found = [
-                contrast_loss(patches, negative_BPN, config.temperature, decoupled=config.decoupled)
-                for patches, negative_BPN in zip(each, weigh(each, self.negatives), strict=True)
-            ]
-        left = iter(found)
-        return {
-            f"nce_{domain}": self.domain_weights[domain] * torch.stack(list(islice(left, len(of_layers)))).mean()
-            for domain, of_layers in terms.items()
-        }
+            # Of all terms, because transport computes them as one batch.
+            weighed = weigh(each, self.negatives)
+            for domain, of_layers in terms.items():
+                losses = [
+                    contrast_loss(patches, next(weighed), config.temperature, decoupled=config.decoupled)
+                    for patches in of_layers.values()
+                ]
+                found[f"nce_{domain}"] = self.domain_weights[domain] * torch.stack(losses).mean()
+        return found
 
     def _extra_losses(self, batch: Batch, fakes: CUTFakes) -> dict[str, Tensor]:
         """Return the loss of the user's file, weighted."""

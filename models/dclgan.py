@@ -11,7 +11,7 @@ from torch.utils._pytree import register_dataclass
 from models.configs.dclgan import DCLGANConfig
 from models.configs.fit import map_positions
 from models.configs.images import ImageShape
-from models.contrast.contrast import Contrast, with_given
+from models.contrast.contrast import Contrast, with_field
 from models.contrast.patch_nce import patch_nce
 from models.images import with_channels
 from models.losses import hinge
@@ -109,7 +109,7 @@ class DCLGANObjective(nn.Module):
             domain: {layer: ranks.others(key).flatten(0, 1) for layer, key in contrast.keys.items()}
             for domain, contrast in fakes.contrasts.items()
         }
-        return replace(fakes, contrasts=with_given(fakes.contrasts, "elsewhere_ND", elsewhere))
+        return replace(fakes, contrasts=with_field(fakes.contrasts, "elsewhere_ND", elsewhere))
 
     def forward(self, batch: Batch, randomness: DCLGANRandomness) -> DCLGANFakes:
         """Translate, and take the keys from the features that the translations compute on their way."""
@@ -123,7 +123,7 @@ class DCLGANObjective(nn.Module):
         contrasts = {"a": Contrast(b, ids_a, keys_a), "b": Contrast(a, ids_b, keys_b)}
         if "other_domain" in self.config.negatives:
             # Queries of the translation of a have the encoder of B, as these patches of b have.
-            contrasts = with_given(contrasts, "other_BND", {"a": keys_b, "b": keys_a})
+            contrasts = with_field(contrasts, "other_BND", {"a": keys_b, "b": keys_a})
         return DCLGANFakes(b, a, same_b, same_a, contrasts)
 
     def _translate(

@@ -93,7 +93,8 @@ class CUTConfig:
         require(len(set(self.places)) == len(self.places), f"places names one twice: {', '.join(self.places)[:100]}")
         require(
             len(self.negatives) > 0,
-            "negatives is empty; name internal, external or both, or set nce_weight=0 for a plain GAN",
+            f"negatives is empty; name at least one of {', '.join(NEGATIVE_SOURCES)}, or set nce_weight=0 for a plain "
+            "GAN",
         )
         require(
             len(set(self.negatives)) == len(self.negatives),
@@ -139,11 +140,6 @@ class CUTConfig:
             ),
             "weighting=optimal_transport divides each negative among the queries of one image, so it needs one source "
             f"of negatives, other than minibatch and own functions; found {', '.join(self.negatives)[:100]}",
-        )
-        require(
-            not self.decoupled or self.negatives != ("external",),
-            "decoupled=true needs negatives from the first step, and external has none while its queue fills; name a "
-            "second source, as in negatives=[internal,external]",
         )
         absent = [layer for layer in self.attention.layers if layer not in self.places]
         require(
@@ -206,8 +202,9 @@ class CUTConfig:
         return self._reads("other_domain", "other_BND")
 
     def _reads(self, source: str, name: str) -> bool:
-        """Return whether negatives come from that source, or the user's file uses it or that field of `Patches`."""
-        return source in self.negatives or (self.code is not None and self.code.use(self.own_functions, name, source))
+        """Return whether negatives come from that source, or the user's sources use it or that field of `Patches`."""
+        own = [negatives for negatives in self.negatives if negatives not in NEGATIVE_SOURCES]
+        return source in self.negatives or (self.code is not None and self.code.use(own, name, source))
 
     def count_negatives(self, source: str, batch_size: int) -> int:
         """Return how many negatives a query has from one of this project's sources."""

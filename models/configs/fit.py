@@ -158,9 +158,9 @@ def _unfit_attention(config: CUTConfig, positions: dict[str, int]) -> list[str]:
         return []
     large = {layer: positions[layer] for layer in config.attention.layers if positions[layer] > MOST_ATTENDING}
     return [
-        f"attention.layers names {layer}, whose {count:,} positions make an attention matrix of "
-        f"{4 * count**2 / 1e9:.1f} GB for each image; at most {MOST_ATTENDING:,} positions are allowed. Name deeper "
-        "layers or use smaller images"
+        f"attention.layers names {layer}, whose {count:,} positions are all compared with each other: "
+        f"{4 * count**2 / 1e9:.1f} GB of products for each image. At most {MOST_ATTENDING:,} positions are allowed; "
+        "name deeper layers or use smaller images"
         for layer, count in large.items()
     ]
 

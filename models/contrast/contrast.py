@@ -39,21 +39,22 @@ class Contrast:
     """One domain's part of PatchNCE: the output image, which gives the queries, where its patches are, and the keys
     (B, P, D) of each layer.
 
-    By layer: given: what `Patches` has beside queries and keys, by the name of its field. means, noise: what generated
-    negatives are made from.
+    By layer: means, noise: what generated negatives are made from. extra: what `Patches` has beside queries and keys,
+    by the name of its field: other_BND from the forward pass, elsewhere_ND and queued_ND after it, and generated_BND
+    in each phase, since the network that makes them is updated between the phases.
     """
 
     output: Tensor
     ids: PatchIds
     keys: Mapping[str, Tensor]
-    given: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict[str, Mapping[str, Tensor]])
+    extra: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict[str, Mapping[str, Tensor]])
     means: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     noise: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
 
     def terms(self, queries: Mapping[str, Tensor]) -> dict[str, Patches]:
         """Return what PatchNCE compares at each layer."""
         return {
-            layer: Patches(query, self.keys[layer], **self.given.get(layer, {})) for layer, query in queries.items()
+            layer: Patches(query, self.keys[layer], **self.extra.get(layer, {})) for layer, query in queries.items()
         }
 
     @property
@@ -93,12 +94,12 @@ def with_noise(contrasts: Mapping[str, Contrast], means: ByDomain, noise: ByDoma
     }
 
 
-def with_given(contrasts: Mapping[str, Contrast], name: str, tensors: ByDomain) -> dict[str, Contrast]:
+def with_field(contrasts: Mapping[str, Contrast], name: str, tensors: ByDomain) -> dict[str, Contrast]:
     """Return the contrasts with more that `Patches` holds: the field of that name, of those domains and layers."""
     found: dict[str, Contrast] = {}
     for domain, contrast in contrasts.items():
         more = {layer: {name: tensor} for layer, tensor in tensors.get(domain, {}).items()}
-        layers = {**contrast.given, **more}
-        given = {layer: {**contrast.given.get(layer, {}), **more.get(layer, {})} for layer in layers}
-        found[domain] = replace(contrast, given=given)
+        layers = {**contrast.extra, **more}
+        extra = {layer: {**contrast.extra.get(layer, {}), **more.get(layer, {})} for layer in layers}
+        found[domain] = replace(contrast, extra=extra)
     return found

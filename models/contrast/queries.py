@@ -1,7 +1,7 @@
 """Which patches of an output are the queries.
 
-`Where` says where a layer's patches lie: ids (P,) for all images or (B, P) for each, or weights (B, P, S) that mix the
-features of all positions.
+Ids say where a layer's patches are: (P,) for all images or (B, P) for each. Attention gives weights (B, P, S) instead,
+which mix the features of all positions.
 
 B batch, C channels, S positions of a map, P patches.
 """
@@ -112,9 +112,9 @@ def _inside(middle_BP: Tensor, height: int, width: int) -> Tensor:
 
 
 def guided_draws(positions: int, count: int, config: GuidedConfig, rng: torch.Generator) -> Tensor:
-    """Sample the ids that `least_real` chooses from: those that are taken anyway (they may repeat), then candidates."""
+    """Sample the ids that `least_real` chooses from: those that are taken anyway, then candidates."""
     extra, candidates = _shares(positions, count, config)
-    drawn = torch.randint(positions, (extra,), generator=rng)
+    drawn = torch.randperm(positions, generator=rng)[:extra]
     return torch.cat([drawn, torch.randperm(positions, generator=rng)[:candidates]])
 
 
@@ -133,5 +133,5 @@ def least_real(scores_B1HW: Tensor, draws: Tensor, size: tuple[int, int], count:
 
 def _shares(positions: int, count: int, config: GuidedConfig) -> tuple[int, int]:
     """Return how many queries are random, and how many candidates there are for the others."""
-    extra = round(config.random_share * count)
+    extra = int(config.random_share * count)
     return extra, min(positions, config.oversample * count)

@@ -119,7 +119,7 @@ def test_settings_that_cannot_work_are_refused(change: dict[str, object], said: 
             replace(CUT, queries="attention", attention=AttentionConfig(("res1", "down1"))),
             256,
             1,
-            "down1, whose 65,536 positions make an attention matrix of 17.2 GB",
+            "down1, whose 65,536 positions are all compared with each other: 17.2 GB",
         ),
         (replace(CUT, queries="attention"), 1024, 1, "res5, whose 65,536 positions"),
         (SINCUT, 128, 16, "128 x 128, but.*crops of 64 x 64; set data.size=64, or model.generator.start_size"),

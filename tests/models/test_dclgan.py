@@ -192,7 +192,7 @@ def test_negatives_of_the_other_domain_are_real_patches_with_the_queries_encoder
         ("b", "a", objective.a_to_b, objective.heads_a, batch.a),
     ):
         expected = heads(generator.encode(real, TINY.places), draws.patch_ids[other])
-        for layer, given in contrasts[domain].given.items():
+        for layer, given in contrasts[domain].extra.items():
             torch.testing.assert_close(given["other_BND"], expected[layer])
             assert not given["other_BND"].requires_grad
 

@@ -82,7 +82,7 @@ def test_external_gives_nothing_until_warm_and_then_the_number_asked_for() -> No
     counts: list[int] = []
     for step in range(4):
         fakes = objective.generate(batch(step), sample_step(objective, 1, rng))
-        counts.append(len(fakes.contrasts["a"].given.get("res5", {}).get("queued_ND", ())))
+        counts.append(len(fakes.contrasts["a"].extra.get("res5", {}).get("queued_ND", ())))
     # 8 patches a step: after two steps the queue holds the 16 of its warm-up.
     assert counts == [0, 0, 7, 7]
 
@@ -94,8 +94,8 @@ def test_external_negatives_of_a_step_come_from_earlier_images() -> None:
     for step in range(3):
         before = objective.external.queues["a"]["res5"].keys_QD.clone()
         fakes = objective.generate(batch(step), sample_step(objective, 1, rng))
-    assert len(fakes.contrasts["a"].given["res5"]["queued_ND"]) == 7
-    assert all((before == row).all(1).any() for row in fakes.contrasts["a"].given["res5"]["queued_ND"])
+    assert len(fakes.contrasts["a"].extra["res5"]["queued_ND"]) == 7
+    assert all((before == row).all(1).any() for row in fakes.contrasts["a"].extra["res5"]["queued_ND"])
 
 
 def test_each_domain_has_its_own_queue() -> None:

@@ -107,6 +107,12 @@ def test_queues_are_kept_only_if_a_function_that_is_used_reads_them() -> None:
     assert not built(replace(TINY, negatives=("own",), code=reading)).external
 
 
+def test_a_loss_gets_no_patches_so_its_words_switch_nothing_on() -> None:
+    code = OwnCode("words.py", "def words(source, generated): return generated.mean() + external(source)")
+    config = replace(TINY, code=code, extra_loss="words")
+    assert not config.generates_negatives and not config.keeps_queues and not config.compares_domains
+
+
 def test_the_extra_loss_is_weighted_and_compares_what_the_generator_saw_with_what_it_made() -> None:
     config = replace(TINY, code=CODE, extra_loss="moved", flip_equivariance=True)
     seen: list[bool] = []

@@ -204,10 +204,6 @@ REFUSED: dict[str, tuple[Callable[[], CUTConfig], str]] = {
         lambda: replace(TINY, weighting="optimal_transport", negatives=("minibatch",)),
         "found minibatch",
     ),
-    "decoupled without negatives": (
-        lambda: replace(TINY, decoupled=True, negatives=("external",)),
-        r"negatives=\[internal,external\]",
-    ),
     "attention of another layer": (
         lambda: replace(TINY, queries="attention", attention=AttentionConfig(("res2",))),
         "attention.layers names res2",

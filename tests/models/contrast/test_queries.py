@@ -69,7 +69,8 @@ def test_an_image_of_a_batch_attends_as_if_alone() -> None:
 def test_guided_queries_are_the_least_real_candidates_and_as_many_random_ones() -> None:
     config, rng = GuidedConfig(oversample=3, random_share=0.34), torch.Generator().manual_seed(0)
     draws = guided_draws(HEIGHT * WIDTH, COUNT, config, rng)
-    assert len(draws) == 2 + 3 * COUNT and len(set(draws[2:].tolist())) == 3 * COUNT
+    assert len(draws) == 2 + 3 * COUNT and len(set(draws[:2].tolist())) == 2
+    assert len(set(draws[2:].tolist())) == 3 * COUNT
     scores = torch.randn(2, 1, 3, 4, generator=rng, dtype=torch.float64)
     chosen = least_real(scores, draws, (HEIGHT, WIDTH), COUNT, config)
     for image in range(2):

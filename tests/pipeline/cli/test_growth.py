@@ -49,7 +49,7 @@ def finish(overrides: tuple[str, ...]) -> None:
         client.set_terminated(job.run_id, "FINISHED")
 
 
-@pytest.mark.parametrize("command", ["plan", "status", "tables", "sweep"])
+@pytest.mark.parametrize("command", ["plan", "status", "tables", pytest.param("sweep", marks=pytest.mark.slow)])
 def test_twice_the_trials_are_read_with_as_many_queries(
     command: str, project: Path, tiny_overrides: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

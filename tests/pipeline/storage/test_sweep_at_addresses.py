@@ -52,6 +52,7 @@ def test_a_full_store_stops_a_sweep_before_any_trial(
         assert f"paths.trials={place}: the store is full" in refused(capsys, f"paths.trials={place}")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("mini")
 def test_an_address_that_does_not_work_stops_a_sweep_before_any_trial(
     s3: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
