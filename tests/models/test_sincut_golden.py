@@ -85,8 +85,9 @@ def test_losses_of_a_step_are_those_of_the_released_code() -> None:
 
 @pytest.mark.parametrize("name", ["G", "D", "F"])
 def test_weights_after_a_step_are_those_of_the_released_code(name: str) -> None:
+    """All but the largest tensor, which would double the file."""
     objective, _ = stepped()
     found = reference_weights(reference_networks(objective)[name])
-    assert found.keys() == CASE["after"][name].keys()
+    assert found.keys() == CASE["before"][name].keys()
     for key, expected in CASE["after"][name].items():
         torch.testing.assert_close(found[key].float(), expected, rtol=1e-6, atol=1e-7, msg=key)
