@@ -15,7 +15,7 @@ from models.configs.contrast import (
     Weighting,
 )
 from models.configs.limits import HIGHEST, MOST_PATCHES, MOST_UNITS, require, require_between
-from models.configs.networks import DiscriminatorConfig, GeneratorConfig
+from models.configs.networks import DiscriminatorConfig, GeneratorConfig, check_places
 from models.configs.own_code import OwnCode
 
 # The sources of negatives in `models.negatives`. Others are functions of the user's file.
@@ -82,15 +82,8 @@ class CUTConfig:
         require_between("projection_units", self.projection_units, 1, MOST_UNITS)
         require_between("nce_weight", self.nce_weight, 0, HIGHEST)
         require_between("identity_weight", self.identity_weight, 0, HIGHEST)
-        known = self.generator.layer_channels()
-        unknown = [layer for layer in self.places if layer not in known]
-        require(
-            not unknown,
-            f"places names {', '.join(unknown)[:100]}; this generator has pixels, stem, down1, down2 and "
-            f"res1 to res{self.generator.blocks}",
-        )
-        require(len(self.places) > 0, "places is empty; name at least one, or set nce_weight=0 for a plain GAN")
-        require(len(set(self.places)) == len(self.places), f"places names one twice: {', '.join(self.places)[:100]}")
+        layers = f"pixels, stem, down1, down2 and res1 to res{self.generator.blocks}"
+        check_places(self.places, self.generator.layer_channels(), layers)
         require(
             len(self.negatives) > 0,
             f"negatives is empty; name at least one of {', '.join(NEGATIVE_SOURCES)}, or set nce_weight=0 for a plain "

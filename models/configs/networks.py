@@ -1,8 +1,9 @@
 """Settings of the ResNet generator and of the PatchGAN."""
 
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
-from models.configs.limits import MOST_BLOCKS, MOST_CHANNELS, MOST_DISCRIMINATOR_LAYERS, require_between
+from models.configs.limits import MOST_BLOCKS, MOST_CHANNELS, MOST_DISCRIMINATOR_LAYERS, require, require_between
 
 
 @dataclass(frozen=True)
@@ -40,3 +41,11 @@ class DiscriminatorConfig:
     def __post_init__(self) -> None:
         require_between("discriminator.channels", self.channels, 1, MOST_CHANNELS)
         require_between("discriminator.layers", self.layers, 1, MOST_DISCRIMINATOR_LAYERS)
+
+
+def check_places(places: Sequence[str], known: Container[str], spelt: str) -> None:
+    """Raise ValueError unless PatchNCE's layers are some of the known ones. spelt: these, for the error."""
+    unknown = [layer for layer in places if layer not in known]
+    require(not unknown, f"places names {', '.join(unknown)[:100]}; this generator has {spelt}")
+    require(len(places) > 0, "places is empty; name at least one, or set nce_weight=0")
+    require(len(set(places)) == len(places), f"places names one twice: {', '.join(places)[:100]}")

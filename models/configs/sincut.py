@@ -5,6 +5,7 @@ from typing import Literal
 
 from models.configs.cut import CUTConfig, domain_weights
 from models.configs.limits import HIGHEST, MOST_CHANNELS, MOST_PATCHES, MOST_UNITS, require, require_between
+from models.configs.networks import check_places
 
 # Residual blocks of the generator, without the one that halves the size.
 STYLE_BLOCKS = 6
@@ -102,15 +103,8 @@ class SinCUTConfig:
         require_between("projection_units", self.projection_units, 1, MOST_UNITS)
         for name in ("nce_weight", "identity_weight", "pixel_identity_weight", "r1_weight"):
             require_between(name, getattr(self, name), 0, HIGHEST)
-        known = self.generator.layer_channels()
-        unknown = [layer for layer in self.places if layer not in known]
-        require(
-            not unknown,
-            f"places names {', '.join(unknown)[:100]}; this generator has pixels, stem, down and res1 to "
-            f"res{STYLE_BLOCKS}",
-        )
-        require(len(self.places) > 0, "places is empty; name at least one, or set nce_weight=0")
-        require(len(set(self.places)) == len(self.places), f"places names one twice: {', '.join(self.places)[:100]}")
+        layers = f"pixels, stem, down and res1 to res{STYLE_BLOCKS}"
+        check_places(self.places, self.generator.layer_channels(), layers)
         start_size = self.generator.start_size
         require(
             min(self.discriminator.widths(start_size)) > 0,
