@@ -27,7 +27,7 @@ from pipeline.metrics.distances import (
 )
 from pipeline.metrics.extra.few_images import extrapolated_distance, require_images
 from pipeline.metrics.extra_metrics import Images, pair_metrics, set_metrics, truth_metrics
-from pipeline.metrics.extractors import LIBRARY, load_extractor
+from pipeline.metrics.extractors import LIBRARY, Extractor, load_extractor
 from pipeline.metrics.feature_cache import cached_features, extract, in_batches, in_float32
 from pipeline.metrics.names import AS_IN_THE_FILES, EXTRAPOLATED, infinity_name, metric_names
 
@@ -110,24 +110,14 @@ class Evaluator:
 
     def resident_tensors(self) -> list[Tensor]:
         """Return the extractor's tensors that stay on the device. On a GPU there are none between evaluations."""
-        return list(self.extractor.network.state_dict().values()) if self.device.type == "cpu" else []
+        return resident_tensors(self.extractor, self.device)
 
     def provenance(self, count: int) -> dict[str, str]:
         """Return how the distances of `count` images are computed. Only equal values make two distances comparable."""
-        extractor, (height, width) = self.extractor, self.test_b.shape[-2:]
         made_with = {
-            Tag.EXTRACTOR: extractor.name,
-            Tag.WEIGHTS: extractor.weights,
-            Tag.LAYER: extractor.layer,
-            Tag.DIMENSIONS: str(extractor.dimensions),
-            Tag.RESIZE: extractor.resize,
-            Tag.IMAGE_SIZE: f"{height} x {width}",
-            Tag.IMAGES_A: str(count),
-            Tag.IMAGES_B: str(len(self.test_b)),
+            **common_provenance(self.extractor, self.config, count, self.test_b),
             Tag.KID_SUBSET_SIZE: str(kid_subset(self.config.kid_subset_size, count, len(self.test_b))),
             Tag.KID_SUBSETS: str(KID_SUBSETS),
-            Tag.ARITHMETIC: "float32",
-            Tag.TO_8_BITS: self.config.to_8_bits,
             Tag.COMPUTED_BY: LIBRARY,
         }
         for metric in (*self.set_metrics, *self.pair_metrics):
@@ -174,3 +164,27 @@ def in_8_bits_rgb(images: Picture) -> NDArray[np.uint8]:
     """Turn images (N, 1 or 3, H, W) of 8 or 16 bits into those that people and metrics see: (N, 3, H, W) of 8 bits."""
     shallow = np.asarray(images if images.dtype == np.uint8 else np.rint(images / 257), dtype=np.uint8)
     return shallow if images.shape[1] == 3 else shallow.repeat(3, axis=1)
+
+
+def resident_tensors(extractor: Extractor, device: torch.device) -> list[Tensor]:
+    """Return the extractor's tensors that stay on the device. On a GPU there are none between evaluations."""
+    return list(extractor.network.state_dict().values()) if device.type == "cpu" else []
+
+
+def common_provenance(
+    extractor: Extractor, config: MetricConfig, count: int, test_b: Images, size_of: Images | None = None
+) -> dict[str, str]:
+    """Return how a distance of `count` images to B's is computed. size_of: images of the size; B's by default."""
+    height, width = (test_b if size_of is None else size_of).shape[-2:]
+    return {
+        Tag.EXTRACTOR: extractor.name,
+        Tag.WEIGHTS: extractor.weights,
+        Tag.LAYER: extractor.layer,
+        Tag.DIMENSIONS: str(extractor.dimensions),
+        Tag.RESIZE: extractor.resize,
+        Tag.IMAGE_SIZE: f"{height} x {width}",
+        Tag.IMAGES_A: str(count),
+        Tag.IMAGES_B: str(len(test_b)),
+        Tag.ARITHMETIC: "float32",
+        Tag.TO_8_BITS: config.to_8_bits,
+    }

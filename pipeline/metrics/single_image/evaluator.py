@@ -8,14 +8,22 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from analysis.records.names import Tag
 from models.images import to_bits, to_model_range, with_channels
 from pipeline.config.schema import MetricConfig
 from pipeline.config.single_image.settings import MAP_EXTRACTORS
 from pipeline.data.dataset_cache import Dataset
 from pipeline.data.image_io import Picture
 from pipeline.errors import UserError
-from pipeline.metrics.evaluator import ALIKE, Evaluation, Evaluator, Translate, in_8_bits_rgb, mean_range
+from pipeline.metrics.evaluator import (
+    ALIKE,
+    Evaluation,
+    Evaluator,
+    Translate,
+    common_provenance,
+    in_8_bits_rgb,
+    mean_range,
+    resident_tensors,
+)
 from pipeline.metrics.extra_metrics import Images, pair_metrics
 from pipeline.metrics.extractors import load_extractor
 from pipeline.metrics.feature_cache import cached_features, extract, in_batches, in_float32
@@ -70,23 +78,12 @@ class SingleImageEvaluator:
 
     def resident_tensors(self) -> list[Tensor]:
         """Return the extractor's tensors that stay on the device. On a GPU there are none between evaluations."""
-        return list(self.extractor.network.state_dict().values()) if self.device.type == "cpu" else []
+        return resident_tensors(self.extractor, self.device)
 
     def provenance(self, count: int) -> dict[str, str]:
         """Return how the distances are computed. Only equal values make two distances comparable."""
-        extractor, (height, width) = self.extractor, self.test_a.shape[-2:]
-        made_with = {
-            Tag.EXTRACTOR: extractor.name,
-            Tag.WEIGHTS: extractor.weights,
-            Tag.LAYER: extractor.layer,
-            Tag.DIMENSIONS: str(extractor.dimensions),
-            Tag.RESIZE: extractor.resize,
-            Tag.IMAGE_SIZE: f"{height} x {width}",
-            Tag.IMAGES_A: str(count),
-            Tag.IMAGES_B: str(len(self.test_b)),
-            Tag.ARITHMETIC: "float32",
-            Tag.TO_8_BITS: self.config.to_8_bits,
-        }
+        # The size is that of A: the score is of its translation.
+        made_with = common_provenance(self.extractor, self.config, count, self.test_b, size_of=self.test_a)
         for metric in self.pair_metrics:
             made_with |= metric.made_with
         return made_with
