@@ -20,7 +20,7 @@ from models.contrast.contrast import (
     with_noise,
 )
 from models.contrast.generated import GeneratedNegatives, diversity
-from models.contrast.patch_nce import contrast_loss
+from models.contrast.patch_nce import contrast_loss, similarities_to_own_keys
 from models.contrast.queries import choose_patches, sample_draws
 from models.contrast.queue import ExternalNegatives
 from models.contrast.relation import semantic_relation
@@ -272,18 +272,21 @@ class CUTObjective(nn.Module):
     def _nce_losses(self, terms: Mapping[str, Mapping[str, Patches]], fakes: CUTFakes) -> dict[str, Tensor]:
         """Return each domain's weight times the mean of PatchNCE over its layers."""
         config, weigh = self.config, chosen_weighting(self.config, fakes.gamma)
-        each = [patches for of_layers in terms.values() for patches in of_layers.values()]
-        found: dict[str, Tensor] = {}
+        each = {(domain, layer): terms[domain][layer] for domain in terms for layer in terms[domain]}
         with torch.autocast(fakes.b.device.type, enabled=False):
+            # Before the negatives: autograd adds gradients in the opposite order, and another order rounds otherwise.
+            positives = [similarities_to_own_keys(patches) for patches in each.values()]
             # Of all terms, because transport computes them as one batch.
-            weighed = weigh(each, self.negatives)
-            for domain, of_layers in terms.items():
-                losses = [
-                    contrast_loss(patches, next(weighed), config.temperature, decoupled=config.decoupled)
-                    for patches in of_layers.values()
-                ]
-                found[f"nce_{domain}"] = self.domain_weights[domain] * torch.stack(losses).mean()
-        return found
+            weighed = weigh(list(each.values()), self.negatives)
+            losses = {
+                place: contrast_loss(positive, negatives, config.temperature, decoupled=config.decoupled)
+                for place, positive, negatives in zip(each, positives, weighed, strict=True)
+            }
+            return {
+                f"nce_{domain}": self.domain_weights[domain]
+                * torch.stack([losses[domain, layer] for layer in of]).mean()
+                for domain, of in terms.items()
+            }
 
     def _extra_losses(self, batch: Batch, fakes: CUTFakes) -> dict[str, Tensor]:
         """Return the loss of the user's file, weighted."""

@@ -93,13 +93,7 @@ SOURCES: dict[str, Negatives] = {
 
 def similarities(patches: Patches, sources: Sequence[Negatives]) -> Tensor:
     """Return the similarities (B, P, N) of the queries to all negatives, one source after the other."""
-    match [source(patches) for source in sources]:
-        case []:
-            return _to_others(patches, None)
-        case [only]:
-            return only
-        case several:
-            return torch.cat(several, -1)
+    return torch.cat([source(patches) for source in sources] or [_to_others(patches, None)], -1)
 
 
 def chosen_sources(config: CUTConfig) -> list[Negatives]:

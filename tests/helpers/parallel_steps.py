@@ -13,10 +13,13 @@ import torch
 from torch import Tensor
 
 from models.build import build_objective
-from models.configs.cut import CUT, FASTCUT, CUTConfig
-from models.configs.cyclegan import CYCLEGAN
+from models.configs.cut import CUT, FASTCUT
+from models.configs.cyclegan import CYCLEGAN, CycleGANConfig
+from models.configs.dclgan import DCLGAN
 from models.configs.images import ImageShape
+from models.configs.model import ModelConfig
 from models.configs.networks import DiscriminatorConfig, GeneratorConfig
+from models.configs.sincut import SINCUT, SinCUTConfig, StyleDiscriminatorConfig, StyleGeneratorConfig
 from models.contrast.queue import PatchQueue
 from models.networks.projector import normalise
 from models.objective import ALONE, Batch, Ranks
@@ -33,6 +36,18 @@ METHODS = {
     "fastcut": FASTCUT,
     # So small that ten batches fill the pools and get earlier images.
     "cyclegan": replace(CYCLEGAN, pool_size=6),
+    "generated": replace(
+        CUT,
+        negatives=("internal", "generated", "other_domain"),
+        generated=replace(CUT.generated, num_negatives=16),
+        weighting="hard",
+        decoupled=True,
+        relation="semantic",
+    ),
+    # Not 'discriminator': resized scores are equal along the border, and rounding chooses among equals.
+    "attention": replace(CUT, queries="attention", weighting="optimal_transport"),
+    "dclgan": replace(DCLGAN, negatives=("minibatch", "other_domain")),
+    "sincut": SINCUT,
 }
 STEPS = {torch.float64: 10, torch.float32: 5}
 IMAGES, SIDE, SEED = 4, 32, 0
@@ -55,16 +70,22 @@ def state_of(method: str, dtype: torch.dtype, ranks: Ranks = ALONE) -> TrainStat
 
     Without any negatives the only gradients of some biases are rounding, which Adam makes a thousand times larger.
     """
-    config = replace(METHODS[method], generator=GeneratorConfig(4, 5), discriminator=DiscriminatorConfig(4, 3))
-    if isinstance(config, CUTConfig):
-        config = replace(config, num_patches=8, projection_units=8)
     rng = torch.Generator().manual_seed(SEED)
-    objective = build_objective(config, ImageShape(SIDE, SIDE), rng).to(dtype)
+    objective = build_objective(small(METHODS[method]), ImageShape(SIDE, SIDE), rng).to(dtype)
     for module in objective.modules():
         if isinstance(module, PatchQueue):
             module.keys_QD.copy_(normalise(torch.randn(module.keys_QD.shape, generator=rng, dtype=dtype)))
             module.pushed.fill_(FILLED)
     return TrainState(objective, make_optimizers(objective, 2e-4, (0.5, 0.999)), ranks=ranks)
+
+
+def small(config: ModelConfig) -> ModelConfig:
+    """Return the settings with small networks and few patches."""
+    if isinstance(config, SinCUTConfig):
+        generator, discriminator = StyleGeneratorConfig(1, start_size=SIDE), StyleDiscriminatorConfig(1)
+        return replace(config, generator=generator, discriminator=discriminator, projection_units=8)
+    config = replace(config, generator=GeneratorConfig(4, 5), discriminator=DiscriminatorConfig(4, 3))
+    return config if isinstance(config, CycleGANConfig) else replace(config, num_patches=8, projection_units=8)
 
 
 def batch_of(step: int, dtype: torch.dtype) -> Batch:

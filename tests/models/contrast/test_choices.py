@@ -1,11 +1,12 @@
 """Every choice of negatives, weights, queries and relation, in whole steps of CUT."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models.build import build_objective
@@ -14,8 +15,10 @@ from models.configs.cut import CUT, CUTConfig
 from models.configs.execution import REFERENCE, Execution
 from models.configs.images import ImageShape
 from models.configs.networks import DiscriminatorConfig, GeneratorConfig
+from models.contrast.contrast import CUTFakes
 from models.cut import CUTObjective
 from models.execution import apply_execution
+from models.negatives import SOURCES, Patches
 from models.objective import Batch, sample_step
 from pipeline.training.loop import train_step
 from pipeline.training.state import make_optimizers
@@ -52,8 +55,14 @@ CHOICES: dict[str, dict[str, Any]] = {
 by_choice = pytest.mark.parametrize("choice", CHOICES)
 
 
+Terms = Mapping[str, Mapping[str, Patches]]
+
+
 def objective_of(choice: str, shape: ImageShape = SQUARE, **settings: Any) -> CUTObjective:
-    config = replace(TINY, **{**CHOICES[choice], **settings})
+    return build(replace(TINY, **{**CHOICES[choice], **settings}), shape)
+
+
+def build(config: CUTConfig, shape: ImageShape = SQUARE) -> CUTObjective:
     objective = build_objective(config, shape, torch.Generator().manual_seed(0))
     assert isinstance(objective, CUTObjective)
     return objective
@@ -91,6 +100,30 @@ def test_every_choice_trains_every_weight_on_images_of_any_shape(choice: str, si
     assert all(bool(loss.isfinite()) for loss in losses.values())
     moved = [name for name, weight in objective.named_parameters() if name in before and not weight.equal(before[name])]
     assert moved == list(before)
+
+
+@pytest.mark.parametrize("negatives", [("internal", "external"), ("minibatch", "external")], ids="-".join)
+def test_several_sources_train_to_the_last_digit_as_one_softmax_in_one_line(
+    negatives: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float32, where another order of the sum of gradients rounds otherwise and gives a sweep other digits."""
+
+    def written_plainly(self: CUTObjective, terms: Terms, fakes: CUTFakes) -> dict[str, Tensor]:
+        means = {domain: torch.stack([plain_loss(each) for each in of.values()]).mean() for domain, of in terms.items()}
+        return {f"nce_{domain}": self.domain_weights[domain] * mean for domain, mean in means.items()}
+
+    def plain_loss(patches: Patches) -> Tensor:
+        positive_BP1 = (patches.query_BPD * patches.key_BPD).sum(-1, keepdim=True)
+        logits_BPN = torch.cat([positive_BP1, *(SOURCES[name](patches) for name in negatives)], -1)
+        targets = torch.zeros(logits_BPN.shape[:2].numel(), dtype=torch.long)
+        return F.cross_entropy(logits_BPN.flatten(0, 1) / TINY.temperature, targets)
+
+    found, expected = (build(replace(TINY, negatives=negatives)) for _ in range(2))
+    trained(found, batch(2), steps=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(CUTObjective, "_nce_losses", written_plainly)
+        trained(expected, batch(2), steps=4)
+    assert all(torch.equal(weight, expected.state_dict()[name]) for name, weight in found.state_dict().items())
 
 
 @by_choice

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.configs.contrast import OptimalTransportConfig
-from models.contrast.patch_nce import contrast_loss, patch_nce
+from models.contrast.patch_nce import contrast_loss, patch_nce, similarities_to_own_keys
 from models.contrast.relation import semantic_relation
 from models.contrast.weighting import Weighting, hard, optimal_transport, top_k, uniform
 from models.negatives import Negatives, Patches, external, generated, internal, minibatch, other_domain
@@ -33,8 +33,8 @@ def patches(batch: int = 2, count: int = 5, seed: int = 0) -> Patches:
 
 
 def loss_of(terms: Patches, sources: list[Negatives], weigh: Weighting, *, decoupled: bool = False) -> Tensor:
-    (negative_BPN,) = weigh([terms], sources)
-    return contrast_loss(terms, negative_BPN, TEMPERATURE, decoupled=decoupled)
+    (negatives,) = weigh([terms], sources)
+    return contrast_loss(similarities_to_own_keys(terms), negatives, TEMPERATURE, decoupled=decoupled)
 
 
 def transport(**settings: float | str | bool) -> Weighting:
@@ -167,7 +167,7 @@ def test_one_step_of_sinkhorn_is_the_one_by_hand() -> None:
     angles = torch.tensor([0.0, 1.0, 2.5], dtype=torch.float64)
     directions = torch.stack([angles.cos(), angles.sin()], -1)[None]
     given = Patches(directions, directions)
-    (adjusted,) = transport(iterations=1)([given], [internal])
+    ((adjusted,),) = transport(iterations=1)([given], [internal])
     K = [[0 if i == j else math.exp(math.cos(angles[i] - angles[j]) / 0.5) for j in range(3)] for i in range(3)]
     u = [1 / sum(K[i]) for i in range(3)]
     v = [1 / sum(u[i] * K[i][j] for i in range(3)) for j in range(3)]
