@@ -17,11 +17,11 @@ from models.contrast.contrast import (
     by_domain,
     own_parts,
     with_field,
-    with_noise,
+    with_means_and_noise,
 )
 from models.contrast.generated import GeneratedNegatives, diversity
 from models.contrast.patch_nce import contrast_loss, similarities_to_own_keys
-from models.contrast.queries import choose_patches, sample_draws
+from models.contrast.queries import choose_patches, sample_choice
 from models.contrast.queue import ExternalNegatives
 from models.contrast.relation import semantic_relation
 from models.contrast.weighting import chosen_weighting
@@ -110,7 +110,7 @@ class CUTObjective(nn.Module):
     ) -> tuple[CUTRandomness, Counts]:
         config = self.config
         flipped = config.flip_equivariance and bool(torch.rand((), generator=rng) < 0.5)
-        ids = {domain: sample_draws(config, self.positions, rng) for domain in self.domain_weights}
+        ids = {domain: sample_choice(config, self.positions, rng) for domain in self.domain_weights}
         if config.compares_domains and "b" not in ids:
             ids["b"] = sample_patch_ids(self.positions, config.num_patches, rng)
         randomness = CUTRandomness(flipped, ids)
@@ -168,7 +168,7 @@ class CUTObjective(nn.Module):
         }
         if self.generated:
             means = by_domain(self.generated.means(features), domains)
-            contrasts = with_noise(contrasts, means, randomness.noise)
+            contrasts = with_means_and_noise(contrasts, means, randomness.noise)
         if self.config.compares_domains:
             if "b" not in keys:
                 source = with_channels(batch.b, self.shape.channels_a)
@@ -284,8 +284,8 @@ class CUTObjective(nn.Module):
             }
             return {
                 f"nce_{domain}": self.domain_weights[domain]
-                * torch.stack([losses[domain, layer] for layer in of]).mean()
-                for domain, of in terms.items()
+                * torch.stack([losses[domain, layer] for layer in layers]).mean()
+                for domain, layers in terms.items()
             }
 
     def _extra_losses(self, batch: Batch, fakes: CUTFakes) -> dict[str, Tensor]:

@@ -16,7 +16,8 @@ from models.networks.stylegan2 import StyleBlock, StyleDiscriminator, StyleGener
 def apply_execution(objective: nn.Module, execution: Execution) -> None:
     """Change an objective's networks in place so that its steps run as `execution` says.
 
-    Only SinCUT's discriminator is not compiled: its R1 penalty needs a second derivative, which compiled networks lack.
+    SinCUT's discriminator is not compiled: its R1 penalty needs a second derivative, which compiled networks lack.
+    Neither are the small networks that generate negatives.
     """
     for module in objective.modules():
         match module:

@@ -38,7 +38,7 @@ COMMANDS = {
     "export": "Write networks as files of the reference code, or the generator as ONNX.",
     "doctor": "Check GPUs, folders, locks, disk, MLflow store, weights and Ray.",
     "bench": "Measure what a part of the work costs on this machine.",
-    "docs": "Write the generated tables of README.md and docs/performance.md from docs/results/.",
+    "docs": "Write the generated tables of the documents from docs/results/.",
 }
 TRACKING, NOTIFY = "tracking.uri=", "notify="
 HIDDEN = f"{NOTIFY}hidden"

@@ -4,6 +4,6 @@ from analysis.report.readme import rebuild
 
 
 def docs() -> int:
-    """Write the tables of README.md and docs/performance.md, and README's pictures, from docs/results/."""
+    """Write the tables of the documents, and README's pictures, from docs/results/."""
     rebuild()
     return 0

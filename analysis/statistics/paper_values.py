@@ -44,12 +44,12 @@ def paper_fids(record: SweepRecord, paper: Mapping[str, Any]) -> PaperFids | Non
 
 
 def reported_elsewhere(record: SweepRecord, paper: Mapping[str, Any]) -> dict[str, str]:
-    """Return what other papers report for the record's rows, in words, by row."""
+    """Return what is reported elsewhere of the methods of the record's rows, in words, by row."""
     found: dict[str, str] = {}
     for row in record.rows:
         if reported := paper.get("reported", {}).get(row.paper):
             fids = ", ".join(f"{fid} on {data_set}" for data_set, fid in reported["fid"].items())
-            found[row.row] = f"{row.paper} reports FID {fids} ({reported['how']})"
+            found[row.row] = f"FID {fids} is reported for {row.paper} ({reported['how']})"
     return found
 
 

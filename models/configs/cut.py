@@ -134,6 +134,12 @@ class CUTConfig:
             "weighting=optimal_transport divides each negative among the queries of one image, so it needs one source "
             f"of negatives, other than minibatch and own functions; found {', '.join(self.negatives)[:100]}",
         )
+        own = [name for name in self.negatives if name not in NEGATIVE_SOURCES]
+        require(
+            self.weighting != "hard" or not own,
+            "weighting=hard compares a query's own key with each of its negatives, and your function may choose "
+            f"negatives by the query: {', '.join(own)[:100]}; set another weighting, or weigh in your function",
+        )
         absent = [layer for layer in self.attention.layers if layer not in self.places]
         require(
             self.queries != "attention" or not absent,

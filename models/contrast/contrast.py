@@ -20,9 +20,12 @@ ByDomain = Mapping[str, Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class CUTRandomness:
-    """Whether a step flips its sources, the patches of each domain (of `queries=discriminator` the candidates), the
-    slots of each queue ('domain/layer'), the noise of generated negatives (B, M, E) of each domain and layer, and gamma
-    of hard weights."""
+    """What a step of CUT samples.
+
+    flipped: whether the sources are flipped. patch_ids: of each domain; with queries=discriminator, the candidates too.
+    slots: of each queue, 'domain/layer'. noise: (B, M, E) of generated negatives, by domain and layer. gamma: of hard
+    weights.
+    """
 
     flipped: bool
     patch_ids: Mapping[str, PatchIds]
@@ -87,7 +90,7 @@ def own_parts(noise: ByDomain, ranks: Ranks) -> dict[str, dict[str, Tensor]]:
     }
 
 
-def with_noise(contrasts: Mapping[str, Contrast], means: ByDomain, noise: ByDomain) -> dict[str, Contrast]:
+def with_means_and_noise(contrasts: Mapping[str, Contrast], means: ByDomain, noise: ByDomain) -> dict[str, Contrast]:
     """Return the contrasts with what generated negatives are made from: means (B, D) and noise (B, N, E)."""
     return {
         domain: replace(contrast, means=means[domain], noise=noise[domain]) for domain, contrast in contrasts.items()

@@ -57,7 +57,8 @@ class GeneratedNegatives(nn.Module):
     def means(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the mean embedding (B, D) over all positions of each layer's features (B, C, H, W).
 
-        It has a gradient into the features if `through_encoder` is set. Embeddings are not kept for it.
+        It has a gradient into the features if `through_encoder` is set. The backward pass computes the embeddings again
+        instead of keeping them.
         """
         with torch.set_grad_enabled(self.config.through_encoder and torch.is_grad_enabled()):
             kept = features if torch.is_grad_enabled() else {layer: map_.detach() for layer, map_ in features.items()}

@@ -23,15 +23,15 @@ REACH = 3
 ROWS = 1024
 
 
-def sample_draws(config: CUTConfig, positions: Mapping[str, int], rng: torch.Generator) -> PatchIds:
-    """Sample what a step's patches are chosen from, at each layer: the patches themselves, or candidates."""
+def sample_choice(config: CUTConfig, positions: Mapping[str, int], rng: torch.Generator) -> PatchIds:
+    """Sample what a step's patches are chosen from, at each layer: the patches themselves, or candidates too."""
     if config.queries != "discriminator":
         return sample_patch_ids(positions, config.num_patches, rng)
-    return {layer: guided_draws(count, config.num_patches, config.guided, rng) for layer, count in positions.items()}
+    return {layer: sample_guided(count, config.num_patches, config.guided, rng) for layer, count in positions.items()}
 
 
 def choose_patches(
-    config: CUTConfig, draws: PatchIds, features: Mapping[str, Tensor], scores_B1HW: Tensor | None
+    config: CUTConfig, sampled: PatchIds, features: Mapping[str, Tensor], scores_B1HW: Tensor | None
 ) -> PatchIds:
     """Return where one domain's patches are, at each layer.
 
@@ -39,17 +39,17 @@ def choose_patches(
     """
     match config.queries:
         case "random":
-            return draws
+            return sampled
         case "attention":
             attending, count = config.attention, config.num_patches
             chosen = {layer: attended(features[layer], count, attending) for layer in attending.layers}
-            return {layer: chosen.get(layer, ids) for layer, ids in draws.items()}
+            return {layer: chosen.get(layer, ids) for layer, ids in sampled.items()}
         case "discriminator":
             assert scores_B1HW is not None
             sizes = {layer: (feature.shape[-2], feature.shape[-1]) for layer, feature in features.items()}
             return {
                 layer: least_real(scores_B1HW, ids, sizes[layer], config.num_patches, config.guided)
-                for layer, ids in draws.items()
+                for layer, ids in sampled.items()
             }
 
 
@@ -111,27 +111,27 @@ def _inside(middle_BP: Tensor, height: int, width: int) -> Tensor:
     return (rows_BPS.abs() <= REACH) & (columns_BPS.abs() <= REACH)
 
 
-def guided_draws(positions: int, count: int, config: GuidedConfig, rng: torch.Generator) -> Tensor:
-    """Sample the ids that `least_real` chooses from: those that are taken anyway, then candidates."""
-    extra, candidates = _shares(positions, count, config)
-    drawn = torch.randperm(positions, generator=rng)[:extra]
-    return torch.cat([drawn, torch.randperm(positions, generator=rng)[:candidates]])
+def sample_guided(positions: int, count: int, config: GuidedConfig, rng: torch.Generator) -> Tensor:
+    """Sample the ids that `least_real` chooses from: those that are taken anyway, then candidates. None is repeated.
+
+    A position that is taken twice would be its own negative.
+    """
+    return torch.randperm(positions, generator=rng)[: _random_count(count, config) + config.oversample * count]
 
 
-def least_real(scores_B1HW: Tensor, draws: Tensor, size: tuple[int, int], count: int, config: GuidedConfig) -> Tensor:
-    """Return ids (B, count) on a map of that size: the draws that are taken anyway, and the candidates that the
+def least_real(scores_B1HW: Tensor, sampled: Tensor, size: tuple[int, int], count: int, config: GuidedConfig) -> Tensor:
+    """Return ids (B, count) on a map of that size: those that are taken anyway, and the candidates that the
     discriminator scores lowest.
 
     Its scores are resized bilinearly to the map. As in XiudingCai/EnCo-pytorch @ 0d404a7 (Cai et al., AAAI 2024).
     """
-    extra, _ = _shares(size[0] * size[1], count, config)
+    random_count = _random_count(count, config)
     score_BS = F.interpolate(scores_B1HW.to(float32_or_wider(scores_B1HW.dtype)), size, mode="bilinear").flatten(1)
-    candidates = draws[extra:]
-    lowest_BP = score_BS[:, candidates].topk(count - extra, largest=False).indices
-    return torch.cat([draws[:extra].expand(len(score_BS), -1), candidates[lowest_BP]], -1)
+    candidates = sampled[random_count:]
+    lowest_BP = score_BS[:, candidates].topk(count - random_count, largest=False).indices
+    return torch.cat([sampled[:random_count].expand(len(score_BS), -1), candidates[lowest_BP]], -1)
 
 
-def _shares(positions: int, count: int, config: GuidedConfig) -> tuple[int, int]:
-    """Return how many queries are random, and how many candidates there are for the others."""
-    extra = int(config.random_share * count)
-    return extra, min(positions, config.oversample * count)
+def _random_count(count: int, config: GuidedConfig) -> int:
+    """Return how many queries are random."""
+    return int(config.random_share * count)

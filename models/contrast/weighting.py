@@ -73,8 +73,8 @@ def optimal_transport(
 ) -> Iterator[Sequence[Tensor]]:
     """Weigh each negative by how much of it a transport plan gives to the query (Zhan et al., CVPR 2022).
 
-    The weights of a query's negatives have the mean 1. All terms are one batch, because each iteration is a few small
-    operations. As in fnzhan/MoNCE @ 6672c29 with its Q = 1, except that a query's own key is left out of the plan.
+    The weights of a query's negatives have nearly the mean 1. As in fnzhan/MoNCE @ 6672c29 with its Q = 1, except that
+    a query's own key is left out of the plan. All terms are one batch, since an iteration is a few small operations.
     """
     similarity_TBPN = torch.stack([similarities(patches, sources) for patches in terms])
     if not similarity_TBPN.shape[-1]:
@@ -90,7 +90,7 @@ def optimal_transport(
 
 
 def transport_plan(similarity_PN: Tensor, masked_PN: Tensor, config: OptimalTransportConfig) -> Tensor:
-    """Return the plan (..., P, N) of Sinkhorn's algorithm: rows have the sum 1, and columns have equal sums.
+    """Return the plan (..., P, N) of Sinkhorn's algorithm: columns have equal sums, and rows nearly the sum 1.
 
     Masked pairs get nothing. In float32 or wider.
     """

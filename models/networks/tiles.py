@@ -9,8 +9,7 @@ from models.networks.any_generator import AnyGenerator
 from models.networks.generator import Generator
 from models.networks.stylegan2 import StyleGenerator, fixed_noise
 
-# SinCUT's generator sees 30 rows and columns to each side, and halves the size once. Positions in tiles and image must
-# be halved alike, so cuts are at multiples of 4.
+# SinCUT's generator sees 30 rows and columns to each side. It takes sides of multiples of 4, so cuts are at these.
 MARGIN, STEP = 32, 4
 # Rows and columns of a tile without its margins: memory is that of an image of 576 x 576.
 SIDE = 512
@@ -19,8 +18,8 @@ SIDE = 512
 def translation_of(generator: AnyGenerator) -> Callable[[Tensor], Tensor]:
     """Return the translation of images (B, C, H, W) whose sides are multiples of 4, without a graph.
 
-    SinCUT's is in tiles, with the fixed noise of the whole image. CUT's and CycleGAN's is whole: their normalisation
-    looks at the whole image, so tiles would differ.
+    SinCUT's is in tiles, with the fixed noise of the whole image. Others are whole: their normalisation looks at the
+    whole image, so tiles would differ.
     """
     match generator:
         case StyleGenerator():

@@ -51,13 +51,13 @@ def reference_optimizers(
 
 
 def reference_step(
-    objective: Objective, optimizers: Mapping[str, torch.optim.Optimizer], batch: Batch, draws: Any
+    objective: Objective, optimizers: Mapping[str, torch.optim.Optimizer], batch: Batch, randomness: Any
 ) -> dict[str, Tensor]:
     """Take one step of every phase, with what `sample_step` drew. Return the detached losses as 'phase/name'.
 
     A phase drops only its own gradients before its losses, so those of other phases are in memory beside its graph.
     """
-    fakes = objective.generate(batch, draws)
+    fakes = objective.generate(batch, randomness)
     report: dict[str, Tensor] = {}
     for phase in objective.phases:
         optimizers[phase].zero_grad()

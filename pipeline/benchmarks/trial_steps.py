@@ -60,8 +60,8 @@ def take_steps(
         for number in numbers:
             batch, rng = _batch(config, batches, number)
             images = in_model_range(batch)
-            draws = sample_step(objective, len(images.a), rng)
-            reference_step(objective, optimizers, Batch(images.a.to(device), images.b.to(device)), draws)
+            randomness = sample_step(objective, len(images.a), rng)
+            reference_step(objective, optimizers, Batch(images.a.to(device), images.b.to(device)), randomness)
             yield
         return
     keep_freed_memory()

@@ -48,12 +48,12 @@ def count_step(config: Config, *, plain: bool = False) -> StepCost:
 
     def run() -> None:
         batch = _batch(config, fake, size // ranks.size)
-        draws = sample_step(objective, size, rng_where(flipping=not plain))
+        randomness = sample_step(objective, size, rng_where(flipping=not plain))
         with _plain_errors(own_code(config)):
             if plain:
-                reference_step(objective, optimizers, batch, draws)
+                reference_step(objective, optimizers, batch, randomness)
             else:
-                train_step(objective, optimizers, batch, draws, execution, ranks)
+                train_step(objective, optimizers, batch, randomness, execution, ranks)
 
     with FlopCounterMode(display=False) as operations:
         run()

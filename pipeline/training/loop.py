@@ -101,18 +101,19 @@ def train_step(
     objective: Objective,
     optimizers: Optimizers,
     batch: Batch,
-    draws: Any,
+    randomness: Any,
     execution: Execution = REFERENCE,
     ranks: Ranks = ALONE,
 ) -> dict[str, Tensor]:
     """Update every phase once, in the objective's order. Return the detached losses as 'phase/name'.
 
-    All of this runs on the device of the batch, where the draws must be too. Nothing in it is random. ranks: processes
-    that take the step together. Each gives its part of the batch; all get the same update, and the losses of the whole.
+    All of this runs on the device of the batch, where the randomness must be too, and samples nothing. ranks:
+    processes that take the step together. Each gives its part of the batch; all get the same update, and the losses of
+    the whole.
     """
     batch = in_model_range(batch)
     with autocast_for(execution, batch.a.device):
-        fakes = objective.generate(batch, draws, ranks)
+        fakes = objective.generate(batch, randomness, ranks)
     for optimizer in optimizers.values():
         # Before any loss: the gradients of the last step would add to the peak memory of this one's graph.
         optimizer.zero_grad(set_to_none=True)

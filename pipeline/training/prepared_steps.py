@@ -1,4 +1,4 @@
-"""Steps as the host prepares them: the batch, the draws, and for a GPU one buffer that holds both."""
+"""Steps as the host prepares them: the batch, the randomness, and for a GPU one buffer that holds both."""
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -26,8 +26,8 @@ DEPTH = 2
 class PreparedStep:
     """What the host decides about a step.
 
-    arguments: the batch and the draws; for a GPU both are in one buffer. counts: how full pools and queues are after
-    the step.
+    arguments: the batch and the randomness; for a GPU both are in one buffer. counts: how full pools and queues are
+    after the step.
     """
 
     arguments: tuple[Batch, Any] | Packed
@@ -81,10 +81,10 @@ def prepare_step(
         batch = in_model_range(batch)
         check_batch(batch, state.objective.shape)
     before = state.objective.counts if counts is None else counts
-    draws, counts = state.objective.sample_randomness(size, rng, before, progress)
+    randomness, counts = state.objective.sample_randomness(size, rng, before, progress)
     if state.device.type == "cuda" or state.execution.cuda_graphs:
-        return PreparedStep(pack((batch, draws), pinned=state.device.type == "cuda"), counts)
-    return PreparedStep((batch, draws), counts)
+        return PreparedStep(pack((batch, randomness), pinned=state.device.type == "cuda"), counts)
+    return PreparedStep((batch, randomness), counts)
 
 
 def in_model_range(batch: Batch) -> Batch:

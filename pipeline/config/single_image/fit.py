@@ -4,7 +4,7 @@ from pipeline.config.schema import Config
 from pipeline.config.single_image.settings import MAP_EXTRACTORS, CropsConfig
 
 KINDS, TASKS = ("single", "pictures"), "task=single or task=pictures"
-_, INCEPTION = MAP_EXTRACTORS
+_, INCEPTION_IMAGENET = MAP_EXTRACTORS
 # The scores of `metric.also` that compare one translation with its input.
 PAIR_SCORES = ("lpips", "dino_structure", "edges")
 
@@ -26,8 +26,10 @@ def single_image_misfits(config: Config) -> list[str]:
         return found
     if not of_maps:
         found.append(f"metric.extractor={metric.extractor} compares sets of images; one image needs {extractors}")
-    if metric.extractor == INCEPTION and metric.weights is None:
-        found.append(f"metric.extractor={INCEPTION} needs metric.weights=FILE, torchvision's file of Inception v3")
+    if metric.extractor == INCEPTION_IMAGENET and metric.weights is None:
+        found.append(
+            f"metric.extractor={INCEPTION_IMAGENET} needs metric.weights=FILE, torchvision's file of Inception v3"
+        )
     if sets := [score for score in metric.also if score not in PAIR_SCORES]:
         found.append(f"metric.also={sets} compares sets of images; with one image there are {', '.join(PAIR_SCORES)}")
     if metric.segmentation is not None:

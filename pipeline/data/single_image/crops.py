@@ -42,10 +42,10 @@ class CropBatches:
     def _crops(self, domain: str, epoch: int, index: int, rng: torch.Generator) -> torch.Tensor:
         image, config = self._images[domain], self.config
         cells = self._order(domain, epoch)[index * self.batch_size : (index + 1) * self.batch_size]
-        shared = draw_zoom(config.largest_shrink, rng)
+        shared = draw_zoom(config.largest_shrink, rng) if config.zoom == "per_batch" else None
         crops: list[torch.Tensor] = []
         for cell in cells.tolist():
-            zoom = shared if config.zoom == "per_batch" else draw_zoom(config.largest_shrink, rng)
+            zoom = shared or draw_zoom(config.largest_shrink, rng)
             shrunk = shrunk_size((image.height, image.width), zoom, config.size)
             crop = torch.from_numpy(cut(image, shrunk, cell_corner(cell, shrunk, config.size, rng), config.size))
             crops.append(crop.flip(-1) if torch.rand((), generator=rng) < 0.5 else crop)

@@ -112,7 +112,11 @@ def test_what_later_papers_report_stands_below_the_table_with_its_source_and_is_
     runs = [finished(row, seed, last__fid=fid + seed, **PROTOCOL) for row, fid in ROWS.items() for seed in range(3)]
     found = table(make(runs, papers={"CUT": "DCLGAN"}, task="horse2zebra"), PAPER)
     (note,) = found.notes
-    assert note.startswith("CUT: DCLGAN reports FID 43.2 on horse2zebra, 60.7 on cat2dog") and "batch 1" in note
+    assert (
+        note.startswith("CUT: FID 43.2 on horse2zebra, 60.7 on cat2dog, ")
+        and "for DCLGAN (" in note
+        and "batch 1" in note
+    )
     assert not any("paper" in title for title in found.cells)
 
 
