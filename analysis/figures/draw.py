@@ -24,11 +24,11 @@ from analysis.figures.data import (
 )
 from analysis.figures.image_grid import Qualitative
 from analysis.figures.intervals import draw_curves, draw_dots
+from analysis.figures.qualitative import draw_qualitative
 from analysis.figures.style import (
     FRONT_POINTS,
     INK,
     LEGEND_MANY,
-    LETTER,
     NARROW,
     WIDTH,
     Along,
@@ -42,7 +42,6 @@ from analysis.figures.style import (
     row_looks,
     scale,
     tell_apart,
-    wrap,
 )
 from analysis.records.names import MEMORY_METRICS, SECONDS_PER_ITERATION
 from analysis.records.schema import SweepRecord
@@ -51,9 +50,6 @@ from analysis.statistics.estimates import Estimate, summary
 from analysis.tables.columns import column_of
 
 MOST_THIN_LINES = 60
-MOST_PICTURES = 4
-MOST_ROWS_OF_PICTURES = 10
-GAP = 0.02  # of a picture's side
 
 
 def draw(
@@ -80,7 +76,7 @@ def draw(
             for task, other in others.items():
                 drawings += _draw_tasks(best, looks, task, score_sweep(other))
         if qualitative is not None and qualitative.inputs:
-            drawings += [_draw_qualitative(qualitative)]
+            drawings += [draw_qualitative(qualitative)]
         for drawing in drawings:
             # A fixed layout, so that every file of the figure, in any format, has the same.
             drawing.figure.draw_without_rendering()
@@ -247,42 +243,3 @@ def _scale_to(axes: Axes, along: Along, label: str, means: Sequence[Estimate]) -
     bounds = [bound for mean in means for bound in (mean.mean - mean.std, mean.mean + mean.std)]
     scale(axes, along, axis_limits([mean.mean for mean in means], bounds, log=log), log=log)
     return [label] if log else []
-
-
-def _draw_qualitative(qualitative: Qualitative) -> Drawing:
-    rows = list(qualitative.outputs)[:MOST_ROWS_OF_PICTURES]
-    if qualitative.neighbour_of in list(qualitative.outputs)[MOST_ROWS_OF_PICTURES:]:
-        rows[-1] = qualitative.neighbour_of
-    columns = [qualitative.inputs, *(qualitative.outputs[row] for row in rows), qualitative.neighbours]
-    lines = min(MOST_PICTURES, len(qualitative.inputs))
-    height, width = qualitative.inputs[0].shape[:2]
-    side = min(1.3, WIDTH / len(columns))
-    letters = int(side / LETTER)
-    heads = [wrap(head, letters, 4) for head in ("source", *tell_apart(rows, letters * 3), "nearest in B")]
-    above = 0.15 * max(1 + head.count("\n") for head in heads) + 0.05
-    figure = Figure((side * len(columns), side * height / width * lines + above))
-    # One axes for all images: exact positions, and fast.
-    axes = figure.add_axes((0, 0, 1, 1 - above / figure.get_figheight()))
-    axes.set_axis_off()
-    for x, (head, pictures) in enumerate(zip(heads, columns, strict=True)):
-        axes.annotate(head, (x + 0.5, 0), (0, 2), "data", "offset points", ha="center", va="bottom")
-        for y, picture in enumerate(pictures[:lines]):
-            axes.imshow(
-                picture,
-                extent=(x + GAP, x + 1 - GAP, y + 1 - GAP, y + GAP),
-                interpolation="nearest" if min(picture.shape[:2]) < 128 else "antialiased",
-                aspect=height / width,
-            )
-    axes.set_xlim(0, len(columns))
-    axes.set_ylim(lines, 0)
-    hidden = qualitative.left_out + len(qualitative.outputs) - len(rows)
-    note = f" {hidden} of the sweep's rows {'is' if hidden == 1 else 'are'} not shown." if hidden else ""
-    return Drawing(
-        "qualitative",
-        "The same images translated by every row",
-        f"Test images of A and their translations by each row (seed {qualitative.seed}, last evaluation). Last column: "
-        f"the image of B nearest to the translation by “{qualitative.neighbour_of}” in the metric's feature space."
-        f"{note}",
-        f"Grid of {lines} test images in {len(columns)} columns: source; {'; '.join(rows)}; nearest in B.",
-        figure,
-    )

@@ -18,10 +18,12 @@ from analysis.tables.table import table
 # A folder of CSV files for each sweep.
 EXPORTS = Path("docs/results/stripes")
 OF_PHOTOGRAPHS = Path("docs/results/cat2dog-64/photos")
+OF_PICTURES = Path("docs/results/pictures/sincut")
 # The same sweep as OF_README, computed in other ways.
 ROUNDING = Path("docs/results/rounding")
 USUAL = "as usual: one thread, channels last, float32"
 EMBEDDED = Path("docs/embedded.md")
+SINGLE_IMAGES = Path("docs/single_images.md")
 README = Path("README.md")
 OF_README = EXPORTS / "ablation_negatives"
 BENCHMARKS = Path("docs/results/performance")
@@ -44,8 +46,7 @@ def rebuild() -> None:
 def generated_parts(root: Path) -> Mapping[Path, Mapping[str, str]]:
     """Return the generated parts of each document by their names, from the files below the project's root."""
     sweeps = {
-        export.name: f"{sweep_table(export)}\n\n{sweep_findings(export)}"
-        for export in (*sorted((root / EXPORTS).iterdir()), root / OF_PHOTOGRAPHS)
+        export.name: sweep_section(export) for export in (*sorted((root / EXPORTS).iterdir()), root / OF_PHOTOGRAPHS)
     }
     ways = {USUAL: root / OF_README} | {
         path.name.replace("-", " "): path for path in sorted((root / ROUNDING).iterdir())
@@ -54,6 +55,7 @@ def generated_parts(root: Path) -> Mapping[Path, Mapping[str, str]]:
     return {
         README: {OF_README.name: sweep_table(root / OF_README)},
         EMBEDDED: {**sweeps, "rounding": markdown_table(rounding)},
+        SINGLE_IMAGES: {OF_PICTURES.name: sweep_section(root / OF_PICTURES)},
         PERFORMANCE: {"benchmarks": benchmark_tables(root / BENCHMARKS)},
     }
 
@@ -73,6 +75,11 @@ def with_generated(text: str, parts: Mapping[str, str], document: Path) -> str:
             )
         text = f"{head}{begin}\n{generated}\n\n{end}{tail}"
     return text
+
+
+def sweep_section(export: Path) -> str:
+    """Return a sweep's table and summary for documents, from a folder of CSV files."""
+    return f"{sweep_table(export)}\n\n{sweep_findings(export)}"
 
 
 def sweep_table(export: Path) -> str:

@@ -24,8 +24,8 @@ from analysis.tables.summary import summary_sentences
 from analysis.tables.table import Table, table
 from analysis.tables.write import tables_of, write_files
 
-# With more rows, images are too small to compare, and each row adds megabytes to the page.
-MOST_PICTURED = 12
+# Each row may add megabytes to the page.
+MOST_PICTURED = 20
 # Of each row's evaluations, so many have an image on the page.
 MOST_EPOCHS = 6
 

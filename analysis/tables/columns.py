@@ -138,4 +138,6 @@ def setting_text(value: object) -> str:
     """Return the value as text, or a dash where the row's method has no such setting."""
     if value is None or value != value:
         return DASH
+    if isinstance(value, bool):
+        return _yes(value)
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

@@ -8,6 +8,7 @@ from analysis.report.readme import (
     BENCHMARKS,
     EXPORTS,
     OF_PHOTOGRAPHS,
+    OF_PICTURES,
     OF_README,
     README,
     ROUNDING,
@@ -29,7 +30,7 @@ def test_a_documents_tables_are_what_the_committed_files_give(document: Path) ->
 
 
 def test_just_docs_writes_the_committed_documents_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for folder in (EXPORTS, OF_PHOTOGRAPHS, ROUNDING, BENCHMARKS):
+    for folder in (EXPORTS, OF_PHOTOGRAPHS, OF_PICTURES, ROUNDING, BENCHMARKS):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     for document in PARTS:
         shutil.copy(ROOT / document, tmp_path / document)

@@ -63,7 +63,7 @@ def test_identity_is_a_weight_where_it_is_more_than_on_and_off() -> None:
         ("model.temperature", "τ", (0.07, 0.5), ["0.07", "0.5"]),
         ("model.nce_weight", "w", (1.0, 10.0), ["1", "10"]),
         ("train.batch_size", "train.batch_size", (1, 4), ["1", "4"]),
-        ("model.generator.antialias", "generator.antialias", (True, False), ["True", "False"]),
+        ("model.generator.antialias", "generator.antialias", (True, False), ["yes", "no"]),
         ("model", "method", ("cut", "cyclegan"), ["CUT", "CycleGAN"]),
     ],
 )
