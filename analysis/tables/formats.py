@@ -19,8 +19,10 @@ NAMES = r">{\raggedright\arraybackslash}X"
 TABULAR_END = "\\end{tabular}\n"
 # Letters in a line of a column's title in LaTeX.
 TITLE_WIDTH = 13
-# Letters of 8 pt: in a column of a two-column paper (240 pt), between two columns of a table, and for the rows' names.
-COLUMN_LETTERS, BETWEEN_LETTERS, NAME_LETTERS = 58, 1, 12
+# Letters of 8 pt: in a column of a two-column paper (240 pt), and in both.
+COLUMN_LETTERS, PAGE_LETTERS = 58, 118
+# Between two columns of a table, and for the rows' names.
+BETWEEN_LETTERS, NAME_LETTERS = 1, 12
 
 # Characters that Markdown would interpret.
 _MARKDOWN = str.maketrans({**{mark: f"\\{mark}" for mark in "\\`*_|~$"}, "<": "&lt;", "&": "&amp;"})
@@ -58,16 +60,21 @@ def markdown_table(cells: pd.DataFrame) -> str:
 def latex(record: SweepRecord, made: Table, columns: Sequence[str] = ()) -> str:
     """Return a table environment in 8 pt for a two-column paper, as wide as a column, or as both if it needs the room.
 
-    It has the settings, n, and the main score with its difference; notes are below. columns: titles of further columns.
-    The first line is a comment with the packages it needs.
+    It has the settings, unless a page has no room for them, n, and the main score with its difference; notes are below.
+    columns: titles of further columns. The first line is a comment with the packages it needs.
     """
     further = [title for title in made.cells if title in columns and title not in made.main]
-    cells = made.cells.reindex(columns=[*made.settings, "n", *made.main, *further]).rename_axis(None)
+    results = ["n", *made.main, *further]
+    cells = made.cells.reindex(columns=[*made.settings, *results]).rename_axis(None)
+    notes = [*made.notes]
+    if _letters(cells) > PAGE_LETTERS and made.settings:
+        cells = cells[results]
+        notes.append("Settings are left out: a page has no room for them")
     styled = cells.style.set_properties(subset=[title for title in made.greyed if title in cells], color="{gray}")
     styled.format(_cell_in_lines).format_index(in_latex, axis=0).format_index(_title_in_lines, axis=1)
     tabular = styled.to_latex(hrules=True, column_format=f"@{{}}{NAMES}{'r' * cells.shape[1]}@{{}}")
     tabular = tabular.replace(r"\begin{tabular}", r"\begin{tabularx}{\linewidth}", 1)
-    texts = [caption(record, cells), *(f"{note}." for note in made.notes)]
+    texts = [caption(record, cells), *(f"{note}." for note in notes)]
     task = re.sub(r"[^A-Za-z0-9.:-]", "-", record.task)
     table = "table*" if _letters(cells) > COLUMN_LETTERS else "table"
     lines = [

@@ -37,7 +37,7 @@ CHANGES = {
     "Adam's beta 1": ("pipeline/config/schema.py", "beta1: Decay = 0.5", "beta1: Decay = 0.9"),
     "Adam's beta 2": ("pipeline/config/schema.py", "beta2: Decay = 0.999", "beta2: Decay = 0.9"),
     "Adam's betas not handed on": ("pipeline/training/state.py", "betas=betas", "betas=(0.9, 0.999)"),
-    "mean over layers": ("models/cut.py", "torch.stack(losses).mean()", "torch.stack(losses).sum()"),
+    "mean over layers": ("models/cut.py", "for layer in layers]).mean()", "for layer in layers]).sum()"),
     "Adam's epsilon": ("pipeline/training/state.py", "betas=betas,", "betas=betas, eps=1e-6,"),
     "images that pools hand out": ("models/image_pool.py", "torch.where(hands_out, earlier, fake)", "fake"),
     "images that pools keep": ("models/image_pool.py", "torch.where(keeps, fake, earlier)", "earlier"),

@@ -69,6 +69,14 @@ def test_latex_has_the_settings_and_one_score_with_its_difference_and_named_colu
         named_columns(["kid"], made.cells)
 
 
+def test_latex_leaves_settings_out_where_a_page_has_no_room_for_them() -> None:
+    found = read_csv(EXPORTS / "ablation_descendants")[0]
+    text = latex(found, table(found, NO_PAPER))
+    heads = re.findall(r"\\shortstack\[r\]\{(.*?)\}(?= [&\\])", text)
+    assert heads[0] == "n" and len(heads) == 3
+    assert "Settings are left out: a page has no room for them." in text
+
+
 def test_the_main_score_is_the_first_column_in_html() -> None:
     texts = [text for text in Texts(html(table(record(), NO_PAPER))).texts if text]
     assert texts[:3] == ["row", "FD (small-conv), last ↓", "Δ to a_b|c (95 % CI)"]
