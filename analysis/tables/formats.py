@@ -68,7 +68,7 @@ def latex(record: SweepRecord, made: Table, columns: Sequence[str] = ()) -> str:
     cells = made.cells.reindex(columns=[*made.settings, *results]).rename_axis(None)
     notes = [*made.notes]
     if _letters(cells) > PAGE_LETTERS and made.settings:
-        cells = cells[results]
+        cells = cells.reindex(columns=results)
         notes.append("Settings are left out: a page has no room for them")
     styled = cells.style.set_properties(subset=[title for title in made.greyed if title in cells], color="{gray}")
     styled.format(_cell_in_lines).format_index(in_latex, axis=0).format_index(_title_in_lines, axis=1)
