@@ -44,7 +44,11 @@ start_node() {
         --num-cpus="$SLURM_CPUS_ON_NODE" --object-store-memory=200000000 --temp-dir="$folder" "$@" \
         > "$folder/said.txt" 2>&1 || [ "$ended" ] || tail -n 20 "$folder/said.txt" >&2
     # Slurm kills what this function leaves. At the end of the job, which removes the token, no trial is left to save.
-    [ ! -e "$RAY_AUTH_TOKEN_PATH" ] || sleep "$SAVE_SECONDS"
+    if [ -e "$RAY_AUTH_TOKEN_PATH" ]; then
+        # The sweep may end before its trials have saved, and `finish` then sends a second SIGTERM.
+        trap '' TERM
+        sleep "$SAVE_SECONDS"
+    fi
     rm -rf "$folder"
 }
 
